@@ -1,0 +1,29 @@
+"""Failures that a person can act on. The command line prints the sentence and exits with 1."""
+
+
+class SamHubError(Exception):
+    """A named failure: its text says what is wrong and what to do."""
+
+
+class ImageError(SamHubError, ValueError):
+    """An image cannot be read or used."""
+
+
+class PromptError(SamHubError, ValueError):
+    """A prompt has the wrong shape, label or position."""
+
+
+class CheckpointError(SamHubError, ValueError):
+    """Weights are unsafe, damaged or not of a known family."""
+
+
+class ModelNotFoundError(SamHubError, LookupError):
+    """No model of that name: neither a folder, a file, a catalogue entry nor a repository."""
+
+
+class DataError(SamHubError, ValueError):
+    """A data set cannot be read."""
+
+
+class OutputError(SamHubError, OSError):
+    """A result cannot be written."""

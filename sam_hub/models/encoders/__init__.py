@@ -1,0 +1,35 @@
+"""Image encoders, by the ``model_type`` of their configuration; each is imported when it is built."""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+ENCODERS = {
+    "sam_vision_model": "vit:VitEncoder",
+    "sam_hub_pocket": "pocket:PocketEncoder",
+}
+
+
+@dataclass
+class EncoderOutput:
+    """What an image encoder returns.
+
+    embedding: (B, C, h, w), what the decoder reads
+    intermediate: earlier features that a decoder may want (HQ); else empty
+    hidden_states, attentions: per layer, where they were asked for
+    """
+
+    embedding: Tensor
+    intermediate: tuple[Tensor, ...] = ()
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+def build_encoder(config: PreTrainedConfig) -> nn.Module:
+    """The encoder that ``config.model_type`` names."""
+    if config.model_type not in ENCODERS:
+        raise ValueError(f"unknown encoder {config.model_type!r}; expected one of {sorted(ENCODERS)}")
+    module, name = ENCODERS[config.model_type].split(":")
+    return getattr(import_module(f".{module}", __name__), name)(config)

@@ -1,0 +1,70 @@
+"""The loss of the paper (appendix A): focal : dice 20 : 1, plus the squared error of the predicted IoU."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Segment Anything, appendix A, "Losses": 20 focal, 1 dice, 1 IoU error."""
+
+    focal: float = 20.0
+    dice: float = 1.0
+    iou: float = 1.0
+    focal_alpha: float = 0.25  # RetinaNet's values, as in DETR and MaskFormer, which the paper follows
+    focal_gamma: float = 2.0
+
+
+def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Mean focal loss of each mask: (..., H, W) logits and {0, 1} target -> (...)."""
+    ce = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    wrong = (logits.sigmoid() - target).abs()  # 1 - p_t
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return (weight * wrong**gamma * ce).mean(dim=(-2, -1))
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - (2 |p t| + 1) / (|p| + |t| + 1) of each mask: (..., H, W) -> (...)."""
+    p = logits.sigmoid()
+    overlap = (p * target).sum(dim=(-2, -1))
+    return 1 - (2 * overlap + 1) / (p.sum(dim=(-2, -1)) + target.sum(dim=(-2, -1)) + 1)
+
+
+def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of the thresholded mask: (..., H, W) -> (...); 1 where both are empty."""
+    predicted, target = logits > 0, target > 0.5
+    union = (predicted | target).sum(dim=(-2, -1))
+    overlap = (predicted & target).sum(dim=(-2, -1))
+    return torch.where(union > 0, overlap / union.clamp(min=1), 1.0)
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks (B, N, H, W) in the frame of the padded input -> float {0, 1} at the low-res size, by area."""
+    labels = labels.float()
+    if labels.shape[-2:] != size:
+        labels = F.interpolate(labels, size=size, mode="area")
+    return (labels >= 0.5).float()
+
+
+def segmentation_loss(
+    logits: Tensor, iou_scores: Tensor, target: Tensor, valid: Tensor | None = None, weights: LossWeights | None = None
+) -> Tensor:
+    """Loss of M candidate masks per object, back-propagated through the best one only.
+
+    logits: (B, N, M, h, w); iou_scores: (B, N, M); target: (B, N, h, w) in {0, 1}
+    valid: (B, N) bool, False where an object is padding
+    returns: a scalar, the mean over objects. The IoU head learns from all M masks.
+    """
+    weights = weights or LossWeights()
+    logits, iou_scores = logits.float(), iou_scores.float()
+    target = target[:, :, None].expand_as(logits)
+    mask_loss = weights.focal * focal_loss(logits, target, weights.focal_alpha, weights.focal_gamma)
+    mask_loss = mask_loss + weights.dice * dice_loss(logits, target)  # (B, N, M)
+    iou_loss = (iou_scores - mask_iou(logits, target)) ** 2
+    loss = mask_loss.min(dim=-1).values + weights.iou * iou_loss.mean(dim=-1)  # (B, N)
+    if valid is None:
+        return loss.mean()
+    return (loss * valid).sum() / valid.sum().clamp(min=1)

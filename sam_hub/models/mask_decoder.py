@@ -1,0 +1,144 @@
+"""Prompt tokens and image embedding -> masks and predicted IoU (original: ``modeling/mask_decoder.py``)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configuration_sam import SamMaskDecoderConfig
+from .layers import Attention, FeedForward, LayerNorm2d, Mlp
+
+
+class TwoWayBlock(nn.Module):
+    """Tokens attend to themselves and to the image, pass an MLP, then the image attends to the tokens."""
+
+    def __init__(self, config: SamMaskDecoderConfig, first: bool) -> None:
+        super().__init__()
+        c, eps, rate = config.hidden_size, config.layer_norm_eps, config.attention_downsample_rate
+        self.first = first  # the first block starts from bare tokens: no position added, no residual
+        self.self_attn = Attention(config)
+        self.layer_norm1 = nn.LayerNorm(c, eps=eps)
+        self.cross_attn_token_to_image = Attention(config, rate)
+        self.layer_norm2 = nn.LayerNorm(c, eps=eps)
+        self.mlp = Mlp(c, config.mlp_dim, config.hidden_act)
+        self.layer_norm3 = nn.LayerNorm(c, eps=eps)
+        self.cross_attn_image_to_token = Attention(config, rate)
+        self.layer_norm4 = nn.LayerNorm(c, eps=eps)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        token_pe: Tensor,
+        image_pe: Tensor,
+        token_mask: Tensor | None,
+        similarity: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """tokens: (B, N, T, C); image: (B, N or 1, h * w, C); token_mask: (B * N, 1, 1, T), True = a real token"""
+        if self.first:
+            tokens = self.self_attn(tokens, tokens, tokens, token_mask)[0]
+        else:
+            q = tokens + token_pe
+            tokens = tokens + self.self_attn(q, q, tokens, token_mask)[0]
+        tokens = self.layer_norm1(tokens)
+
+        keys = image + image_pe
+        attended, weights = self.cross_attn_token_to_image(tokens + token_pe, keys, image, similarity)
+        tokens = self.layer_norm2(tokens + attended)
+        tokens = self.layer_norm3(tokens + self.mlp(tokens))
+
+        image = image + self.cross_attn_image_to_token(keys, tokens + token_pe, tokens, token_mask)[0]
+        return tokens, self.layer_norm4(image), weights
+
+
+class TwoWayTransformer(nn.Module):
+    def __init__(self, config: SamMaskDecoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([TwoWayBlock(config, first=i == 0) for i in range(config.num_hidden_layers)])
+        self.final_attn_token_to_image = Attention(config, config.attention_downsample_rate)
+        self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        image: Tensor,
+        image_pe: Tensor,
+        token_mask: Tensor | None = None,
+        similarity: Tensor | None = None,
+        target: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        token_pe, attentions = tokens, []
+        for layer in self.layers:
+            if target is not None:
+                tokens = tokens + target
+            tokens, image, weights = layer(tokens, image, token_pe, image_pe, token_mask, similarity)
+            attentions.append(weights)
+        attended, _ = self.final_attn_token_to_image(tokens + token_pe, image + image_pe, image)
+        return self.layer_norm_final_attn(tokens + attended), image, attentions
+
+
+class MaskDecoder(nn.Module):
+    """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case."""
+
+    def __init__(self, config: SamMaskDecoderConfig) -> None:
+        super().__init__()
+        c = config.hidden_size
+        self.config = config
+        self.num_mask_tokens = config.num_multimask_outputs + 1
+        self.iou_token = nn.Embedding(1, c)
+        self.mask_tokens = nn.Embedding(self.num_mask_tokens, c)
+        self.transformer = TwoWayTransformer(config)
+        self.upscale_conv1 = nn.ConvTranspose2d(c, c // 4, kernel_size=2, stride=2)
+        self.upscale_layer_norm = LayerNorm2d(c // 4)
+        self.upscale_conv2 = nn.ConvTranspose2d(c // 4, c // 8, kernel_size=2, stride=2)
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            [FeedForward(c, c, c // 8, 3) for _ in range(self.num_mask_tokens)]
+        )
+        self.iou_prediction_head = FeedForward(c, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth)
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor | None,
+        dense: Tensor,
+        valid: Tensor | None = None,
+        attention_similarity: Tensor | None = None,
+        target_embedding: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """Predict every mask; `select_masks` keeps those that were asked for.
+
+        image_embeddings: (B, C, h, w); image_pe: (1, C, h, w)
+        sparse, dense, valid: see `PromptEncoder.forward`
+        attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
+        returns: low-res mask logits (B, N, 1 + M, 4h, 4w), predicted IoU (B, N, 1 + M), and for each layer
+            the token-to-image attention weights, or None where the implementation has none
+        """
+        b, c, h, w = image_embeddings.shape
+        n = dense.shape[1] if sparse is None else sparse.shape[1]
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(b, n, -1, -1)
+        tokens = own if sparse is None else torch.cat([own, sparse.to(own.dtype)], dim=2)
+        mask = None
+        if valid is not None:
+            mask = F.pad(valid, (own.shape[2], 0), value=True).flatten(0, 1)[:, None, None, :]
+
+        dtype = image_embeddings.dtype  # under autocast it may be narrower than the weights
+        image = (image_embeddings[:, None] + dense.to(dtype)).flatten(3).transpose(2, 3)  # (B, N or 1, h * w, C)
+        pe = image_pe.to(dtype).flatten(2).transpose(1, 2)[:, None]
+        tokens, image, attentions = self.transformer(tokens, image, pe, mask, attention_similarity, target_embedding)
+
+        iou = self.iou_prediction_head(tokens[:, :, 0])
+        hyper = torch.stack(
+            [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=2
+        )  # (B, N, 1 + M, C / 8)
+        masks = hyper @ self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w)).flatten(2).unflatten(0, (b, n))
+        return masks.unflatten(-1, (4 * h, 4 * w)), iou, attentions
+
+    def upscale(self, x: Tensor) -> Tensor:
+        """(M, C, h, w) -> (M, C / 8, 4h, 4w)"""
+        x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(x)))
+        return F.gelu(self.upscale_conv2(x))
+
+    def select_masks(self, masks: Tensor, iou: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
+        """Three masks for an ambiguous prompt, or the one of the first token."""
+        keep = slice(1, None) if multimask_output else slice(0, 1)
+        return masks[:, :, keep], iou[:, :, keep]

@@ -1,0 +1,279 @@
+"""`SamModel`: any encoder of the family, SAM's prompt encoder and mask decoder, as a transformers model.
+
+Arguments, outputs and weight names are those of ``transformers.SamModel``, with its faults mended: padding
+is masked out of the attention (there it changes the result), masks may be given per object, coordinates stay
+float32 in half precision, any input size that the encoder's stride divides is accepted, unknown arguments are
+refused, ``labels`` give a loss, and the norms use the original's eps.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
+from .encoders import EncoderOutput, build_encoder
+from .loss import resize_labels, segmentation_loss
+from .mask_decoder import MaskDecoder
+from .prompt_encoder import PositionalEmbedding, PromptEncoder
+
+
+@dataclass
+class SamImageSegmentationOutput(ModelOutput):
+    """Result of `SamModel`.
+
+    loss: scalar, when ``labels`` were given
+    iou_scores: (B, N, M) predicted IoU of each mask
+    pred_masks: (B, N, M, 4h, 4w) low-res mask logits in the frame of the padded input
+    vision_hidden_states, vision_attentions, mask_decoder_attentions: per layer, when they were asked for
+    """
+
+    loss: Tensor | None = None
+    iou_scores: Tensor | None = None
+    pred_masks: Tensor | None = None
+    vision_hidden_states: tuple[Tensor, ...] | None = None
+    vision_attentions: tuple[Tensor, ...] | None = None
+    mask_decoder_attentions: tuple[Tensor, ...] | None = None
+
+
+class SamPreTrainedModel(PreTrainedModel):
+    config_class = SamConfig
+    base_model_prefix = "sam"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["VitLayer", "InvertedResidual", "TwoWayBlock"]
+    _supports_sdpa = True
+    # transformers writes the positional matrix a second time; ours is one buffer.
+    _keys_to_ignore_on_load_unexpected = [r"prompt_encoder\.shared_embedding\.positional_embedding"]
+
+    @classmethod
+    def _can_set_attn_implementation(cls) -> bool:
+        return True  # every attention reads the configuration when it runs
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's defaults for linear and convolution layers, N(0, 1) for tokens and the Fourier matrix.
+
+        ``transformers`` starts every SAM weight at a standard deviation of 1e-10, from which nothing is learnt.
+        """
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                fan_in, _ = nn.init._calculate_fan_in_and_fan_out(module.weight)
+                init.uniform_(module.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if isinstance(module, nn.BatchNorm2d):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, PositionalEmbedding):
+            init.normal_(module.positional_embedding)
+        for name, parameter in module.named_parameters(recurse=False):
+            if name in ("pos_embed", "rel_pos_h", "rel_pos_w"):
+                init.zeros_(parameter)
+
+
+class SamModel(SamPreTrainedModel):
+    """Segment Anything: an image and prompts -> masks with predicted IoU.
+
+    Source: "Segment Anything" (Kirillov et al. 2023), ``segment_anything/modeling/sam.py``.
+    """
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__(config)
+        for part in (config.vision_config, config.mask_decoder_config):
+            part._attn_implementation = config._attn_implementation
+        self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config.hidden_size // 2)
+        self.vision_encoder = build_encoder(config.vision_config)
+        self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
+        self.mask_decoder = MaskDecoder(config.mask_decoder_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.vision_encoder
+
+    def get_image_wide_positional_embeddings(self, size: tuple[int, int] | None = None) -> Tensor:
+        """Fourier features of the embedding grid, (1, C, h, w); of the configured input size by default."""
+        side = self.config.prompt_encoder_config.image_embedding_size
+        return self.shared_image_embedding.grid(*(size or (side, side)))
+
+    def encode(self, pixel_values: Tensor, **kwargs: bool) -> EncoderOutput:
+        """Run the image encoder: (B, 3, H, W) -> embedding (B, C, h, w) and what else the decoder needs."""
+        return self.vision_encoder(pixel_values.to(self.dtype), **kwargs)
+
+    @torch.no_grad()
+    def get_image_embeddings(self, pixel_values: Tensor) -> Tensor:
+        """The image embedding alone: (B, 3, H, W) -> (B, C, h, w)."""
+        return self.encode(pixel_values).embedding
+
+    @torch.no_grad()
+    def get_prompt_embeddings(
+        self,
+        input_points: Tensor | None = None,
+        input_labels: Tensor | None = None,
+        input_boxes: Tensor | None = None,
+        input_masks: Tensor | None = None,
+    ) -> tuple[Tensor | None, Tensor]:
+        """Sparse (B, N, T, C) and dense (B, C, h, w), or (B, N, C, h, w) for a mask per object."""
+        side = self.config.prompt_encoder_config.image_embedding_size
+        sparse, dense, _ = self._embed_prompts(
+            (side, side), input_points, input_labels, input_boxes, input_masks
+        )
+        if input_masks is None:
+            batch = 1 if sparse is None else sparse.shape[0]
+            dense = dense.expand(batch, 1, -1, side, side)
+        return sparse, dense.squeeze(1) if dense.shape[1] == 1 else dense
+
+    def _embed_prompts(
+        self,
+        grid: tuple[int, int],
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """Check shapes, then `PromptEncoder` for an embedding grid of (h, w)."""
+        if points is not None:
+            if points.dim() != 4 or points.shape[-1] != 2:
+                raise ValueError(
+                    "input_points must be (images, objects, points, 2), x then y; " f"got {tuple(points.shape)}"
+                )
+            if labels is None:
+                labels = torch.ones(points.shape[:-1], dtype=torch.long, device=points.device)
+            if labels.shape != points.shape[:-1]:
+                raise ValueError(
+                    f"input_labels must be {tuple(points.shape[:-1])} to match input_points; got {tuple(labels.shape)}"
+                )
+        elif labels is not None:
+            raise ValueError("input_labels were given without input_points")
+        if boxes is not None:
+            if boxes.dim() != 3 or boxes.shape[-1] != 4:
+                raise ValueError(
+                    f"input_boxes must be (images, objects, 4), x0, y0, x1, y1; got {tuple(boxes.shape)}"
+                )
+            if points is not None and points.shape[:2] != boxes.shape[:2]:
+                raise ValueError(
+                    f"points are for {points.shape[1]} objects and boxes for {boxes.shape[1]}; "
+                    "give the same number, padding with label -10 or coordinates -10"
+                )
+        if masks is not None:
+            if masks.dim() == 3:  # one mask for each image, as transformers documents
+                masks = masks[:, None]
+            expected = (4 * grid[0], 4 * grid[1])
+            if masks.dim() != 4 or masks.shape[-2:] != expected:
+                raise ValueError(
+                    f"input_masks must be low-res logits (images, objects or 1, {expected[0]}, {expected[1]}); "
+                    f"got {tuple(masks.shape)}"
+                )
+        patch = self.config.prompt_encoder_config.patch_size
+        size = (grid[0] * patch, grid[1] * patch)
+        return self.prompt_encoder(self.shared_image_embedding, size, points, labels, boxes, masks)
+
+    def predict_masks(
+        self,
+        image_embeddings: Tensor,
+        input_points: Tensor | None = None,
+        input_labels: Tensor | None = None,
+        input_boxes: Tensor | None = None,
+        input_masks: Tensor | None = None,
+        attention_similarity: Tensor | None = None,
+        target_embedding: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """Every candidate mask of each prompt: see `MaskDecoder.forward`."""
+        grid = tuple(image_embeddings.shape[-2:])
+        sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
+        for name, t in (("prompts", sparse), ("masks", dense)):
+            if t is not None and t.shape[0] not in (1, image_embeddings.shape[0]):
+                raise ValueError(f"{image_embeddings.shape[0]} images but {name} for {t.shape[0]}")
+        image_pe = self.get_image_wide_positional_embeddings(grid)
+        return self.mask_decoder(
+            image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding
+        )
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_points: Tensor | None = None,
+        input_labels: Tensor | None = None,
+        input_boxes: Tensor | None = None,
+        input_masks: Tensor | None = None,
+        image_embeddings: Tensor | None = None,
+        multimask_output: bool = True,
+        attention_similarity: Tensor | None = None,
+        target_embedding: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        original_sizes: Any = None,
+        reshaped_input_sizes: Any = None,
+    ) -> SamImageSegmentationOutput | tuple:
+        """Predict masks for N objects in each of B images.
+
+        pixel_values: (B, 3, H, W), or image_embeddings: (B, C, h, w) from `get_image_embeddings`
+        input_points: (B, N, P, 2), x then y, in pixels of the resized image
+        input_labels: (B, N, P), 1 object, 0 background, -1 not a point, -10 padding; all 1 by default
+        input_boxes: (B, N, 4), x0, y0, x1, y1, in pixels of the resized image; all four -10 for no box
+        input_masks: (B, N or 1, 4h, 4w) or (B, 4h, 4w) low-res logits, usually ``pred_masks`` of a step before
+        multimask_output: three masks (for an ambiguous prompt such as one click) or one
+        attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
+        labels: (B, N, H, W) masks in {0, 1} in the frame of the padded input, at any resolution, for ``loss``
+        original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; not read
+        raises: ValueError for shapes that do not fit
+        """
+        if (pixel_values is None) == (image_embeddings is None):
+            raise ValueError("give either pixel_values or image_embeddings")
+        hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        weights = self.config.output_attentions if output_attentions is None else output_attentions
+        vision = None
+        if pixel_values is not None:
+            vision = self.encode(pixel_values, output_hidden_states=hidden, output_attentions=weights)
+            image_embeddings = vision.embedding
+
+        masks, iou, attentions = self.predict_masks(
+            image_embeddings,
+            input_points,
+            input_labels,
+            input_boxes,
+            input_masks,
+            attention_similarity,
+            target_embedding,
+        )
+        masks, iou = self.mask_decoder.select_masks(masks, iou, multimask_output)
+
+        loss = None
+        if labels is not None:
+            if labels.shape[:2] != masks.shape[:2]:
+                raise ValueError(f"labels must be {tuple(masks.shape[:2])} + (H, W); got {tuple(labels.shape)}")
+            target = resize_labels(labels, masks.shape[-2:])
+            loss = segmentation_loss(masks, iou, target, objects_present(input_labels, input_boxes))
+        output = SamImageSegmentationOutput(
+            loss=loss,
+            iou_scores=iou,
+            pred_masks=masks,
+            vision_hidden_states=vision.hidden_states if vision else None,
+            vision_attentions=vision.attentions if vision else None,
+            mask_decoder_attentions=tuple(attentions) if weights else None,
+        )
+        return output if return_dict in (None, True) else output.to_tuple()
+
+
+def objects_present(labels: Tensor | None, boxes: Tensor | None) -> Tensor | None:
+    """(B, N) bool, False where an object is only padding; None when no prompt can say."""
+    present = None
+    if labels is not None:
+        present = (labels != PAD_LABEL).any(-1)
+    if boxes is not None:
+        boxed = (boxes != PAD_COORDINATE).any(-1)
+        present = boxed if present is None else present | boxed
+    return present
