@@ -1,0 +1,52 @@
+"""The Segment Anything Model and its family: load, prompt, fine-tune, evaluate and ship.
+
+Public names are imported when they are first used (PEP 562): ``import sam_hub`` loads neither torch nor
+transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .inference.amg import SamAutomaticMaskGenerator
+    from .inference.predictor import SamPredictor
+    from .models.configuration_sam import SamConfig
+    from .models.image_processing_sam import SamImageProcessor
+    from .models.modeling_sam import SamModel
+    from .models.processing_sam import SamProcessor
+    from .zoo import list_models
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SamAutomaticMaskGenerator",
+    "SamConfig",
+    "SamImageProcessor",
+    "SamModel",
+    "SamPredictor",
+    "SamProcessor",
+    "__version__",
+    "list_models",
+]
+
+_HOMES = {
+    "SamAutomaticMaskGenerator": ".inference.amg",
+    "SamConfig": ".models.configuration_sam",
+    "SamImageProcessor": ".models.image_processing_sam",
+    "SamModel": ".models.modeling_sam",
+    "SamPredictor": ".inference.predictor",
+    "SamProcessor": ".models.processing_sam",
+    "list_models": ".zoo",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
