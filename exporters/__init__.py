@@ -1,0 +1,1 @@
+"""On-device formats: graphs, their exporters, and the proof that ships with each file."""
