@@ -1,0 +1,165 @@
+"""Masks as pixels: run lengths, boxes, stability, small regions, outlines (original: ``utils/amg.py``).
+
+A mask is (H, W) bool. Run lengths are COCO's: down the columns, starting with the number of zeros.
+"""
+
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+Rle = dict[str, Any]
+"""``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
+
+
+def mask_to_uncompressed_rle(
+    mask: np.ndarray, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)
+) -> Rle:
+    """Run lengths of a mask, or of a frame that is empty but for a window.
+
+    mask: (h, w) bool
+    size: (H, W) of the frame, that of the mask by default
+    origin: (x, y) of the window's first pixel in the frame
+    returns: ``{"size": [H, W], "counts": [zeros, ones, zeros, ...]}``
+    """
+    h, w = mask.shape
+    height, width = size or (h, w)
+    x0, y0 = origin
+    if min(origin) < 0 or x0 + w > width or y0 + h > height:
+        raise ValueError(f"a window of {h} x {w} at x {x0}, y {y0} does not fit a frame of {height} x {width}")
+    padded = np.zeros((w, h + 2), dtype=bool)  # each column between two zeros, so that its runs close
+    padded[:, 1:-1] = mask.T
+    column, row = np.nonzero(padded[:, 1:] != padded[:, :-1])
+    change = (column + x0) * height + row + y0
+    if h == height:  # a run that goes on in the next column closed and opened at the same place
+        again = np.flatnonzero(change[1:] == change[:-1])
+        change = np.delete(change, np.concatenate([again, again + 1]))
+    counts = np.diff(change, prepend=0, append=height * width)
+    if len(change) and change[-1] == height * width:
+        counts = counts[:-1]
+    return {"size": [height, width], "counts": counts.tolist()}
+
+
+def compress_rle(rle: Rle) -> Rle:
+    """Counts as a list -> counts as COCO's compressed str."""
+    compressed = coco_mask.frPyObjects(rle, *rle["size"])
+    return {"size": list(rle["size"]), "counts": compressed["counts"].decode("ascii")}
+
+
+def mask_to_rle(mask: np.ndarray, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)) -> Rle:
+    """Compressed COCO run lengths, ready for JSON; arguments as of `mask_to_uncompressed_rle`."""
+    return compress_rle(mask_to_uncompressed_rle(mask, size, origin))
+
+
+def _coco(rle: Rle) -> Rle:
+    """Either form -> what pycocotools computes with."""
+    return coco_mask.frPyObjects(rle, *rle["size"]) if isinstance(rle["counts"], list) else rle
+
+
+def rle_to_mask(rle: Rle) -> np.ndarray:
+    """Run lengths of either form -> (H, W) bool."""
+    return coco_mask.decode(_coco(rle)).astype(bool)
+
+
+def rle_area(rle: Rle) -> int:
+    """Number of pixels set."""
+    return int(coco_mask.area(_coco(rle)))
+
+
+def mask_to_box(masks: np.ndarray) -> np.ndarray:
+    """The tight box of each mask: (..., H, W) bool -> (..., 4) int64 XYXY.
+
+    Right and bottom edges are inclusive (indices of the last pixel); an empty mask gives 0, 0, 0, 0.
+    """
+    height, width = masks.shape[-2:]
+    if masks.size == 0:
+        return np.zeros((*masks.shape[:-2], 4), dtype=np.int64)
+    columns, rows = masks.any(axis=-2), masks.any(axis=-1)
+    box = np.stack(
+        [
+            columns.argmax(-1),
+            rows.argmax(-1),
+            width - 1 - columns[..., ::-1].argmax(-1),
+            height - 1 - rows[..., ::-1].argmax(-1),
+        ],
+        axis=-1,
+    )
+    return box * rows.any(-1)[..., None]
+
+
+def stability_score(logits: np.ndarray, threshold: float, offset: float) -> np.ndarray:
+    """IoU between the masks at ``threshold + offset`` and at ``threshold - offset`` (paper, appendix B).
+
+    logits: (..., H, W)
+    returns: (...) float64; 0 where both masks are empty (the original divides 0 by 0)
+    """
+    inner = np.count_nonzero(logits > threshold + offset, axis=(-2, -1))
+    outer = np.count_nonzero(logits > threshold - offset, axis=(-2, -1))
+    return inner / np.maximum(outer, 1)
+
+
+def remove_small_regions(mask: np.ndarray, area: float, mode: Literal["holes", "islands"]) -> tuple[np.ndarray, bool]:
+    """Fill holes, or remove islands, of fewer than ``area`` pixels (8-connected).
+
+    The largest island stays when all are small. The background is a hole too: of a mask that covers
+    all but a few pixels, those pixels are filled.
+    returns: the mask, and whether anything was changed
+    """
+    if mode not in ("holes", "islands"):
+        raise ValueError(f"unknown mode {mode!r}; expected 'holes' or 'islands'")
+    holes = mode == "holes"
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((mask ^ holes).astype(np.uint8), connectivity=8)
+    sizes = stats[1:, cv2.CC_STAT_AREA]
+    small = np.zeros(count, dtype=bool)  # by label; 0 is what is not searched
+    small[1:] = sizes < area
+    if not small.any():
+        return mask, False
+    if not holes and small[1:].all():
+        small[1 + sizes.argmax()] = False
+    return np.where(small[labels], holes, mask), True
+
+
+def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
+    """The outlines of a mask, along the edges of its pixels.
+
+    Pixel (x, y) is the square from (x, y) to (x + 1, y + 1): a mask of that one pixel gives the corners
+    (x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1). Filling all outlines together with the even-odd rule gives
+    the mask back exactly. Pixels that touch at a corner belong to one outline (8-connected).
+
+    mask: (H, W) bool
+    returns: for each outline its corners (K, 2) int32, x then y, not repeating the first. Outer outlines run
+        clockwise as seen on the screen and holes the other way, so the signed areas sum to the mask's.
+    """
+    p = np.pad(np.asarray(mask, dtype=bool), 1)
+    above_left, above_right, below_left, below_right = p[:-1, :-1], p[:-1, 1:], p[1:, :-1], p[1:, 1:]
+    corner = above_left ^ above_right ^ below_left ^ below_right
+    crossing = (above_left == below_right) & (above_right == below_left) & (above_left != above_right)
+    # Two outlines meet at a crossing: its vertex is listed twice.
+    y, x = np.nonzero(corner | crossing)
+    twice = crossing[y, x]
+    y, x, falling = (np.repeat(v, 1 + twice) for v in (y, x, twice & above_left[y, x]))
+
+    # Along each row, and along each column, the sorted corners pair up into edges. Of a crossing the first copy
+    # takes the edge to the left; where the pixels above left and below right are set, it turns down, else up.
+    index = np.arange(len(y))
+    second = np.zeros(len(y), dtype=bool)
+    second[1:] = (y[1:] == y[:-1]) & (x[1:] == x[:-1])
+    by_column = np.lexsort((second ^ falling, y, x))
+    across, along = np.empty_like(index), np.empty_like(index)
+    across[0::2], across[1::2] = index[1::2], index[0::2]
+    along[by_column[0::2]], along[by_column[1::2]] = by_column[1::2], by_column[0::2]
+
+    outlines, seen = [], np.zeros(len(y), dtype=bool)
+    across, along = across.tolist(), along.tolist()
+    for start in range(len(y)):
+        if seen[start]:
+            continue
+        ring, at = [], start
+        while not ring or at != start:
+            ring += [at, across[at]]
+            at = along[across[at]]
+        seen[ring] = True
+        hole = not p[y[start] + 1, x[start] + 1]  # the first corner of a ring is its upper left one
+        outlines.append(np.stack([x[ring], y[ring]], axis=-1)[:: -1 if hole else 1].astype(np.int32))
+    return outlines
