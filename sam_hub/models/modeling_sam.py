@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .. import convert
+from ..errors import CheckpointError, ModelNotFoundError
+from ..hub import locate
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
 from .encoders import EncoderOutput, build_encoder
 from .loss import resize_labels, segmentation_loss
@@ -98,6 +102,39 @@ class SamModel(SamPreTrainedModel):
         self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
         self.mask_decoder = MaskDecoder(config.mask_decoder_config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, strict: bool = True, **kwargs):
+        """Load "pocket", a catalogue name, a folder, an original checkpoint file or a Hub repository.
+
+        pretrained_model_name_or_path: see `sam_hub.hub.locate`
+        strict: refuse weights that do not fit; False fills what is missing at random, for fine-tuning
+        other arguments: as in ``transformers`` (dtype, device_map, revision, token, ...)
+        raises: ModelNotFoundError, CheckpointError
+        """
+        if pretrained_model_name_or_path is None:
+            return super().from_pretrained(None, *args, **kwargs)
+        place = locate(pretrained_model_name_or_path)
+        if place.file:
+            _, settings, weights = convert.to_ours(convert.read_checkpoint(place.file))
+            config = kwargs.pop("config", None) or SamConfig(**settings)
+            with torch.device("meta"):
+                expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
+            convert.check_complete(expected, weights)
+            return super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
+        source = place.repo or str(place.folder)
+        wants_info = kwargs.pop("output_loading_info", False)
+        try:
+            model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
+        except SafetensorError as e:
+            raise CheckpointError(f"the weights of {source} are damaged or cut short ({e}); download them again") from e
+        except OSError as e:
+            raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
+        faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
+        if strict and faults:
+            named = "; ".join(f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items())
+            raise CheckpointError(f"the weights of {source} do not fit its config.json ({named})")
+        return (model, info) if wants_info else model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder

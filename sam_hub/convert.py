@@ -1,0 +1,255 @@
+"""Original checkpoints <-> our layout: one rename table per family, read in both directions.
+
+A rule is a pair of templates: ``{n}`` stands for digits and ``{r}`` for the rest of the key. The first rule that
+matches a whole key renames it, so identity rules come last. Files are read with ``weights_only=True``: a
+pickle that would execute code is refused.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+Rules = list[tuple[str, str]]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _head(old: str, new: str) -> Rules:
+    """A three-layer `FeedForward`."""
+    return [
+        (f"{old}.layers.0.{{r}}", f"{new}.proj_in.{{r}}"),
+        (f"{old}.layers.1.{{r}}", f"{new}.layers.0.{{r}}"),
+        (f"{old}.layers.2.{{r}}", f"{new}.proj_out.{{r}}"),
+    ]
+
+
+PROMPT_ENCODER: Rules = [
+    ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "shared_image_embedding.positional_embedding"),
+    ("prompt_encoder.point_embeddings.{n}.weight", "prompt_encoder.point_embed.{n}.weight"),
+    ("prompt_encoder.mask_downscaling.0.{r}", "prompt_encoder.mask_embed.conv1.{r}"),
+    ("prompt_encoder.mask_downscaling.1.{r}", "prompt_encoder.mask_embed.layer_norm1.{r}"),
+    ("prompt_encoder.mask_downscaling.3.{r}", "prompt_encoder.mask_embed.conv2.{r}"),
+    ("prompt_encoder.mask_downscaling.4.{r}", "prompt_encoder.mask_embed.layer_norm2.{r}"),
+    ("prompt_encoder.mask_downscaling.6.{r}", "prompt_encoder.mask_embed.conv3.{r}"),
+    ("prompt_encoder.not_a_point_embed.weight", "prompt_encoder.not_a_point_embed.weight"),
+    ("prompt_encoder.no_mask_embed.weight", "prompt_encoder.no_mask_embed.weight"),
+]
+
+TWO_WAY_TRANSFORMER: Rules = [
+    ("mask_decoder.transformer.layers.{n}.norm{n}.{r}", "mask_decoder.transformer.layers.{n}.layer_norm{n}.{r}"),
+    ("mask_decoder.transformer.norm_final_attn.{r}", "mask_decoder.transformer.layer_norm_final_attn.{r}"),
+    ("mask_decoder.transformer.{r}", "mask_decoder.transformer.{r}"),
+]
+
+MASK_DECODER: Rules = [
+    *TWO_WAY_TRANSFORMER,
+    *_head("mask_decoder.output_hypernetworks_mlps.{n}", "mask_decoder.output_hypernetworks_mlps.{n}"),
+    *_head("mask_decoder.iou_prediction_head", "mask_decoder.iou_prediction_head"),
+    ("mask_decoder.output_upscaling.0.{r}", "mask_decoder.upscale_conv1.{r}"),
+    ("mask_decoder.output_upscaling.1.{r}", "mask_decoder.upscale_layer_norm.{r}"),
+    ("mask_decoder.output_upscaling.3.{r}", "mask_decoder.upscale_conv2.{r}"),
+    ("mask_decoder.iou_token.weight", "mask_decoder.iou_token.weight"),
+    ("mask_decoder.mask_tokens.weight", "mask_decoder.mask_tokens.weight"),
+]
+
+NECK: Rules = [
+    ("image_encoder.neck.0.weight", "vision_encoder.neck.conv1.weight"),
+    ("image_encoder.neck.1.{r}", "vision_encoder.neck.layer_norm1.{r}"),
+    ("image_encoder.neck.2.weight", "vision_encoder.neck.conv2.weight"),
+    ("image_encoder.neck.3.{r}", "vision_encoder.neck.layer_norm2.{r}"),
+]
+
+VIT: Rules = [
+    ("image_encoder.pos_embed", "vision_encoder.pos_embed"),
+    ("image_encoder.patch_embed.proj.{r}", "vision_encoder.patch_embed.projection.{r}"),
+    ("image_encoder.blocks.{n}.norm{n}.{r}", "vision_encoder.layers.{n}.layer_norm{n}.{r}"),
+    ("image_encoder.blocks.{n}.{r}", "vision_encoder.layers.{n}.{r}"),
+    *NECK,
+]
+
+
+def _count(shapes: Shapes, template: str) -> int:
+    """How many modules the ``{n}`` of a template numbers."""
+    pattern = _pattern(template)
+    return len({m.group(1) for key in shapes if (m := pattern.fullmatch(key))})
+
+
+def _vit_config(shapes: Shapes) -> dict[str, Any]:
+    """Every setting of the ViT, read off the shapes."""
+    width, _, patch, _ = shapes["image_encoder.patch_embed.proj.weight"]
+    side = shapes["image_encoder.pos_embed"][1]
+    depth = _count(shapes, "image_encoder.blocks.{n}.attn.qkv.weight")
+    tables = [shapes[f"image_encoder.blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
+    windows = {(rows + 1) // 2 for rows, _ in tables if rows != 2 * side - 1}
+    size = side * patch
+    return {
+        "vision_config": {
+            "hidden_size": width,
+            "num_hidden_layers": depth,
+            "num_attention_heads": width // tables[0][1],
+            "mlp_dim": shapes["image_encoder.blocks.0.mlp.lin1.weight"][0],
+            "global_attn_indexes": [i for i, (rows, _) in enumerate(tables) if rows == 2 * side - 1],
+            "window_size": windows.pop() if windows else 14,
+            "image_size": size,
+            "patch_size": patch,
+        },
+        "prompt_encoder_config": {"image_size": size, "patch_size": patch},
+    }
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the original files of one family are recognised and renamed.
+
+    signature: keys that together only this family has (templates allowed)
+    absent: keys that it must not have
+    rules: original template -> our template
+    config: settings of `SamConfig`, from the shapes of the original file
+    dropped: templates of original keys that inference does not use
+    """
+
+    signature: tuple[str, ...]
+    rules: Rules
+    config: Callable[[Shapes], dict[str, Any]]
+    absent: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+FAMILIES: dict[str, Family] = {
+    "sam": Family(
+        signature=("image_encoder.blocks.{n}.attn.rel_pos_h", "mask_decoder.output_upscaling.0.weight"),
+        absent=("mask_decoder.hf_token.weight",),
+        rules=[*VIT, *PROMPT_ENCODER, *MASK_DECODER],
+        config=_vit_config,
+    ),
+}
+
+
+@lru_cache(maxsize=None)
+def _pattern(template: str) -> re.Pattern[str]:
+    escaped = re.escape(template).replace(r"\{n\}", r"(\d+)").replace(r"\{r\}", r"(.+)")
+    return re.compile(escaped)
+
+
+def rename(key: str, rules: Rules, back: bool = False) -> str | None:
+    """The new name of a key, or None when no rule knows it."""
+    for old, new in rules:
+        source, target = (new, old) if back else (old, new)
+        if match := _pattern(source).fullmatch(key):
+            parts = iter(match.groups())
+            return re.sub(r"\{[nr]\}", lambda _: next(parts), target)
+    return None
+
+
+def detect_family(shapes: Shapes) -> str:
+    """The family whose signature the keys carry; CheckpointError when there is none."""
+
+    def has(template: str) -> bool:
+        pattern = _pattern(template)
+        return any(pattern.fullmatch(key) for key in shapes)
+
+    for name, family in FAMILIES.items():
+        if all(map(has, family.signature)) and not any(map(has, family.absent)):
+            return name
+    some = ", ".join(sorted(shapes)[:3]) or "no tensors at all"
+    raise CheckpointError(
+        f"this checkpoint is of no known family (it has {some} ...); known families: {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Original state dict -> family, settings of `SamConfig`, state dict in our layout.
+
+    raises: CheckpointError when the family is unknown, a key has no place, or the shapes make no sense
+    """
+    shapes = {key: tuple(value.shape) for key, value in weights.items()}
+    family = detect_family(shapes)
+    table = FAMILIES[family]
+    try:
+        config = table.config(shapes)
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as e:
+        raise CheckpointError(f"a {family} checkpoint in part only: {e} is missing or has an impossible shape") from e
+    renamed, unknown = {}, []
+    for key, value in weights.items():
+        if any(_pattern(template).fullmatch(key) for template in table.dropped):
+            continue
+        new = rename(key, table.rules)
+        if new is None:
+            unknown.append(key)
+        else:
+            renamed[new] = value
+    if unknown:
+        raise CheckpointError(f"keys that no {family} checkpoint has: {some(unknown)}")
+    return family, config, renamed
+
+
+def to_original(weights: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """State dict in our layout -> the original's, bit-equal; the inverse of `to_ours`."""
+    rules = FAMILIES[family].rules
+    renamed = {key: rename(key, rules, back=True) for key in weights}
+    if unknown := [key for key, new in renamed.items() if new is None]:
+        raise CheckpointError(f"the original {family} layout has no place for {some(unknown)}")
+    return {new: weights[key] for key, new in renamed.items()}
+
+
+def check_complete(expected: Shapes, weights: Mapping[str, Any]) -> None:
+    """Refuse missing, unknown and mis-shaped keys; all of them are named (the first few)."""
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    faults = []
+    if missing := sorted(set(expected) - set(found)):
+        faults.append(f"missing {some(missing)}")
+    if unknown := sorted(set(found) - set(expected)):
+        faults.append(f"unknown {some(unknown)}")
+    wrong = [f"{k} {found[k]} instead of {tuple(expected[k])}" for k in found if found[k] != tuple(expected.get(k, found[k]))]
+    if wrong:
+        faults.append(f"mis-shaped {some(wrong)}")
+    if faults:
+        raise CheckpointError(f"the checkpoint does not fit: {'; '.join(faults)}")
+
+
+def some(keys: list[str], count: int = 5) -> str:
+    """The first few keys, and how many more there are."""
+    more = f" and {len(keys) - count} more" if len(keys) > count else ""
+    return ", ".join(keys[:count]) + more
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, memory-mapped, never executing code.
+
+    A dict under ``model`` or ``state_dict`` is unwrapped.
+    raises: CheckpointError for a pickle with code in it and for a damaged file
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as e:
+            if "mmap" not in str(e):
+                raise
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as e:
+        raise CheckpointError(f"{path} is damaged or cut short ({e}); download it again") from e
+    except Exception as e:  # torch.load raises many kinds: UnpicklingError, EOFError, RuntimeError, KeyError ...
+        if "weights_only" in str(e).lower() or "Unsupported" in str(e):
+            raise CheckpointError(
+                f"{path} is refused: it holds code or objects besides tensors, which loading would execute; "
+                "get a file that holds a state dict only, or convert it where you trust it"
+            ) from e
+        reason = str(e).splitlines()[0][:120] if str(e) else type(e).__name__
+        raise CheckpointError(f"{path} is not a readable checkpoint ({reason}); download it again") from e
+    for wrapper in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise CheckpointError(f"{path} holds no state dict of tensors")
+    return dict(content)

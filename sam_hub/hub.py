@@ -1,0 +1,59 @@
+"""Where a model comes from: the package, a folder, a file, the catalogue or the Hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import ModelNotFoundError
+from .zoo import ZOO, Variant, canonical_name, nearest_names
+
+ASSETS = Path(__file__).parent / "assets"
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model's place. Exactly one of the first three is set.
+
+    folder: a local folder in transformers layout
+    file: a local checkpoint in its original layout
+    repo: a Hub repository in transformers layout
+    variant: its catalogue entry, where the name is one
+    """
+
+    folder: Path | None = None
+    file: Path | None = None
+    repo: str | None = None
+    variant: Variant | None = None
+
+
+def locate(name: str | Path) -> Located:
+    """Find a model without touching the network.
+
+    raises: ModelNotFoundError, with the nearest names
+    """
+    text, path = str(name), Path(name)
+    key = canonical_name(text)
+    embedded = ASSETS / (key or "")
+    if key and (embedded / "config.json").is_file():
+        return Located(folder=embedded, variant=ZOO[key])
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelNotFoundError(f"{path} is a folder without config.json; give the folder that holds the model")
+        return Located(folder=path)
+    if path.is_file():
+        if path.suffix not in CHECKPOINT_SUFFIXES:
+            raise ModelNotFoundError(f"{path} is no checkpoint; expected a file ending in {', '.join(CHECKPOINT_SUFFIXES)}")
+        return Located(file=path)
+    if path.suffix in CHECKPOINT_SUFFIXES or text.startswith((".", "/", "~")):
+        raise ModelNotFoundError(f"{path} does not exist")
+    if key:
+        variant = ZOO[key]
+        if variant.repo and not variant.file:
+            return Located(repo=variant.repo, variant=variant)
+        where = f"{variant.file} of {variant.repo}" if variant.repo else "its authors"
+        raise ModelNotFoundError(f"{key} is not published in this layout: download {where} and give the path of the file")
+    if text.count("/") == 1 and all(text.split("/")):
+        return Located(repo=text)
+    near = nearest_names(text)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`sam-hub zoo` lists the names"
+    raise ModelNotFoundError(f"no model is called {text!r}; {hint}")
