@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import OutputError
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Write ``data`` beside ``path`` and rename it into place, so that no reader ever sees half a file.
+
+    A file that was there is replaced; one behind a symbolic link is replaced where the link points. The folder
+    must exist. On any failure what was there before stays as it was and nothing else is left behind.
+    raises: OutputError
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give the name of a file in it")
+    if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
+        raise OutputError(f"cannot write {path}: it is not a regular file; give the name of a file")
+    if not target.parent.is_dir():
+        raise OutputError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+    aside = target.parent / f".{secrets.token_hex(8)}.part"  # a short name: the target's may be as long as allowed
+    try:
+        with open(aside, "xb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(aside, target)
+        _sync_folder(target.parent)
+    except OSError as e:
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free some space or choose another disk" if full else "choose another place"
+        raise OutputError(f"cannot write {path}: {e.strerror or e}; {advice}") from e
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable, where the system can (Windows cannot open folders)."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

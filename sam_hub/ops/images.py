@@ -1,0 +1,188 @@
+"""Any image -> uint8 RGB -> the network's input; shared by the processor and the torch-free runtime."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import ImageError
+from .geometry import resized_size
+
+ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
+"""What `read_image` takes."""
+
+MAX_PIXELS = 178_956_970
+"""Largest image that is decoded: the number of pixels at which Pillow, too, stops believing a file."""
+
+BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
+"""Modes that Pillow converts to RGB in two steps: a transparent palette warns, premultiplied alpha is refused."""
+
+
+def read_image(source: ImageSource) -> np.ndarray:
+    """Any image as (H, W, 3) uint8 RGB.
+
+    source: one of
+        a path or a ``file://`` address, the bytes of a file, or a file object opened for reading bytes
+        a PIL image of any mode
+        an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, bool or float in [0, 1], RGB or RGBA
+    The image is turned as its EXIF orientation says (a PIL image that still carries one, too), so coordinates
+    and sizes are those that a viewer shows. Transparency is dropped, not blended, as ``convert("RGB")`` does.
+    16-bit grey is scaled to 8 bits, 65535 -> 255. Of an animation it is the first frame.
+    raises: ImageError, with one sentence
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, None, "the PIL image")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _open(io.BytesIO(source), "the image in memory")
+    if isinstance(source, str | os.PathLike):
+        path = _local_path(source)
+        try:
+            with open(path, "rb") as f:
+                return _open(f, str(path))
+        except ImageError:
+            raise
+        except FileNotFoundError as e:
+            raise ImageError(f"{path} does not exist; check the path of the image") from e
+        except IsADirectoryError as e:
+            raise ImageError(f"{path} is a folder; give the path of one image") from e
+        except (OSError, ValueError) as e:  # ValueError: a NUL byte in the name
+            raise ImageError(f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})") from e
+    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
+        return _open(source, str(getattr(source, "name", "the image file")))
+    raise ImageError(
+        f"an image cannot be read from a {type(source).__name__}; give a path, bytes, a binary file, a PIL image or an array"
+    )
+
+
+def resize_longest_side(image: np.ndarray, longest: int) -> np.ndarray:
+    """Resize so that the long side is ``longest``: (H, W, 3) uint8 -> (h, w, 3) uint8.
+
+    Pillow's bilinear filter, which averages when it shrinks; the original (``ResizeLongestSide.apply_image``)
+    uses the same and any other differs by grey levels.
+    """
+    height, width = resized_size(image.shape[:2], longest)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def normalize_and_pad(
+    image: np.ndarray,
+    mean: Sequence[float],
+    std: Sequence[float],
+    padded_size: tuple[int, int] | None = None,
+    scale: float = 1 / 255,
+) -> np.ndarray:
+    """(image * scale - mean) / std, and then zeros at the right and the bottom.
+
+    image: (h, w, 3) uint8; mean, std: per channel, in units of ``scale`` grey levels, as in preprocessor_config.json
+    padded_size: (H, W) of the network's input; None leaves the padding away
+    returns: (3, H, W) float32
+    raises: ImageError when the image is larger than ``padded_size``
+
+    The order of operations is the original's (``Sam.preprocess``: on grey levels, in float32), to the last bit.
+    """
+    height, width = image.shape[:2]
+    out_h, out_w = padded_size or (height, width)
+    if height > out_h or width > out_w:
+        raise ImageError(f"an image of {width} x {height} pixels does not fit an input of {out_w} x {out_h}; resize it")
+    levels = [np.asarray(np.asarray(v, np.float64) / scale, np.float32) for v in (mean, std)]
+    out = np.zeros((3, out_h, out_w), np.float32)
+    out[:, :height, :width] = ((image.astype(np.float32) - levels[0]) / levels[1]).transpose(2, 0, 1)
+    return out
+
+
+def _local_path(source: str | os.PathLike) -> Path:
+    """The path that a string means: itself, or that of a file:// address."""
+    if isinstance(source, str) and "://" in source:
+        url = urlsplit(source)
+        if url.scheme == "file" and url.netloc in ("", "localhost"):
+            return Path(url2pathname(url.path))
+        raise ImageError(f"{source} is not on this machine; download it first and give the path of the file")
+    return Path(os.fsdecode(source))
+
+
+def _open(file: BinaryIO, name: str) -> np.ndarray:
+    """Decode an open file; ``name`` is for messages."""
+    try:
+        image = Image.open(file)
+    except Exception as e:  # Pillow's readers raise anything on damaged files
+        raise ImageError(_why(e, file, name)) from e
+    with image:
+        return _decode(image, file, name)
+
+
+def _decode(image: Image.Image, file: BinaryIO | None, name: str) -> np.ndarray:
+    """A PIL image of any mode, which may still have to read its file, as (H, W, 3) uint8."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(_too_large(name))
+    if image.width * image.height == 0:
+        raise ImageError(f"{name} has no pixels ({image.width} x {image.height}); give another image")
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if not image.mode.startswith(("I", "F")):
+            image = image.convert(BY_WAY_OF.get(image.mode, "RGB"))
+            return np.array(image.convert("RGB"))
+        levels = np.asarray(image)
+    except Exception as e:  # as in `_open`
+        raise ImageError(_why(e, file, name)) from e
+    if image.mode.startswith("I"):  # 16-bit grey ("I" in older Pillows), which Pillow's convert would clip
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ImageError(f"{name} has grey levels outside of 16 bits; scale it to 8 bits first")
+        levels = levels.astype(np.uint16)
+    return _from_array(levels)
+
+
+def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
+    """What is wrong with an image that does not decode."""
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return _too_large(name)
+    try:
+        empty = file is not None and file.seek(0, os.SEEK_END) == 0
+    except (OSError, ValueError, AttributeError):  # not seekable, or closed
+        empty = False
+    if empty:
+        return f"{name} is empty (0 bytes); save or download the image again"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return f"{name} is not an image in a format that Pillow reads; convert it to PNG or JPEG"
+    return f"{name} is damaged or cut short ({error}); save or download the image again"
+
+
+def _too_large(name: str) -> str:
+    return f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down or cut it into tiles first"
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    """Checks of shape and values, then (H, W, 3) uint8; a copy."""
+    shape = array.shape
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
+        hint = "; move the channels to the end" if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
+        raise ImageError(f"an image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); got {shape}{hint}")
+    if array.size == 0:
+        raise ImageError(f"the image array has no pixels: its shape is {shape}")
+    if array.ndim == 2:
+        array = array[..., None]
+    return np.array(np.broadcast_to(_to_uint8(array[..., :3]), (*shape[:2], 3)), order="C")
+
+
+def _to_uint8(array: np.ndarray) -> np.ndarray:
+    """bool, uint8, uint16 or float in [0, 1] -> uint8, white -> 255."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array * np.uint8(255)
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.dtype.kind == "f":
+        slack = 1e-6  # rounding of float32
+        if not (array.min() >= -slack and array.max() <= 1 + slack):  # NaN lands here
+            raise ImageError("a float image must have values in [0, 1]; divide it by its white level or give uint8")
+        return np.rint(array.clip(0, 1).astype(np.float64) * 255).astype(np.uint8)
+    raise ImageError(f"an image array must be uint8, uint16, bool or float in [0, 1]; got {array.dtype}")
