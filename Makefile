@@ -1,0 +1,42 @@
+# Needs Python 3.11, make and a package registry; everything is set up in $(VENV), once.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+OUT ?= out/try
+JOBS ?= 2
+ARGS ?=
+BIN := $(VENV)/bin
+FOLDERS := sam_hub exporters demo tests benchmarks examples
+
+.PHONY: help try test style format bench
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+try: $(VENV)/.core  ## segment the photos in examples/ with the embedded model
+	$(BIN)/sam-hub segment examples/astronaut.jpg --box 20,10,365,511 --overlay --out $(OUT)
+	$(BIN)/sam-hub segment examples/cat.jpg --box 25,0,400,299 --overlay --out $(OUT)
+	$(BIN)/sam-hub segment examples/coffee.jpg --box 76,17,480,389 --overlay --out $(OUT)
+	@echo; echo "Masks and overlays are in $(OUT)/:"; ls $(OUT)
+
+test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+style: $(VENV)/.dev  ## check lint and format
+	$(BIN)/ruff check $(FOLDERS)
+	$(BIN)/ruff format --check $(FOLDERS)
+
+format: $(VENV)/.dev  ## mend what can be mended
+	$(BIN)/ruff check --fix $(FOLDERS)
+	$(BIN)/ruff format $(FOLDERS)
+
+# A stamp is touched only after its install has succeeded, and is older than the files that it depends on
+# when they change.
+$(VENV)/.core: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.core
