@@ -14,9 +14,17 @@ PAD_LABEL = -10
 PAD_COORDINATE = -10.0
 """A box whose four coordinates all have this value is padding."""
 
+PROMPT_KINDS = ("points", "background points", "boxes", "masks")
+"""What SAM understands; a model that understands less says so in its ``prompt_kinds``."""
+
 
 class SamPromptEncoderConfig(PreTrainedConfig):
-    """Points, boxes and masks -> sparse (tokens) and dense (map) embeddings."""
+    """Points, boxes and masks -> sparse (tokens) and dense (map) embeddings.
+
+    ``image_size`` is the side of the frame in which coordinates live: that of the encoder's input in every
+    model but EfficientViT-SAM L0-L2, which encode at 512 and count coordinates to 1024. ``prompt_kinds``, a
+    part of `PROMPT_KINDS`, is what the weights were trained on: anything else is refused.
+    """
 
     model_type = "sam_prompt_encoder"
     base_config_key = "prompt_encoder_config"
@@ -28,11 +36,21 @@ class SamPromptEncoderConfig(PreTrainedConfig):
     num_point_embeddings: int = 4
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-6
+    prompt_kinds: list[str] | tuple[str, ...] = PROMPT_KINDS
 
     @property
     def image_embedding_size(self) -> int:
         """Side of the embedding grid at ``image_size``."""
         return self.image_size // self.patch_size
+
+
+class EfficientSamPromptEncoderConfig(SamPromptEncoderConfig):
+    """EfficientSAM's: points and box corners share ``num_slots`` slots; no background points, no masks."""
+
+    model_type = "sam_hub_efficient_sam_prompt_encoder"
+
+    prompt_kinds: list[str] | tuple[str, ...] = ("points", "boxes")
+    num_slots: int = 6
 
 
 class SamMaskDecoderConfig(PreTrainedConfig):
@@ -57,10 +75,27 @@ class SamMaskDecoderConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-5
 
 
+class HqMaskDecoderConfig(SamMaskDecoderConfig):
+    """SAM-HQ's: one more token and early features of the encoder, ``vit_dim`` channels wide."""
+
+    model_type = "sam_hub_hq_mask_decoder"
+
+    vit_dim: int = 768
+
+
+class EfficientSamMaskDecoderConfig(SamMaskDecoderConfig):
+    """EfficientSAM's: GELU in every MLP."""
+
+    model_type = "sam_hub_efficient_sam_mask_decoder"
+
+    hidden_act: str = "gelu"
+
+
 class SamVisionConfig(PreTrainedConfig):
     """The original ViT: windowed attention, a few global layers, decomposed relative positions.
 
     ``hidden_size`` and ``mlp_dim`` may be any width (SlimSAM: 168 and 696 with 12 heads of 14).
+    ``output_intermediate`` hands the features after the first global layer to the decoder (SAM-HQ).
     """
 
     model_type = "sam_vision_model"
@@ -84,6 +119,7 @@ class SamVisionConfig(PreTrainedConfig):
     global_attn_indexes: list[int] | tuple[int, ...] = (2, 5, 8, 11)
     num_pos_feats: int = 128
     mlp_dim: int | None = None
+    output_intermediate: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.mlp_dim = int(self.hidden_size * self.mlp_ratio) if self.mlp_dim is None else self.mlp_dim
@@ -118,14 +154,75 @@ class PocketVisionConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-6
 
 
-VISION_CONFIGS = {c.model_type: c for c in (SamVisionConfig, PocketVisionConfig)}
+class EfficientSamVisionConfig(SamVisionConfig):
+    """EfficientSAM's plain ViT (Ti by default; S is 384 wide with 6 heads): every layer is global.
+
+    ``pretrained_grid`` is the side of the position table, to which a class token belongs (ViT at 224 pixels).
+    """
+
+    model_type = "sam_hub_efficient_sam"
+
+    hidden_size: int = 192
+    num_attention_heads: int = 3
+    use_rel_pos: bool = False
+    window_size: int = 0
+    global_attn_indexes: list[int] | tuple[int, ...] = ()
+    pretrained_grid: int = 14
+
+
+class EfficientVitVisionConfig(PreTrainedConfig):
+    """EfficientViT-SAM (L0 by default): convolutions, then linear attention, then a neck over three stages.
+
+    Per stage, at strides 2, 4, 8, ...: ``widths``; ``depths``, the blocks after the one that halves the map;
+    ``blocks``, their kind ("res", "fmb" fused MBConv, "mb" MBConv, "att" attention); ``expansions``. The
+    attention gathers its neighbours by a depthwise convolution of ``attention_kernel``. ``patch_size`` is the
+    number of input pixels to a cell of the embedding. Every norm of this family has an eps of 1e-6.
+    Source: mit-han-lab/efficientvit, ``models/efficientvit/backbone.py`` and ``sam.py``.
+    """
+
+    model_type = "sam_hub_efficientvit"
+    base_config_key = "vision_config"
+
+    widths: list[int] | tuple[int, ...] = (32, 64, 128, 256, 512)
+    depths: list[int] | tuple[int, ...] = (1, 1, 1, 4, 4)
+    blocks: list[str] | tuple[str, ...] = ("res", "fmb", "fmb", "mb", "att")
+    expansions: list[int] | tuple[int, ...] = (1, 4, 4, 4, 6)
+    attention_head_dim: int = 32
+    attention_kernel: int = 5
+    neck_width: int = 256
+    neck_depth: int = 4
+    neck_expansion: int = 1
+    output_channels: int = 256
+    num_channels: int = 3
+    image_size: int = 512
+    patch_size: int = 8
+    hidden_act: str = "gelu"
+    batch_norm_eps: float = 1e-6
+    layer_norm_eps: float = 1e-6
+
+
+VISION_CONFIGS = {
+    c.model_type: c for c in (SamVisionConfig, PocketVisionConfig, EfficientSamVisionConfig, EfficientVitVisionConfig)
+}
+PROMPT_ENCODER_CONFIGS = {c.model_type: c for c in (SamPromptEncoderConfig, EfficientSamPromptEncoderConfig)}
+MASK_DECODER_CONFIGS = {
+    c.model_type: c for c in (SamMaskDecoderConfig, HqMaskDecoderConfig, EfficientSamMaskDecoderConfig)
+}
+
+
+def _typed(part: str, settings: dict[str, Any], choices: dict[str, type], default: str) -> PreTrainedConfig:
+    """The configuration class that ``settings["model_type"]`` names; missing or empty means ``default``."""
+    kind = settings.get("model_type") or default
+    if kind not in choices:
+        raise ValueError(f"unknown {part} {kind!r}; expected one of {sorted(choices)}")
+    return choices[kind](**{**settings, "model_type": kind})
 
 
 class SamConfig(PreTrainedConfig):
     """Configuration of `SamModel`: ``vision_config``, ``prompt_encoder_config`` and ``mask_decoder_config``.
 
-    ``vision_config["model_type"]`` chooses the encoder; missing or empty (as in the SlimSAM repositories)
-    means the ViT. Reads ``transformers`` configurations (``model_type: "sam"``) too. Those state 1e-6 for the
+    The ``model_type`` of each part chooses its class; missing or empty (as in the SlimSAM repositories) means
+    SAM's own: the ViT, the prompt encoder, the mask decoder. Reads ``transformers`` configurations (``model_type: "sam"``) too. Those state 1e-6 for the
     norms of the two-way transformer, while every published SAM was trained with 1e-5: 1e-6 read from a
     ``"sam"`` configuration becomes 1e-5, which is what is written back, so that both libraries then agree
     with the original.
@@ -145,18 +242,26 @@ class SamConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         if isinstance(self.vision_config, dict):
-            kind = self.vision_config.get("model_type") or SamVisionConfig.model_type
-            if kind not in VISION_CONFIGS:
-                raise ValueError(f"unknown encoder {kind!r}; expected one of {sorted(VISION_CONFIGS)}")
-            self.vision_config = VISION_CONFIGS[kind](**{**self.vision_config, "model_type": kind})
-        if isinstance(self.prompt_encoder_config, dict):  # derived; written by transformers
-            self.prompt_encoder_config.pop("image_embedding_size", None)
+            self.vision_config = _typed("encoder", self.vision_config, VISION_CONFIGS, SamVisionConfig.model_type)
+        if isinstance(self.prompt_encoder_config, dict):
+            settings = {k: v for k, v in self.prompt_encoder_config.items() if k != "image_embedding_size"}  # derived
+            self.prompt_encoder_config = _typed(
+                "prompt encoder", settings, PROMPT_ENCODER_CONFIGS, SamPromptEncoderConfig.model_type
+            )
+        if isinstance(self.mask_decoder_config, dict):
+            self.mask_decoder_config = _typed(
+                "mask decoder", self.mask_decoder_config, MASK_DECODER_CONFIGS, SamMaskDecoderConfig.model_type
+            )
         super().__post_init__(**kwargs)
 
     @property
     def is_transformers_native(self) -> bool:
         """Whether ``transformers.SamModel`` computes the same thing from the same weights."""
-        return type(self.vision_config) is SamVisionConfig
+        return (
+            type(self.vision_config) is SamVisionConfig
+            and type(self.prompt_encoder_config) is SamPromptEncoderConfig
+            and type(self.mask_decoder_config) is SamMaskDecoderConfig
+        )
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
