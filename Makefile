@@ -5,7 +5,6 @@ OUT ?= out/try
 JOBS ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
-FOLDERS := sam_hub exporters demo tests benchmarks examples
 
 .PHONY: help try test style format bench
 
@@ -22,12 +21,12 @@ test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 style: $(VENV)/.dev  ## check lint and format
-	$(BIN)/ruff check $(FOLDERS)
-	$(BIN)/ruff format --check $(FOLDERS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(VENV)/.dev  ## mend what can be mended
-	$(BIN)/ruff check --fix $(FOLDERS)
-	$(BIN)/ruff format $(FOLDERS)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # A stamp is touched only after its install has succeeded, and is older than the files that it depends on
 # when they change.
