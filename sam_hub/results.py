@@ -1,0 +1,120 @@
+"""Results as files: masks, cut-outs, outlines, SA-1B and COCO annotations, previews.
+
+Every writer returns the content of a file; `sam_hub.ops.files.write_atomically` puts it on disk. A mask is
+(H, W) bool, an image (H, W, 3) uint8 RGB.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from .ops.drawing import PALETTE, soft_mask
+from .ops.masks import mask_to_box, mask_to_polygons, mask_to_rle
+
+CATEGORY = {"id": 1, "name": "object", "supercategory": "object"}
+"""The only category: SAM finds objects and does not name them."""
+
+
+def mask_png(mask: np.ndarray) -> bytes:
+    """The mask as a grey PNG of the image's size: 255 object, 0 background."""
+    return _encode(Image.fromarray(mask.astype(np.uint8) * 255), "PNG")
+
+
+def cutout_png(image: np.ndarray, mask: np.ndarray) -> bytes:
+    """The object alone on a transparent ground, as an RGBA PNG cropped to it, with an antialiased edge.
+
+    Nothing of the background is in the file. An empty mask gives a transparent picture of the image's size.
+    """
+    window = np.s_[:]
+    if mask.any():
+        x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask))
+        window = np.s_[max(0, y0 - 1) : y1 + 2, max(0, x0 - 1) : x1 + 2]
+    alpha = np.rint(soft_mask(mask[window]) * 255).astype(np.uint8)
+    rgba = np.dstack([np.where(alpha[..., None] > 0, image[window], 0), alpha])
+    return _encode(Image.fromarray(rgba.astype(np.uint8), "RGBA"), "PNG")
+
+
+def outlines_svg(masks: Sequence[np.ndarray], tolerance: float = 1.0) -> bytes:
+    """The outlines as vector paths in pixels of the image, one ``<path id="object-1">`` for each mask.
+
+    masks: at least one, all of one size
+    tolerance: how far, in pixels, an outline may leave the edges of the mask's pixels in order to run straight;
+        0 follows every step of them
+    """
+    height, width = masks[0].shape
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+    ]
+    for i, mask in enumerate(masks):
+        rings = (_simplify(ring, tolerance) for ring in mask_to_polygons(mask))
+        path = "".join(f"M{'L'.join(f'{x},{y}' for x, y in ring.tolist())}Z" for ring in rings)
+        color = "#{:02x}{:02x}{:02x}".format(*PALETTE[i % len(PALETTE)])
+        lines.append(
+            f'<path id="object-{i + 1}" d="{path}" fill="{color}" fill-opacity="0.4" fill-rule="evenodd" '
+            f'stroke="{color}" stroke-width="2" stroke-linejoin="round" vector-effect="non-scaling-stroke"/>'
+        )
+    return "\n".join([*lines, "</svg>", ""]).encode()
+
+
+def annotation(mask: np.ndarray, annotation_id: int, **fields: Any) -> dict[str, Any]:
+    """One record as in SA-1B: ``id, segmentation`` (compressed COCO RLE), ``area, bbox`` and ``fields``.
+
+    ``bbox`` is XYWH as COCO counts it: a mask of one pixel is 1 wide. (The original's records say 0.)
+    """
+    x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask))
+    area = int(np.count_nonzero(mask))
+    return {
+        "id": annotation_id,
+        "segmentation": mask_to_rle(mask),
+        "area": area,
+        "bbox": [x0, y0, x1 - x0 + 1, y1 - y0 + 1] if area else [0, 0, 0, 0],
+        **fields,
+    }
+
+
+def sa1b_document(
+    file_name: str, size: tuple[int, int], annotations: Iterable[dict[str, Any]], image_id: int = 1
+) -> dict[str, Any]:
+    """The annotations of one image as in SA-1B; ``size`` is (H, W)."""
+    height, width = size
+    image = {"image_id": image_id, "file_name": file_name, "width": width, "height": height}
+    return {"image": image, "annotations": list(annotations)}
+
+
+def coco_document(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """SA-1B documents of several images as one COCO data set; images and annotations are numbered from 1."""
+    images, annotations = [], []
+    for image_id, document in enumerate(documents, start=1):
+        image = {k: v for k, v in document["image"].items() if k != "image_id"}
+        images.append({"id": image_id, **image})
+        for record in document["annotations"]:
+            place = {"id": len(annotations) + 1, "image_id": image_id, "category_id": CATEGORY["id"], "iscrowd": 0}
+            annotations.append({**record, **place})
+    return {"images": images, "annotations": annotations, "categories": [CATEGORY]}
+
+
+def json_bytes(document: Any) -> bytes:
+    """A JSON file."""
+    return (json.dumps(document, ensure_ascii=False) + "\n").encode()
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    """A picture for people: JPEG, with the colours at full resolution so that thin lines stay sharp."""
+    return _encode(Image.fromarray(image), "JPEG", quality=92, subsampling=0)
+
+
+def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _simplify(ring: np.ndarray, tolerance: float) -> np.ndarray:
+    """Fewer corners (K, 2) for an outline; one that would collapse to a line is left as it is."""
+    simple = cv2.approxPolyDP(ring, tolerance, True)[:, 0] if tolerance > 0 else ring
+    return simple if len(simple) >= 3 else ring
