@@ -1,0 +1,76 @@
+"""What is drawn, where, and how smoothly."""
+
+import numpy as np
+import pytest
+
+from sam_hub.ops.drawing import GREEN, PALETTE, RED, WHITE, draw_masks, draw_prompts, soft_mask
+
+GREY = 90
+
+
+def _canvas(height: int = 200, width: int = 300) -> np.ndarray:
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def _disc(canvas: np.ndarray, x: float, y: float, radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[: canvas.shape[0], : canvas.shape[1]]
+    return np.hypot(columns - x, rows - y) <= radius
+
+
+def test_masks_are_tinted_in_their_colours_and_nothing_else_changes() -> None:
+    image = _canvas()
+    masks = [_disc(image, 70, 100, 40), _disc(image, 220, 100, 40)]
+    out = draw_masks(image, masks, opacity=0.5)
+    assert (image == GREY).all(), "the input was drawn on"
+    for mask, color, (x, y) in zip(masks, PALETTE, [(70, 100), (220, 100)], strict=False):
+        assert mask[y, x]
+        np.testing.assert_allclose(out[y, x], (np.array(color) + GREY) / 2, atol=1)
+    assert (out[:, 145] == GREY).all() and (out[0] == GREY).all()
+
+
+def test_the_edge_is_lined_and_antialiased() -> None:
+    image = _canvas()
+    mask = _disc(image, 150, 100, 60)
+    row = draw_masks(image, [mask])[100].astype(int)
+    edge = 150 + 60
+    assert np.abs(row[edge] - row[150]).sum() > 60, "no line at the edge"
+    assert len(np.unique(row[edge - 4 : edge + 5], axis=0)) >= 5, "the line has no soft flanks"
+
+
+def test_soft_mask_is_half_at_the_outline_and_keeps_the_area() -> None:
+    image = _canvas()
+    mask = _disc(image, 150, 100, 60)
+    soft = soft_mask(mask)
+    assert soft.sum() == pytest.approx(mask.sum(), rel=0.01)
+    assert soft[100, 150] == 1 and soft[0, 0] == 0
+    straight = soft_mask(np.repeat(np.arange(40)[None] < 20, 40, axis=0))
+    assert straight[20, 19] + straight[20, 20] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("label, color", [(1, GREEN), (0, RED)], ids=["object", "background"])
+def test_a_click_is_a_sign_on_a_disc_at_its_pixel(label: int, color: tuple) -> None:
+    out = draw_prompts(_canvas(), np.array([[150, 100]]), np.array([label]))
+    np.testing.assert_array_equal(out[100, 150], WHITE)
+    np.testing.assert_array_equal(out[97, 147], color)
+    upright = out[98, 150]
+    np.testing.assert_array_equal(upright, WHITE if label else color)  # a plus has it, a minus does not
+    np.testing.assert_array_equal(out[100, 148], WHITE)
+    changed = np.argwhere((out != GREY).any(-1))
+    np.testing.assert_allclose(changed.mean(0), [100, 150], atol=0.01)
+
+
+def test_a_box_is_lined_along_its_edges_only() -> None:
+    out = draw_prompts(_canvas(), np.zeros((0, 2)), np.zeros(0), np.array([[50, 40, 250, 160.0]]))
+    changed = (out != GREY).any(-1)
+    assert changed[100, 49:51].all() and changed[100, 249:251].all() and changed[39:41, 150].all()
+    assert not changed[60:140, 70:230].any() and not changed[:30].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 400), (2000, 3000)])
+def test_any_size_and_prompts_at_the_border(size: tuple[int, int]) -> None:
+    image = _canvas(*size)
+    height, width = size
+    out = draw_masks(image, [np.ones(size, bool), np.zeros(size, bool)])
+    corners = np.array([[0, 0], [width - 1, height - 1]])
+    out = draw_prompts(out, corners, np.array([1, 0]), np.array([[0, 0, width, height]]))
+    assert out.shape == image.shape and (out != image).any()
