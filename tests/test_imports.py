@@ -1,0 +1,78 @@
+"""`import sam_hub` and the command line start light; what needs torch is imported when it is first used."""
+
+import ast
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sam_hub
+
+HEAVY = ("torch", "transformers", "numpy", "cv2", "PIL", "huggingface_hub")
+
+
+def run_python(code: str) -> str:
+    """Standard output of a fresh interpreter outside of the checkout."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(sys.executable).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_by(imports: str) -> set[str]:
+    """The top-level names of the modules that some imports load."""
+    return set(json.loads(run_python(f"{imports}\nimport json, sys\nprint(json.dumps(list(sys.modules)))")))
+
+
+@pytest.mark.parametrize("module", ["sam_hub", "sam_hub.errors", "sam_hub.zoo", "sam_hub.cli"])
+def test_a_bare_import_is_light(module):
+    assert loaded_by(f"import {module}").isdisjoint(HEAVY)
+
+
+def test_ops_and_results_never_load_torch():
+    modules = [f"sam_hub.ops.{path.stem}" for path in Path(sam_hub.__file__).parent.joinpath("ops").glob("[a-z]*.py")]
+    assert len(modules) > 3
+    assert loaded_by(f"import sam_hub.results, {', '.join(modules)}").isdisjoint({"torch", "transformers"})
+
+
+def test_the_model_does_load_torch():
+    """The check above can see it."""
+    assert {"torch", "transformers"} <= loaded_by("from sam_hub import SamModel")
+
+
+def test_a_bare_import_is_quick():
+    code = "import time; a = time.process_time(); import sam_hub; print(time.process_time() - a)"
+    assert min(float(run_python(code)) for _ in range(3)) < 0.15
+
+
+def test_help_is_quick():
+    """In processor seconds of the whole process, which a busy machine does not stretch much."""
+
+    def seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run_python("import sys; sys.argv = ['sam-hub', '--help']; from sam_hub.cli import main; main()")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(5)) < 0.4
+
+
+@pytest.mark.parametrize("name", sam_hub.__all__)
+def test_every_public_name_resolves(name):
+    assert getattr(sam_hub, name) is not None
+    assert name in dir(sam_hub)
+
+
+def test_type_checkers_see_the_same_names():
+    """The imports under TYPE_CHECKING are those that happen on first use."""
+    (block,) = (node for node in ast.parse(Path(sam_hub.__file__).read_text()).body if isinstance(node, ast.If))
+    seen = {alias.name: f".{line.module}" for line in block.body for alias in line.names}
+    assert seen == sam_hub._HOMES
+    assert {*seen, "__version__"} == set(sam_hub.__all__)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(AttributeError, match="has no attribute 'SamModle'"):
+        sam_hub.SamModle  # noqa: B018

