@@ -5,9 +5,10 @@ matches a whole key renames it, so identity rules come last. Files are read with
 pickle that would execute code is refused.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,49 @@ VIT: Rules = [
     *NECK,
 ]
 
+UNUSED_CLASSIFIER = {
+    "image_encoder.norm_head.weight": (320,),
+    "image_encoder.norm_head.bias": (320,),
+    "image_encoder.head.weight": (1000, 320),
+    "image_encoder.head.bias": (1000,),
+}
+"""TinyViT's ImageNet head: in the original files, read by their strict loaders, and never used."""
+
+
+def _conv_norm(old: str, new: str) -> Rules:
+    """A `ConvBatchNorm`."""
+    return [(f"{old}.c.weight", f"{new}.conv.weight"), (f"{old}.bn.{{r}}", f"{new}.norm.{{r}}")]
+
+
+TINY_VIT: Rules = [
+    *_conv_norm("image_encoder.patch_embed.seq.0", "vision_encoder.patch_embed.conv1"),
+    *_conv_norm("image_encoder.patch_embed.seq.2", "vision_encoder.patch_embed.conv2"),
+    *_conv_norm("image_encoder.layers.{n}.blocks.{n}.conv{n}", "vision_encoder.layers.{n}.blocks.{n}.conv{n}"),
+    *_conv_norm("image_encoder.layers.{n}.blocks.{n}.local_conv", "vision_encoder.layers.{n}.blocks.{n}.local_conv"),
+    *_conv_norm("image_encoder.layers.{n}.downsample.conv{n}", "vision_encoder.layers.{n}.downsample.conv{n}"),
+    ("image_encoder.layers.{n}.blocks.{n}.attn.norm.{r}", "vision_encoder.layers.{n}.blocks.{n}.layer_norm1.{r}"),
+    ("image_encoder.layers.{n}.blocks.{n}.attn.{r}", "vision_encoder.layers.{n}.blocks.{n}.attn.{r}"),
+    ("image_encoder.layers.{n}.blocks.{n}.mlp.norm.{r}", "vision_encoder.layers.{n}.blocks.{n}.layer_norm2.{r}"),
+    ("image_encoder.layers.{n}.blocks.{n}.mlp.fc{n}.{r}", "vision_encoder.layers.{n}.blocks.{n}.mlp.lin{n}.{r}"),
+    *NECK,
+]
+
+REPVIT: Rules = [
+    *_conv_norm("image_encoder.features.0.0", "vision_encoder.features.0.conv1"),
+    *_conv_norm("image_encoder.features.0.2", "vision_encoder.features.0.conv2"),
+    *_conv_norm("image_encoder.features.{n}.token_mixer.0.conv", "vision_encoder.features.{n}.depthwise.conv3x3"),
+    *_conv_norm("image_encoder.features.{n}.token_mixer.0.conv1", "vision_encoder.features.{n}.depthwise.conv1x1"),
+    ("image_encoder.features.{n}.token_mixer.0.conv1.{r}", "vision_encoder.features.{n}.depthwise.conv1x1.{r}"),
+    *_conv_norm("image_encoder.features.{n}.token_mixer.0", "vision_encoder.features.{n}.depthwise"),
+    ("image_encoder.features.{n}.token_mixer.1.fc{n}.{r}", "vision_encoder.features.{n}.squeeze_excite.fc{n}.{r}"),
+    *_conv_norm("image_encoder.features.{n}.token_mixer.2", "vision_encoder.features.{n}.pointwise"),
+    *_conv_norm("image_encoder.features.{n}.channel_mixer.m.0", "vision_encoder.features.{n}.expand"),
+    *_conv_norm("image_encoder.features.{n}.channel_mixer.m.2", "vision_encoder.features.{n}.project"),
+    ("image_encoder.fuse_stage2.weight", "vision_encoder.fuse_stage2.weight"),
+    ("image_encoder.fuse_stage3.op_list.0.weight", "vision_encoder.fuse_stage3.weight"),
+    *NECK,
+]
+
 
 def _count(shapes: Shapes, template: str) -> int:
     """How many modules the ``{n}`` of a template numbers."""
@@ -101,6 +145,53 @@ def _vit_config(shapes: Shapes) -> dict[str, Any]:
     }
 
 
+def _tiny_vit_config(shapes: Shapes) -> dict[str, Any]:
+    """Widths, depths, heads and windows of TinyViT, read off the shapes."""
+    stages = range(1, _count(shapes, "image_encoder.layers.{n}.blocks.0.attn.qkv.weight") + 1)
+    biases = [shapes[f"image_encoder.layers.{i}.blocks.0.attn.attention_biases"] for i in stages]
+    return {
+        "vision_config": {
+            "model_type": "sam_hub_tiny_vit",
+            "hidden_sizes": [
+                shapes["image_encoder.patch_embed.seq.2.c.weight"][0],
+                *(shapes[f"image_encoder.layers.{i}.blocks.0.attn.qkv.weight"][1] for i in stages),
+            ],
+            "depths": [
+                _count(shapes, "image_encoder.layers.0.blocks.{n}.conv1.c.weight"),
+                *(_count(shapes, f"image_encoder.layers.{i}.blocks.{{n}}.attn.qkv.weight") for i in stages),
+            ],
+            "num_attention_heads": [heads for heads, _ in biases],
+            "window_sizes": [math.isqrt(offsets) for _, offsets in biases],
+        }
+    }
+
+
+def _repvit_config(shapes: Shapes) -> dict[str, Any]:
+    """Widths and depths of RepViT, and which of its two block kinds it has, read off the shapes.
+
+    A block that changes the width begins a stage; the others keep it.
+    """
+    blocks = range(1, _count(shapes, "image_encoder.features.{n}.channel_mixer.m.2.c.weight") + 1)
+    widths = [shapes[f"image_encoder.features.{i}.channel_mixer.m.2.c.weight"][0] for i in blocks]
+    changes = sum(f"image_encoder.features.{i}.token_mixer.2.c.weight" in shapes for i in blocks)
+    hidden_sizes = list(dict.fromkeys(widths))
+    if changes != len(hidden_sizes) - 1:
+        raise ValueError(f"image_encoder: {changes} changes of width between {len(hidden_sizes)} widths")
+    return {
+        "vision_config": {
+            "model_type": "sam_hub_repvit",
+            "hidden_sizes": hidden_sizes,
+            "depths": [widths.count(width) - (i > 0) for i, width in enumerate(hidden_sizes)],
+            "norm_after_sum": "image_encoder.features.1.token_mixer.0.bn.weight" in shapes,
+            "fuse_stages": "image_encoder.fuse_stage2.weight" in shapes,
+        }
+    }
+
+
+def _edge_sam_config(shapes: Shapes) -> dict[str, Any]:
+    return {**_repvit_config(shapes), "mask_decoder_config": {"rank_by": "stability"}}
+
+
 @dataclass(frozen=True)
 class Family:
     """How the original files of one family are recognised and renamed.
@@ -110,6 +201,7 @@ class Family:
     rules: original template -> our template
     config: settings of `SamConfig`, from the shapes of the original file
     dropped: templates of original keys that inference does not use
+    blank: those of them that the original's strict loader insists on, with their shapes: written back as zeros
     """
 
     signature: tuple[str, ...]
@@ -117,6 +209,7 @@ class Family:
     config: Callable[[Shapes], dict[str, Any]]
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    blank: Shapes = field(default_factory=dict)
 
 
 FAMILIES: dict[str, Family] = {
@@ -125,6 +218,25 @@ FAMILIES: dict[str, Family] = {
         absent=("mask_decoder.hf_token.weight",),
         rules=[*VIT, *PROMPT_ENCODER, *MASK_DECODER],
         config=_vit_config,
+    ),
+    "mobile-sam": Family(  # TinySAM's files are alike
+        signature=("image_encoder.layers.{n}.blocks.{n}.attn.attention_biases", "mask_decoder.output_upscaling.0.weight"),
+        absent=("mask_decoder.hf_token.weight",),
+        rules=[*TINY_VIT, *PROMPT_ENCODER, *MASK_DECODER],
+        config=_tiny_vit_config,
+        dropped=tuple(UNUSED_CLASSIFIER),
+        blank=UNUSED_CLASSIFIER,
+    ),
+    "edge-sam": Family(
+        signature=("image_encoder.features.{n}.channel_mixer.m.0.c.weight", "image_encoder.fuse_stage2.weight"),
+        rules=[*REPVIT, *PROMPT_ENCODER, *MASK_DECODER],
+        config=_edge_sam_config,
+    ),
+    "repvit-sam": Family(
+        signature=("image_encoder.features.{n}.channel_mixer.m.0.c.weight", "mask_decoder.output_upscaling.0.weight"),
+        absent=("image_encoder.fuse_stage2.weight",),
+        rules=[*REPVIT, *PROMPT_ENCODER, *MASK_DECODER],
+        config=_repvit_config,
     ),
 }
 
@@ -189,11 +301,14 @@ def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
 
 def to_original(weights: Mapping[str, Any], family: str) -> dict[str, Any]:
     """State dict in our layout -> the original's, bit-equal; the inverse of `to_ours`."""
-    rules = FAMILIES[family].rules
-    renamed = {key: rename(key, rules, back=True) for key in weights}
+    import torch
+
+    table = FAMILIES[family]
+    renamed = {key: rename(key, table.rules, back=True) for key in weights}
     if unknown := [key for key, new in renamed.items() if new is None]:
         raise CheckpointError(f"the original {family} layout has no place for {some(unknown)}")
-    return {new: weights[key] for key, new in renamed.items()}
+    blanks = {key: torch.zeros(shape) for key, shape in table.blank.items()}
+    return {new: weights[key] for key, new in renamed.items()} | blanks
 
 
 def check_complete(expected: Shapes, weights: Mapping[str, Any]) -> None:

@@ -201,8 +201,68 @@ class EfficientVitVisionConfig(PreTrainedConfig):
     layer_norm_eps: float = 1e-6
 
 
+class TinyVitVisionConfig(PreTrainedConfig):
+    """TinyViT-5M as MobileSAM changed it: the last merge keeps the grid, so four stages end at stride 16.
+
+    The first stage is convolutional; ``num_attention_heads`` and ``window_sizes`` are of the stages after it.
+    ``merge_strides`` are of the patch merging between two stages. ``output_intermediate`` hands the second
+    stage's output to the decoder (SAM-HQ Light). Source: ``mobile_sam/modeling/tiny_vit_sam.py``.
+    """
+
+    model_type = "sam_hub_tiny_vit"
+    base_config_key = "vision_config"
+
+    hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 160, 320)
+    depths: list[int] | tuple[int, ...] = (2, 2, 6, 2)
+    num_attention_heads: list[int] | tuple[int, ...] = (4, 5, 10)
+    window_sizes: list[int] | tuple[int, ...] = (7, 14, 7)
+    merge_strides: list[int] | tuple[int, ...] = (2, 2, 1)
+    expansion: int = 4
+    mlp_ratio: float = 4.0
+    output_intermediate: bool = False
+    output_channels: int = 256
+    num_channels: int = 3
+    image_size: int = 1024
+    patch_size: int = 16
+    batch_norm_eps: float = 1e-5
+    layer_norm_eps: float = 1e-5
+    neck_layer_norm_eps: float = 1e-6
+
+
+class RepVitVisionConfig(PreTrainedConfig):
+    """RepViT as an image encoder; the defaults are EdgeSAM's M1, whose blocks are not those of RepViT-SAM's M2.3.
+
+    depths: reparametrisable blocks of each stage, without the block that changes the width between two stages
+    norm_after_sum: the depthwise branches are normed once, after their sum (RepViT-SAM), or each (EdgeSAM)
+    fuse_stages: the last stage runs at stride 32, and is upsampled and added to the one before (EdgeSAM);
+        else it keeps stride 16 (RepViT-SAM)
+    """
+
+    model_type = "sam_hub_repvit"
+    base_config_key = "vision_config"
+
+    hidden_sizes: list[int] | tuple[int, ...] = (48, 96, 192, 384)
+    depths: list[int] | tuple[int, ...] = (3, 3, 15, 2)
+    norm_after_sum: bool = False
+    fuse_stages: bool = True
+    output_channels: int = 256
+    num_channels: int = 3
+    image_size: int = 1024
+    patch_size: int = 16
+    batch_norm_eps: float = 1e-5
+    layer_norm_eps: float = 1e-6
+
+
 VISION_CONFIGS = {
-    c.model_type: c for c in (SamVisionConfig, PocketVisionConfig, EfficientSamVisionConfig, EfficientVitVisionConfig)
+    c.model_type: c
+    for c in (
+        SamVisionConfig,
+        PocketVisionConfig,
+        EfficientSamVisionConfig,
+        EfficientVitVisionConfig,
+        TinyVitVisionConfig,
+        RepVitVisionConfig,
+    )
 }
 PROMPT_ENCODER_CONFIGS = {c.model_type: c for c in (SamPromptEncoderConfig, EfficientSamPromptEncoderConfig)}
 MASK_DECODER_CONFIGS = {

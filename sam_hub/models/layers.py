@@ -19,6 +19,43 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def fold_batch_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight (O, I, k, k) and bias (O) of the one convolution that equals a convolution and the norm after it.
+
+    Computed in float64: the result differs from the two layers by the rounding of one of them.
+    """
+    gain = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
+    shift = -norm.running_mean.double() if bias is None else bias.double() - norm.running_mean.double()
+    folded = weight.double() * gain[:, None, None, None]
+    return folded.to(weight.dtype), (norm.bias.double() + shift * gain).to(weight.dtype)
+
+
+def conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A convolution with the geometry of ``conv`` and other weights."""
+    new = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups, device="meta"
+    )
+    new.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
+    new.bias = nn.Parameter(bias, requires_grad=conv.weight.requires_grad)
+    return new
+
+
+class ConvBatchNorm(nn.Module):
+    """A bias-free convolution, padded so that stride 1 keeps the size, and its batch norm."""
+
+    def __init__(self, cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(cout, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+    def folded(self) -> nn.Conv2d:
+        """One convolution that computes the same in evaluation mode."""
+        return conv_like(self.conv, *fold_batch_norm(self.conv.weight, None, self.norm))
+
+
 class Mlp(nn.Module):
     """The feed-forward half of a transformer block."""
 
@@ -33,18 +70,19 @@ class Mlp(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """A head of ``depth`` linear layers with ReLU between them (hypernetworks, IoU)."""
+    """A head of ``depth`` linear layers with an activation between them (hypernetworks, IoU)."""
 
-    def __init__(self, dim: int, hidden: int, out: int, depth: int) -> None:
+    def __init__(self, dim: int, hidden: int, out: int, depth: int, act: str = "relu") -> None:
         super().__init__()
+        self.act = ACT2FN[act]
         self.proj_in = nn.Linear(dim, hidden)
         self.layers = nn.ModuleList([nn.Linear(hidden, hidden) for _ in range(depth - 2)])
         self.proj_out = nn.Linear(hidden, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.proj_in(x))
+        x = self.act(self.proj_in(x))
         for layer in self.layers:
-            x = F.relu(layer(x))
+            x = self.act(layer(x))
         return self.proj_out(x)
 
 

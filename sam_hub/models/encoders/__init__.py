@@ -9,6 +9,10 @@ from transformers import PreTrainedConfig
 ENCODERS = {
     "sam_vision_model": "vit:VitEncoder",
     "sam_hub_pocket": "pocket:PocketEncoder",
+    "sam_hub_tiny_vit": "tiny_vit:TinyVitEncoder",
+    "sam_hub_repvit": "repvit:RepVitEncoder",
+    "sam_hub_efficient_sam": "efficient_sam:EfficientSamEncoder",
+    "sam_hub_efficientvit": "efficientvit:EfficientVitEncoder",
 }
 
 
