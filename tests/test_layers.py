@@ -38,6 +38,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.exporters": CORE | DEVICES,
     },
     {"sam_hub.cli": CORE | TERMINAL, "sam_hub.demo": CORE | {"gradio"}},
+    {"sam_hub.__main__": set()},
 ]
 ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 LIBRARIES = {part: libraries for parts in LAYERS for part, libraries in parts.items()}
