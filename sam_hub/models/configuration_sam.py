@@ -4,7 +4,7 @@ A folder is written with ``model_type: "sam"`` when ``transformers`` can represe
 SAM's own decoder), so that either library loads it; every other family is ``model_type: "sam_hub"``.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
@@ -57,7 +57,9 @@ class SamMaskDecoderConfig(PreTrainedConfig):
     """The two-way transformer, the upscaling and the two heads.
 
     ``layer_norm_eps`` belongs to the norms of the two-way transformer: 1e-5, PyTorch's default, which the
-    original was trained with. ``transformers`` writes and uses 1e-6 (see `SamConfig`).
+    original was trained with. ``transformers`` writes and uses 1e-6 (see `SamConfig`). ``rank_by`` says what
+    the best of several masks is chosen by: "iou", the predicted one, or "stability" where the IoU head was not
+    trained (EdgeSAM). With ``always_multimask`` the token of the single mask was not trained (TinySAM).
     """
 
     model_type = "sam_mask_decoder"
@@ -73,6 +75,8 @@ class SamMaskDecoderConfig(PreTrainedConfig):
     iou_head_depth: int = 3
     iou_head_hidden_dim: int = 256
     layer_norm_eps: float = 1e-5
+    rank_by: Literal["iou", "stability"] = "iou"
+    always_multimask: bool = False
 
 
 class HqMaskDecoderConfig(SamMaskDecoderConfig):
@@ -196,7 +200,6 @@ class EfficientVitVisionConfig(PreTrainedConfig):
     num_channels: int = 3
     image_size: int = 512
     patch_size: int = 8
-    hidden_act: str = "gelu"
     batch_norm_eps: float = 1e-6
     layer_norm_eps: float = 1e-6
 

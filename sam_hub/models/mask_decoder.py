@@ -1,5 +1,7 @@
 """Prompt tokens and image embedding -> masks and predicted IoU (original: ``modeling/mask_decoder.py``)."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,12 +36,7 @@ class TwoWayBlock(nn.Module):
         similarity: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """tokens: (B, N, T, C); image: (B, N or 1, h * w, C); token_mask: (B * N, 1, 1, T), True = a real token"""
-        if self.first:
-            tokens = self.self_attn(tokens, tokens, tokens, token_mask)[0]
-        else:
-            q = tokens + token_pe
-            tokens = tokens + self.self_attn(q, q, tokens, token_mask)[0]
-        tokens = self.layer_norm1(tokens)
+        tokens = self.layer_norm1(self.attend_to_self(tokens, token_pe, token_mask))
 
         keys = image + image_pe
         attended, weights = self.cross_attn_token_to_image(tokens + token_pe, keys, image, similarity)
@@ -49,11 +46,17 @@ class TwoWayBlock(nn.Module):
         image = image + self.cross_attn_image_to_token(keys, tokens + token_pe, tokens, token_mask)[0]
         return tokens, self.layer_norm4(image), weights
 
+    def attend_to_self(self, tokens: Tensor, token_pe: Tensor, token_mask: Tensor | None) -> Tensor:
+        if self.first:
+            return self.self_attn(tokens, tokens, tokens, token_mask)[0]
+        q = tokens + token_pe
+        return tokens + self.self_attn(q, q, tokens, token_mask)[0]
+
 
 class TwoWayTransformer(nn.Module):
-    def __init__(self, config: SamMaskDecoderConfig) -> None:
+    def __init__(self, config: SamMaskDecoderConfig, block: type[TwoWayBlock] = TwoWayBlock) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([TwoWayBlock(config, first=i == 0) for i in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList([block(config, first=i == 0) for i in range(config.num_hidden_layers)])
         self.final_attn_token_to_image = Attention(config, config.attention_downsample_rate)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
@@ -76,8 +79,26 @@ class TwoWayTransformer(nn.Module):
         return self.layer_norm_final_attn(tokens + attended), image, attentions
 
 
+def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0) -> Tensor:
+    """IoU between the masks at ``threshold + offset`` and ``threshold - offset``: (..., h, w) -> (...) float32.
+
+    As `sam_hub.ops.masks.stability_score`: 0 where both masks are empty.
+    """
+    inner = (logits > threshold + offset).sum(dim=(-2, -1))
+    outer = (logits > threshold - offset).sum(dim=(-2, -1))
+    return inner / outer.clamp(min=1)
+
+
 class MaskDecoder(nn.Module):
-    """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case."""
+    """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case.
+
+    Other families differ in the four class attributes or extend the methods.
+    """
+
+    block: type[TwoWayBlock] = TwoWayBlock
+    upscale_norm: Callable[[int], nn.Module] = LayerNorm2d
+    head_act = "relu"
+    reads_intermediate = False  # whether it needs `EncoderOutput.intermediate`
 
     def __init__(self, config: SamMaskDecoderConfig) -> None:
         super().__init__()
@@ -86,14 +107,16 @@ class MaskDecoder(nn.Module):
         self.num_mask_tokens = config.num_multimask_outputs + 1
         self.iou_token = nn.Embedding(1, c)
         self.mask_tokens = nn.Embedding(self.num_mask_tokens, c)
-        self.transformer = TwoWayTransformer(config)
+        self.transformer = TwoWayTransformer(config, self.block)
         self.upscale_conv1 = nn.ConvTranspose2d(c, c // 4, kernel_size=2, stride=2)
-        self.upscale_layer_norm = LayerNorm2d(c // 4)
+        self.upscale_layer_norm = self.upscale_norm(c // 4)
         self.upscale_conv2 = nn.ConvTranspose2d(c // 4, c // 8, kernel_size=2, stride=2)
         self.output_hypernetworks_mlps = nn.ModuleList(
-            [FeedForward(c, c, c // 8, 3) for _ in range(self.num_mask_tokens)]
+            [FeedForward(c, c, c // 8, 3, self.head_act) for _ in range(self.num_mask_tokens)]
         )
-        self.iou_prediction_head = FeedForward(c, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth)
+        self.iou_prediction_head = FeedForward(
+            c, config.iou_head_hidden_dim, self.num_mask_tokens, config.iou_head_depth, self.head_act
+        )
 
     def forward(
         self,
@@ -104,18 +127,20 @@ class MaskDecoder(nn.Module):
         valid: Tensor | None = None,
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
+        intermediate: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Predict every mask; `select_masks` keeps those that were asked for.
 
         image_embeddings: (B, C, h, w); image_pe: (1, C, h, w)
         sparse, dense, valid: see `PromptEncoder.forward`
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
+        intermediate: `EncoderOutput.intermediate`, for a decoder that reads it
         returns: low-res mask logits (B, N, 1 + M, 4h, 4w), predicted IoU (B, N, 1 + M), and for each layer
             the token-to-image attention weights, or None where the implementation has none
         """
         b, c, h, w = image_embeddings.shape
         n = dense.shape[1] if sparse is None else sparse.shape[1]
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(b, n, -1, -1)
+        own = self.output_tokens().expand(b, n, -1, -1)
         tokens = own if sparse is None else torch.cat([own, sparse.to(own.dtype)], dim=2)
         mask = None
         if valid is not None:
@@ -127,18 +152,55 @@ class MaskDecoder(nn.Module):
         tokens, image, attentions = self.transformer(tokens, image, pe, mask, attention_similarity, target_embedding)
 
         iou = self.iou_prediction_head(tokens[:, :, 0])
+        upscaled = self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w)).unflatten(0, (b, n))
+        return self.draw_masks(tokens[:, :, 1:], upscaled, image_embeddings, intermediate), iou, attentions
+
+    def output_tokens(self) -> Tensor:
+        """The decoder's own tokens, (T, C): IoU first, then one for each mask."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def draw_masks(
+        self, tokens: Tensor, upscaled: Tensor, image_embeddings: Tensor, intermediate: Sequence[Tensor]
+    ) -> Tensor:
+        """A hypernetwork turns each mask token into a linear classifier of the upscaled pixels.
+
+        tokens: (B, N, 1 + M, C), those after the IoU's; upscaled: (B, N, C / 8, 4h, 4w)
+        returns: (B, N, 1 + M, 4h, 4w)
+        """
         hyper = torch.stack(
-            [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=2
+            [mlp(tokens[:, :, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=2
         )  # (B, N, 1 + M, C / 8)
-        masks = hyper @ self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w)).flatten(2).unflatten(0, (b, n))
-        return masks.unflatten(-1, (4 * h, 4 * w)), iou, attentions
+        return (hyper @ upscaled.flatten(3)).unflatten(-1, upscaled.shape[-2:])
 
     def upscale(self, x: Tensor) -> Tensor:
         """(M, C, h, w) -> (M, C / 8, 4h, 4w)"""
         x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(x)))
         return F.gelu(self.upscale_conv2(x))
 
-    def select_masks(self, masks: Tensor, iou: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
-        """Three masks for an ambiguous prompt, or the one of the first token."""
-        keep = slice(1, None) if multimask_output else slice(0, 1)
+    def select_masks(
+        self, masks: Tensor, iou: Tensor, multimask_output: bool, count: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Three masks for an ambiguous prompt, or the one of the first token; their predicted IoU.
+
+        count: 1, 3 or 4 masks, which overrides ``multimask_output``; 4 is the one, then the three (EdgeSAM). A
+            decoder whose first token was not trained (TinySAM) gives the best of the three for 1.
+        """
+        many = self.config.num_multimask_outputs
+        if count is None:
+            count = many if multimask_output else 1
+        if count not in (1, many, many + 1):
+            raise ValueError(f"num_multimask_outputs must be 1, {many} or {many + 1}; got {count}")
+        if count == 1 and self.config.always_multimask:
+            masks, iou = masks[:, :, 1:], iou[:, :, 1:]
+            best = self.ranking(masks, iou).argmax(dim=2, keepdim=True)  # (B, N, 1)
+            at = best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:])
+            return masks.gather(2, at), iou.gather(2, best)
+        keep = {1: slice(0, 1), many: slice(1, None), many + 1: slice(None)}[count]
         return masks[:, :, keep], iou[:, :, keep]
+
+    def ranking(self, masks: Tensor, iou: Tensor) -> Tensor:
+        """The scores to choose the best mask by: the predicted IoU, or the stability where that was not trained.
+
+        masks: (B, N, M, 4h, 4w) logits; iou, returns: (B, N, M)
+        """
+        return stability_score(masks).to(iou.dtype) if self.config.rank_by == "stability" else iou

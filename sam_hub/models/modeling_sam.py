@@ -7,6 +7,7 @@ refused, ``labels`` give a loss, and the norms use the original's eps.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,22 @@ from .. import convert
 from ..errors import CheckpointError, ModelNotFoundError
 from ..hub import locate
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
+from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
 from .encoders import EncoderOutput, build_encoder
+from .hq_decoder import HqMaskDecoder
 from .loss import resize_labels, segmentation_loss
 from .mask_decoder import MaskDecoder
-from .prompt_encoder import PositionalEmbedding, PromptEncoder
+from .prompt_encoder import PositionalEmbedding, PromptEncoder, check_prompt_kinds
+
+PROMPT_ENCODERS = {
+    "sam_prompt_encoder": PromptEncoder,
+    "sam_hub_efficient_sam_prompt_encoder": EfficientSamPromptEncoder,
+}
+MASK_DECODERS = {
+    "sam_mask_decoder": MaskDecoder,
+    "sam_hub_hq_mask_decoder": HqMaskDecoder,
+    "sam_hub_efficient_sam_mask_decoder": EfficientSamMaskDecoder,
+}
 
 
 @dataclass
@@ -51,7 +64,9 @@ class SamPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = ["VitLayer", "InvertedResidual", "TwoWayBlock"]
+    _no_split_modules = [
+        "VitLayer", "TinyVitBlock", "RepVitBlock", "ConvBlock", "AttentionBlock", "InvertedResidual", "TwoWayBlock"
+    ]
     _supports_sdpa = True
     # transformers writes the positional matrix a second time; ours is one buffer.
     _keys_to_ignore_on_load_unexpected = [r"prompt_encoder\.shared_embedding\.positional_embedding"]
@@ -73,7 +88,7 @@ class SamPreTrainedModel(PreTrainedModel):
                 init.uniform_(module.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight)
-        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d | nn.GroupNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
             if isinstance(module, nn.BatchNorm2d):
@@ -83,7 +98,7 @@ class SamPreTrainedModel(PreTrainedModel):
         elif isinstance(module, PositionalEmbedding):
             init.normal_(module.positional_embedding)
         for name, parameter in module.named_parameters(recurse=False):
-            if name in ("pos_embed", "rel_pos_h", "rel_pos_w"):
+            if name in ("pos_embed", "rel_pos_h", "rel_pos_w", "attention_biases"):
                 init.zeros_(parameter)
 
 
@@ -99,8 +114,8 @@ class SamModel(SamPreTrainedModel):
             part._attn_implementation = config._attn_implementation
         self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config.hidden_size // 2)
         self.vision_encoder = build_encoder(config.vision_config)
-        self.prompt_encoder = PromptEncoder(config.prompt_encoder_config)
-        self.mask_decoder = MaskDecoder(config.mask_decoder_config)
+        self.prompt_encoder = PROMPT_ENCODERS[config.prompt_encoder_config.model_type](config.prompt_encoder_config)
+        self.mask_decoder = MASK_DECODERS[config.mask_decoder_config.model_type](config.mask_decoder_config)
         self.post_init()
 
     @classmethod
@@ -179,7 +194,7 @@ class SamModel(SamPreTrainedModel):
         boxes: Tensor | None,
         masks: Tensor | None,
     ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-        """Check shapes, then `PromptEncoder` for an embedding grid of (h, w)."""
+        """Check kinds and shapes, then `PromptEncoder` for an embedding grid of (h, w)."""
         if points is not None:
             if points.dim() != 4 or points.shape[-1] != 2:
                 raise ValueError(
@@ -212,6 +227,7 @@ class SamModel(SamPreTrainedModel):
                     f"input_masks must be low-res logits (images, objects or 1, {expected[0]}, {expected[1]}); "
                     f"got {tuple(masks.shape)}"
                 )
+        check_prompt_kinds(self.config.prompt_encoder_config.prompt_kinds, points, labels, boxes, masks)
         patch = self.config.prompt_encoder_config.patch_size
         size = (grid[0] * patch, grid[1] * patch)
         return self.prompt_encoder(self.shared_image_embedding, size, points, labels, boxes, masks)
@@ -225,8 +241,14 @@ class SamModel(SamPreTrainedModel):
         input_masks: Tensor | None = None,
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
+        intermediate: Sequence[Tensor] = (),
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """Every candidate mask of each prompt: see `MaskDecoder.forward`."""
+        """Every candidate mask of each prompt: see `MaskDecoder.forward`.
+
+        image_embeddings, intermediate: of the `EncoderOutput`; most decoders read the first only
+        """
+        if self.mask_decoder.reads_intermediate and not intermediate:
+            raise ValueError("this model's decoder needs intermediate_embeddings beside image_embeddings: see `encode`")
         grid = tuple(image_embeddings.shape[-2:])
         sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
         for name, t in (("prompts", sparse), ("masks", dense)):
@@ -234,7 +256,7 @@ class SamModel(SamPreTrainedModel):
                 raise ValueError(f"{image_embeddings.shape[0]} images but {name} for {t.shape[0]}")
         image_pe = self.get_image_wide_positional_embeddings(grid)
         return self.mask_decoder(
-            image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding
+            image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding, intermediate
         )
 
     def forward(
@@ -248,6 +270,9 @@ class SamModel(SamPreTrainedModel):
         multimask_output: bool = True,
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
+        intermediate_embeddings: Sequence[Tensor] = (),
+        num_multimask_outputs: int | None = None,
+        hq_token_only: bool = False,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
@@ -257,17 +282,24 @@ class SamModel(SamPreTrainedModel):
     ) -> SamImageSegmentationOutput | tuple:
         """Predict masks for N objects in each of B images.
 
-        pixel_values: (B, 3, H, W), or image_embeddings: (B, C, h, w) from `get_image_embeddings`
+        pixel_values: (B, 3, H, W), or image_embeddings: (B, C, h, w) from `get_image_embeddings` or `encode`
         input_points: (B, N, P, 2), x then y, in pixels of the resized image
         input_labels: (B, N, P), 1 object, 0 background, -1 not a point, -10 padding; all 1 by default
         input_boxes: (B, N, 4), x0, y0, x1, y1, in pixels of the resized image; all four -10 for no box
         input_masks: (B, N or 1, 4h, 4w) or (B, 4h, 4w) low-res logits, usually ``pred_masks`` of a step before
         multimask_output: three masks (for an ambiguous prompt such as one click) or one
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
+        intermediate_embeddings: `EncoderOutput.intermediate`, which SAM-HQ needs beside image_embeddings
+        num_multimask_outputs: 1, 3 or 4 masks (the one, then the three) instead of multimask_output, as in EdgeSAM
+        hq_token_only: SAM-HQ's own mask without SAM's
         labels: (B, N, H, W) masks in {0, 1} in the frame of the padded input, at any resolution, for ``loss``
         original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; not read
-        raises: ValueError for shapes that do not fit
+        raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not understand
         """
+        if hq_token_only and not isinstance(self.mask_decoder, HqMaskDecoder):
+            raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
+        if num_multimask_outputs is not None and isinstance(self.mask_decoder, HqMaskDecoder):
+            raise ValueError("num_multimask_outputs is not for SAM-HQ, which gives one mask; use multimask_output")
         if (pixel_values is None) == (image_embeddings is None):
             raise ValueError("give either pixel_values or image_embeddings")
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -275,7 +307,7 @@ class SamModel(SamPreTrainedModel):
         vision = None
         if pixel_values is not None:
             vision = self.encode(pixel_values, output_hidden_states=hidden, output_attentions=weights)
-            image_embeddings = vision.embedding
+            image_embeddings, intermediate_embeddings = vision.embedding, vision.intermediate
 
         masks, iou, attentions = self.predict_masks(
             image_embeddings,
@@ -285,8 +317,12 @@ class SamModel(SamPreTrainedModel):
             input_masks,
             attention_similarity,
             target_embedding,
+            intermediate_embeddings,
         )
-        masks, iou = self.mask_decoder.select_masks(masks, iou, multimask_output)
+        only = {"hq_token_only": True} if hq_token_only else {}
+        if num_multimask_outputs is not None:
+            only["count"] = num_multimask_outputs
+        masks, iou = self.mask_decoder.select_masks(masks, iou, multimask_output, **only)
 
         loss = None
         if labels is not None:

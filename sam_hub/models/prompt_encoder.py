@@ -1,11 +1,13 @@
 """Prompts -> embeddings (paper, section 3 and appendix A; original: ``modeling/prompt_encoder.py``)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from ..errors import PromptError
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamPromptEncoderConfig
 from .layers import LayerNorm2d
 
@@ -19,17 +21,19 @@ class PositionalEmbedding(nn.Module):
         nn.init.normal_(self.positional_embedding)
 
     def forward(self, xy: Tensor) -> Tensor:
-        """(..., 2) float32, x then y, in [0, 1] -> (..., 2 * features); computed in float32 whatever the dtype."""
+        """(..., 2), x then y, in [0, 1] -> (..., 2 * features); computed in float32 at least."""
         matrix = self.positional_embedding
+        wide = torch.promote_types(matrix.dtype, torch.float32)
         with torch.autocast(xy.device.type, enabled=False):
-            angle = 2 * math.pi * ((2 * xy.float() - 1) @ matrix.float())
+            angle = 2 * math.pi * ((2 * xy.to(wide) - 1) @ matrix.to(wide))
             return torch.cat([angle.sin(), angle.cos()], dim=-1).to(matrix.dtype)
 
     def grid(self, height: int, width: int) -> Tensor:
         """Features of the cell centres of a height x width grid: (1, C, height, width)."""
         device = self.positional_embedding.device
-        y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
-        x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+        wide = torch.promote_types(self.positional_embedding.dtype, torch.float32)
+        y = (torch.arange(height, device=device, dtype=wide) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=wide) + 0.5) / width
         xy = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
         return self(xy).permute(2, 0, 1)[None]
 
@@ -70,14 +74,14 @@ class PromptEncoder(nn.Module):
         self.mask_embed = MaskEmbedding(config)
 
     def _tokens(self, fourier: PositionalEmbedding, xy: Tensor, labels: Tensor) -> Tensor:
-        """Position plus type; label -1 ("not a point") has a type and no position.
+        """Position plus type; label -1 ("not a point") has a type and no position, label -2 (EdgeSAM) neither.
 
-        xy: (B, N, T, 2) in [0, 1]; labels: (B, N, T), -1 ... 3, padding -10
+        xy: (B, N, T, 2) in [0, 1]; labels: (B, N, T), -2 ... 3, padding -10
         returns: (B, N, T, C)
         """
         table = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embed)])
         position = fourier(xy) * (labels >= 0).unsqueeze(-1)
-        return position + table[labels.clamp(min=-1) + 1]
+        return position + table[labels.clamp(min=-1) + 1] * (labels >= -1).unsqueeze(-1)
 
     def forward(
         self,
@@ -92,7 +96,8 @@ class PromptEncoder(nn.Module):
 
         input_size: (H, W) of the padded network input, which scales the coordinates
         points: (B, N, P, 2) float32, x then y, in pixels of the resized image
-        labels: (B, N, P) int, 1 object, 0 background, 2 / 3 corners of a box, -1 not a point, -10 padding
+        labels: (B, N, P) int, 1 object, 0 background, 2 / 3 corners of a box, -1 not a point,
+            -2 a token of zeros, -10 padding
         boxes: (B, N, 4) float32, x0, y0, x1, y1; all four -10 where an object has none
         masks: (B, N or 1, 4h, 4w) logits
         returns: sparse (B, N, T, C) or None without points and boxes;
@@ -131,8 +136,10 @@ class PromptEncoder(nn.Module):
                     xy = [torch.cat(xy, dim=2)[:, :, used]]
                 if valid.all():
                     valid = None
-            scale = torch.tensor([width, height], dtype=torch.float32, device=kinds.device)
-            sparse = self._tokens(fourier, (torch.cat(xy, dim=2).float() + 0.5) / scale, kinds)
+            xy = torch.cat(xy, dim=2)
+            xy = xy.to(torch.promote_types(xy.dtype, torch.float32))
+            scale = torch.tensor([width, height], dtype=xy.dtype, device=xy.device)
+            sparse = self._tokens(fourier, (xy + 0.5) / scale, kinds)
 
         if masks is None:
             dense = self.no_mask_embed.weight.reshape(1, 1, -1, 1, 1)
@@ -141,3 +148,24 @@ class PromptEncoder(nn.Module):
             weight = self.mask_embed.conv1.weight
             dense = self.mask_embed(masks.flatten(0, 1)[:, None].to(weight.dtype)).unflatten(0, (b, n))
         return sparse, dense, valid
+
+
+def check_prompt_kinds(
+    kinds: Sequence[str], points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
+) -> None:
+    """Refuse prompts that a model was not trained on.
+
+    kinds: ``prompt_kinds`` of the model's configuration
+    raises: PromptError
+    """
+    given = {"points": points, "boxes": boxes, "masks": masks}
+    refused = [kind for kind, prompt in given.items() if prompt is not None and kind not in kinds]
+    # Looking at the labels waits for the device and cannot be traced: done only where it matters.
+    foreground_only = "points" in kinds and "background points" not in kinds
+    if foreground_only and points is not None and not torch.compiler.is_exporting() and (labels == 0).any():
+        refused.append("background points")
+    if refused:
+        raise PromptError(
+            f"this model does not understand {' and '.join(refused)}, only {' and '.join(kinds)}; "
+            "leave them away or choose another model (`sam-hub zoo`)"
+        )

@@ -1,0 +1,115 @@
+"""EfficientSAM after its encoder: prompts in six slots, and its variant of the mask decoder.
+
+Source: yformer/EfficientSAM, ``efficient_sam/efficient_sam_decoder.py`` and ``two_way_transformer.py``
+(Xiong et al. 2023, arXiv 2312.00863).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import PromptError
+from .configuration_sam import PAD_COORDINATE, PAD_LABEL, EfficientSamPromptEncoderConfig
+from .mask_decoder import MaskDecoder, TwoWayBlock
+from .prompt_encoder import PositionalEmbedding
+
+EMPTY = -1
+"""Label and both coordinates of an empty slot."""
+
+
+class EfficientSamPromptEncoder(nn.Module):
+    """Embeds the points and box corners of N objects in each of B images, in ``num_slots`` slots for each.
+
+    Empty slots take part, with their own embedding on top of a position, so their number matters: it is what
+    the model was trained with. A background point has no embedding of its own; `SamModel` refuses it.
+    """
+
+    def __init__(self, config: EfficientSamPromptEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        c = config.hidden_size
+        self.invalid_points = nn.Embedding(1, c)
+        self.point_embeddings = nn.Embedding(1, c)
+        self.bbox_top_left_embeddings = nn.Embedding(1, c)
+        self.bbox_bottom_right_embeddings = nn.Embedding(1, c)
+
+    def forward(
+        self,
+        fourier: PositionalEmbedding,
+        input_size: tuple[int, int],
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masks: None = None,
+    ) -> tuple[Tensor, Tensor, None]:
+        """Embed one set of prompts for each object; the arguments are those of `PromptEncoder.forward`.
+
+        returns: sparse (B, N, num_slots, C); dense, zeros (1, 1, C, 1, 1); and None: no slot is masked out
+        raises: PromptError when an object has more prompts than slots, or nothing has a prompt
+        """
+        xy, kinds = self.fill_slots(points, labels, boxes)
+        height, width = input_size
+        scale = torch.tensor([width, height], dtype=torch.float32, device=xy.device)
+        nothing = torch.zeros_like(self.invalid_points.weight)
+        table = torch.cat(  # rows of the labels -1 ... 3
+            [
+                self.invalid_points.weight,
+                nothing,
+                self.point_embeddings.weight,
+                self.bbox_top_left_embeddings.weight,
+                self.bbox_bottom_right_embeddings.weight,
+            ]
+        )
+        sparse = fourier((xy + 0.5) / scale) + table[kinds + 1]
+        return sparse, nothing.reshape(1, 1, -1, 1, 1), None
+
+    def fill_slots(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Corners, then points, then empty slots: (B, N, num_slots, 2) float32 and labels (B, N, num_slots)."""
+        xy, kinds = [], []
+        if boxes is not None:
+            missing = (boxes == PAD_COORDINATE).all(-1, keepdim=True)  # (B, N, 1)
+            xy.append(boxes.unflatten(-1, (2, 2)))
+            kinds.append(torch.where(missing, PAD_LABEL, torch.tensor([2, 3], device=boxes.device)))
+        if points is not None:
+            xy.append(points)
+            kinds.append(labels.long())
+        if not xy:
+            raise PromptError("EfficientSAM needs a prompt: give at least one point or a box")
+        xy, kinds = torch.cat(xy, dim=2).float(), torch.cat(kinds, dim=2)
+        empty = (kinds == PAD_LABEL) | (kinds == EMPTY)
+        kinds = kinds.masked_fill(empty, EMPTY)
+        # The original moves points left of or above the image to the empty slots' -1, each coordinate apart.
+        xy = xy.masked_fill(empty[..., None] | (xy < 0), EMPTY)
+
+        slots = self.config.num_slots
+        if kinds.shape[2] <= slots:
+            lacking = slots - kinds.shape[2]
+            return F.pad(xy, (0, 0, 0, lacking), value=EMPTY), F.pad(kinds, (0, lacking), value=EMPTY)
+        if not torch.compiler.is_exporting() and (most := int((~empty).sum(-1).max())) > slots:
+            raise PromptError(
+                f"EfficientSAM takes at most {slots} points for an object, of which a box uses 2; got {most}"
+            )
+        filled = empty.int().argsort(dim=2, stable=True)[:, :, :slots]  # where ragged prompts were padded
+        return xy.gather(2, filled[..., None].expand(-1, -1, -1, 2)), kinds.gather(2, filled)
+
+
+class EfficientSamBlock(TwoWayBlock):
+    """The first block keeps the residual, and later ones add the positions to the tokens for good."""
+
+    def attend_to_self(self, tokens: Tensor, token_pe: Tensor, token_mask: Tensor | None) -> Tensor:
+        if not self.first:
+            tokens = tokens + token_pe
+        return tokens + self.self_attn(tokens, tokens, tokens, token_mask)[0]
+
+
+class WholeNorm(nn.GroupNorm):
+    """Norm of a (B, C, H, W) map over channels and pixels together."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels, eps=1e-5)
+
+
+class EfficientSamMaskDecoder(MaskDecoder):
+    block = EfficientSamBlock
+    upscale_norm = WholeNorm
+    head_act = "gelu"
