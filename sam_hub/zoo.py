@@ -17,6 +17,7 @@ class Variant:
     family: which rename table reads its original file (see `convert.FAMILIES`)
     params: parameters, counted by building it
     repo, file, revision: where it is published on the Hub; ``file`` is empty for the transformers layout
+    url: where its authors publish the file, if not (only) on the Hub
     sha256: of the original file, where certain
     config: the settings of `SamConfig` that differ from its defaults
     preprocessing: the settings of `SamImageProcessor` that differ from its defaults
@@ -29,6 +30,7 @@ class Variant:
     repo: str = ""
     file: str = ""
     revision: str = ""
+    url: str = ""
     sha256: str = ""
     image_size: int = 1024
     config: dict = field(default_factory=dict)
@@ -56,6 +58,10 @@ def _pruned(width: int, mlp: int) -> dict:
     """A ViT-B with every width cut alike (SlimSAM)."""
     return {"vision_config": {**VIT_B["vision_config"], "hidden_size": width, "mlp_dim": mlp}}
 
+
+TINY_VIT = {"vision_config": {"model_type": "sam_hub_tiny_vit"}}
+EDGE_SAM = {"vision_config": {"model_type": "sam_hub_repvit"}, "mask_decoder_config": {"rank_by": "stability"}}
+EDGE_SAM_README = "EdgeSAM's README"
 
 ZOO: dict[str, Variant] = {
     "pocket": Variant(
@@ -109,6 +115,77 @@ ZOO: dict[str, Variant] = {
         good_for="a pruned ViT-B, a tenth of its size",
         repo="Zigeng/SlimSAM-uniform-77",
         config=_pruned(168, 696),
+    ),
+    "mobile-sam": Variant(
+        family="mobile-sam",
+        params=9_808_452,
+        license="apache-2.0",
+        good_for="the best known small model; SAM's own decoder",
+        repo="dhkim2810/MobileSAM",
+        file="mobile_sam.pt",
+        sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        config=TINY_VIT,
+        published={"COCO mask AP, ViTDet-H boxes": f"39.4 ({EDGE_SAM_README})"},
+    ),
+    "tinysam": Variant(
+        family="mobile-sam",
+        params=9_808_452,
+        license="apache-2.0",
+        good_for="MobileSAM's network, better taught; always three masks",
+        repo="merve/tinysam",
+        file="tinysam_42.3.pth",
+        url="https://github.com/xinghaochen/TinySAM/releases/download/3.0/tinysam_42.3.pth",
+        config={**TINY_VIT, "mask_decoder_config": {"always_multimask": True}},
+        published={"COCO mask AP, ViTDet-H boxes": "42.3 (TinySAM's README)"},
+    ),
+    "edge-sam": Variant(
+        family="edge-sam",
+        params=9_582_112,
+        license="s-lab-1.0",
+        commercial_use=False,
+        good_for="phones: convolutions only",
+        repo="chongzhou/EdgeSAM",
+        file="edge_sam.pth",
+        config=EDGE_SAM,
+        published={
+            "COCO mask AP, ViTDet-H boxes": f"42.1 ({EDGE_SAM_README})",
+            "encoder and decoder on an iPhone 14": f"38.7 images/s ({EDGE_SAM_README})",
+        },
+    ),
+    "edge-sam-3x": Variant(
+        family="edge-sam",
+        params=9_582_112,
+        license="s-lab-1.0",
+        commercial_use=False,
+        good_for="phones: EdgeSAM taught on three times the images",
+        repo="chongzhou/EdgeSAM",
+        file="edge_sam_3x.pth",
+        config=EDGE_SAM,
+        published={
+            "COCO mask AP, ViTDet-H boxes": f"42.7 ({EDGE_SAM_README})",
+            "encoder and decoder on an iPhone 14": f"38.7 images/s ({EDGE_SAM_README})",
+        },
+    ),
+    "repvit-sam": Variant(
+        family="repvit-sam",
+        params=27_223_480,
+        license="apache-2.0",
+        good_for="phones: convolutions only, larger and sharper than MobileSAM",
+        file="repvit_sam.pt",
+        url="https://github.com/THU-MIG/RepViT/releases/download/v1.0/repvit_sam.pt",
+        config={
+            "vision_config": {
+                "model_type": "sam_hub_repvit",
+                "hidden_sizes": [80, 160, 320, 640],
+                "depths": [7, 7, 35, 2],
+                "norm_after_sum": True,
+                "fuse_stages": False,
+            }
+        },
+        published={
+            "COCO mask AP": "44.4 (RepViT-SAM's README)",
+            "encoder on an iPhone 12": "48.9 ms (RepViT-SAM's README)",
+        },
     ),
 }
 
