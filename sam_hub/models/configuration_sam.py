@@ -285,10 +285,10 @@ class SamConfig(PreTrainedConfig):
     """Configuration of `SamModel`: ``vision_config``, ``prompt_encoder_config`` and ``mask_decoder_config``.
 
     The ``model_type`` of each part chooses its class; missing or empty (as in the SlimSAM repositories) means
-    SAM's own: the ViT, the prompt encoder, the mask decoder. Reads ``transformers`` configurations (``model_type: "sam"``) too. Those state 1e-6 for the
-    norms of the two-way transformer, while every published SAM was trained with 1e-5: 1e-6 read from a
-    ``"sam"`` configuration becomes 1e-5, which is what is written back, so that both libraries then agree
-    with the original.
+    SAM's own: the ViT, the prompt encoder, the mask decoder. Reads ``transformers`` configurations
+    (``model_type: "sam"``) too. Those state 1e-6 for the norms of the two-way transformer, while every published
+    SAM was trained with 1e-5: 1e-6 read from a ``"sam"`` configuration becomes 1e-5, which is what is written
+    back, so that both libraries then agree with the original.
     """
 
     model_type = "sam_hub"

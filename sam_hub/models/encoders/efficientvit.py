@@ -171,7 +171,7 @@ class EfficientVitEncoder(nn.Module):
         height, width = pixel_values.shape[-2:]
         stride = 2 ** len(self.config.widths)
         if height % stride or width % stride:
-            raise ValueError(f"EfficientViT needs an input whose sides are multiples of {stride}, got {height} x {width}")
+            raise ValueError(f"this encoder needs sides that are multiples of {stride}, got {height} x {width}")
         x, states = pixel_values, []
         for stage in self.stages:
             x = stage(x)
