@@ -28,6 +28,15 @@ def _head(old: str, new: str) -> Rules:
     ]
 
 
+def _gelu_head(name: str) -> Rules:
+    """A three-layer `FeedForward` as EfficientSAM writes it."""
+    return [
+        (f"{name}.layers.0.0.{{r}}", f"{name}.proj_in.{{r}}"),
+        (f"{name}.layers.1.0.{{r}}", f"{name}.layers.0.{{r}}"),
+        (f"{name}.fc.{{r}}", f"{name}.proj_out.{{r}}"),
+    ]
+
+
 PROMPT_ENCODER: Rules = [
     ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "shared_image_embedding.positional_embedding"),
     ("prompt_encoder.point_embeddings.{n}.weight", "prompt_encoder.point_embed.{n}.weight"),
@@ -115,6 +124,63 @@ REPVIT: Rules = [
     *NECK,
 ]
 
+HQ_DECODER: Rules = [
+    ("mask_decoder.hf_token.weight", "mask_decoder.hq_token.weight"),
+    *_head("mask_decoder.hf_mlp", "mask_decoder.hq_mask_mlp"),
+    ("mask_decoder.compress_vit_feat.0.{r}", "mask_decoder.compress_vit_conv1.{r}"),
+    ("mask_decoder.compress_vit_feat.1.{r}", "mask_decoder.compress_vit_norm.{r}"),
+    ("mask_decoder.compress_vit_feat.3.{r}", "mask_decoder.compress_vit_conv2.{r}"),
+    ("mask_decoder.embedding_encoder.0.{r}", "mask_decoder.encoder_conv1.{r}"),
+    ("mask_decoder.embedding_encoder.1.{r}", "mask_decoder.encoder_norm.{r}"),
+    ("mask_decoder.embedding_encoder.3.{r}", "mask_decoder.encoder_conv2.{r}"),
+    ("mask_decoder.embedding_maskfeature.0.{r}", "mask_decoder.mask_conv1.{r}"),
+    ("mask_decoder.embedding_maskfeature.1.{r}", "mask_decoder.mask_norm.{r}"),
+    ("mask_decoder.embedding_maskfeature.3.{r}", "mask_decoder.mask_conv2.{r}"),
+    *MASK_DECODER,
+]
+
+EFFICIENT_SAM: Rules = [
+    ("image_encoder.blocks.{n}.mlp.fc{n}.{r}", "vision_encoder.layers.{n}.mlp.lin{n}.{r}"),
+    *VIT,
+    ("prompt_encoder.pe_layer.positional_encoding_gaussian_matrix", "shared_image_embedding.positional_embedding"),
+    ("prompt_encoder.{r}.weight", "prompt_encoder.{r}.weight"),
+    ("mask_decoder.transformer.layers.{n}.mlp.layers.0.0.{r}", "mask_decoder.transformer.layers.{n}.mlp.lin1.{r}"),
+    ("mask_decoder.transformer.layers.{n}.mlp.fc.{r}", "mask_decoder.transformer.layers.{n}.mlp.lin2.{r}"),
+    *TWO_WAY_TRANSFORMER,
+    ("mask_decoder.final_output_upscaling_layers.0.0.{r}", "mask_decoder.upscale_conv1.{r}"),
+    ("mask_decoder.final_output_upscaling_layers.0.1.{r}", "mask_decoder.upscale_layer_norm.{r}"),
+    ("mask_decoder.final_output_upscaling_layers.1.0.{r}", "mask_decoder.upscale_conv2.{r}"),
+    *_gelu_head("mask_decoder.output_hypernetworks_mlps.{n}"),
+    *_gelu_head("mask_decoder.iou_prediction_head"),
+    ("mask_decoder.iou_token.weight", "mask_decoder.iou_token.weight"),
+    ("mask_decoder.mask_tokens.weight", "mask_decoder.mask_tokens.weight"),
+]
+
+
+def _conv_block(old: str, new: str) -> Rules:
+    """A `ConvBlock`: two of its convolutions have no norm."""
+    return [
+        (f"{old}.main.inverted_conv.conv.{{r}}", f"{new}.main.inverted_conv.{{r}}"),
+        (f"{old}.main.depth_conv.conv.{{r}}", f"{new}.main.depth_conv.{{r}}"),
+        (f"{old}.main.{{r}}", f"{new}.main.{{r}}"),
+    ]
+
+
+EFFICIENTVIT_BLOCK, OUR_BLOCK = "image_encoder.backbone.stages.{n}.op_list.{n}", "vision_encoder.stages.{n}.{n}"
+EFFICIENTVIT: Rules = [
+    ("image_encoder.backbone.stages.0.op_list.0.{r}", "vision_encoder.stages.0.0.main.{r}"),
+    *_conv_block(EFFICIENTVIT_BLOCK, OUR_BLOCK),
+    *_conv_block(f"{EFFICIENTVIT_BLOCK}.local_module", f"{OUR_BLOCK}.local"),
+    (f"{EFFICIENTVIT_BLOCK}.context_module.main.qkv.conv.weight", f"{OUR_BLOCK}.attn.qkv.weight"),
+    (f"{EFFICIENTVIT_BLOCK}.context_module.main.aggreg.0.0.weight", f"{OUR_BLOCK}.attn.gather.weight"),
+    (f"{EFFICIENTVIT_BLOCK}.context_module.main.aggreg.0.1.weight", f"{OUR_BLOCK}.attn.mix.weight"),
+    (f"{EFFICIENTVIT_BLOCK}.context_module.main.proj.{{r}}", f"{OUR_BLOCK}.attn.proj.{{r}}"),
+    ("image_encoder.neck.input_ops.{n}.op_list.0.{r}", "vision_encoder.neck.inputs.{n}.{r}"),
+    *_conv_block("image_encoder.neck.middle.op_list.{n}", "vision_encoder.neck.blocks.{n}"),
+    ("image_encoder.neck.output_ops.0.op_list.0.conv.{r}", "vision_encoder.neck.output.{r}"),
+    ("image_encoder.norm.{r}", "vision_encoder.layer_norm.{r}"),
+]
+
 
 def _count(shapes: Shapes, template: str) -> int:
     """How many modules the ``{n}`` of a template numbers."""
@@ -192,6 +258,68 @@ def _edge_sam_config(shapes: Shapes) -> dict[str, Any]:
     return {**_repvit_config(shapes), "mask_decoder_config": {"rank_by": "stability"}}
 
 
+def _hq(encoder: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """Settings of SAM-HQ, from those of its encoder."""
+    width = shapes["mask_decoder.compress_vit_feat.0.weight"][0]
+    return {
+        **encoder,
+        "vision_config": {**encoder["vision_config"], "output_intermediate": True},
+        "mask_decoder_config": {"model_type": "sam_hub_hq_mask_decoder", "vit_dim": width},
+    }
+
+
+def _efficient_sam_config(shapes: Shapes) -> dict[str, Any]:
+    """Widths and depth are read off the shapes; the heads of every published model are 64 wide."""
+    width = shapes["image_encoder.patch_embed.proj.weight"][0]
+    return {
+        "vision_config": {
+            "model_type": "sam_hub_efficient_sam",
+            "hidden_size": width,
+            "num_hidden_layers": _count(shapes, "image_encoder.blocks.{n}.attn.qkv.weight"),
+            "num_attention_heads": width // 64,
+            "mlp_dim": shapes["image_encoder.blocks.0.mlp.fc1.weight"][0],
+            "pretrained_grid": math.isqrt(shapes["image_encoder.pos_embed"][1] - 1),
+        },
+        "prompt_encoder_config": {"model_type": "sam_hub_efficient_sam_prompt_encoder"},
+        "mask_decoder_config": {"model_type": "sam_hub_efficient_sam_mask_decoder"},
+    }
+
+
+def _efficientvit_config(shapes: Shapes) -> dict[str, Any]:
+    """Every setting but the input size, read off the shapes; five stages encode at 512 pixels and six at 1024."""
+    stages = "image_encoder.backbone.stages"
+    depths = [_count(shapes, "image_encoder.backbone.stages.0.op_list.{n}.main.conv1.conv.weight")]
+    widths, blocks, expansions = [shapes[f"{stages}.0.op_list.0.conv.weight"][0]], ["res"], [1]
+    for i in range(1, _count(shapes, stages + ".{n}.op_list.0.main.point_conv.conv.weight") + 1):
+        width, wide = shapes[f"{stages}.{i}.op_list.0.main.point_conv.conv.weight"][:2]
+        expansions.append(wide // widths[-1] // 4)
+        widths.append(width)
+        attention = _count(shapes, f"{stages}.{i}.op_list.{{n}}.context_module.main.qkv.conv.weight")
+        depths.append(attention or _count(shapes, f"{stages}.{i}.op_list.{{n}}.main.point_conv.conv.weight") - 1)
+        mobile = f"{stages}.{i}.op_list.0.main.inverted_conv.conv.weight" in shapes
+        blocks.append("att" if attention else "mb" if mobile else "fmb")
+    gather = f"{stages}.{len(widths) - 1}.op_list.1.context_module.main.aggreg.0"
+    neck_wide, neck_width = shapes["image_encoder.neck.middle.op_list.0.main.spatial_conv.conv.weight"][:2]
+    image_size = 512 if len(widths) == 5 else 1024
+    return {
+        "vision_config": {
+            "model_type": "sam_hub_efficientvit",
+            "widths": widths,
+            "depths": depths,
+            "blocks": blocks,
+            "expansions": expansions,
+            "attention_kernel": shapes[f"{gather}.0.weight"][-1],
+            "attention_head_dim": shapes[f"{gather}.1.weight"][1],
+            "neck_width": neck_width,
+            "neck_depth": _count(shapes, "image_encoder.neck.middle.op_list.{n}.main.spatial_conv.conv.weight"),
+            "neck_expansion": neck_wide // neck_width,
+            "image_size": image_size,
+            "patch_size": image_size // 64,
+        },
+        "mask_decoder_config": {"layer_norm_eps": 1e-6},
+    }
+
+
 @dataclass(frozen=True)
 class Family:
     """How the original files of one family are recognised and renamed.
@@ -237,6 +365,28 @@ FAMILIES: dict[str, Family] = {
         absent=("image_encoder.fuse_stage2.weight",),
         rules=[*REPVIT, *PROMPT_ENCODER, *MASK_DECODER],
         config=_repvit_config,
+    ),
+    "sam-hq": Family(
+        signature=("image_encoder.blocks.{n}.attn.rel_pos_h", "mask_decoder.hf_token.weight"),
+        rules=[*VIT, *PROMPT_ENCODER, *HQ_DECODER],
+        config=lambda shapes: _hq(_vit_config(shapes), shapes),
+    ),
+    "sam-hq-light": Family(
+        signature=("image_encoder.layers.{n}.blocks.{n}.attn.attention_biases", "mask_decoder.hf_token.weight"),
+        rules=[*TINY_VIT, *PROMPT_ENCODER, *HQ_DECODER],
+        config=lambda shapes: _hq(_tiny_vit_config(shapes), shapes),
+        dropped=tuple(UNUSED_CLASSIFIER),
+        blank=UNUSED_CLASSIFIER,
+    ),
+    "efficient-sam": Family(
+        signature=("image_encoder.blocks.{n}.mlp.fc1.weight", "prompt_encoder.invalid_points.weight"),
+        rules=EFFICIENT_SAM,
+        config=_efficient_sam_config,
+    ),
+    "efficientvit-sam": Family(
+        signature=("image_encoder.backbone.stages.{n}.op_list.0.main.point_conv.conv.weight",),
+        rules=[*EFFICIENTVIT, *PROMPT_ENCODER, *MASK_DECODER],
+        config=_efficientvit_config,
     ),
 }
 
