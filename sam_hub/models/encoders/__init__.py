@@ -31,6 +31,13 @@ class EncoderOutput:
     attentions: tuple[Tensor, ...] | None = None
 
 
+def check_size(pixel_values: Tensor, stride: int) -> None:
+    """Refuse an input (B, 3, H, W) that the stride does not divide: ValueError."""
+    height, width = pixel_values.shape[-2:]
+    if height % stride or width % stride:
+        raise ValueError(f"this encoder needs an input whose sides are multiples of {stride}; got {height} x {width}")
+
+
 def build_encoder(config: PreTrainedConfig) -> nn.Module:
     """The encoder that ``config.model_type`` names."""
     if config.model_type not in ENCODERS:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..configuration_sam import PocketVisionConfig
-from ..layers import LayerNorm2d
-from . import EncoderOutput
+from ..layers import LayerNorm2d, conv_like, fold_batch_norm
+from . import EncoderOutput, check_size
 
 
 class ConvNorm(nn.Module):
@@ -36,6 +36,15 @@ class ConvNorm(nn.Module):
         if before != after:
             x, padding = F.pad(x, self.pad), 0
         return F.conv2d(x, weight, bias, self.conv.stride, padding, groups=self.conv.groups)
+
+    def folded(self) -> nn.Module:
+        """One convolution that computes the same, after a padding where that is not alike on all sides."""
+        conv = conv_like(self.conv, *fold_batch_norm(self.conv.weight, None, self.norm))
+        before, after = self.pad[:2]
+        if before != after:
+            return nn.Sequential(nn.ZeroPad2d(self.pad), conv)
+        conv.padding = (after, after)
+        return conv
 
 
 class InvertedResidual(nn.Module):
@@ -98,9 +107,7 @@ class PocketEncoder(nn.Module):
         self, pixel_values: Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> EncoderOutput:
         """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16); there is no attention."""
-        height, width = pixel_values.shape[-2:]
-        if height % 32 or width % 32:
-            raise ValueError(f"pocket needs an input whose sides are multiples of 32, got {height} x {width}")
+        check_size(pixel_values, 32)
         x = F.relu6(self.stem(pixel_values))
         states = [x]
         for stage in self.stages:

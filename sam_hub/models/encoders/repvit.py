@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..configuration_sam import RepVitVisionConfig
 from ..layers import ConvBatchNorm, conv_like, fold_batch_norm
-from . import EncoderOutput
+from . import EncoderOutput, check_size
 from .tiny_vit import PatchEmbed
 from .vit import Neck
 
@@ -115,16 +115,13 @@ class RepVitEncoder(nn.Module):
         H and W must be multiples of 16, or of 32 where stages are fused. Hidden states are those after the patch
         embedding and after each stage, (B, C, h, w).
         """
-        height, width = pixel_values.shape[-2:]
-        stride = 32 if self.config.fuse_stages else 16
-        if height % stride or width % stride:
-            raise ValueError(f"this RepViT needs an input whose sides are multiples of {stride}, got {height} x {width}")
+        check_size(pixel_values, 32 if self.config.fuse_stages else 16)
         x, states = pixel_values, []
         for i, block in enumerate(self.features):
             x = block(x)
             if i in self.stage_ends:
                 states.append(x)
         if self.config.fuse_stages:
-            coarse = F.interpolate(self.fuse_stage3(x), scale_factor=2, mode="bicubic", align_corners=False)
-            x = self.fuse_stage2(states[-2]) + coarse
+            coarse = F.interpolate(self.fuse_stage3(x).float(), scale_factor=2, mode="bicubic", align_corners=False)
+            x = self.fuse_stage2(states[-2]) + coarse.to(x.dtype)
         return EncoderOutput(self.neck(x), hidden_states=tuple(states) if output_hidden_states else None)

@@ -12,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..configuration_sam import TinyVitVisionConfig
 from ..layers import ConvBatchNorm, Mlp, eager_attention
-from . import EncoderOutput
+from . import EncoderOutput, check_size
 from .vit import Neck, window_partition, window_unpartition
 
 
@@ -164,10 +164,7 @@ class TinyVitEncoder(nn.Module):
         Hidden states are those after the patch embedding and after each stage, (B, C, h, w). ``intermediate`` is,
         where the configuration asks for it, the output of the second stage: (B, H / 16, W / 16, 160).
         """
-        height, width = pixel_values.shape[-2:]
-        stride = self.config.patch_size
-        if height % stride or width % stride:
-            raise ValueError(f"TinyViT needs an input whose sides are multiples of {stride}, got {height} x {width}")
+        check_size(pixel_values, self.config.patch_size)
         x = self.patch_embed(pixel_values)
         states, attentions = [x], []
         for stage in self.layers:
