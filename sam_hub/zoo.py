@@ -74,7 +74,7 @@ ZOO: dict[str, Variant] = {
             "vision_config": {"model_type": "sam_hub_pocket", "image_size": 512},
             "prompt_encoder_config": {"image_size": 512},
         },
-        preprocessing={"image_size": 512, "image_mean": [127 / 255] * 3, "image_std": [128 / 255] * 3},
+        preprocessing={"size": {"longest_edge": 512}, "image_mean": [127 / 255] * 3, "image_std": [128 / 255] * 3},
     ),
     "sam-vit-b": Variant(
         family="sam",

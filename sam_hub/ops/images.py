@@ -58,18 +58,19 @@ def read_image(source: ImageSource) -> np.ndarray:
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
         return _open(source, str(getattr(source, "name", "the image file")))
     raise ImageError(
-        f"an image cannot be read from a {type(source).__name__}; give a path, bytes, a binary file, a PIL image or an array"
+        f"an image cannot be read from a {type(source).__name__}; "
+        "give a path, bytes, a binary file, a PIL image or an array"
     )
 
 
-def resize_longest_side(image: np.ndarray, longest: int) -> np.ndarray:
+def resize_longest_side(image: np.ndarray, longest: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
     """Resize so that the long side is ``longest``: (H, W, 3) uint8 -> (h, w, 3) uint8.
 
-    Pillow's bilinear filter, which averages when it shrinks; the original (``ResizeLongestSide.apply_image``)
-    uses the same and any other differs by grey levels.
+    resample: one of Pillow's filters. Its bilinear one, which averages when it shrinks, is the original's
+        (``ResizeLongestSide.apply_image``); another library's differs from it by grey levels.
     """
     height, width = resized_size(image.shape[:2], longest)
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize((width, height), resample))
 
 
 def normalize_and_pad(
@@ -178,7 +179,7 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
         return array
     if array.dtype == np.bool_:
         return array * np.uint8(255)
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if array.dtype.kind == "f":
         slack = 1e-6  # rounding of float32

@@ -1,0 +1,340 @@
+"""`SamImageProcessor`: images -> ``pixel_values``, and low-res logits -> masks in the frame of the images.
+
+Arguments, outputs and files are those of ``transformers``' processor, on Pillow alone (no torchvision). Beyond
+it: any image that `read_image` takes, any input size, masks as arrays or tensors, and coordinates that stay
+float32 when a batch is cast to half precision.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from transformers import BatchFeature
+from transformers.image_processing_backends import PilBackend
+from transformers.image_utils import SizeDict
+from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
+
+from .. import convert
+from ..errors import ImageError, ModelNotFoundError
+from ..hub import locate
+from ..ops.geometry import resized_size
+from ..ops.images import normalize_and_pad, read_image, resize_longest_side
+from .configuration_sam import SamConfig
+
+Size = tuple[int, int]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+PIXEL_STATISTICS = {"sam_hub_pocket": ((127 / 255,) * 3, (128 / 255,) * 3)}
+"""Mean and deviation that an encoder (by ``model_type``) was trained with, where they are not ImageNet's."""
+
+FILE_ONLY = ("image_processor_type", "processor_class", "feature_extractor_type")
+"""Keys of a saved processor that are no settings."""
+
+MASKS_AT_ONCE = 8
+"""Masks that `resize_masks` holds as float32 at the original size, where a 12-megapixel mask is 48 MB."""
+
+
+class SamImageProcessorKwargs(TypedDict, total=False):
+    """Settings, in the constructor or for one call; see `SamImageProcessor`."""
+
+    do_convert_rgb: bool | None
+    do_resize: bool | None
+    size: dict[str, int] | SizeDict | None
+    resample: int | None
+    do_rescale: bool | None
+    rescale_factor: float | None
+    do_normalize: bool | None
+    image_mean: float | list[float] | tuple[float, ...] | None
+    image_std: float | list[float] | tuple[float, ...] | None
+    do_pad: bool | None
+    pad_size: dict[str, int] | SizeDict | None
+    mask_size: dict[str, int] | SizeDict | None
+    mask_pad_size: dict[str, int] | SizeDict | None
+    input_data_format: str | None
+    return_tensors: str | None
+
+
+class SamBatchFeature(BatchFeature):
+    """What the processors return: a dict whose `to` moves everything and casts ``pixel_values`` alone.
+
+    Half precision has no room for coordinates (1023.5 becomes 1024), so they stay float32.
+    """
+
+    def to(self, *args: Any, **kwargs: Any) -> "SamBatchFeature":
+        before = dict(self.data)
+        super().to(*args, **kwargs)
+        for name, value in before.items():
+            if name != "pixel_values" and isinstance(value, Tensor):
+                self.data[name] = value.to(self.data[name].device, non_blocking=kwargs.get("non_blocking", False))
+        return self
+
+
+class SamImageProcessor(PilBackend):
+    """Resizes the long side to ``size["longest_edge"]``, normalises, then pads with zeros at the right and bottom.
+
+    size: {"longest_edge": pixels}
+    pad_size, mask_pad_size: {"height", "width"} of the padded input and of the padded ``labels``
+    mask_size: {"longest_edge"} of the ``labels`` that are made from segmentation maps
+        These three follow from ``size`` (its square, a quarter of it) where they are not given.
+    image_mean, image_std, rescale_factor: a pixel becomes (value * rescale_factor - mean) / std
+    resample: a Pillow filter; the original's is bilinear
+    do_resize, do_rescale, do_normalize, do_pad: False leaves a step away
+    do_convert_rgb: written for other readers of the file; images always become RGB here
+    input_data_format: "channels_first" or "channels_last" of arrays and tensors; by default what their shape says,
+        and where it says both, last for arrays and first for tensors
+
+    raises: TypeError for an argument of another name, with the nearest one
+    """
+
+    valid_kwargs = SamImageProcessorKwargs
+    model_input_names = ["pixel_values"]
+
+    do_convert_rgb = True
+    do_resize = True
+    size = {"longest_edge": 1024}
+    resample = Image.Resampling.BILINEAR
+    do_rescale = True
+    rescale_factor = 1 / 255
+    do_normalize = True
+    image_mean = IMAGENET_MEAN
+    image_std = IMAGENET_STD
+    do_pad = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs = {name: value for name, value in kwargs.items() if name not in FILE_ONLY}
+        refuse_unknown(kwargs, SamImageProcessorKwargs.__annotations__, type(self).__name__)
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in ``transformers``; settings of a file that are not ours are passed over."""
+        known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
+        return super().from_dict(known, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        """Load "pocket", a catalogue name, a folder, a preprocessor_config.json or a Hub repository.
+
+        An original checkpoint file has no processor of its own: its shapes tell the settings.
+        other arguments: as in ``transformers`` (revision, token, or a setting to change)
+        raises: ModelNotFoundError, CheckpointError
+        """
+        path = Path(pretrained_model_name_or_path)
+        if path.suffix == ".json" or any((path / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
+            return super().from_pretrained(str(path), *args, **kwargs)
+        place = locate(pretrained_model_name_or_path)
+        if place.file:
+            settings = convert.to_ours(convert.read_checkpoint(place.file))[1]
+            return cls.from_dict(cls.for_config(SamConfig(**settings)).to_dict(), **kwargs)
+        source = place.repo or str(place.folder)
+        try:
+            return super().from_pretrained(source, *args, **kwargs)
+        except OSError as e:
+            raise ModelNotFoundError(f"{source} has no processor: {str(e).splitlines()[0]}") from e
+
+    @classmethod
+    def for_config(cls, config: SamConfig) -> "SamImageProcessor":
+        """The processor that a model's encoder was trained with."""
+        vision = config.vision_config
+        mean, std = PIXEL_STATISTICS.get(vision.model_type, (IMAGENET_MEAN, IMAGENET_STD))
+        return cls(size={"longest_edge": vision.image_size}, image_mean=mean, image_std=std)
+
+    def preprocess(self, images: Any, segmentation_maps: Any = None, **kwargs: Any) -> SamBatchFeature:
+        """Prepare images for the model.
+
+        images: one image or a list of them, each as for `read_image` or a tensor; or an array or a tensor of a batch
+        segmentation_maps: for each image a map (H, W) of class numbers or a stack (N, H, W), for ``labels``
+        other arguments: settings for this call; ``return_tensors`` "pt", "np" or None for lists of arrays
+        returns: pixel_values (B, 3, S, S) float32, original_sizes (B, 2) and reshaped_input_sizes (B, 2) int64, both
+            height and width; with maps also labels (B, h, w) int64, or (B, N, h, w) for stacks
+        raises: ImageError; TypeError for an argument of another name
+        """
+        refuse_unknown(kwargs, SamImageProcessorKwargs.__annotations__, "the image processor")
+        if kwargs.get("size") is not None:
+            for derived in ("pad_size", "mask_size", "mask_pad_size"):
+                kwargs.setdefault(derived, None)
+        return super().preprocess(images, segmentation_maps, **kwargs)
+
+    def _standardize_kwargs(
+        self, size: Any = None, pad_size: Any = None, mask_size: Any = None, mask_pad_size: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        size = dict(size or {})
+        if not isinstance(size.get("longest_edge"), int) or size["longest_edge"] < 1:
+            raise ValueError(f'size must be {{"longest_edge": pixels}}; got {size}')
+        longest = size["longest_edge"]
+        pad_size = pad_size or {"height": longest, "width": longest}
+        mask_size = mask_size or {"longest_edge": longest // 4}
+        mask_pad_size = mask_pad_size or {name: side // 4 for name, side in dict(pad_size).items()}
+        kwargs = super()._standardize_kwargs(size=size, pad_size=pad_size, **kwargs)
+        kwargs["mask_size"], kwargs["mask_pad_size"] = SizeDict(**dict(mask_size)), SizeDict(**dict(mask_pad_size))
+        del kwargs["crop_size"]  # `PilBackend` knows it, SAM does not crop
+        return kwargs
+
+    def _preprocess_image_like_inputs(
+        self, images: Any, segmentation_maps: Any = None, return_tensors: str | None = None, **settings: Any
+    ) -> SamBatchFeature:
+        pixel_values, original_sizes, resized_sizes = [], [], []
+        sources = _split(images)
+        for i, source in enumerate(sources):
+            try:
+                original, resized, values = self._prepare(source, **settings)
+            except ImageError as e:
+                raise ImageError(f"image {i}: {e}" if len(sources) > 1 else str(e)) from e
+            pixel_values.append(values)
+            original_sizes.append(original)
+            resized_sizes.append(resized)
+        if return_tensors and len({values.shape for values in pixel_values}) > 1:
+            raise ImageError("images of several sizes need padding to be one tensor; leave do_pad=True")
+        data = {
+            "pixel_values": pixel_values,
+            "original_sizes": original_sizes,
+            "reshaped_input_sizes": resized_sizes,
+        }
+        if segmentation_maps is not None:
+            shape = settings["mask_size"], settings["mask_pad_size"]
+            data["labels"] = _labels(segmentation_maps, original_sizes, *shape)
+        return SamBatchFeature(data, tensor_type=return_tensors)
+
+    def _prepare(self, source: Any, **settings: Any) -> tuple[Size, Size, np.ndarray]:
+        """One image -> its size, its size after resizing, and its pixel values (3, H, W)."""
+        if isinstance(source, np.ndarray | Tensor):
+            source = _channels_last(source, settings["input_data_format"])
+        image = read_image(source)
+        original = image.shape[:2]
+        if settings["do_resize"]:
+            image = resize_longest_side(image, settings["size"].longest_edge, settings["resample"])
+        # Floats become grey levels when they are read; without rescaling the caller means them as they are.
+        as_given = 1 / 255 if isinstance(source, np.ndarray) and source.dtype.kind == "f" else 1.0
+        scale = settings["rescale_factor"] if settings["do_rescale"] else as_given
+        mean, std = (settings["image_mean"], settings["image_std"]) if settings["do_normalize"] else (0.0, 1.0)
+        padded = (settings["pad_size"].height, settings["pad_size"].width) if settings["do_pad"] else None
+        return original, image.shape[:2], normalize_and_pad(image, mean, std, padded, scale)
+
+    def post_process_masks(
+        self,
+        masks: Any,
+        original_sizes: Any,
+        reshaped_input_sizes: Any,
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+        pad_size: dict[str, int] | SizeDict | None = None,
+    ) -> list:
+        """Low-res logits -> masks in the frame of each image.
+
+        masks: for each of B images (N, M, h, w), or any (..., h, w); logits, or a mask in bool or integers
+        original_sizes, reshaped_input_sizes: as `preprocess` returned them, (B, 2) height and width
+        mask_threshold: a pixel belongs to the object above it; for a mask in bool or integers, 0.5 above it
+        binarize: False returns the values themselves, float32
+        pad_size: {"height", "width"} of the padded input; by default this processor's
+        returns: a list of B tensors (N, M, H, W), bool or float32; arrays where arrays were given
+        raises: ValueError when the numbers of images differ
+        """
+        original_sizes, reshaped_input_sizes = _sizes(original_sizes), _sizes(reshaped_input_sizes)
+        if not len(masks) == len(original_sizes) == len(reshaped_input_sizes):
+            raise ValueError(
+                f"masks of {len(masks)} images, {len(original_sizes)} original sizes and "
+                f"{len(reshaped_input_sizes)} resized sizes; give one of each for each image"
+            )
+        pad_size = pad_size or self.pad_size
+        padded = (pad_size["height"], pad_size["width"])
+        results = []
+        for mask, original, resized in zip(masks, original_sizes, reshaped_input_sizes, strict=True):
+            tensor = torch.as_tensor(mask)
+            threshold = mask_threshold if tensor.is_floating_point() else mask_threshold + 0.5
+            result = resize_masks(tensor, padded, resized, original, threshold if binarize else None)
+            results.append(result if isinstance(mask, Tensor) else result.numpy())
+        return results
+
+
+def resize_masks(
+    masks: Tensor, padded_size: Size, input_size: Size, original_size: Size, threshold: float | None = None
+) -> Tensor:
+    """The original's way back (``Sam.postprocess_masks``): enlarge, cut the padding off, resize to the image.
+
+    masks: (..., h, w) logits in the frame of the padded input, of any dtype
+    padded_size, input_size, original_size: (height, width) of the padded input, the resized image, the image
+    returns: (..., H, W) float32, or bool where there is a threshold
+    """
+    flat = masks.flatten(end_dim=-3) if masks.dim() > 2 else masks[None]
+    out = flat.new_empty(len(flat), *original_size, dtype=torch.float32 if threshold is None else torch.bool)
+    for start in range(0, len(flat), MASKS_AT_ONCE):
+        part = slice(start, start + MASKS_AT_ONCE)
+        x = F.interpolate(flat[part, None].float(), padded_size, mode="bilinear", align_corners=False)
+        x = x[..., : input_size[0], : input_size[1]]
+        x = F.interpolate(x, original_size, mode="bilinear", align_corners=False)[:, 0]
+        out[part] = x if threshold is None else x > threshold
+    return out.reshape(*masks.shape[:-2], *original_size)
+
+
+def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], where: str) -> None:
+    """TypeError for an argument whose name is not known, with the nearest one that is."""
+    known = list(known)
+    for name in kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            raise TypeError(f"{where} has no argument {name!r}; {hint}")
+
+
+def _split(images: Any) -> list:
+    """The images of a batch."""
+    if images is None:
+        raise ImageError("no image was given; pass one as images=...")
+    if isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4):
+        if len(images) == 0:
+            raise ImageError("the list of images is empty; pass at least one image")
+        return list(images)
+    return [images]
+
+
+def _array(value: np.ndarray | Tensor) -> np.ndarray:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    return value
+
+
+def _channels_last(image: np.ndarray | Tensor, data_format: str | None) -> np.ndarray:
+    """(C, H, W) or (H, W, C) -> (H, W, C); other shapes as they are."""
+    first = image.ndim == 3 and image.shape[0] in (1, 3, 4)
+    if data_format is None and image.ndim == 3 and image.shape[-1] in (1, 3, 4):
+        first = first and isinstance(image, Tensor)
+    elif data_format is not None:
+        first = image.ndim == 3 and data_format == "channels_first"
+    array = _array(image)
+    return np.moveaxis(array, 0, -1) if first else array
+
+
+def _labels(maps: Any, image_sizes: Sequence[Size], mask_size: SizeDict, padded_size: SizeDict) -> np.ndarray:
+    """Segmentation maps, one (H, W) or (N, H, W) for each image -> (B, h, w) or (B, N, h, w) int64, padded with 0."""
+    if isinstance(maps, np.ndarray | Tensor):
+        maps = _array(maps)
+        batch = list(maps) if maps.ndim == 4 or (maps.ndim == 3 and len(maps) == len(image_sizes)) else [maps]
+    else:
+        batch = [_array(m) if isinstance(m, Tensor) else np.asarray(m) for m in _split(maps)]
+    if len(batch) != len(image_sizes):
+        raise ImageError(f"{len(batch)} segmentation maps were given for {len(image_sizes)} images; give one for each")
+    for array, size in zip(batch, image_sizes, strict=True):
+        if array.ndim not in (2, 3) or array.shape[-2:] != tuple(size):
+            raise ImageError(f"a segmentation map must be {size} or (N, *{size}) like its image; got {array.shape}")
+    count = max(len(m) if m.ndim == 3 else 1 for m in batch)
+    out = np.zeros((len(batch), count, padded_size.height, padded_size.width), np.int64)
+    for i, array in enumerate(batch):
+        height, width = resized_size(array.shape[-2:], mask_size.longest_edge)
+        for j, single in enumerate(array.reshape(-1, *array.shape[-2:])):
+            image = Image.fromarray(single.astype(np.int32))
+            out[i, j, :height, :width] = image.resize((width, height), Image.Resampling.NEAREST)
+    return out if any(m.ndim == 3 for m in batch) else out[:, 0]
+
+
+def _sizes(sizes: Any) -> list[Size]:
+    """(height, width) pairs of ints from a tensor, an array or lists."""
+    return [(int(h), int(w)) for h, w in (sizes.tolist() if hasattr(sizes, "tolist") else sizes)]

@@ -1,0 +1,109 @@
+"""`SamProcessor`: images and prompts in any nesting -> the arguments of `SamModel`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import ProcessorMixin
+from transformers.utils import IMAGE_PROCESSOR_NAME
+
+from ..errors import PromptError
+from .image_processing_sam import SamBatchFeature, SamImageProcessor, SamImageProcessorKwargs, refuse_unknown
+from .modeling_sam import objects_present
+from .prompt_batch import batch_prompts
+
+ARGUMENTS = ("images", "segmentation_maps", "input_points", "input_labels", "input_boxes", "input_masks")
+
+
+class SamProcessor(ProcessorMixin):
+    """Images and prompts for `SamModel`, and its logits back to masks of the images.
+
+    Arguments and outputs are those of ``transformers.SamProcessor``. Beyond it: prompts may be lists, arrays or
+    tensors, ragged across images, objects and points (padding is masked out of the attention, so it changes
+    nothing); points and boxes may be mixed; mask prompts; float32 coordinates; wrong prompts are refused.
+    """
+
+    def __init__(self, image_processor: SamImageProcessor | None = None) -> None:
+        super().__init__(image_processor or SamImageProcessor())
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: None = None,
+        segmentation_maps: Any = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        return_tensors: str | None = None,
+        **kwargs: Any,
+    ) -> SamBatchFeature:
+        """Prepare a batch of B images with up to N objects each.
+
+        images, segmentation_maps: see `SamImageProcessor.preprocess`
+        text: not supported; here because ``transformers`` has it in this place
+        input_points: [image][object][point][x, y] in pixels of the original image; shorter nestings and None as
+            `sam_hub.models.prompt_batch` says
+        input_labels: [image][object][point], 1 object, 0 background, -1 not a point, -10 padding; all 1 by default
+        input_boxes: [image][object][x0, y0, x1, y1]; a box that pokes out of the image is cut at its border
+        input_masks: [image][object][h][w] low-res logits, of side longest_edge / 4; one for all objects or one for each
+        return_tensors: "pt", "np", or None for lists of arrays
+        other arguments: settings of `SamImageProcessor` for this call
+        returns: what `SamImageProcessor.preprocess` returns, and, of those given, input_points (B, N, P, 2),
+            input_labels (B, N, P), input_boxes (B, N, 4) and input_masks (B, N, h, w), in pixels of the resized image
+        raises: ImageError, PromptError; TypeError for an argument of another name, with the nearest one
+        """
+        refuse_unknown(kwargs, [*ARGUMENTS, *SamImageProcessorKwargs.__annotations__], type(self).__name__)
+        if text is not None:
+            raise PromptError("text prompts are not supported; give points, boxes or masks")
+        encoding = self.image_processor(images, segmentation_maps, **kwargs)
+        size = kwargs.get("size") or self.image_processor.size
+        prompts = batch_prompts(
+            {
+                "input_points": input_points,
+                "input_labels": input_labels,
+                "input_boxes": input_boxes,
+                "input_masks": input_masks,
+            },
+            encoding["original_sizes"],
+            encoding["reshaped_input_sizes"],
+            mask_side=size["longest_edge"] // 4,
+        )
+        return SamBatchFeature({**encoding, **prompts}, tensor_type=return_tensors)
+
+    def post_process_masks(self, *args: Any, **kwargs: Any) -> list:
+        """Low-res logits -> masks of the images: see `SamImageProcessor.post_process_masks`."""
+        return self.image_processor.post_process_masks(*args, **kwargs)
+
+    def drop_padding(self, values: Any, inputs: SamBatchFeature) -> list:
+        """Only the objects that were asked for, of a batch in which some images have fewer than others.
+
+        values: for each image (N, ...): ``pred_masks``, ``iou_scores`` or what `post_process_masks` returned
+        inputs: what this processor returned
+        returns: a list of B tensors or arrays (number of objects of the image, ...)
+        """
+        labels, boxes = (
+            torch.as_tensor(inputs[name]) if name in inputs else None for name in ("input_labels", "input_boxes")
+        )
+        present = objects_present(labels, boxes)
+        if present is None:
+            return list(values)
+        return [value[keep.nonzero()[:, 0].tolist()] for value, keep in zip(values, present, strict=True)]
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [*self.image_processor.model_input_names, "original_sizes", "reshaped_input_sizes"]
+
+    def to_json_file(self, json_file_path: str | os.PathLike) -> None:
+        """Write processor_config.json, and beside it the preprocessor_config.json of transformers.js and older clients."""
+        super().to_json_file(json_file_path)
+        settings = {**self.image_processor.to_dict(), "processor_class": type(self).__name__}
+        beside = Path(json_file_path).parent / IMAGE_PROCESSOR_NAME
+        beside.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> "SamProcessor":
+        """Load from anything that `SamImageProcessor.from_pretrained` takes."""
+        return cls(SamImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs))
