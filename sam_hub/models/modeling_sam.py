@@ -19,11 +19,12 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .. import convert
-from ..errors import CheckpointError, ModelNotFoundError
+from ..errors import CheckpointError, ModelNotFoundError, OutputError
 from ..hub import locate
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
 from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
 from .encoders import EncoderOutput, build_encoder
+from .fuse import fold_modules
 from .hq_decoder import HqMaskDecoder
 from .loss import resize_labels, segmentation_loss
 from .mask_decoder import MaskDecoder
@@ -108,6 +109,8 @@ class SamModel(SamPreTrainedModel):
     Source: "Segment Anything" (Kirillov et al. 2023), ``segment_anything/modeling/sam.py``.
     """
 
+    is_fused = False  # whether `fuse` has replaced weights of the checkpoint
+
     def __init__(self, config: SamConfig) -> None:
         super().__init__(config)
         for part in (config.vision_config, config.mask_decoder_config):
@@ -150,6 +153,22 @@ class SamModel(SamPreTrainedModel):
             named = "; ".join(f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items())
             raise CheckpointError(f"the weights of {source} do not fit its config.json ({named})")
         return (model, info) if wants_info else model
+
+    def fuse(self) -> "SamModel":
+        """Fold batch norms and parallel convolutions into single convolutions, in place, for inference and export.
+
+        Puts the model in evaluation mode. Outputs keep to within 1e-5 of themselves; the weights are no longer those
+        of any checkpoint, so a fused model is not saved. Without batch norms there is nothing to fold.
+        """
+        self.eval()
+        self.is_fused = fold_modules(self) > 0 or self.is_fused
+        return self
+
+    def save_pretrained(self, *args, **kwargs):
+        """As in ``transformers``; raises OutputError for a model after `fuse`."""
+        if self.is_fused:
+            raise OutputError("a fused model cannot be saved: load it again, and save it before fuse()")
+        return super().save_pretrained(*args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder

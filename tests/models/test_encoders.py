@@ -51,7 +51,7 @@ def test_saved_and_loaded_unchanged(any_encoder, tmp_path):
     before, after = any_encoder.state_dict(), loaded.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
-    assert torch.equal(loaded.encode(pixels()).embedding, any_encoder.encode(pixels()).embedding)
+    assert relative(loaded.encode(pixels()).embedding, any_encoder.encode(pixels()).embedding) <= 1e-6
 
 
 def test_missing_weights_are_refused_or_initialised(any_encoder, tmp_path):

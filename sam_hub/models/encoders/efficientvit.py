@@ -13,7 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam import EfficientVitVisionConfig
 from ..layers import ConvBatchNorm, LayerNorm2d
-from . import EncoderOutput
+from . import EncoderOutput, check_size
 
 
 class Stem(nn.Module):
@@ -168,10 +168,8 @@ class EfficientVitEncoder(nn.Module):
 
         The linear attention has no weights to return.
         """
+        check_size(pixel_values, 2 ** len(self.config.widths))
         height, width = pixel_values.shape[-2:]
-        stride = 2 ** len(self.config.widths)
-        if height % stride or width % stride:
-            raise ValueError(f"this encoder needs sides that are multiples of {stride}, got {height} x {width}")
         x, states = pixel_values, []
         for stage in self.stages:
             x = stage(x)

@@ -12,7 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ..configuration_sam import SamVisionConfig
 from ..layers import LayerNorm2d, Mlp
-from . import EncoderOutput
+from . import EncoderOutput, check_size
 
 BIAS_BYTES = 64 * 2**20
 """Bound on the relative-position bias that SDPA materialises at a time, per image and layer."""
@@ -173,6 +173,7 @@ class VitEncoder(nn.Module):
 
         intermediate: with ``config.output_intermediate``, what the first global layer returns, (B, h, w, hidden_size)
         """
+        check_size(pixel_values, self.config.patch_size)
         x = self.patch_embed(pixel_values)
         if self.pos_embed is not None:
             x = x + self._positions(x.shape[1:3])
