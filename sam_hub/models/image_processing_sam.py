@@ -56,6 +56,7 @@ class SamImageProcessorKwargs(TypedDict, total=False):
     image_std: float | list[float] | tuple[float, ...] | None
     do_pad: bool | None
     pad_size: dict[str, int] | SizeDict | None
+    frame_size: dict[str, int] | SizeDict | None
     mask_size: dict[str, int] | SizeDict | None
     mask_pad_size: dict[str, int] | SizeDict | None
     input_data_format: str | None
@@ -82,8 +83,10 @@ class SamImageProcessor(PilBackend):
 
     size: {"longest_edge": pixels}
     pad_size, mask_pad_size: {"height", "width"} of the padded input and of the padded ``labels``
+    frame_size: {"longest_edge"} of the frame that coordinates and masks live in. It is the input's in every model but
+        EfficientViT-SAM L0-L2, which encode at 512 and count coordinates to 1024.
     mask_size: {"longest_edge"} of the ``labels`` that are made from segmentation maps
-        These three follow from ``size`` (its square, a quarter of it) where they are not given.
+        Where they are not given, these follow from ``size``: its square, its own, a quarter of it.
     image_mean, image_std, rescale_factor: a pixel becomes (value * rescale_factor - mean) / std
     resample: a Pillow filter; the original's is bilinear
     do_resize, do_rescale, do_normalize, do_pad: False leaves a step away
@@ -145,7 +148,12 @@ class SamImageProcessor(PilBackend):
         """The processor that a model's encoder was trained with."""
         vision = config.vision_config
         mean, std = PIXEL_STATISTICS.get(vision.model_type, (IMAGENET_MEAN, IMAGENET_STD))
-        return cls(size={"longest_edge": vision.image_size}, image_mean=mean, image_std=std)
+        return cls(
+            size={"longest_edge": vision.image_size},
+            frame_size={"longest_edge": config.prompt_encoder_config.image_size},
+            image_mean=mean,
+            image_std=std,
+        )
 
     def preprocess(self, images: Any, segmentation_maps: Any = None, **kwargs: Any) -> SamBatchFeature:
         """Prepare images for the model.
@@ -159,44 +167,59 @@ class SamImageProcessor(PilBackend):
         """
         refuse_unknown(kwargs, SamImageProcessorKwargs.__annotations__, "the image processor")
         if kwargs.get("size") is not None:
-            for derived in ("pad_size", "mask_size", "mask_pad_size"):
+            for derived in ("pad_size", "frame_size", "mask_size", "mask_pad_size"):
                 kwargs.setdefault(derived, None)
         return super().preprocess(images, segmentation_maps, **kwargs)
 
+    @property
+    def padded_frame(self) -> Size:
+        """(height, width) of the padded input, in the frame of coordinates and masks."""
+        unit = self.frame_size["longest_edge"] / self.size["longest_edge"]
+        return int(self.pad_size["height"] * unit), int(self.pad_size["width"] * unit)
+
     def _standardize_kwargs(
-        self, size: Any = None, pad_size: Any = None, mask_size: Any = None, mask_pad_size: Any = None, **kwargs: Any
+        self,
+        size: Any = None,
+        pad_size: Any = None,
+        frame_size: Any = None,
+        mask_size: Any = None,
+        mask_pad_size: Any = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         size = dict(size or {})
         if not isinstance(size.get("longest_edge"), int) or size["longest_edge"] < 1:
             raise ValueError(f'size must be {{"longest_edge": pixels}}; got {size}')
         longest = size["longest_edge"]
         pad_size = pad_size or {"height": longest, "width": longest}
-        mask_size = mask_size or {"longest_edge": longest // 4}
-        mask_pad_size = mask_pad_size or {name: side // 4 for name, side in dict(pad_size).items()}
+        frame_size = frame_size or size
+        quarter = dict(frame_size)["longest_edge"] // 4
+        mask_size = mask_size or {"longest_edge": quarter}
+        mask_pad_size = mask_pad_size or {"height": quarter, "width": quarter}
         kwargs = super()._standardize_kwargs(size=size, pad_size=pad_size, **kwargs)
-        kwargs["mask_size"], kwargs["mask_pad_size"] = SizeDict(**dict(mask_size)), SizeDict(**dict(mask_pad_size))
+        ours = {"frame_size": frame_size, "mask_size": mask_size, "mask_pad_size": mask_pad_size}
+        kwargs |= {name: SizeDict(**dict(value)) for name, value in ours.items()}
         del kwargs["crop_size"]  # `PilBackend` knows it, SAM does not crop
         return kwargs
 
     def _preprocess_image_like_inputs(
         self, images: Any, segmentation_maps: Any = None, return_tensors: str | None = None, **settings: Any
     ) -> SamBatchFeature:
-        pixel_values, original_sizes, resized_sizes = [], [], []
+        pixel_values, original_sizes, frames = [], [], []
         sources = _split(images)
         for i, source in enumerate(sources):
             try:
-                original, resized, values = self._prepare(source, **settings)
+                original, frame, values = self._prepare(source, **settings)
             except ImageError as e:
                 raise ImageError(f"image {i}: {e}" if len(sources) > 1 else str(e)) from e
             pixel_values.append(values)
             original_sizes.append(original)
-            resized_sizes.append(resized)
+            frames.append(frame)
         if return_tensors and len({values.shape for values in pixel_values}) > 1:
             raise ImageError("images of several sizes need padding to be one tensor; leave do_pad=True")
         data = {
             "pixel_values": pixel_values,
             "original_sizes": original_sizes,
-            "reshaped_input_sizes": resized_sizes,
+            "reshaped_input_sizes": frames,
         }
         if segmentation_maps is not None:
             shape = settings["mask_size"], settings["mask_pad_size"]
@@ -204,19 +227,20 @@ class SamImageProcessor(PilBackend):
         return SamBatchFeature(data, tensor_type=return_tensors)
 
     def _prepare(self, source: Any, **settings: Any) -> tuple[Size, Size, np.ndarray]:
-        """One image -> its size, its size after resizing, and its pixel values (3, H, W)."""
+        """One image -> its size, its size in the frame of coordinates, and its pixel values (3, H, W)."""
         if isinstance(source, np.ndarray | Tensor):
             source = _channels_last(source, settings["input_data_format"])
         image = read_image(source)
-        original = image.shape[:2]
+        original = frame = image.shape[:2]
         if settings["do_resize"]:
             image = resize_longest_side(image, settings["size"].longest_edge, settings["resample"])
+            frame = resized_size(original, settings["frame_size"].longest_edge)
         # Floats become grey levels when they are read; without rescaling the caller means them as they are.
         as_given = 1 / 255 if isinstance(source, np.ndarray) and source.dtype.kind == "f" else 1.0
         scale = settings["rescale_factor"] if settings["do_rescale"] else as_given
         mean, std = (settings["image_mean"], settings["image_std"]) if settings["do_normalize"] else (0.0, 1.0)
         padded = (settings["pad_size"].height, settings["pad_size"].width) if settings["do_pad"] else None
-        return original, image.shape[:2], normalize_and_pad(image, mean, std, padded, scale)
+        return original, frame, normalize_and_pad(image, mean, std, padded, scale)
 
     def post_process_masks(
         self,
@@ -230,7 +254,7 @@ class SamImageProcessor(PilBackend):
         """Low-res logits -> masks in the frame of each image.
 
         masks: for each of B images (N, M, h, w), or any (..., h, w); logits, or a mask in bool or integers
-        original_sizes, reshaped_input_sizes: as `preprocess` returned them, (B, 2) height and width
+        original_sizes, reshaped_input_sizes: as `preprocess` returned them, (B, 2), height and width
         mask_threshold: a pixel belongs to the object above it; for a mask in bool or integers, 0.5 above it
         binarize: False returns the values themselves, float32
         pad_size: {"height", "width"} of the padded input; by default this processor's
@@ -243,8 +267,7 @@ class SamImageProcessor(PilBackend):
                 f"masks of {len(masks)} images, {len(original_sizes)} original sizes and "
                 f"{len(reshaped_input_sizes)} resized sizes; give one of each for each image"
             )
-        pad_size = pad_size or self.pad_size
-        padded = (pad_size["height"], pad_size["width"])
+        padded = (pad_size["height"], pad_size["width"]) if pad_size else self.padded_frame
         results = []
         for mask, original, resized in zip(masks, original_sizes, reshaped_input_sizes, strict=True):
             tensor = torch.as_tensor(mask)

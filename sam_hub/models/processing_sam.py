@@ -59,7 +59,7 @@ class SamProcessor(ProcessorMixin):
         if text is not None:
             raise PromptError("text prompts are not supported; give points, boxes or masks")
         encoding = self.image_processor(images, segmentation_maps, **kwargs)
-        size = kwargs.get("size") or self.image_processor.size
+        frame = kwargs.get("frame_size") or kwargs.get("size") or self.image_processor.frame_size
         prompts = batch_prompts(
             {
                 "input_points": input_points,
@@ -69,7 +69,7 @@ class SamProcessor(ProcessorMixin):
             },
             encoding["original_sizes"],
             encoding["reshaped_input_sizes"],
-            mask_side=size["longest_edge"] // 4,
+            mask_side=frame["longest_edge"] // 4,
         )
         return SamBatchFeature({**encoding, **prompts}, tensor_type=return_tensors)
 
@@ -97,7 +97,7 @@ class SamProcessor(ProcessorMixin):
         return [*self.image_processor.model_input_names, "original_sizes", "reshaped_input_sizes"]
 
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
-        """Write processor_config.json, and beside it the preprocessor_config.json of transformers.js and older clients."""
+        """Write processor_config.json, and beside it the preprocessor_config.json that transformers.js reads."""
         super().to_json_file(json_file_path)
         settings = {**self.image_processor.to_dict(), "processor_class": type(self).__name__}
         beside = Path(json_file_path).parent / IMAGE_PROCESSOR_NAME

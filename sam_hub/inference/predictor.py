@@ -1,0 +1,287 @@
+"""`SamPredictor`: encode an image once, prompt it many times.
+
+The methods, arguments and shapes are those of the original (``segment_anything/predictor.py``). Beyond it: any
+image that `read_image` takes, any model of the family in any floating type, embeddings of the last images kept,
+and wrong prompts refused with a sentence.
+"""
+
+import dataclasses
+import hashlib
+from collections import OrderedDict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
+
+from ..errors import ImageError, PromptError
+from ..models.encoders import EncoderOutput
+from ..models.image_processing_sam import SamImageProcessor, resize_masks
+from ..models.modeling_sam import SamModel
+from ..models.processing_sam import SamProcessor
+from ..ops.geometry import resized_size, scale_boxes, scale_points
+from ..ops.images import ImageSource, read_image
+from ..ops.prompts import check_box, check_mask, check_points
+from .transforms import ResizeLongestSide
+
+Size = tuple[int, int]
+
+
+class SamPredictor:
+    """Masks for prompts on one image at a time.
+
+    model: in evaluation mode, on any device, in any floating type
+    processor: how images are prepared; by default that of the folder the model came from, else its encoder's
+    cache_size: how many images' embeddings are kept (4 MB each for SAM in float32); an image that is set again
+        is recognised by its pixels. Any change of the weights or of the processor makes them void.
+
+    model, processor, transform: what is used
+    original_size, input_size: (height, width) of the image and of the resized image, None while no image is set
+    """
+
+    def __init__(
+        self, model: SamModel, processor: SamImageProcessor | SamProcessor | None = None, cache_size: int = 4
+    ) -> None:
+        self.model = model
+        self.processor = getattr(processor, "image_processor", processor) or _default_processor(model)
+        self.transform = ResizeLongestSide(self.processor.frame_size["longest_edge"])
+        self.cache_size = cache_size
+        self._cache: OrderedDict[tuple, EncoderOutput] = OrderedDict()
+        self.reset_image()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def features(self) -> Tensor | None:
+        """The image embedding, (1, C, h, w); None while no image is set."""
+        return self.encoded.embedding if self.encoded else None
+
+    @property
+    def is_image_set(self) -> bool:
+        return self.encoded is not None
+
+    def reset_image(self) -> None:
+        """Forget the image that is set (its embedding stays in the cache)."""
+        self.encoded: EncoderOutput | None = None
+        self.original_size: Size | None = None
+        self.input_size: Size | None = None
+
+    def set_image(self, image: ImageSource, image_format: str = "RGB") -> None:
+        """Encode an image, or find its embedding in the cache.
+
+        image: anything that `read_image` takes, as an array (H, W, 3) uint8
+        image_format: "RGB" or "BGR", the order of the channels of an array
+        raises: ImageError, after which no image is set
+        """
+        self.reset_image()
+        if image_format not in ("RGB", "BGR"):
+            raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
+        pixels = read_image(image)
+        if image_format == "BGR" and isinstance(image, np.ndarray):
+            pixels = np.ascontiguousarray(pixels[..., ::-1])
+        key = (hashlib.sha256(pixels).digest(), pixels.shape, self.processor.to_json_string(), *self._model_state())
+        encoded = self._cache.pop(key, None)
+        if encoded is None:
+            inputs = self.processor(pixels, return_tensors="pt")
+            encoded = self._encode(inputs["pixel_values"])
+        self._cache[key] = encoded
+        while len(self._cache) > self.cache_size:
+            self._cache.popitem(last=False)
+        self._hold(encoded, pixels.shape[:2])
+
+    def set_torch_image(self, transformed_image: Tensor, original_image_size: Size) -> None:
+        """Encode an image that is already resized; it is not kept in the cache.
+
+        transformed_image: (1, 3, h, w) RGB in 0 ... 255, the long side as long as the model's input
+        original_image_size: (height, width) before resizing, the frame of prompts and masks
+        raises: ImageError, after which no image is set
+        """
+        self.reset_image()
+        longest = self.processor.size["longest_edge"]
+        shape = tuple(transformed_image.shape)
+        if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != longest:
+            raise ImageError(f"transformed_image must be (1, 3, h, w) with a long side of {longest}; got {shape}")
+        mean, std = (  # in grey levels, rounded as `normalize_and_pad` does
+            torch.from_numpy(np.divide(v, self.processor.rescale_factor, dtype=np.float64).astype(np.float32))
+            .view(-1, 1, 1)
+            .to(self.device)
+            for v in (self.processor.image_mean, self.processor.image_std)
+        )
+        x = (transformed_image.to(self.device, torch.float32) - mean) / std
+        padded = self.processor.pad_size
+        x = F.pad(x, (0, padded["width"] - shape[3], 0, padded["height"] - shape[2]))
+        self._hold(self._encode(x), original_image_size)
+
+    def predict(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Masks of one object.
+
+        point_coords: (P, 2), x then y, in pixels of the image
+        point_labels: (P,), 1 object, 0 background
+        box: (4,), x0, y0, x1, y1, in pixels of the image; cut at the image's border where it pokes out
+        mask_input: (1, h, w) low-res logits, usually of the prediction before
+        multimask_output: three masks, for an ambiguous prompt such as one click, or one
+        return_logits: logits instead of bool
+        returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
+        raises: PromptError; RuntimeError while no image is set
+        """
+        self._require_image()
+        points = labels = boxes = masks = None
+        if point_coords is not None:
+            points, labels = self._points(point_coords, point_labels)
+        elif point_labels is not None:
+            raise PromptError("point_labels were given without point_coords; give the points that they belong to")
+        if box is not None:
+            boxes = self._box(box)
+        if mask_input is not None:
+            array = _floats(mask_input, "mask_input", (2, 3))
+            if array.ndim == 3 and len(array) != 1:
+                raise PromptError(f"mask_input must be one mask, (1, h, w); got {array.shape}")
+            side = self.processor.frame_size["longest_edge"] // 4
+            masks = check_mask(array.reshape(array.shape[-2:]), side)[None, None].astype(np.float32)
+        found = self.predict_torch(
+            *(None if v is None else torch.from_numpy(v).to(self.device) for v in (points, labels, boxes, masks)),
+            multimask_output,
+            return_logits,
+        )
+        return tuple(v[0].cpu().numpy() for v in found)
+
+    @torch.no_grad()
+    def predict_torch(
+        self,
+        point_coords: Tensor | None,
+        point_labels: Tensor | None,
+        boxes: Tensor | None = None,
+        mask_input: Tensor | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Masks of N objects at once, from prompts in pixels of the resized image (see `transform`).
+
+        point_coords: (N, P, 2) float32, x then y; point_labels: (N, P), 1 object, 0 background, -10 padding
+        boxes: (N, 4) float32, x0, y0, x1, y1
+        mask_input: (N or 1, 1, h, w) low-res logits
+        returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32, low-res logits (N, M, h, w) float32
+        raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
+        """
+        self._require_image()
+        _check_shapes(point_coords, point_labels, boxes, mask_input)
+        output = self.model(
+            image_embeddings=self.encoded.embedding,
+            intermediate_embeddings=self.encoded.intermediate,
+            input_points=None if point_coords is None else point_coords[None],
+            input_labels=None if point_labels is None else point_labels[None],
+            input_boxes=None if boxes is None else boxes[None],
+            input_masks=None if mask_input is None else mask_input[None, :, 0],
+            multimask_output=multimask_output,
+        )
+        low_res = output.pred_masks[0].float()
+        masks = resize_masks(
+            low_res,
+            self.processor.padded_frame,
+            self.input_size,
+            self.original_size,
+            threshold=None if return_logits else 0.0,
+        )
+        return masks, output.iou_scores[0].float(), low_res
+
+    def get_image_embedding(self) -> Tensor:
+        """The embedding of the image that is set: (1, C, h, w)."""
+        self._require_image()
+        return self.encoded.embedding
+
+    def _require_image(self) -> None:
+        if self.encoded is None:
+            raise RuntimeError("no image is set; call set_image first")
+
+    @torch.no_grad()
+    def _encode(self, pixel_values: Tensor) -> EncoderOutput:
+        encoded = self.model.encode(pixel_values.to(self.device))
+        return dataclasses.replace(encoded, hidden_states=None, attentions=None)
+
+    def _hold(self, encoded: EncoderOutput, original_size: Size) -> None:
+        self.encoded = encoded
+        self.original_size = tuple(map(int, original_size))
+        self.input_size = resized_size(self.original_size, self.transform.target_length)
+
+    def _model_state(self) -> tuple:
+        """Changes when the model moves, is cast, or its weights are changed in place."""
+        encoder = self.model.vision_encoder
+        tensors = chain(encoder.parameters(), encoder.buffers())
+        versions = sum(0 if t.is_inference() else t._version for t in tensors)
+        return self.device, self.model.dtype, self.model.training, versions
+
+    def _points(self, coords: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled (1, P, 2) float32 and (1, P) int64."""
+        if labels is None:
+            raise PromptError("point_labels are missing; give 1 (object) or 0 (background) for each point")
+        xy = _floats(coords, "point_coords", (2,))
+        if xy.shape[1] != 2:
+            raise PromptError(f"point_coords must be (P, 2), x then y; got {xy.shape}")
+        kinds = check_points(xy, _floats(labels, "point_labels", (1,)), self.original_size)
+        return scale_points(xy, self.original_size, self.input_size)[None], kinds[None]
+
+    def _box(self, box: Any) -> np.ndarray:
+        """Scaled (1, 4) float32."""
+        corners = _floats(box, "box", (1, 2))
+        if corners.size != 4:
+            raise PromptError(f"box must be one box, (4,); got {corners.shape} (predict_torch takes several)")
+        corners = check_box(corners.reshape(4), self.original_size)
+        return scale_boxes(corners, self.original_size, self.input_size)[None]
+
+
+def _default_processor(model: SamModel) -> SamImageProcessor:
+    """The processor saved beside the model in a local folder, or the one of its encoder."""
+    folder = Path(model.name_or_path)
+    if model.name_or_path and any((folder / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
+        return SamImageProcessor.from_pretrained(folder)
+    return SamImageProcessor.for_config(model.config)
+
+
+def _floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
+    """Numbers as float64."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().double()
+    try:
+        array = np.array(value, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise PromptError(f"{name} must be an array of numbers") from None
+    if array.ndim not in dimensions or array.size == 0:
+        raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
+    return array
+
+
+def _check_shapes(points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None) -> None:
+    """Shapes of N prompts that fit each other; PromptError otherwise."""
+    if (points is None) != (labels is None):
+        raise PromptError("point_coords and point_labels belong together; give both or neither")
+    counts = {}
+    if points is not None:
+        if points.dim() != 3 or points.shape[-1] != 2 or labels.shape != points.shape[:2]:
+            got = f"{tuple(points.shape)} and {tuple(labels.shape)}"
+            raise PromptError(f"point_coords must be (N, P, 2) and point_labels (N, P); got {got}")
+        counts["point_coords"] = len(points)
+    if boxes is not None:
+        if boxes.dim() != 2 or boxes.shape[1] != 4:
+            raise PromptError(f"boxes must be (N, 4); got {tuple(boxes.shape)}")
+        counts["boxes"] = len(boxes)
+    if masks is not None:
+        if masks.dim() != 4 or masks.shape[1] != 1:
+            raise PromptError(f"mask_input must be (N, 1, h, w); got {tuple(masks.shape)}")
+        if len(masks) != 1:
+            counts["mask_input"] = len(masks)
+    if len(set(counts.values())) > 1:
+        raise PromptError(f"prompts are for unequal numbers of objects: {counts}")
