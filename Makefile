@@ -28,6 +28,9 @@ format: $(VENV)/.dev  ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(VENV)/.core  ## compare speed with transformers, on this machine
+	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+
 # A stamp is touched only after its install has succeeded, and is older than the files that it depends on
 # when they change.
 $(VENV)/.core: pyproject.toml constraints.txt
