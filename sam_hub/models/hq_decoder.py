@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .configuration_sam import HqMaskDecoderConfig
 from .layers import FeedForward, LayerNorm2d
-from .mask_decoder import MaskDecoder
+from .mask_decoder import MaskDecoder, best_mask
 
 
 class HqMaskDecoder(MaskDecoder):
@@ -53,7 +53,7 @@ class HqMaskDecoder(MaskDecoder):
         b, n = upscaled.shape[:2]
         fine = self.mask_conv2(F.gelu(self.mask_norm(self.mask_conv1(upscaled.flatten(0, 1))))).unflatten(0, (b, n))
         fine = fine + self.image_features(image_embeddings, intermediate[0])[:, None]
-        hyper = self.hq_mask_mlp(tokens[:, :, self.num_mask_tokens :])  # (B, N, 1, C / 8)
+        hyper = self.hq_mask_mlp(tokens[:, :, -1:])  # (B, N, 1, C / 8)
         return torch.cat([masks, (hyper @ fine.flatten(3)).unflatten(-1, fine.shape[-2:])], dim=2)
 
     def select_masks(
@@ -64,11 +64,7 @@ class HqMaskDecoder(MaskDecoder):
         SAM's mask, plus the HQ token's logits. With ``multimask_output`` SAM's is the best of three by
         predicted IoU, else that of the first token; ``hq_token_only`` leaves it away, and keeps its IoU.
         """
-        masks, correction = masks[:, :, : self.num_mask_tokens], masks[:, :, self.num_mask_tokens :]
-        masks, iou = super().select_masks(masks, iou, multimask_output)
-        best = iou.argmax(dim=2, keepdim=True)  # (B, N, 1)
-        iou = iou.gather(2, best)
-        if hq_token_only:
-            return correction, iou
-        at = best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:])
-        return masks.gather(2, at) + correction, iou
+        sam, correction = masks[:, :, : self.num_mask_tokens], masks[:, :, self.num_mask_tokens :]
+        sam, iou = super().select_masks(sam, iou, multimask_output)
+        sam, iou = best_mask(sam, iou, iou)
+        return correction if hq_token_only else sam + correction, iou

@@ -69,9 +69,12 @@ class TwoWayTransformer(nn.Module):
         similarity: Tensor | None = None,
         target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        if target is not None:
+            tokens = tokens + target
+        # PerSAM adds the target in place: its first addition reaches the positions too, the later ones do not.
         token_pe, attentions = tokens, []
-        for layer in self.layers:
-            if target is not None:
+        for i, layer in enumerate(self.layers):
+            if target is not None and i > 0:
                 tokens = tokens + target
             tokens, image, weights = layer(tokens, image, token_pe, image_pe, token_mask, similarity)
             attentions.append(weights)
@@ -153,7 +156,8 @@ class MaskDecoder(nn.Module):
 
         iou = self.iou_prediction_head(tokens[:, :, 0])
         upscaled = self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w)).unflatten(0, (b, n))
-        return self.draw_masks(tokens[:, :, 1:], upscaled, image_embeddings, intermediate), iou, attentions
+        own = tokens[:, :, 1 : own.shape[2]]  # without the IoU's and the prompts'
+        return self.draw_masks(own, upscaled, image_embeddings, intermediate), iou, attentions
 
     def output_tokens(self) -> Tensor:
         """The decoder's own tokens, (T, C): IoU first, then one for each mask."""
@@ -164,7 +168,7 @@ class MaskDecoder(nn.Module):
     ) -> Tensor:
         """A hypernetwork turns each mask token into a linear classifier of the upscaled pixels.
 
-        tokens: (B, N, 1 + M, C), those after the IoU's; upscaled: (B, N, C / 8, 4h, 4w)
+        tokens: (B, N, 1 + M, C), as `output_tokens` without the IoU's; upscaled: (B, N, C / 8, 4h, 4w)
         returns: (B, N, 1 + M, 4h, 4w)
         """
         hyper = torch.stack(
@@ -192,9 +196,7 @@ class MaskDecoder(nn.Module):
             raise ValueError(f"num_multimask_outputs must be 1, {many} or {many + 1}; got {count}")
         if count == 1 and self.config.always_multimask:
             masks, iou = masks[:, :, 1:], iou[:, :, 1:]
-            best = self.ranking(masks, iou).argmax(dim=2, keepdim=True)  # (B, N, 1)
-            at = best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:])
-            return masks.gather(2, at), iou.gather(2, best)
+            return best_mask(masks, iou, self.ranking(masks, iou))
         keep = {1: slice(0, 1), many: slice(1, None), many + 1: slice(None)}[count]
         return masks[:, :, keep], iou[:, :, keep]
 
@@ -204,3 +206,10 @@ class MaskDecoder(nn.Module):
         masks: (B, N, M, 4h, 4w) logits; iou, returns: (B, N, M)
         """
         return stability_score(masks).to(iou.dtype) if self.config.rank_by == "stability" else iou
+
+
+def best_mask(masks: Tensor, iou: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The mask of the highest score and its predicted IoU: (B, N, M, h, w), (B, N, M) twice -> the same with M = 1."""
+    best = scores.argmax(dim=2, keepdim=True)  # (B, N, 1)
+    at = best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:])
+    return masks.gather(2, at), iou.gather(2, best)

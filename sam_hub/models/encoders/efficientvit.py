@@ -16,6 +16,11 @@ from ..layers import ConvBatchNorm, LayerNorm2d
 from . import EncoderOutput, check_size
 
 
+def gelu(x: Tensor) -> Tensor:
+    """The tanh approximation, which this encoder was trained with; the decoder uses the exact one."""
+    return F.gelu(x, approximate="tanh")
+
+
 class Stem(nn.Module):
     """(B, 3, H, W) -> (B, C, H / 2, W / 2)"""
 
@@ -24,7 +29,7 @@ class Stem(nn.Module):
         self.main = ConvBatchNorm(config.num_channels, config.widths[0], 3, stride=2, eps=config.batch_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.main(x))
+        return gelu(self.main(x))
 
 
 class ConvBlock(GradientCheckpointingLayer):
@@ -63,7 +68,7 @@ class ConvBlock(GradientCheckpointingLayer):
         *first, last = self.main
         y = x
         for conv in first:
-            y = F.gelu(conv(y))
+            y = gelu(conv(y))
         return x + last(y) if self.skip else last(y)
 
 
