@@ -27,3 +27,7 @@ class DataError(SamHubError, ValueError):
 
 class OutputError(SamHubError, OSError):
     """A result cannot be written."""
+
+
+class DeviceError(SamHubError, RuntimeError):
+    """A device is unknown or not there."""

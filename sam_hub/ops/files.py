@@ -40,6 +40,17 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
             aside.unlink()
 
 
+def make_folder(path: str | os.PathLike) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    raises: OutputError
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"cannot make the folder {path}: {e.strerror or e}; choose another place") from e
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable, where the system can (Windows cannot open folders)."""
     if hasattr(os, "O_DIRECTORY"):

@@ -1,0 +1,5 @@
+"""``python -m sam_hub`` is ``sam-hub``."""
+
+from .cli import main
+
+main()

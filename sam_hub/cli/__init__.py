@@ -1,0 +1,50 @@
+"""The command line, ``sam-hub``.
+
+A command is a function in a room of its own, registered below by one line. It imports what it needs inside, so
+that ``--help`` stays quick; it takes its shared options from `options`; it raises the classes of
+`sam_hub.errors` for what a person can mend and `WrongUsage` for a line that means nothing, and leaves the rest
+to `boundary`. Results go to files or standard output, progress to standard error.
+"""
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .boundary import Boundary
+from .doctor import doctor
+from .segment import segment
+from .zoo import zoo
+
+app = typer.Typer(
+    name="sam-hub",
+    cls=Boundary,
+    help="Segment Anything and its family: masks from clicks and boxes, in a shell.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # help by rich takes three times as long to appear
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(segment)
+app.command()(zoo)
+app.command()(doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sam-hub {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of ``sam-hub``."""
+    app(prog_name="sam-hub")

@@ -1,0 +1,47 @@
+"""Where every failure of a command becomes one sentence on standard error and an exit code.
+
+0 done; 1 a named failure; 2 wrong usage; 130 stopped with Ctrl-C. A reader that closes our output early
+(``| head``) is no failure worth words: typer exits quietly. ``--debug`` lets the traceback through.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import SamHubError
+
+DEBUG = "sam_hub.debug"
+"""Key of the context's ``meta`` under which ``--debug`` is remembered."""
+
+
+class WrongUsage(Exception):
+    """A command line that means nothing: its text says what is wrong and gives an example of what is right."""
+
+
+class Boundary(TyperGroup):
+    """The group of all commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Stopped; what was written before is complete.", err=True)
+            raise typer.Exit(130) from None
+        except (typer.Abort, BrokenPipeError):
+            raise
+        except Exception as e:
+            if hasattr(e, "exit_code") or ctx.meta.get(DEBUG):  # typer's own: wrong usage, Exit
+                raise
+            typer.echo(f"Error: {sentence(e)}", err=True)
+            raise typer.Exit(2 if isinstance(e, WrongUsage) else 1) from None
+
+
+def sentence(error: Exception) -> str:
+    """What a failure tells a person, on one line."""
+    if isinstance(error, SamHubError | WrongUsage):
+        return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; try a smaller model or image"
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"something went wrong inside sam-hub ({what}); --debug shows where, please report it"

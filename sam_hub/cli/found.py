@@ -1,0 +1,129 @@
+"""Masks of one photo: predicted, and turned into the files that were asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import results
+from ..ops.drawing import draw_masks, draw_prompts
+from ..ops.mask_prompt import mask_prompt
+from .outputs import Format, Slot
+from .prompts import Prompt
+
+if TYPE_CHECKING:
+    from ..inference.predictor import SamPredictor
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model found in one photo.
+
+    image: (H, W, 3) uint8
+    prompts: one for each object
+    masks, scores: (object, candidate) -> (H, W) bool and its predicted IoU; candidates are in order, best first
+    seconds: for encoding the photo and decoding all prompts
+    """
+
+    path: Path
+    image: np.ndarray
+    prompts: Sequence[Prompt]
+    masks: dict[tuple[int, int], np.ndarray]
+    scores: dict[tuple[int, int], float]
+    seconds: float
+
+    @property
+    def candidates(self) -> int:
+        """Masks of each object."""
+        return len(self.masks) // len(self.prompts)
+
+    def content(self, slot: Slot) -> bytes:
+        """The content of a file."""
+        masks = [self.masks[key] for key in slot.masks]
+        if slot.kind is None:
+            return results.jpeg(self._drawn(masks))
+        if slot.kind is Format.png:
+            return results.mask_png(masks[0])
+        if slot.kind is Format.cutout:
+            return results.cutout_png(self.image, masks[0])
+        if slot.kind is Format.svg:
+            return results.outlines_svg(masks)
+        return results.json_bytes(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """All masks as in SA-1B."""
+        records = [
+            results.annotation(mask, number, predicted_iou=self.scores[key], **self.prompts[key[0]].facts())
+            for number, (key, mask) in enumerate(self.masks.items(), start=1)
+        ]
+        return results.sa1b_document(self.path.name, self.image.shape[:2], records)
+
+    def answer(self, slots: Sequence[Slot]) -> dict[str, Any]:
+        """The facts for ``--json``; the pixels are in the files."""
+        document = self.document()
+        masks = []
+        for (i, j), record in zip(self.masks, document["annotations"], strict=True):
+            facts = {k: v for k, v in record.items() if k not in ("id", "segmentation")}
+            masks.append({"object": i + 1, "candidate": j + 1, **facts})
+        files = [
+            {
+                "path": str(slot.path),
+                "format": slot.kind.value if slot.kind else "overlay",
+                "masks": [[i + 1, j + 1] for i, j in slot.masks],
+            }
+            for slot in slots
+        ]
+        size = {k: document["image"][k] for k in ("width", "height")}
+        return {"image": str(self.path), **size, "seconds": round(self.seconds, 3), "masks": masks, "files": files}
+
+    def summary(self) -> str:
+        """One line for a person."""
+        best = [
+            f"{self.scores[key]:.2f}" if mask.any() else "nothing found"
+            for key, mask in self.masks.items()
+            if not key[1]
+        ]
+        return f"{self.path}: predicted IoU {', '.join(best)} ({self.seconds:.2f} s)"
+
+    def _drawn(self, masks: Sequence[np.ndarray]) -> np.ndarray:
+        """The photo with one candidate of each object, and the prompts."""
+        points = [xy for prompt in self.prompts for xy in prompt.points]
+        labels = [label for prompt in self.prompts for label in prompt.labels]
+        boxes = [prompt.box for prompt in self.prompts if prompt.box]
+        return draw_prompts(draw_masks(self.image, masks), np.reshape(points, (-1, 2)), np.array(labels), boxes)
+
+
+def find(
+    predictor: "SamPredictor",
+    path: Path,
+    image: np.ndarray,
+    prompts: Sequence[Prompt],
+    rough: np.ndarray | None,
+    multimask: bool,
+) -> Found:
+    """Encode a photo and decode its prompts.
+
+    rough: (H, W) bool, a mask prompt for the only object
+    multimask: keep every candidate; otherwise the best. A lone click is ambiguous, so it is asked for candidates
+        either way; any other prompt is precise, and SAM's single mask is better for it.
+    """
+    start = perf_counter()
+    predictor.set_image(image)
+    low_res = None if rough is None else mask_prompt(rough, predictor.processor.frame_size["longest_edge"] // 4)
+    masks, scores = {}, {}
+    for i, prompt in enumerate(prompts):
+        ambiguous = len(prompt.points) == 1 and prompt.box is None and rough is None
+        found, iou, _ = predictor.predict(
+            point_coords=np.array(prompt.points) if prompt.points else None,
+            point_labels=np.array(prompt.labels) if prompt.points else None,
+            box=np.array(prompt.box) if prompt.box else None,
+            mask_input=low_res,
+            multimask_output=multimask or ambiguous,
+        )
+        order = np.argsort(-iou, kind="stable")
+        for j, k in enumerate(order if multimask else order[:1]):
+            masks[i, j], scores[i, j] = found[k], float(iou[k])
+    return Found(path, image, prompts, masks, scores, perf_counter() - start)

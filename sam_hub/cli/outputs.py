@@ -1,0 +1,152 @@
+"""Where results go: the meaning of ``--out`` and ``--format``."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+from pathlib import Path
+
+from ..errors import OutputError
+from .boundary import WrongUsage
+
+
+class Format(str, Enum):
+    png = "png"
+    cutout = "cutout"
+    svg = "svg"
+    json = "json"
+    coco = "coco"
+
+
+SUFFIX = {Format.png: ".png", Format.cutout: ".png", Format.svg: ".svg", Format.json: ".json", Format.coco: ".json"}
+BY_SUFFIX = {".png": Format.png, ".svg": Format.svg, ".json": Format.json}
+"""What a file name given with ``--out`` means when ``--format`` is left out."""
+
+PER_MASK = {Format.png: "mask", Format.cutout: "cutout"}
+"""Formats that need a file for each mask, and what it is called."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One file about one image.
+
+    kind: None for the overlay
+    masks: the (object, candidate) pairs that it shows
+    """
+
+    path: Path
+    kind: Format | None
+    masks: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Names for results, none of which is a file that was read.
+
+    folder: of all results
+    file: the one result that ``--out`` names, or None
+    formats: at least one
+    overlay: whether the photo with masks drawn is wanted too
+    inputs: what must not be overwritten
+    """
+
+    folder: Path
+    file: Path | None
+    formats: tuple[Format, ...]
+    overlay: bool
+    inputs: tuple[Path, ...]
+
+    def slots(self, image: Path, objects: int, candidates: int) -> list[Slot]:
+        """Every file about one image, which has ``candidates`` masks for each of its objects.
+
+        raises: WrongUsage when one of them would overwrite an input
+        """
+        every = tuple(product(range(objects), range(candidates)))
+        found = []
+        for kind in self.formats:
+            if kind in PER_MASK:
+                for i, j in every:
+                    number = f"-{i + 1}" * (objects > 1) + f"-{j + 1}" * (candidates > 1)
+                    found.append(self._slot(f"{image.stem}.{PER_MASK[kind]}{number}.png", kind, ((i, j),)))
+            elif kind is not Format.coco:
+                found.append(self._slot(f"{image.stem}.mask{SUFFIX[kind]}", kind, every))
+        if self.overlay:
+            for j in range(candidates):
+                name = f"{(self.file or image).stem}.overlay{f'-{j + 1}' * (candidates > 1)}.jpg"
+                found.append(self._slot(name, None, tuple((i, j) for i in range(objects))))
+        return found
+
+    def coco_path(self) -> Path | None:
+        """The file about all images, where it is wanted."""
+        return self._slot("coco.json", Format.coco, ()).path if Format.coco in self.formats else None
+
+    def _slot(self, name: str, kind: Format | None, masks: tuple[tuple[int, int], ...]) -> Slot:
+        path = self.file if self.file and kind else self.folder / name
+        if any(path.exists() and other.exists() and path.samefile(other) for other in self.inputs):
+            raise WrongUsage(f"the result {path} would overwrite an input; name another place with --out")
+        return Slot(path, kind, masks)
+
+
+def plan(
+    out: Path | None,
+    formats: Sequence[Format],
+    overlay: bool,
+    images: Sequence[Path],
+    others: Sequence[Path],
+    objects: int,
+    candidates: int,
+) -> Destination:
+    """Settle where results go before any work is done.
+
+    out: a folder (one that exists, ends in a slash or has no suffix), a file, or None for the current folder
+    formats: by default what the suffix of ``out`` says, or png
+    others: inputs that are not images
+    objects, candidates: how many objects each image has, and about how many masks each of them
+    raises: WrongUsage when names do not fit or clash, OutputError when the folder cannot be written
+    """
+    inputs = (*images, *others)
+    if out is None or out.is_dir() or not out.suffix:
+        chosen = tuple(dict.fromkeys(formats)) or (Format.png,)
+        destination = Destination(out or Path(), None, chosen, overlay, inputs)
+        stem, count = Counter(p.stem for p in images).most_common(1)[0]
+        if count > 1:
+            raise WrongUsage(
+                f"the results of {count} images called {stem!r} would have the same names; "
+                "run them apart, each with an --out folder of its own"
+            )
+    else:
+        kind = _one_file(out, formats, len(images), objects * candidates)
+        destination = Destination(out.parent, out, (kind,), overlay, inputs)
+    for image in images:
+        destination.slots(image, objects, candidates)
+    destination.coco_path()
+    _check_folder(destination.folder)
+    return destination
+
+
+def _one_file(out: Path, formats: Sequence[Format], images: int, masks: int) -> Format:
+    """The format of the one file that ``--out`` names; WrongUsage when there would be more to write than that."""
+    suffix = out.suffix.lower()
+    if suffix not in BY_SUFFIX:
+        raise WrongUsage(f"--out {out} is neither a folder nor a .png, .svg or .json file; create the folder first")
+    kind = formats[0] if formats else BY_SUFFIX[suffix]
+    if SUFFIX[kind] != suffix:
+        raise WrongUsage(f"--format {kind.value} makes a {SUFFIX[kind]} file and --out names {out.name}")
+    if len(set(formats)) > 1:
+        raise WrongUsage("--out names one file for several formats; give a folder instead")
+    if images > 1 and kind is not Format.coco:
+        raise WrongUsage("--out names one file for several images; give a folder, or --format coco for one file")
+    if masks > 1 and kind in PER_MASK:
+        raise WrongUsage(f"--out names one file for {masks} masks; give a folder, or a .svg or .json file for all")
+    return kind
+
+
+def _check_folder(folder: Path) -> None:
+    """Fail early where nothing can be written; the folder itself is made with the first result."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise OutputError(f"cannot write to {folder}: {existing} is a file; choose another folder with --out")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write to {folder}: no permission; choose another folder with --out")

@@ -1,0 +1,130 @@
+"""``sam-hub segment``: objects that a person points at, in photos."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import ImageError, PromptError
+from .boundary import sentence
+from .options import Debug, Device, Json, ModelName, echo_json
+from .outputs import Format, plan
+from .prompts import parse_prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CANDIDATES = 3
+"""Masks that SAM gives for an ambiguous prompt."""
+
+
+def segment(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more photos.", show_default=False)],
+    points: Annotated[
+        list[str],
+        typer.Option("--point", "-p", metavar="X,Y[,LABEL]", help="A click: label 1 (default) object, 0 background."),
+    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    boxes: Annotated[
+        list[str], typer.Option("--box", "-b", metavar="X0,Y0,X1,Y1", help="A box around an object.")
+    ] = [],  # noqa: B006
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="PNG", help="A rough mask, of the photo's size: what is bright is object."),
+    ] = None,
+    model: ModelName = "pocket",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PATH", help="A folder, or a file for a single result.")
+    ] = None,
+    formats: Annotated[
+        list[Format],
+        typer.Option(
+            "--format", "-f", metavar="FORMAT", help="png, cutout, svg, json or coco; may be given several times."
+        ),
+    ] = [],  # noqa: B006
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also write the photo with masks and prompts drawn.")
+    ] = False,
+    multimask: Annotated[
+        bool, typer.Option("--multimask", help="Write every candidate (usually 3), best first, not only the best.")
+    ] = False,
+    device: Device = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Cut objects out of photos by clicks, boxes or a rough mask.
+
+    \b
+    sam-hub segment photo.jpg --point 320,240
+    sam-hub segment photo.jpg --point 320,240 --point 50,60,0 --format cutout
+    sam-hub segment photo.jpg --box 10,20,300,400 --box 320,30,600,420 --overlay
+    sam-hub segment *.jpg --box 10,20,300,400 --out masks/
+
+    Coordinates are pixels from the upper left corner of the photo as a viewer shows it. All points and one box (and
+    a mask) describe one object together; several boxes are several objects and go without points. Several photos
+    all get the same prompts. A single click is ambiguous (the shirt or the person?): of its candidates the one with
+    the best predicted IoU is written, or all with --multimask.
+
+    \b
+    FORMAT
+    png     photo.mask.png     255 object, 0 background (the default)
+    cutout  photo.cutout.png   the object on transparent ground
+    svg     photo.mask.svg     outlines of all masks
+    json    photo.mask.json    all masks as in SA-1B (COCO run lengths)
+    coco    coco.json          all masks of all photos in one COCO file
+
+    Several masks of a photo are numbered: photo.mask-1.png, photo.mask-2.png. Files go to the current folder, or
+    where --out says: a folder, or for a single result a file, whose suffix then chooses the format. Existing
+    results are replaced, the photos never. The paths of what was written are printed, with --json together with
+    scores, boxes and times. Where one of several photos fails, the others are still done and the exit code is 1.
+    """
+    from ..ops.files import make_folder, write_atomically
+    from ..ops.images import read_image
+    from ..results import coco_document, json_bytes
+    from .found import find
+    from .loading import load_predictor
+
+    prompts = parse_prompts(points, boxes, mask is not None)
+    others = [] if mask is None else [mask]
+    to = plan(out, formats, overlay, images, others, len(prompts), CANDIDATES if multimask else 1)
+    rough = None if mask is None else read_image(mask).max(axis=-1) > 127  # (H, W) bool
+    predictor = None
+    answers, documents, failed = [], [], []
+    for path in images:
+        try:
+            image = read_image(path)
+            for prompt in prompts:
+                prompt.check(image.shape[:2])
+            if rough is not None and rough.shape != image.shape[:2]:
+                raise PromptError(f"the mask {mask} is {_size(rough)} and the image {_size(image)}; they must be alike")
+            predictor = predictor or load_predictor(model, device)  # late: what is wrong above is told at once
+            found = find(predictor, path, image, prompts, rough, multimask)
+        except (ImageError, PromptError) as e:
+            if len(images) == 1 or debug:
+                raise
+            what = sentence(e) if isinstance(e, ImageError) else f"{path}: {sentence(e)}"
+            failed.append({"image": str(path), "error": what})
+            typer.echo(f"Error: {what}", err=True)
+            continue
+        slots = to.slots(path, len(prompts), found.candidates)
+        contents = [found.content(slot) for slot in slots]  # all of them before the first is written
+        make_folder(to.folder)
+        for slot, content in zip(slots, contents, strict=True):
+            write_atomically(slot.path, content)
+            if not as_json:
+                typer.echo(slot.path)
+        documents.append(found.document())
+        answers.append(found.answer(slots))
+        typer.echo(found.summary(), err=True)
+    if (path := to.coco_path()) and documents:
+        make_folder(to.folder)
+        write_atomically(path, json_bytes(coco_document(documents)))
+        if not as_json:
+            typer.echo(path)
+    if as_json:
+        echo_json({"model": model, "images": answers, "coco": str(path) if path else None, "failed": failed})
+    if failed:
+        raise typer.Exit(1)
+
+
+def _size(image: "np.ndarray") -> str:
+    return f"{image.shape[1]} x {image.shape[0]} pixels"

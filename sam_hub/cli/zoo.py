@@ -1,0 +1,106 @@
+"""``sam-hub zoo``: the catalogue."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import Debug, Json, echo_json
+
+if TYPE_CHECKING:
+    from ..zoo import Variant
+
+
+def zoo(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one in full.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the models that have a name, or show one of them."""
+    from ..errors import ModelNotFoundError
+    from ..zoo import ZOO, canonical_name, nearest_names
+
+    if name is None:
+        rows = [_describe(key, variant) for key, variant in ZOO.items()]
+        if as_json:
+            echo_json(rows)
+        else:
+            typer.echo(_table(rows))
+        return
+    key = canonical_name(name)
+    if key is None:
+        near = nearest_names(name)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`sam-hub zoo` lists the names"
+        raise ModelNotFoundError(f"no model is called {name!r}; {hint}")
+    facts = _describe(key, ZOO[key])
+    if as_json:
+        echo_json(facts)
+    else:
+        typer.echo(_page(facts))
+
+
+def _describe(name: str, variant: "Variant") -> dict[str, Any]:
+    """The facts of one entry that matter to who chooses a model."""
+    return {
+        "name": name,
+        "family": variant.family,
+        "good_for": variant.good_for,
+        "params": variant.params,
+        "image_size": variant.image_size,
+        "license": variant.license,
+        "commercial_use": variant.commercial_use,
+        "state": _state(name, variant),
+        "repo": variant.repo,
+        "file": variant.file,
+        "revision": variant.revision,
+        "sha256": variant.sha256,
+        "published": variant.published,
+    }
+
+
+def _state(name: str, variant: "Variant") -> str:
+    """Where the weights are: "included" in the package, "downloaded", or "on the Hub"."""
+    from ..hub import ASSETS
+
+    if (ASSETS / name / "config.json").is_file():
+        return "included"
+    if not variant.repo:
+        return "not published"
+    from huggingface_hub import try_to_load_from_cache
+
+    weights = variant.file or "model.safetensors"
+    cached = try_to_load_from_cache(variant.repo, weights, revision=variant.revision or None)
+    return "downloaded" if isinstance(cached, str) else "on the Hub"
+
+
+def _licence(facts: dict[str, Any]) -> str:
+    return facts["license"] if facts["commercial_use"] else f"{facts['license']} (non-commercial)"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [("NAME", "PARAMETERS", "INPUT", "LICENCE", "WEIGHTS", "GOOD FOR")]
+    lines += [
+        (r["name"], f"{r['params'] / 1e6:.1f} M", f"{r['image_size']} px", _licence(r), r["state"], r["good_for"])
+        for r in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    align = (str.ljust, str.rjust, str.rjust, str.ljust, str.ljust, str.ljust)
+    cells = ([place(text, w) for place, text, w in zip(align, line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(row).rstrip() for row in cells)
+
+
+def _page(facts: dict[str, Any]) -> str:
+    source = " / ".join(filter(None, (facts["repo"], facts["file"])))
+    lines = {
+        "good for": facts["good_for"],
+        "family": facts["family"],
+        "parameters": f"{facts['params']:,}",
+        "input": f"{facts['image_size']} pixels, the longer side",
+        "licence": _licence(facts),
+        "weights": facts["state"],
+        "source": source,
+        "revision": facts["revision"],
+        "sha256": facts["sha256"],
+        **facts["published"],
+    }
+    width = max(map(len, lines))
+    return "\n".join([facts["name"], *(f"  {k:<{width}}  {v}" for k, v in lines.items() if v)])

