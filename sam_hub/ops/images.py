@@ -127,7 +127,7 @@ def _decode(image: Image.Image, file: BinaryIO | None, name: str) -> np.ndarray:
         raise ImageError(f"{name} has no pixels ({image.width} x {image.height}); give another image")
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
         if not image.mode.startswith(("I", "F")):
             image = image.convert(BY_WAY_OF.get(image.mode, "RGB"))
             return np.array(image.convert("RGB"))
@@ -139,6 +139,14 @@ def _decode(image: Image.Image, file: BinaryIO | None, name: str) -> np.ndarray:
             raise ImageError(f"{name} has grey levels outside of 16 bits; scale it to 8 bits first")
         levels = levels.astype(np.uint16)
     return _from_array(levels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; metadata that cannot be read says nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # again, Pillow's parsers raise anything
+        return image
 
 
 def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
