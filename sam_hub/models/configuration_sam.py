@@ -7,6 +7,7 @@ SAM's own decoder), so that either library loads it; every other family is ``mod
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 
 PAD_LABEL = -10
 """Label of a point that is padding: it is masked out of every attention, so it changes nothing."""
@@ -289,18 +290,21 @@ class SamConfig(PreTrainedConfig):
     (``model_type: "sam"``) too. Those state 1e-6 for the norms of the two-way transformer, while every published
     SAM was trained with 1e-5: 1e-6 read from a ``"sam"`` configuration becomes 1e-5, which is what is written
     back, so that both libraries then agree with the original.
+
+    ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
     """
 
     model_type = "sam_hub"
     sub_configs_defaults = {
-        "vision_config": SamVisionConfig,
-        "prompt_encoder_config": SamPromptEncoderConfig,
-        "mask_decoder_config": SamMaskDecoderConfig,
+        "vision_config": SubConfigSpec(SamVisionConfig),
+        "prompt_encoder_config": SubConfigSpec(SamPromptEncoderConfig),
+        "mask_decoder_config": SubConfigSpec(SamMaskDecoderConfig),
     }
 
     vision_config: dict | PreTrainedConfig | None = None
     prompt_encoder_config: dict | PreTrainedConfig | None = None
     mask_decoder_config: dict | PreTrainedConfig | None = None
+    preprocessing: dict | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -325,6 +329,16 @@ class SamConfig(PreTrainedConfig):
             and type(self.prompt_encoder_config) is SamPromptEncoderConfig
             and type(self.mask_decoder_config) is SamMaskDecoderConfig
         )
+
+    def take_from(self, settings: dict[str, Any]) -> "SamConfig":
+        """Change settings, given as in the constructor: each part's are changed, not replaced; its class stays."""
+        for name, value in settings.items():
+            part = getattr(self, name)
+            if isinstance(part, PreTrainedConfig):
+                part.update({key: v for key, v in value.items() if key != "model_type"})
+            else:
+                setattr(self, name, value)
+        return self
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
