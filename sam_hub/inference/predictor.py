@@ -23,10 +23,10 @@ from ..models.encoders import EncoderOutput
 from ..models.image_processing_sam import SamImageProcessor, resize_masks
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
-from ..ops.geometry import resized_size, scale_boxes, scale_points
+from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.prompts import check_box, check_mask, check_points
-from .transforms import ResizeLongestSide
+from .transforms import ResizeLongestSide, Stretch
 
 Size = tuple[int, int]
 
@@ -48,7 +48,8 @@ class SamPredictor:
     ) -> None:
         self.model = model
         self.processor = getattr(processor, "image_processor", processor) or _default_processor(model)
-        self.transform = ResizeLongestSide(self.processor.frame_size["longest_edge"])
+        transform = ResizeLongestSide if self.processor.resize_mode == "longest_side" else Stretch
+        self.transform = transform(self.processor.frame_size["longest_edge"])
         self.cache_size = cache_size
         self._cache: OrderedDict[tuple, EncoderOutput] = OrderedDict()
         self.reset_image()
@@ -105,18 +106,28 @@ class SamPredictor:
         self.reset_image()
         longest = self.processor.size["longest_edge"]
         shape = tuple(transformed_image.shape)
-        if len(shape) != 4 or shape[:2] != (1, 3) or max(shape[2:]) != longest:
-            raise ImageError(f"transformed_image must be (1, 3, h, w) with a long side of {longest}; got {shape}")
-        mean, std = (  # in grey levels, rounded as `normalize_and_pad` does
+        stretched = self.processor.resize_mode != "longest_side"
+        if len(shape) != 4 or shape[:2] != (1, 3) or longest != max(shape) or (stretched and shape[2] != shape[3]):
+            sides = "both sides" if stretched else "a long side"
+            raise ImageError(f"transformed_image must be (1, 3, h, w) with {sides} of {longest}; got {shape}")
+        x = transformed_image.to(self.device, torch.float32)
+        if self.processor.do_min_max:
+            mean, std = x.min(), (x.max() - x.min()).clamp(min=1e-8)
+        else:
+            mean, std = self._grey_statistics()
+        x = (x - mean) / std
+        padded = self.processor.pad_size
+        x = F.pad(x, (0, padded["width"] - shape[3], 0, padded["height"] - shape[2]))
+        self._hold(self._encode(x), original_image_size)
+
+    def _grey_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (3, 1, 1) in grey levels, rounded as `normalize_and_pad` does."""
+        return tuple(
             torch.from_numpy(np.divide(v, self.processor.rescale_factor, dtype=np.float64).astype(np.float32))
             .view(-1, 1, 1)
             .to(self.device)
             for v in (self.processor.image_mean, self.processor.image_std)
         )
-        x = (transformed_image.to(self.device, torch.float32) - mean) / std
-        padded = self.processor.pad_size
-        x = F.pad(x, (0, padded["width"] - shape[3], 0, padded["height"] - shape[2]))
-        self._hold(self._encode(x), original_image_size)
 
     def predict(
         self,
@@ -126,6 +137,7 @@ class SamPredictor:
         mask_input: np.ndarray | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masks of one object.
 
@@ -135,6 +147,7 @@ class SamPredictor:
         mask_input: (1, h, w) low-res logits, usually of the prediction before
         multimask_output: three masks, for an ambiguous prompt such as one click, or one
         return_logits: logits instead of bool
+        hq_token_only: SAM-HQ's own mask, without SAM's
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
         raises: PromptError; RuntimeError while no image is set
         """
@@ -156,6 +169,7 @@ class SamPredictor:
             *(None if v is None else torch.from_numpy(v).to(self.device) for v in (points, labels, boxes, masks)),
             multimask_output,
             return_logits,
+            hq_token_only,
         )
         return tuple(v[0].cpu().numpy() for v in found)
 
@@ -168,6 +182,7 @@ class SamPredictor:
         mask_input: Tensor | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        hq_token_only: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of N objects at once, from prompts in pixels of the resized image (see `transform`).
 
@@ -187,6 +202,7 @@ class SamPredictor:
             input_boxes=None if boxes is None else boxes[None],
             input_masks=None if mask_input is None else mask_input[None, :, 0],
             multimask_output=multimask_output,
+            hq_token_only=hq_token_only,
         )
         low_res = output.pred_masks[0].float()
         masks = resize_masks(
@@ -195,6 +211,7 @@ class SamPredictor:
             self.input_size,
             self.original_size,
             threshold=None if return_logits else 0.0,
+            how=self.processor.mask_resize,
         )
         return masks, output.iou_scores[0].float(), low_res
 
@@ -215,7 +232,7 @@ class SamPredictor:
     def _hold(self, encoded: EncoderOutput, original_size: Size) -> None:
         self.encoded = encoded
         self.original_size = tuple(map(int, original_size))
-        self.input_size = resized_size(self.original_size, self.transform.target_length)
+        self.input_size = self.transform.resized_size(self.original_size)
 
     def _model_state(self) -> tuple:
         """Changes when the model moves, is cast, or its weights are changed in place."""

@@ -24,7 +24,7 @@ from .. import convert
 from ..errors import ImageError, ModelNotFoundError
 from ..hub import locate
 from ..ops.geometry import resized_size
-from ..ops.images import normalize_and_pad, read_image, resize_longest_side
+from ..ops.images import normalize_and_pad, read_image, resize_longest_side, stretch, stretch_float
 from .configuration_sam import SamConfig
 
 Size = tuple[int, int]
@@ -32,8 +32,17 @@ Size = tuple[int, int]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-PIXEL_STATISTICS = {"sam_hub_pocket": ((127 / 255,) * 3, (128 / 255,) * 3)}
-"""Mean and deviation that an encoder (by ``model_type``) was trained with, where they are not ImageNet's."""
+ENCODER_SETTINGS = {
+    "sam_hub_pocket": {"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3},
+    "sam_hub_efficient_sam": {"resize_mode": "stretch_float", "mask_resize": "bicubic"},
+}
+"""How images were prepared for an encoder (by ``model_type``), where it was not SAM's way."""
+
+CHOICES = {
+    "resize_mode": ("longest_side", "stretch", "stretch_float"),
+    "mask_resize": ("crop", "bicubic", "probability"),
+}
+"""What the settings that are words may say."""
 
 FILE_ONLY = ("image_processor_type", "processor_class", "feature_extractor_type")
 """Keys of a saved processor that are no settings."""
@@ -47,6 +56,7 @@ class SamImageProcessorKwargs(TypedDict, total=False):
 
     do_convert_rgb: bool | None
     do_resize: bool | None
+    resize_mode: str | None
     size: dict[str, int] | SizeDict | None
     resample: int | None
     do_rescale: bool | None
@@ -54,11 +64,13 @@ class SamImageProcessorKwargs(TypedDict, total=False):
     do_normalize: bool | None
     image_mean: float | list[float] | tuple[float, ...] | None
     image_std: float | list[float] | tuple[float, ...] | None
+    do_min_max: bool | None
     do_pad: bool | None
     pad_size: dict[str, int] | SizeDict | None
     frame_size: dict[str, int] | SizeDict | None
     mask_size: dict[str, int] | SizeDict | None
     mask_pad_size: dict[str, int] | SizeDict | None
+    mask_resize: str | None
     input_data_format: str | None
     return_tensors: str | None
 
@@ -89,6 +101,11 @@ class SamImageProcessor(PilBackend):
         Where they are not given, these follow from ``size``: its square, its own, a quarter of it.
     image_mean, image_std, rescale_factor: a pixel becomes (value * rescale_factor - mean) / std
     resample: a Pillow filter; the original's is bilinear
+    resize_mode: "longest_side"; "stretch" to the square of ``size``, whatever the proportions (MedSAM);
+        "stretch_float", the same without rounding, see `sam_hub.ops.images.stretch_float` (EfficientSAM)
+    do_min_max: not ``image_mean`` and ``image_std``: an image's darkest value becomes 0 and its lightest 1 (MedSAM)
+    mask_resize: how masks come back: "crop", see `resize_masks`; "bicubic", straight to the image (EfficientSAM);
+        "probability", straight to the image and bilinear between probabilities instead of logits (MedSAM)
     do_resize, do_rescale, do_normalize, do_pad: False leaves a step away
     do_convert_rgb: written for other readers of the file; images always become RGB here
     input_data_format: "channels_first" or "channels_last" of arrays and tensors; by default what their shape says,
@@ -102,6 +119,7 @@ class SamImageProcessor(PilBackend):
 
     do_convert_rgb = True
     do_resize = True
+    resize_mode = "longest_side"
     size = {"longest_edge": 1024}
     resample = Image.Resampling.BILINEAR
     do_rescale = True
@@ -109,7 +127,9 @@ class SamImageProcessor(PilBackend):
     do_normalize = True
     image_mean = IMAGENET_MEAN
     image_std = IMAGENET_STD
+    do_min_max = False
     do_pad = True
+    mask_resize = "crop"
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs = {name: value for name, value in kwargs.items() if name not in FILE_ONLY}
@@ -145,15 +165,15 @@ class SamImageProcessor(PilBackend):
 
     @classmethod
     def for_config(cls, config: SamConfig) -> "SamImageProcessor":
-        """The processor that a model's encoder was trained with."""
+        """The processor that a model was trained with."""
         vision = config.vision_config
-        mean, std = PIXEL_STATISTICS.get(vision.model_type, (IMAGENET_MEAN, IMAGENET_STD))
-        return cls(
-            size={"longest_edge": vision.image_size},
-            frame_size={"longest_edge": config.prompt_encoder_config.image_size},
-            image_mean=mean,
-            image_std=std,
-        )
+        settings = {
+            "size": {"longest_edge": vision.image_size},
+            "frame_size": {"longest_edge": config.prompt_encoder_config.image_size},
+            **ENCODER_SETTINGS.get(vision.model_type, {}),
+            **(config.preprocessing or {}),
+        }
+        return cls(**settings)
 
     def preprocess(self, images: Any, segmentation_maps: Any = None, **kwargs: Any) -> SamBatchFeature:
         """Prepare images for the model.
@@ -177,6 +197,10 @@ class SamImageProcessor(PilBackend):
         unit = self.frame_size["longest_edge"] / self.size["longest_edge"]
         return int(self.pad_size["height"] * unit), int(self.pad_size["width"] * unit)
 
+    def size_in_frame(self, original_size: Size) -> Size:
+        """(height, width) of a resized image, in the frame of coordinates and masks."""
+        return _resized_size(original_size, self.frame_size["longest_edge"], self.resize_mode)
+
     def _standardize_kwargs(
         self,
         size: Any = None,
@@ -189,6 +213,9 @@ class SamImageProcessor(PilBackend):
         size = dict(size or {})
         if not isinstance(size.get("longest_edge"), int) or size["longest_edge"] < 1:
             raise ValueError(f'size must be {{"longest_edge": pixels}}; got {size}')
+        for name, choices in CHOICES.items():
+            if kwargs.get(name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {kwargs.get(name)!r}")
         longest = size["longest_edge"]
         pad_size = pad_size or {"height": longest, "width": longest}
         frame_size = frame_size or size
@@ -222,7 +249,7 @@ class SamImageProcessor(PilBackend):
             "reshaped_input_sizes": frames,
         }
         if segmentation_maps is not None:
-            shape = settings["mask_size"], settings["mask_pad_size"]
+            shape = settings["mask_size"], settings["mask_pad_size"], settings["resize_mode"]
             data["labels"] = _labels(segmentation_maps, original_sizes, *shape)
         return SamBatchFeature(data, tensor_type=return_tensors)
 
@@ -233,12 +260,14 @@ class SamImageProcessor(PilBackend):
         image = read_image(source)
         original = frame = image.shape[:2]
         if settings["do_resize"]:
-            image = resize_longest_side(image, settings["size"].longest_edge, settings["resample"])
-            frame = resized_size(original, settings["frame_size"].longest_edge)
+            image, frame = _resize(image, **settings)
         # Floats become grey levels when they are read; without rescaling the caller means them as they are.
         as_given = 1 / 255 if isinstance(source, np.ndarray) and source.dtype.kind == "f" else 1.0
         scale = settings["rescale_factor"] if settings["do_rescale"] else as_given
         mean, std = (settings["image_mean"], settings["image_std"]) if settings["do_normalize"] else (0.0, 1.0)
+        if settings["do_min_max"]:
+            low, high = float(image.min()), float(image.max())
+            mean, std = low * scale, max(high - low, 1e-8) * scale
         padded = (settings["pad_size"].height, settings["pad_size"].width) if settings["do_pad"] else None
         return original, frame, normalize_and_pad(image, mean, std, padded, scale)
 
@@ -272,29 +301,59 @@ class SamImageProcessor(PilBackend):
         for mask, original, resized in zip(masks, original_sizes, reshaped_input_sizes, strict=True):
             tensor = torch.as_tensor(mask)
             threshold = mask_threshold if tensor.is_floating_point() else mask_threshold + 0.5
-            result = resize_masks(tensor, padded, resized, original, threshold if binarize else None)
+            result = resize_masks(tensor, padded, resized, original, threshold if binarize else None, self.mask_resize)
             results.append(result if isinstance(mask, Tensor) else result.numpy())
         return results
 
 
 def resize_masks(
-    masks: Tensor, padded_size: Size, input_size: Size, original_size: Size, threshold: float | None = None
+    masks: Tensor,
+    padded_size: Size,
+    input_size: Size,
+    original_size: Size,
+    threshold: float | None = None,
+    how: str = "crop",
 ) -> Tensor:
-    """The original's way back (``Sam.postprocess_masks``): enlarge, cut the padding off, resize to the image.
+    """Low-res logits in the frame of the image.
+
+    "crop" is the original's way (``Sam.postprocess_masks``): enlarge, cut the padding off, resize to the image.
+    Where an image was stretched to the input, there is nothing to cut off, and masks are resized at once.
 
     masks: (..., h, w) logits in the frame of the padded input, of any dtype
     padded_size, input_size, original_size: (height, width) of the padded input, the resized image, the image
+    how: ``mask_resize`` of the processor
     returns: (..., H, W) float32, or bool where there is a threshold
     """
     flat = masks.flatten(end_dim=-3) if masks.dim() > 2 else masks[None]
     out = flat.new_empty(len(flat), *original_size, dtype=torch.float32 if threshold is None else torch.bool)
     for start in range(0, len(flat), MASKS_AT_ONCE):
         part = slice(start, start + MASKS_AT_ONCE)
-        x = F.interpolate(flat[part, None].float(), padded_size, mode="bilinear", align_corners=False)
-        x = x[..., : input_size[0], : input_size[1]]
-        x = F.interpolate(x, original_size, mode="bilinear", align_corners=False)[:, 0]
-        out[part] = x if threshold is None else x > threshold
+        x = flat[part, None].float()
+        if how == "crop":
+            x = F.interpolate(x, padded_size, mode="bilinear", align_corners=False)
+            x = x[..., : input_size[0], : input_size[1]]
+        if how == "probability":
+            x = F.interpolate(x.sigmoid(), original_size, mode="bilinear", align_corners=False).logit(eps=1e-6)
+        else:
+            x = F.interpolate(x, original_size, mode="bicubic" if how == "bicubic" else "bilinear", align_corners=False)
+        out[part] = x[:, 0] if threshold is None else x[:, 0] > threshold
     return out.reshape(*masks.shape[:-2], *original_size)
+
+
+def _resize(
+    image: np.ndarray, resize_mode: str, size: SizeDict, frame_size: SizeDict, resample: int, **other: Any
+) -> tuple[np.ndarray, Size]:
+    """An image in the size that the network reads, and that size in the frame of coordinates."""
+    frame = _resized_size(image.shape[:2], frame_size.longest_edge, resize_mode)
+    if resize_mode == "stretch_float":
+        return stretch_float(image, size.longest_edge), frame
+    resize = stretch if resize_mode == "stretch" else resize_longest_side
+    return resize(image, size.longest_edge, resample), frame
+
+
+def _resized_size(size: Size, side: int, resize_mode: str) -> Size:
+    """(height, width) after resizing to ``side``."""
+    return resized_size(size, side) if resize_mode == "longest_side" else (side, side)
 
 
 def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -336,7 +395,9 @@ def _channels_last(image: np.ndarray | Tensor, data_format: str | None) -> np.nd
     return np.moveaxis(array, 0, -1) if first else array
 
 
-def _labels(maps: Any, image_sizes: Sequence[Size], mask_size: SizeDict, padded_size: SizeDict) -> np.ndarray:
+def _labels(
+    maps: Any, image_sizes: Sequence[Size], mask_size: SizeDict, padded_size: SizeDict, resize_mode: str
+) -> np.ndarray:
     """Segmentation maps, one (H, W) or (N, H, W) for each image -> (B, h, w) or (B, N, h, w) int64, padded with 0."""
     if isinstance(maps, np.ndarray | Tensor):
         maps = _array(maps)
@@ -351,7 +412,7 @@ def _labels(maps: Any, image_sizes: Sequence[Size], mask_size: SizeDict, padded_
     count = max(len(m) if m.ndim == 3 else 1 for m in batch)
     out = np.zeros((len(batch), count, padded_size.height, padded_size.width), np.int64)
     for i, array in enumerate(batch):
-        height, width = resized_size(array.shape[-2:], mask_size.longest_edge)
+        height, width = _resized_size(array.shape[-2:], mask_size.longest_edge, resize_mode)
         for j, single in enumerate(array.reshape(-1, *array.shape[-2:])):
             image = Image.fromarray(single.astype(np.int32))
             out[i, j, :height, :width] = image.resize((width, height), Image.Resampling.NEAREST)

@@ -73,6 +73,30 @@ def resize_longest_side(image: np.ndarray, longest: int, resample: int = Image.R
     return np.asarray(Image.fromarray(image).resize((width, height), resample))
 
 
+def stretch(image: np.ndarray, side: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
+    """Resize to a square, whatever the proportions: (H, W, 3) uint8 -> (side, side, 3) uint8, by a Pillow filter."""
+    return np.asarray(Image.fromarray(image).resize((side, side), resample))
+
+
+def stretch_float(image: np.ndarray, side: int) -> np.ndarray:
+    """Resize to a square without rounding to grey levels: (H, W, 3) uint8 -> (side, side, 3) float32.
+
+    Bilinear between the nearest pixels, without averaging when it shrinks, in the float32 arithmetic of PyTorch's
+    ``interpolate``, which EfficientSAM prepares images with.
+    """
+    (top, bottom, down), (left, right, across) = (_neighbours(length, side) for length in image.shape[:2])
+    rows = (image[top] * (1 - down)[:, None, None]) + image[bottom] * down[:, None, None]
+    return rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
+
+
+def _neighbours(length: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of ``out`` samples: the pixels before and after it, and the weight of the latter (float32)."""
+    half = np.float32(0.5)
+    at = np.maximum(np.float32(length) / np.float32(out) * (np.arange(out, dtype=np.float32) + half) - half, 0)
+    before = np.minimum(at.astype(np.int64), length - 1)
+    return before, np.minimum(before + 1, length - 1), at - before.astype(np.float32)
+
+
 def normalize_and_pad(
     image: np.ndarray,
     mean: Sequence[float],
@@ -82,7 +106,8 @@ def normalize_and_pad(
 ) -> np.ndarray:
     """(image * scale - mean) / std, and then zeros at the right and the bottom.
 
-    image: (h, w, 3) uint8; mean, std: per channel, in units of ``scale`` grey levels, as in preprocessor_config.json
+    image: (h, w, 3) grey levels, uint8 or float32
+    mean, std: per channel, in units of ``scale`` grey levels, as in preprocessor_config.json
     padded_size: (H, W) of the network's input; None leaves the padding away
     returns: (3, H, W) float32
     raises: ImageError when the image is larger than ``padded_size``
