@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ModelNotFoundError
-from .zoo import ZOO, Variant, canonical_name, nearest_names
+from .zoo import ZOO, Variant, canonical_name, nearest_names, variant_of_file
 
 ASSETS = Path(__file__).parent / "assets"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -17,7 +17,7 @@ class Located:
     folder: a local folder in transformers layout
     file: a local checkpoint in its original layout
     repo: a Hub repository in transformers layout
-    variant: its catalogue entry, where the name is one
+    variant: its catalogue entry, where the name is one, or the file's name is that of a published file
     """
 
     folder: Path | None = None
@@ -43,15 +43,15 @@ def locate(name: str | Path) -> Located:
     if path.is_file():
         if path.suffix not in CHECKPOINT_SUFFIXES:
             raise ModelNotFoundError(f"{path} is no checkpoint; expected a file ending in {', '.join(CHECKPOINT_SUFFIXES)}")
-        return Located(file=path)
+        return Located(file=path, variant=variant_of_file(path.name))
     if path.suffix in CHECKPOINT_SUFFIXES or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(f"{path} does not exist")
     if key:
         variant = ZOO[key]
         if variant.repo and not variant.file:
             return Located(repo=variant.repo, variant=variant)
-        where = f"{variant.file} of {variant.repo}" if variant.repo else "its authors"
-        raise ModelNotFoundError(f"{key} is not published in this layout: download {where} and give the path of the file")
+        where = f"{variant.file} of {variant.repo}" if variant.repo else variant.url or "it from its authors"
+        raise ModelNotFoundError(f"{key} is published in another layout: download {where} and give the path of the file")
     if text.count("/") == 1 and all(text.split("/")):
         return Located(repo=text)
     near = nearest_names(text)

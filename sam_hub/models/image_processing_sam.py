@@ -155,9 +155,14 @@ class SamImageProcessor(PilBackend):
             return super().from_pretrained(str(path), *args, **kwargs)
         place = locate(pretrained_model_name_or_path)
         if place.file:
-            settings = convert.to_ours(convert.read_checkpoint(place.file))[1]
-            return cls.from_dict(cls.for_config(SamConfig(**settings)).to_dict(), **kwargs)
+            family, settings, _ = convert.to_ours(convert.read_checkpoint(place.file))
+            config = SamConfig(**settings)
+            if place.variant and place.variant.family == family:
+                config.take_from(place.variant.config)
+            return cls.from_dict(cls.for_config(config).to_dict(), **kwargs)
         source = place.repo or str(place.folder)
+        if place.variant:
+            kwargs = {**place.variant.config.get("preprocessing", {}), **kwargs}
         try:
             return super().from_pretrained(source, *args, **kwargs)
         except OSError as e:

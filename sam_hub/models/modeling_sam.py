@@ -134,8 +134,12 @@ class SamModel(SamPreTrainedModel):
             return super().from_pretrained(None, *args, **kwargs)
         place = locate(pretrained_model_name_or_path)
         if place.file:
-            _, settings, weights = convert.to_ours(convert.read_checkpoint(place.file))
-            config = kwargs.pop("config", None) or SamConfig(**settings)
+            family, settings, weights = convert.to_ours(convert.read_checkpoint(place.file))
+            config = kwargs.pop("config", None)
+            if config is None:
+                config = SamConfig(**settings)
+                if place.variant and place.variant.family == family:
+                    config.take_from(place.variant.config)
             with torch.device("meta"):
                 expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
             convert.check_complete(expected, weights)
@@ -148,6 +152,8 @@ class SamModel(SamPreTrainedModel):
             raise CheckpointError(f"the weights of {source} are damaged or cut short ({e}); download them again") from e
         except OSError as e:
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
+        if place.variant:  # what the repository's configuration does not say
+            model.config.take_from(place.variant.config)
         faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
         if strict and faults:
             named = "; ".join(f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items())
