@@ -13,7 +13,7 @@ def random_points(region: Tensor, generator: torch.Generator | None = None) -> T
 
     An empty region gives a pixel drawn from the whole frame.
     """
-    m, h, w = region.shape
+    w = region.shape[-1]
     weight = region.flatten(1).float()
     weight = torch.where(weight.sum(-1, keepdim=True) > 0, weight, 1.0)
     index = torch.multinomial(weight, 1, generator=generator)[:, 0]

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from pycocotools import mask as coco_mask
+from PIL import Image
 
 from ..errors import DataError
+from ..ops.masks import rle_to_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -39,12 +39,12 @@ class Sample:
 
 def decode_segmentation(segmentation: dict, size: tuple[int, int], name: str) -> np.ndarray:
     """COCO RLE (compressed or not) -> (H, W) bool; DataError when it does not fit an image of ``size``."""
-    if not isinstance(segmentation, dict) or list(segmentation.get("size", [])) != list(size):
+    if not isinstance(segmentation, dict) or segmentation.get("size") not in (list(size), tuple(size)):
         raise DataError(f"{name}: a mask is not RLE of size {list(size)}; re-export the annotations for this image")
-    rle = segmentation
-    if isinstance(rle["counts"], list):
-        rle = coco_mask.frPyObjects(rle, *size)
-    return coco_mask.decode(rle).astype(bool)
+    try:
+        return rle_to_mask(segmentation)
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
+        raise DataError(f"{name}: a mask has damaged run lengths ({e}); re-export the annotations") from e
 
 
 class Sa1bDataset(Sequence):
@@ -93,9 +93,12 @@ class Sa1bDataset(Sequence):
         """The annotations of one sample, without reading its image."""
         name = self._pairs[index][1]
         try:
-            return json.loads(self._read(name))["annotations"]
+            found = json.loads(self._read(name))["annotations"]
         except (ValueError, KeyError, TypeError) as e:
             raise DataError(f"{self.path}: {name} is not a SA-1B annotation ({e})") from e
+        if not isinstance(found, list) or not all(isinstance(a, dict) and "segmentation" in a for a in found):
+            raise DataError(f"{self.path}: {name} is not a SA-1B annotation (one has no segmentation)")
+        return found
 
     def __getitem__(self, index: int) -> Sample:
         image_name = self._pairs[index][0]
@@ -103,6 +106,6 @@ class Sa1bDataset(Sequence):
         try:
             with Image.open(io.BytesIO(self._read(image_name))) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except (OSError, UnidentifiedImageError) as e:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
             raise DataError(f"{self.path}: {image_name} is not a readable image ({e})") from e
         return Sample(image_name, pixels, annotations)

@@ -1,0 +1,207 @@
+"""How well a model segments the annotated objects of some shards, from clicks and from boxes.
+
+The protocol, which the JSON report repeats in its ``protocol`` and ``metrics``:
+
+- All scores are IoU with the annotated mask at the resolution of the original image. Every object counts once,
+  however small; only empty masks are left out. A shard's score is the mean over its objects, and the final mean is
+  over shards, without those whose name starts with ``zeroshot-``.
+- ``limit`` images of each shard, and ``max_objects`` objects of each image (so that pictures with hundreds of
+  cells do not outweigh the rest), are drawn by ``seed``. The draw of one image depends on nothing else, and a
+  smaller limit is a part of a larger one.
+- First click: the object's pixel farthest from its boundary, the image border being boundary too. Of the three
+  masks that are asked for, the one with the best predicted IoU is the answer; the oracle takes the best in truth.
+- Further clicks: at the farthest pixel (as above) of the largest connected mistake, be it missed or invented, together
+  with all clicks before it and the previous low-res logits; one mask is asked for. A perfect mask stays as it is.
+- Box: the tight box of the annotated mask (right and bottom exclusive, as in COCO), one mask asked for, no click.
+- Baselines from the same boxes: the inscribed ellipse, and GrabCut with 5 iterations on the image scaled down to
+  at most 512 pixels.
+- What a model does not take (EfficientSAM corrective clicks, MedSAM clicks) is not measured.
+- A sample that cannot be read is left out and named in ``skipped``; a shard with nothing left is an error.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..data.sa1b import Sa1bDataset
+from ..errors import DataError, SamHubError
+from .baselines import GrabCut, inscribed_ellipse
+from .clicks import corrective_click, farthest_pixel, tight_box
+from .metrics import mask_iou
+from .prompting import ask
+
+if TYPE_CHECKING:
+    from ..inference.predictor import SamPredictor
+
+FEWEST_CLICKS = 5
+"""The report tells the IoU after 1, 3 and 5 clicks."""
+
+GOOD_IOU = 0.90
+"""The highest IoU whose number of clicks is reported."""
+
+BATCH = 16
+BATCH_PIXELS = 2**25
+"""Objects that are decoded together: at most ``BATCH``, and 3 masks of each at most so many pixels (floats)."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What can be chosen; the module's text says what it means.
+
+    limit: images of each shard, all when None
+    max_objects: objects of each image
+    clicks: the most clicks an object gets, at least 5; more only make the number of clicks to an IoU meaningful
+    baselines: also score the ellipse and GrabCut (as slow as a small model)
+    """
+
+    seed: int = 0
+    limit: int | None = None
+    max_objects: int = 16
+    clicks: int = 5
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        if self.clicks < FEWEST_CLICKS:
+            raise ValueError(f"clicks must be at least {FEWEST_CLICKS}; got {self.clicks}")
+        if self.max_objects < 1 or (self.limit is not None and self.limit < 1):
+            raise ValueError("limit and max_objects must be at least 1")
+
+    def images(self, count: int) -> list[int]:
+        """Which of a shard's ``count`` images are evaluated, in the order of the shard."""
+        order = np.random.default_rng(self.seed).permutation(count)
+        return sorted(order[: self.limit].tolist())
+
+    def objects(self, image: int, count: int) -> list[int]:
+        """Which of the ``count`` objects of an image are evaluated, in the order of the file."""
+        order = np.random.default_rng([self.seed, image]).permutation(count)
+        return sorted(order[: self.max_objects].tolist())
+
+
+@dataclass
+class ObjectScores:
+    """IoU of one object's masks with the annotated one; empty where the model does not take such prompts.
+
+    box: from the box
+    candidates: (predicted, true) IoU of each mask offered for the first click
+    clicks: after 1, 2, ... clicks; shorter than the protocol's once both 5 clicks and an IoU of 0.90 are reached
+    """
+
+    box: float | None = None
+    candidates: list[tuple[float, float]] = field(default_factory=list)
+    clicks: list[float] = field(default_factory=list)
+    ellipse: float | None = None
+    grabcut: float | None = None
+
+
+@dataclass
+class ShardScores:
+    """The objects of one shard; ``empty`` annotated masks and ``skipped`` samples are not among them."""
+
+    name: str
+    images: int = 0
+    objects: list[ObjectScores] = field(default_factory=list)
+    empty: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+
+def evaluate_image(
+    predictor: "SamPredictor", image: np.ndarray, masks: np.ndarray, protocol: Protocol
+) -> list[ObjectScores]:
+    """Scores of the N objects of one image, which is encoded once.
+
+    image: (H, W, 3) uint8 RGB; masks: (N, H, W) bool, none of them empty
+    """
+    predictor.set_image(image)
+    kinds = predictor.model.config.prompt_encoder_config.prompt_kinds
+    scores = [ObjectScores() for _ in masks]
+    batch = max(1, min(BATCH, BATCH_PIXELS // (3 * masks[0].size)))
+    for start in range(0, len(masks), batch):
+        part = slice(start, start + batch)
+        if "boxes" in kinds:
+            _score_boxes(predictor, masks[part], scores[part])
+        if "points" in kinds:
+            limit = protocol.clicks if {"background points", "masks"} <= set(kinds) else 1
+            _score_clicks(predictor, masks[part], scores[part], limit)
+    if protocol.baselines:
+        grabcut = GrabCut(image)
+        for mask, score in zip(masks, scores, strict=True):
+            box = tight_box(mask)
+            score.ellipse = float(mask_iou(inscribed_ellipse(box, mask.shape), mask))
+            score.grabcut = float(mask_iou(grabcut.segment(box), mask))
+    return scores
+
+
+def _score_boxes(predictor: "SamPredictor", masks: np.ndarray, scores: list[ObjectScores]) -> None:
+    """Fill in what boxes give for (N, H, W) masks."""
+    answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]))
+    for score, iou in zip(scores, mask_iou(answer.masks[:, 0], masks).tolist(), strict=True):
+        score.box = iou
+
+
+def _score_clicks(predictor: "SamPredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int) -> None:
+    """Fill in what 1, 2, ... ``limit`` clicks give for (N, H, W) masks."""
+    points = np.array([[farthest_pixel(m)] for m in masks])  # (N, 1, 2)
+    labels = np.ones((len(masks), 1), np.int64)
+    answer = ask(predictor, points, labels, multimask=True)
+    choice = answer.best()
+    true = mask_iou(answer.masks, masks[:, None])
+    for score, predicted, ious, best in zip(scores, answer.scores.tolist(), true.tolist(), choice, strict=True):
+        score.candidates = list(zip(predicted, ious, strict=True))
+        score.clicks = [ious[best]]
+
+    current, low_res = answer.choose(choice)
+    for _ in range(1, limit):
+        clicks = [corrective_click(mine, mask) for mine, mask in zip(current, masks, strict=True)]
+        for score, click in zip(scores, clicks, strict=True):
+            if click is None:
+                score.clicks += [1.0] * (limit - len(score.clicks))
+        rows = [i for i, score in enumerate(scores) if clicks[i] and _goes_on(score.clicks)]
+        if not rows:
+            break
+        # From here on only the objects that get another click.
+        masks, scores = masks[rows], [scores[i] for i in rows]
+        added = np.array([clicks[i] for i in rows])[:, None]  # (N, 1, 3)
+        points = np.concatenate([points[rows], added[..., :2]], axis=1)
+        labels = np.concatenate([labels[rows], added[..., 2]], axis=1)
+        answer = ask(predictor, points, labels, mask_input=low_res[rows])
+        current, low_res = answer.choose(np.zeros(len(rows), int))
+        for score, iou in zip(scores, mask_iou(current, masks).tolist(), strict=True):
+            score.clicks.append(iou)
+
+
+def _goes_on(ious: Sequence[float]) -> bool:
+    """Whether another click can change a reported number."""
+    return len(ious) < FEWEST_CLICKS or max(ious) < GOOD_IOU
+
+
+def evaluate_shard(
+    predictor: "SamPredictor",
+    dataset: Sa1bDataset,
+    protocol: Protocol,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> ShardScores:
+    """Scores of the sampled objects of a shard.
+
+    track: wraps the list of image indices, to show progress
+    raises: DataError when no object could be evaluated
+    """
+    result = ShardScores(dataset.name)
+    for index in track(protocol.images(len(dataset))):
+        try:
+            sample = dataset[index]
+            chosen = protocol.objects(index, len(sample.annotations))
+            masks = [sample.mask(i) for i in chosen]
+        except SamHubError as e:
+            result.skipped.append(str(e))
+            continue
+        full = [m for m in masks if m.any()]
+        result.empty += len(masks) - len(full)
+        if full:
+            result.images += 1
+            result.objects += evaluate_image(predictor, sample.image, np.stack(full), protocol)
+    if not result.objects:
+        reason = result.skipped[0] if result.skipped else "every mask in it is empty"
+        raise DataError(f"{dataset.path}: nothing in it can be evaluated ({reason})")
+    return result

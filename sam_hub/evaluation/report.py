@@ -1,0 +1,115 @@
+"""Scores of shards as numbers, as a table and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from .. import __version__
+from .evaluate import ObjectScores, Protocol, ShardScores
+from .metrics import clicks_needed, rank_correlation
+
+TRANSFER_PREFIX = "zeroshot-"
+"""Shards of this name measure transfer: they are reported and left out of the mean."""
+
+METRICS = {
+    "click_1": ("1 click", "mean IoU after one click, of the mask with the best predicted IoU"),
+    "click_1_oracle": ("oracle", "mean IoU after one click, of the best of the masks that are offered"),
+    "click_3": ("3 clicks", "mean IoU after three clicks"),
+    "click_5": ("5 clicks", "mean IoU after five clicks"),
+    "box": ("box", "mean IoU of the single mask from the tight box"),
+    "ellipse": ("ellipse", "mean IoU of the ellipse inscribed in that box"),
+    "grabcut": ("GrabCut", "mean IoU of GrabCut started from that box"),
+    "rank_correlation": ("rank r", "Spearman's correlation of predicted and true IoU, all masks of all first clicks"),
+    "noc_85": ("NoC85", "mean number of clicks to an IoU of 0.85, at most the protocol's clicks"),
+    "noc_90": ("NoC90", "mean number of clicks to an IoU of 0.90, at most the protocol's clicks"),
+}
+"""Name in JSON -> title in the table, and what it is."""
+
+
+def summarise(objects: Sequence[ObjectScores], limit: int) -> dict[str, float | None]:
+    """Each of ``METRICS`` over some objects, with at most ``limit`` clicks; None where it was not measured."""
+
+    def after(k: int) -> float | None:
+        return _mean([o.clicks[k - 1] if len(o.clicks) >= k else None for o in objects])
+
+    def needed(threshold: float) -> float | None:
+        return None if after(5) is None else _mean([clicks_needed(o.clicks, threshold, limit) for o in objects])
+
+    pairs = [pair for o in objects for pair in o.candidates]
+    return {
+        "click_1": after(1),
+        "click_1_oracle": _mean([max((iou for _, iou in o.candidates), default=None) for o in objects]),
+        "click_3": after(3),
+        "click_5": after(5),
+        "box": _mean([o.box for o in objects]),
+        "ellipse": _mean([o.ellipse for o in objects]),
+        "grabcut": _mean([o.grabcut for o in objects]),
+        "rank_correlation": rank_correlation([p for p, _ in pairs], [iou for _, iou in pairs]),
+        "noc_85": needed(0.85),
+        "noc_90": needed(0.90),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return None if None in values else float(np.mean(values))
+
+
+def build_report(model: str, protocol: Protocol, shards: Sequence[ShardScores]) -> dict[str, Any]:
+    """Everything that is known about one evaluation, ready for JSON.
+
+    ``mean`` holds the means over the shards that are not ``zeroshot-``; None when there are none of them
+    """
+    rows = [
+        {
+            "name": s.name,
+            "images": s.images,
+            "objects": len(s.objects),
+            "empty": s.empty,
+            "skipped": s.skipped,
+            **summarise(s.objects, protocol.clicks),
+        }
+        for s in shards
+    ]
+    home = [row for row in rows if not row["name"].startswith(TRANSFER_PREFIX)]
+    mean = None
+    if home:
+        mean = {name: _mean([row[name] for row in home]) for name in METRICS}
+    return {
+        "model": model,
+        "sam_hub": __version__,
+        "protocol": asdict(protocol),
+        "metrics": {name: text for name, (_, text) in METRICS.items()},
+        "shards": rows,
+        "mean": mean,
+    }
+
+
+def to_json(report: dict[str, Any]) -> bytes:
+    return (json.dumps(report, indent=1) + "\n").encode()
+
+
+def to_table(report: dict[str, Any]) -> Table:
+    """One line for each shard and one for the mean; baselines only where they were measured."""
+    shown = [name for name in METRICS if any(row[name] is not None for row in report["shards"])]
+    clicks = report["protocol"]["clicks"]
+    table = Table(title=f"{report['model']}: mean IoU by prompt", caption=f"NoC: clicks to that IoU, at most {clicks}")
+    table.add_column("shard", no_wrap=True)
+    for title in ("images", "objects", *(METRICS[name][0] for name in shown)):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in report["shards"]:
+        counts = (str(row["images"]), str(row["objects"]))
+        table.add_row(row["name"], *counts, *(_cell(name, row[name]) for name in shown))
+    if report["mean"]:
+        table.add_section()
+        table.add_row(f"mean without {TRANSFER_PREFIX}*", "", "", *(_cell(n, report["mean"][n]) for n in shown))
+    return table
+
+
+def _cell(metric: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if metric.startswith("noc") else f"{value:.3f}"
