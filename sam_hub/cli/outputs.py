@@ -90,7 +90,7 @@ class Destination:
 
 
 def plan(
-    out: Path | None,
+    out: str | None,
     formats: Sequence[Format],
     overlay: bool,
     images: Sequence[Path],
@@ -107,9 +107,10 @@ def plan(
     raises: WrongUsage when names do not fit or clash, OutputError when the folder cannot be written
     """
     inputs = (*images, *others)
-    if out is None or out.is_dir() or not out.suffix:
+    place = Path(out or "")
+    if place.is_dir() or not place.suffix or str(out).endswith(("/", os.sep)):
         chosen = tuple(dict.fromkeys(formats)) or (Format.png,)
-        destination = Destination(out or Path(), None, chosen, overlay, inputs)
+        destination = Destination(place, None, chosen, overlay, inputs)
         stem, count = Counter(p.stem for p in images).most_common(1)[0]
         if count > 1:
             raise WrongUsage(
@@ -117,8 +118,8 @@ def plan(
                 "run them apart, each with an --out folder of its own"
             )
     else:
-        kind = _one_file(out, formats, len(images), objects * candidates)
-        destination = Destination(out.parent, out, (kind,), overlay, inputs)
+        kind = _one_file(place, formats, len(images), objects * candidates)
+        destination = Destination(place.parent, place, (kind,), overlay, inputs)
     for image in images:
         destination.slots(image, objects, candidates)
     destination.coco_path()
@@ -130,7 +131,7 @@ def _one_file(out: Path, formats: Sequence[Format], images: int, masks: int) -> 
     """The format of the one file that ``--out`` names; WrongUsage when there would be more to write than that."""
     suffix = out.suffix.lower()
     if suffix not in BY_SUFFIX:
-        raise WrongUsage(f"--out {out} is neither a folder nor a .png, .svg or .json file; create the folder first")
+        raise WrongUsage(f"--out {out} is neither a folder nor a .png, .svg or .json file; end a folder with a slash")
     kind = formats[0] if formats else BY_SUFFIX[suffix]
     if SUFFIX[kind] != suffix:
         raise WrongUsage(f"--format {kind.value} makes a {SUFFIX[kind]} file and --out names {out.name}")

@@ -33,7 +33,7 @@ def segment(
     ] = None,
     model: ModelName = "pocket",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="PATH", help="A folder, or a file for a single result.")
+        str | None, typer.Option("--out", "-o", metavar="PATH", help="A folder, or a file for a single result.")
     ] = None,
     formats: Annotated[
         list[Format],

@@ -68,7 +68,9 @@ def test_debug_lets_the_traceback_through(kind: str) -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["fail"], ["fail", "named", "--nubmer", "1"], ["fail", "named", "--number", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["fail"], ["fail", "named", "--nubmer", "1"], ["fail", "named", "--number", "x"]]
+)
 def test_wrong_usage_is_left_to_typer(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2 and result.stdout == ""
@@ -92,6 +94,8 @@ def test_a_traceback_reaches_the_terminal_only_with_debug(tmp_path: Path) -> Non
 
 
 def test_a_reader_that_leaves_early_sees_no_complaint(tmp_path: Path) -> None:
-    command = f"'{sys.executable}' -c 'import time; time.sleep(2)' | true; '{sys.executable}' -m sam_hub zoo --json | true"
+    command = (
+        f"'{sys.executable}' -c 'import time; time.sleep(2)' | true; '{sys.executable}' -m sam_hub zoo --json | true"
+    )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert done.stderr == ""

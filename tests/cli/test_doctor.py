@@ -2,11 +2,11 @@
 
 import json
 import re
-import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import tomllib
 from typer.testing import CliRunner
 
 from sam_hub import doctor
