@@ -25,7 +25,7 @@ from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
-from ..ops.prompts import check_box, check_mask, check_points
+from ..ops.prompts import as_numbers, check_box, check_mask, check_points
 from .transforms import ResizeLongestSide, Stretch
 
 Size = tuple[int, int]
@@ -272,10 +272,9 @@ def _floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
     """Numbers as float64."""
     if isinstance(value, Tensor):
         value = value.detach().cpu().double()
-    try:
-        array = np.array(value, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise PromptError(f"{name} must be an array of numbers") from None
+    array = as_numbers(value)
+    if array is None:
+        raise PromptError(f"{name} must be an array of numbers")
     if array.ndim not in dimensions or array.size == 0:
         raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
     return array

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import PromptError
 from ..ops.geometry import scale_boxes, scale_points
-from ..ops.prompts import check_box, check_counts, check_mask, check_points
+from ..ops.prompts import as_numbers, check_box, check_counts, check_mask, check_points
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL
 
 Size = tuple[int, int]
@@ -146,10 +146,7 @@ def _box(box: Any, size: Size) -> np.ndarray | None:
 
 def _numbers(value: Any, ndim: int, what: str, shape: str) -> np.ndarray:
     """A new float64 array of ``ndim`` axes."""
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        array = None
+    array = as_numbers(value)
     if array is None or array.ndim != ndim:
         raise PromptError(f"{what} must be {shape}")
     return array

@@ -1,11 +1,22 @@
 """Checks of one object's prompt, in pixels of the original image. Sizes are (height, width)."""
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import PromptError
 
 LABELS = (-1, 0, 1, 2, 3)
 """-1 not a point, 0 background, 1 object, 2 and 3 the corners of a box."""
+
+
+def as_numbers(value: Any) -> np.ndarray | None:
+    """A new float64 array of numbers in lists or arrays, or None where they are no numbers or of unequal lengths."""
+    try:
+        array = np.asarray(value)
+        return np.array(array, np.float64) if array.dtype.kind in "biufO" else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def check_counts(points: np.ndarray, labels: np.ndarray) -> None:
