@@ -425,6 +425,9 @@ ZOO: dict[str, Variant] = {
     ),
 }
 
+FILES = {"medsam_vit_b.pth": "medsam"}
+"""Names of original files that are published beside what the catalogue loads."""
+
 ALIASES = {"sam-vit-base": "sam-vit-b", "sam-vit-large": "sam-vit-l", "sam-vit-huge": "sam-vit-h"}
 
 
@@ -445,6 +448,8 @@ def canonical_name(name: str) -> str | None:
 
 def variant_of_file(name: str) -> Variant | None:
     """The entry whose published file has this name. Weights do not tell everything: TinySAM's are as MobileSAM's."""
+    if name in FILES:
+        return ZOO[FILES[name]]
     found = [variant for variant in ZOO.values() if variant.file == name]
     return found[0] if len(found) == 1 else None
 

@@ -287,7 +287,7 @@ class SamConfig(PreTrainedConfig):
 
     The ``model_type`` of each part chooses its class; missing or empty (as in the SlimSAM repositories) means
     SAM's own: the ViT, the prompt encoder, the mask decoder. Reads ``transformers`` configurations
-    (``model_type: "sam"``) too. Those state 1e-6 for the norms of the two-way transformer, while every published
+    (``model_type: "sam"`` and ``"sam_hq"``) too. Those state 1e-6 for the norms of the two-way transformer, while every published
     SAM was trained with 1e-5: 1e-6 read from a ``"sam"`` configuration becomes 1e-5, which is what is written
     back, so that both libraries then agree with the original.
 
@@ -341,15 +341,29 @@ class SamConfig(PreTrainedConfig):
         return self
 
     @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        config_dict, kwargs = super().get_config_dict(*args, **kwargs)
+        return cls._from_transformers(config_dict), kwargs
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
-        config_dict = dict(config_dict)
-        if config_dict.get("model_type") == "sam":
-            config_dict["model_type"] = cls.model_type
-            decoder = dict(config_dict.get("mask_decoder_config") or {})
-            if decoder.get("layer_norm_eps", 1e-6) == 1e-6:
-                decoder["layer_norm_eps"] = 1e-5
-            config_dict["mask_decoder_config"] = decoder
-        return super().from_dict(config_dict, **kwargs)
+        return super().from_dict(cls._from_transformers(config_dict), **kwargs)
+
+    @classmethod
+    def _from_transformers(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """The settings of a ``transformers`` configuration as ours; ours as they are."""
+        kind = config_dict.get("model_type")
+        if kind not in ("sam", "sam_hq"):
+            return config_dict
+        parts = {name: dict(config_dict.get(name) or {}) for name in cls.sub_configs_defaults}
+        decoder = parts["mask_decoder_config"]
+        if decoder.get("layer_norm_eps", 1e-6) == 1e-6:
+            decoder["layer_norm_eps"] = 1e-5
+        if kind == "sam_hq":
+            parts["vision_config"].update(model_type=SamVisionConfig.model_type, output_intermediate=True)
+            parts["prompt_encoder_config"]["model_type"] = SamPromptEncoderConfig.model_type
+            decoder["model_type"] = HqMaskDecoderConfig.model_type
+        return {**config_dict, **parts, "model_type": cls.model_type}
 
     def to_dict(self) -> dict[str, Any]:
         output = super().to_dict()
