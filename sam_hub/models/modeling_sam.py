@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from .. import convert
 from ..errors import CheckpointError, ModelNotFoundError, OutputError
-from ..hub import locate
+from ..hub import ASSETS, locate
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
 from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
 from .encoders import EncoderOutput, build_encoder
@@ -144,6 +144,8 @@ class SamModel(SamPreTrainedModel):
                 expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
             convert.check_complete(expected, weights)
             return super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
+        if place.folder and place.folder.parent == ASSETS and "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)  # half precision is for the size of the package
         source = place.repo or str(place.folder)
         wants_info = kwargs.pop("output_loading_info", False)
         try:
