@@ -191,7 +191,8 @@ def test_a_folder_that_cannot_be(refuse: Segment, out: str) -> None:
 
 def test_a_folder_without_permission(refuse: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("locked").mkdir(mode=0o500)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not (mode & os.W_OK) and allowed(path, mode))  # even to root
     refuse("photo.png", *CLICK, "--out", "locked", words="cannot write to locked: no permission", code=1)
 
 
