@@ -10,6 +10,10 @@ LABELS = (-1, 0, 1, 2, 3)
 """-1 not a point, 0 background, 1 object, 2 and 3 the corners of a box."""
 
 
+FLOAT32_MAX = float(np.finfo(np.float32).max) / 2**16
+"""Beyond it a number is infinite to the model, at the latest when an image is enlarged."""
+
+
 def as_numbers(value: Any) -> np.ndarray | None:
     """A new float64 array of numbers in lists or arrays, or None where they are no numbers or of unequal lengths."""
     try:
@@ -36,7 +40,7 @@ def check_points(points: np.ndarray, labels: np.ndarray, image_size: tuple[int, 
         if label not in LABELS:
             raise PromptError(f"label {label:g} is unknown; use 1 for the object and 0 for the background")
     height, width = image_size
-    for x, y in points[~np.isfinite(points).all(-1)]:
+    for x, y in points[~(np.abs(points) <= FLOAT32_MAX).all(-1)]:  # NaN lands here
         raise PromptError(f"point ({x:g}, {y:g}) is not a number; give finite pixel coordinates")
     outside = ((points < 0) | (points > (width, height))).any(-1) & (labels != -1)
     for x, y in points[outside]:
@@ -68,6 +72,6 @@ def check_mask(mask: np.ndarray, side: int) -> np.ndarray:
             f"a mask prompt must be low-res logits of {side} x {side}, as an earlier prediction returns; "
             f"got {' x '.join(map(str, mask.shape))}"
         )
-    if not np.isfinite(mask).all():
+    if not (np.abs(mask) <= FLOAT32_MAX).all():
         raise PromptError("a mask prompt must be finite logits; it has NaN or infinite values")
     return mask
