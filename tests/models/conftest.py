@@ -1,5 +1,7 @@
 """Tiny models whose every parameter and statistic is random, so that nothing hides behind a zero or a one."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -70,10 +72,10 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
                 value.copy_(0.75 + 0.5 * torch.rand(value.shape, generator=generator))
             elif value.dim() == 1:
                 value.copy_((1.0 if name.endswith("weight") else 0.0) + 0.2 * noise)
-            elif "embed" in name or "token" in name or "rel_pos" in name or "attention_biases" in name:
+            elif any(p in name for p in ("_embed", "_token.", "_tokens.", "rel_pos", "positional", "attention_biases")):
                 value.copy_(0.6 * noise)
             else:
-                value.copy_(0.8 * noise / value[0].numel() ** 0.5)
+                value.copy_(noise / value[0].numel() ** 0.5)
     return model
 
 
@@ -96,3 +98,15 @@ def any_encoder(request: pytest.FixtureRequest) -> SamModel:
 @pytest.fixture(scope="session")
 def tiny_encoders() -> dict[str, dict]:
     return TINY_ENCODERS
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., SamConfig]:
+    """`tiny_config`, for a test that changes more of it."""
+    return tiny_config
+
+
+@pytest.fixture(scope="session")
+def randomised() -> Callable[[torch.nn.Module], torch.nn.Module]:
+    """`randomise`."""
+    return randomise
