@@ -14,7 +14,7 @@ help:  ## list the targets
 try: $(VENV)/.core  ## segment the photos in examples/ with the embedded model
 	$(BIN)/sam-hub segment examples/astronaut.jpg --box 20,10,365,511 --overlay --out $(OUT)
 	$(BIN)/sam-hub segment examples/cat.jpg --box 25,0,400,299 --overlay --out $(OUT)
-	$(BIN)/sam-hub segment examples/coffee.jpg --box 76,17,480,389 --overlay --out $(OUT)
+	$(BIN)/sam-hub segment examples/coffee.jpg --box 172,17,412,310 --overlay --out $(OUT)
 	@echo; echo "Masks and overlays are in $(OUT)/:"; ls $(OUT)
 
 test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
