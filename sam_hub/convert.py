@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -348,7 +348,10 @@ FAMILIES: dict[str, Family] = {
         config=_vit_config,
     ),
     "mobile-sam": Family(  # TinySAM's files are alike
-        signature=("image_encoder.layers.{n}.blocks.{n}.attn.attention_biases", "mask_decoder.output_upscaling.0.weight"),
+        signature=(
+            "image_encoder.layers.{n}.blocks.{n}.attn.attention_biases",
+            "mask_decoder.output_upscaling.0.weight",
+        ),
         absent=("mask_decoder.hf_token.weight",),
         rules=[*TINY_VIT, *PROMPT_ENCODER, *MASK_DECODER],
         config=_tiny_vit_config,
@@ -391,7 +394,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     escaped = re.escape(template).replace(r"\{n\}", r"(\d+)").replace(r"\{r\}", r"(.+)")
     return re.compile(escaped)
@@ -402,8 +405,9 @@ def rename(key: str, rules: Rules, back: bool = False) -> str | None:
     for old, new in rules:
         source, target = (new, old) if back else (old, new)
         if match := _pattern(source).fullmatch(key):
-            parts = iter(match.groups())
-            return re.sub(r"\{[nr]\}", lambda _: next(parts), target)
+            for part in match.groups():
+                target = re.sub(r"\{[nr]\}", lambda _, part=part: part, target, count=1)
+            return target
     return None
 
 
@@ -469,7 +473,9 @@ def check_complete(expected: Shapes, weights: Mapping[str, Any]) -> None:
         faults.append(f"missing {some(missing)}")
     if unknown := sorted(set(found) - set(expected)):
         faults.append(f"unknown {some(unknown)}")
-    wrong = [f"{k} {found[k]} instead of {tuple(expected[k])}" for k in found if found[k] != tuple(expected.get(k, found[k]))]
+    wrong = [
+        f"{k} {found[k]} instead of {tuple(expected[k])}" for k in found if found[k] != tuple(expected.get(k, found[k]))
+    ]
     if wrong:
         faults.append(f"mis-shaped {some(wrong)}")
     if faults:

@@ -62,6 +62,7 @@ TINY_VIT = {"vision_config": {"model_type": "sam_hub_tiny_vit"}}
 EDGE_SAM = {"vision_config": {"model_type": "sam_hub_repvit"}, "mask_decoder_config": {"rank_by": "stability"}}
 EDGE_SAM_README = "EdgeSAM's README"
 
+
 def _hq(encoder: dict, width: int) -> dict:
     """SAM-HQ's decoder, which reads early features of an encoder, ``width`` channels wide."""
     return {
@@ -172,7 +173,7 @@ ZOO: dict[str, Variant] = {
     ),
     "slimsam-50": Variant(
         family="sam",
-        params=27_960_000,
+        params=27_961_776,
         license="apache-2.0",
         good_for="a pruned ViT-B, a third of its size",
         repo="Zigeng/SlimSAM-uniform-50",
@@ -180,7 +181,7 @@ ZOO: dict[str, Variant] = {
     ),
     "slimsam-77": Variant(
         family="sam",
-        params=9_720_000,
+        params=9_723_528,
         license="apache-2.0",
         good_for="a pruned ViT-B, a tenth of its size",
         repo="Zigeng/SlimSAM-uniform-77",

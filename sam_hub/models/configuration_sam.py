@@ -9,6 +9,8 @@ from typing import Any, Literal
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from ..zoo import Variant
+
 PAD_LABEL = -10
 """Label of a point that is padding: it is masked out of every attention, so it changes nothing."""
 
@@ -330,15 +332,17 @@ class SamConfig(PreTrainedConfig):
             and type(self.mask_decoder_config) is SamMaskDecoderConfig
         )
 
-    def take_from(self, settings: dict[str, Any]) -> "SamConfig":
-        """Change settings, given as in the constructor: each part's are changed, not replaced; its class stays."""
-        for name, value in settings.items():
+    def take_from(self, variant: Variant) -> None:
+        """Settings that neither weights nor published configurations tell, from the catalogue.
+
+        That is all but the encoder's: how images were prepared, which prompts and masks were trained.
+        """
+        for name, value in variant.config.items():
             part = getattr(self, name)
-            if isinstance(part, PreTrainedConfig):
-                part.update({key: v for key, v in value.items() if key != "model_type"})
-            else:
+            if not isinstance(part, PreTrainedConfig):
                 setattr(self, name, value)
-        return self
+            elif name != "vision_config":
+                part.update({key: v for key, v in value.items() if key != "model_type"})
 
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -158,7 +158,7 @@ class SamImageProcessor(PilBackend):
             family, settings, _ = convert.to_ours(convert.read_checkpoint(place.file))
             config = SamConfig(**settings)
             if place.variant and place.variant.family == family:
-                config.take_from(place.variant.config)
+                config.take_from(place.variant)
             return cls.from_dict(cls.for_config(config).to_dict(), **kwargs)
         source = place.repo or str(place.folder)
         if place.variant:

@@ -139,7 +139,7 @@ class SamModel(SamPreTrainedModel):
             if config is None:
                 config = SamConfig(**settings)
                 if place.variant and place.variant.family == family:
-                    config.take_from(place.variant.config)
+                    config.take_from(place.variant)
             with torch.device("meta"):
                 expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
             convert.check_complete(expected, weights)
@@ -155,7 +155,7 @@ class SamModel(SamPreTrainedModel):
         except OSError as e:
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
         if place.variant:  # what the repository's configuration does not say
-            model.config.take_from(place.variant.config)
+            model.config.take_from(place.variant)
         faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
         if strict and faults:
             named = "; ".join(f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items())

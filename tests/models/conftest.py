@@ -31,9 +31,16 @@ TINY_ENCODERS: dict[str, dict] = {
         stages=[[1, 3, 1, 8, 1], [2, 3, 2, 8, 2], [2, 5, 2, 12, 2], [2, 3, 2, 16, 2], [2, 5, 2, 20, 2]],
         stem_channels=8,
     ),
-    "sam_hub_efficient_sam": dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, mlp_dim=40, pretrained_grid=4),
+    "sam_hub_efficient_sam": dict(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, mlp_dim=40, pretrained_grid=4
+    ),
     "sam_hub_efficientvit": dict(
-        widths=[8, 8, 8, 16, 16], depths=[1, 1, 1, 1, 1], attention_head_dim=8, neck_width=16, neck_depth=1, patch_size=16
+        widths=[8, 8, 8, 16, 16],
+        depths=[1, 1, 1, 1, 1],
+        attention_head_dim=8,
+        neck_width=16,
+        neck_depth=1,
+        patch_size=16,
     ),
     "sam_hub_tiny_vit": dict(
         hidden_sizes=[8, 16, 20, 24],

@@ -1,0 +1,123 @@
+"""The catalogue against the networks that it describes, built without memory."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sam_hub import convert
+from sam_hub.errors import CheckpointError
+from sam_hub.hub import locate
+from sam_hub.models.configuration_sam import SamConfig
+from sam_hub.models.modeling_sam import SamModel
+from sam_hub.zoo import ALIASES, FILES, ZOO, canonical_name, variant_of_file
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDENS = {
+    "edge_sam": ("edge-sam", "edge-sam-3x"),
+    "efficient_sam_vits": ("efficient-sam-s",),
+    "efficient_sam_vitt": ("efficient-sam-ti",),
+    "efficientvit_sam_l0": ("efficientvit-sam-l0",),
+    "efficientvit_sam_xl0": ("efficientvit-sam-xl0",),
+    "mobile_sam": ("mobile-sam", "tinysam"),
+    "repvit_sam": ("repvit-sam",),
+    "sam_hq_vit_b": ("sam-hq-vit-b",),
+    "sam_hq_vit_tiny": ("sam-hq-light",),
+    "sam_vit_b": ("sam-vit-b", "medsam", "micro-sam-vit-b-lm", "micro-sam-vit-b-em"),
+    "slimsam_77": ("slimsam-77",),
+}
+"""Which entries have the keys and shapes of which golden file."""
+
+
+def shapes_of(name: str) -> dict[str, tuple[int, ...]]:
+    """Key -> shape of the model that an entry describes."""
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in SamModel(SamConfig(**ZOO[name].config)).state_dict().items()}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_number_of_parameters(name):
+    with torch.device("meta"):
+        model = SamModel(SamConfig(**ZOO[name].config))
+    assert sum(p.numel() for p in model.parameters()) == ZOO[name].params
+    assert model.config.vision_config.image_size == ZOO[name].image_size
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if ZOO[name].family in convert.FAMILIES])
+def test_its_original_file_is_recognised_and_fits(name):
+    """Ours -> the original's keys -> what is read off them builds the same network."""
+    ours = {key: torch.empty(shape, device="meta") for key, shape in shapes_of(name).items()}
+    original = convert.to_original(ours, ZOO[name].family)
+    family, settings, renamed = convert.to_ours(original)
+    assert family == ZOO[name].family
+    convert.check_complete(shapes_of(name), renamed)
+    read, written = SamConfig(**settings), SamConfig(**ZOO[name].config)
+    read.take_from(ZOO[name])
+    assert read.to_dict() == written.to_dict()
+
+
+@pytest.mark.parametrize("golden", GOLDENS)
+def test_keys_and_shapes_are_the_references(golden):
+    expected = {k: tuple(shape) for k, shape in json.loads((GOLDEN / f"{golden}.json").read_text())["keys"].items()}
+    for name in GOLDENS[golden]:
+        ours = {key: torch.empty(shape, device="meta") for key, shape in shapes_of(name).items()}
+        back = convert.to_original(ours, ZOO[name].family)
+        assert {key: tuple(value.shape) for key, value in back.items()} == expected
+
+
+def test_every_golden_has_an_entry():
+    assert set(GOLDENS) == {file.stem for file in GOLDEN.glob("*.json")} - {"amg_utils"}
+
+
+@pytest.mark.parametrize("golden", GOLDENS)
+def test_what_is_no_such_checkpoint_is_refused(golden):
+    keys = json.loads((GOLDEN / f"{golden}.json").read_text())["keys"]
+    weights = {key: torch.empty(shape, device="meta") for key, shape in keys.items()}
+    family, settings, renamed = convert.to_ours(weights)
+    with torch.device("meta"):
+        model = SamModel(SamConfig(**settings))
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+    with pytest.raises(CheckpointError, match=r"no known family .*backbone\.layer1"):
+        convert.to_ours({f"backbone.layer{i}.weight": v for i, v in enumerate(weights.values())})
+    with pytest.raises(CheckpointError, match=f"no {family} checkpoint has: head.weight"):
+        convert.to_ours({**weights, "head.weight": torch.empty(1)})
+    lost = next(key for key in renamed if key.startswith("mask_decoder.transformer"))
+    with pytest.raises(CheckpointError, match=f"missing {lost}"):
+        convert.check_complete(expected, {key: v for key, v in renamed.items() if key != lost})
+    with pytest.raises(CheckpointError, match=r"mis-shaped mask_decoder\.iou_token\.weight"):
+        convert.check_complete(expected, {**renamed, "mask_decoder.iou_token.weight": torch.empty(2, 256)})
+    half = dict(list(weights.items())[: len(weights) // 3])  # cut short
+    with pytest.raises(CheckpointError):
+        convert.check_complete(expected, convert.to_ours(half)[2])
+
+
+def test_names_and_files():
+    assert all(canonical_name(name.upper()) == name for name in ZOO)
+    assert all(target in ZOO for target in [*ALIASES.values(), *FILES.values()])
+    assert canonical_name("facebook/sam-vit-base") == "sam-vit-b" and canonical_name("merve/TinySAM") == "tinysam"
+    assert canonical_name("lkeab/hq-sam") is None  # it holds four
+    assert (
+        variant_of_file("tinysam_42.3.pth") is ZOO["tinysam"] and variant_of_file("medsam_vit_b.pth") is ZOO["medsam"]
+    )
+    assert variant_of_file("vit_b.pt") is None and variant_of_file("model.pth") is None
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ZOO if ZOO[name].file and not ZOO[name].repo.startswith("facebook/")]
+)
+def test_a_downloaded_file_is_told_by_its_name(name, tmp_path):
+    file = tmp_path / ZOO[name].file
+    file.touch()
+    found = locate(file).variant
+    twins = [v for v in ZOO.values() if v.file == ZOO[name].file]
+    assert found is (ZOO[name] if len(twins) == 1 else None)
+
+
+def test_hashes_and_revisions_look_like_such():
+    for variant in ZOO.values():
+        assert len(variant.sha256) in (0, 64) and set(variant.sha256) <= set("0123456789abcdef")
+        assert len(variant.revision) in (0, 40) and set(variant.revision) <= set("0123456789abcdef")
+    hashes = [variant.sha256 for variant in ZOO.values() if variant.sha256]
+    assert len(set(hashes)) == len(hashes)
