@@ -107,6 +107,11 @@ def jpeg(image: np.ndarray) -> bytes:
     return _encode(Image.fromarray(image), "JPEG", quality=92, subsampling=0)
 
 
+def png(image: np.ndarray) -> bytes:
+    """A picture, (H, W, 3) uint8, as PNG."""
+    return _encode(Image.fromarray(image), "PNG")
+
+
 def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)

@@ -13,6 +13,7 @@ import typer
 from .. import __version__
 from .boundary import Boundary
 from .doctor import doctor
+from .evaluate import evaluate
 from .segment import segment
 from .zoo import zoo
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(segment)
 app.command()(zoo)
+app.command("eval")(evaluate)
 app.command()(doctor)
 
 

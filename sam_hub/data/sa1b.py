@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
-from ..ops.masks import rle_to_mask
+from ..ops.masks import rle_length, rle_to_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -42,8 +42,10 @@ def decode_segmentation(segmentation: dict, size: tuple[int, int], name: str) ->
     if not isinstance(segmentation, dict) or segmentation.get("size") not in (list(size), tuple(size)):
         raise DataError(f"{name}: a mask is not RLE of size {list(size)}; re-export the annotations for this image")
     try:
+        if rle_length(segmentation) != size[0] * size[1]:
+            raise ValueError("they do not cover the image")
         return rle_to_mask(segmentation)
-    except (KeyError, TypeError, ValueError, OverflowError) as e:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as e:
         raise DataError(f"{name}: a mask has damaged run lengths ({e}); re-export the annotations") from e
 
 

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.sa1b import Sa1bDataset
-from ..errors import DataError, SamHubError
+from ..data.sa1b import Sa1bDataset, Sample
+from ..errors import DataError
 from .baselines import GrabCut, inscribed_ellipse
 from .clicks import corrective_click, farthest_pixel, tight_box
 from .metrics import mask_iou
@@ -176,13 +176,19 @@ def _goes_on(ious: Sequence[float]) -> bool:
     return len(ious) < FEWEST_CLICKS or max(ious) < GOOD_IOU
 
 
+def read_objects(dataset: Sa1bDataset, index: int, protocol: Protocol) -> tuple[Sample, list[np.ndarray]]:
+    """One image and the masks, (H, W) bool, of the objects drawn from it; DataError when any of it is damaged."""
+    sample = dataset[index]
+    return sample, [sample.mask(i) for i in protocol.objects(index, len(sample.annotations))]
+
+
 def evaluate_shard(
     predictor: "SamPredictor",
     dataset: Sa1bDataset,
     protocol: Protocol,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> ShardScores:
-    """Scores of the sampled objects of a shard.
+    """Scores of the objects drawn from a shard.
 
     track: wraps the list of image indices, to show progress
     raises: DataError when no object could be evaluated
@@ -190,10 +196,8 @@ def evaluate_shard(
     result = ShardScores(dataset.name)
     for index in track(protocol.images(len(dataset))):
         try:
-            sample = dataset[index]
-            chosen = protocol.objects(index, len(sample.annotations))
-            masks = [sample.mask(i) for i in chosen]
-        except SamHubError as e:
+            sample, masks = read_objects(dataset, index, protocol)
+        except DataError as e:
             result.skipped.append(str(e))
             continue
         full = [m for m in masks if m.any()]
@@ -202,6 +206,6 @@ def evaluate_shard(
             result.images += 1
             result.objects += evaluate_image(predictor, sample.image, np.stack(full), protocol)
     if not result.objects:
-        reason = result.skipped[0] if result.skipped else "every mask in it is empty"
+        reason = result.skipped[0] if result.skipped else "no image has an object that is not empty"
         raise DataError(f"{dataset.path}: nothing in it can be evaluated ({reason})")
     return result

@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..data.sa1b import Sa1bDataset
+from ..errors import DataError
 from ..ops.drawing import draw_masks, draw_prompts
 from ..ops.geometry import resized_size, scale_boxes, scale_points
 from ..ops.images import resize_longest_side
 from .clicks import farthest_pixel, tight_box
-from .evaluate import Protocol
+from .evaluate import Protocol, read_objects
 from .metrics import mask_iou
 from .prompting import ask
 
@@ -94,16 +95,16 @@ def prompt_effect(predictor: "SamPredictor", name: str, image: np.ndarray, truth
 
 
 def prompt_effects(predictor: "SamPredictor", dataset: Sa1bDataset, photos: int, seed: int = 0) -> list[PromptEffect]:
-    """One object of each of ``photos`` images of a shard, drawn by ``seed``."""
+    """One object of each of ``photos`` images of a shard, drawn by ``seed``; damaged images are passed over."""
     protocol = Protocol(seed, limit=photos, max_objects=1)
     effects = []
     for index in protocol.images(len(dataset)):
-        sample = dataset[index]
-        for i in protocol.objects(index, len(sample.annotations)):
-            truth = sample.mask(i)
-            effect = prompt_effect(predictor, sample.name, sample.image, truth) if truth.any() else None
-            if effect is not None:
-                effects.append(effect)
+        try:
+            sample, masks = read_objects(dataset, index, protocol)
+        except DataError:
+            continue
+        found = [prompt_effect(predictor, sample.name, sample.image, mask) for mask in masks if mask.any()]
+        effects += [effect for effect in found if effect is not None]
     return effects
 
 
@@ -116,22 +117,24 @@ def summarise_effects(effects: Sequence[PromptEffect]) -> dict[str, float | int 
     }
 
 
-def draw_grid(effects: Sequence[PromptEffect], side: int = 240) -> Image.Image:
+def draw_grid(effects: Sequence[PromptEffect], side: int = 240) -> np.ndarray:
     """A line for each effect: photo with the prompts, masks from box, click and click beside, the click's masks.
 
     side: pixels of the longest side of each picture
+    returns: (H, W, 3) uint8
     """
     margin = 18  # for the words above each picture
     lines = [_tiles(effect, side) for effect in effects]
+    heights = [margin + line[0][1].shape[0] for line in lines]
     columns = max(map(len, lines), default=1)
-    sheet = Image.new("RGB", (columns * side, max(1, len(lines)) * (side + margin)), "white")
+    sheet = Image.new("RGB", (columns * side, max(1, sum(heights))), "white")
     write, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, line in enumerate(lines):
+        top = sum(heights[:row])
         for column, (words, picture) in enumerate(line):
-            left, top = column * side, row * (side + margin)
-            write.text((left + 3, top + 1), words, fill="black", font=font)
-            sheet.paste(Image.fromarray(picture), (left, top + margin))
-    return sheet
+            write.text((column * side + 3, top + 1), words, fill="black", font=font)
+            sheet.paste(Image.fromarray(picture), (column * side, top + margin))
+    return np.array(sheet)
 
 
 def _tiles(e: PromptEffect, side: int) -> list[tuple[str, np.ndarray]]:

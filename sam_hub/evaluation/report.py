@@ -1,11 +1,11 @@
 """Scores of shards as numbers, as a table and as JSON."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from .. import __version__
@@ -22,7 +22,7 @@ METRICS = {
     "click_5": ("5 clicks", "mean IoU after five clicks"),
     "box": ("box", "mean IoU of the single mask from the tight box"),
     "ellipse": ("ellipse", "mean IoU of the ellipse inscribed in that box"),
-    "grabcut": ("GrabCut", "mean IoU of GrabCut started from that box"),
+    "grabcut": ("GrabCut", "mean IoU of GrabCut (5 iterations, the image at most 512 pixels wide or high) started from that box"),
     "rank_correlation": ("rank r", "Spearman's correlation of predicted and true IoU, all masks of all first clicks"),
     "noc_85": ("NoC85", "mean number of clicks to an IoU of 0.85, at most the protocol's clicks"),
     "noc_90": ("NoC90", "mean number of clicks to an IoU of 0.90, at most the protocol's clicks"),
@@ -88,10 +88,6 @@ def build_report(model: str, protocol: Protocol, shards: Sequence[ShardScores]) 
     }
 
 
-def to_json(report: dict[str, Any]) -> bytes:
-    return (json.dumps(report, indent=1) + "\n").encode()
-
-
 def to_table(report: dict[str, Any]) -> Table:
     """One line for each shard and one for the mean; baselines only where they were measured."""
     shown = [name for name in METRICS if any(row[name] is not None for row in report["shards"])]
@@ -107,6 +103,14 @@ def to_table(report: dict[str, Any]) -> Table:
         table.add_section()
         table.add_row(f"mean without {TRANSFER_PREFIX}*", "", "", *(_cell(n, report["mean"][n]) for n in shown))
     return table
+
+
+def print_table(report: dict[str, Any]) -> None:
+    """`to_table` on standard output; wider than a narrow terminal rather than with numbers cut off."""
+    table, console = to_table(report), Console()
+    wanted = console.measure(table, options=console.options.update(width=1000)).maximum
+    console.width = max(console.width, wanted)
+    console.print(table)
 
 
 def _cell(metric: str, value: float | None) -> str:

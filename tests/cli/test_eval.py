@@ -1,0 +1,101 @@
+"""``sam-hub eval`` on a drawn shard, with a model of random weights."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from sam_hub.cli import app
+from sam_hub.ops.masks import mask_to_rle
+
+
+def _eval(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["eval", *map(str, arguments)])
+
+
+@pytest.fixture
+def shard(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tar of ``images`` noise pictures with two squares each, the first picture cut short if ``damaged``."""
+
+    def write(name: str, images: int = 2, damaged: bool = False) -> Path:
+        rng = np.random.default_rng(len(name))
+        path = tmp_path / f"{name}.tar"
+        with tarfile.open(path, "w") as tar:
+            for number in range(images):
+                buffer = io.BytesIO()
+                Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(buffer, "PNG")
+                masks = np.zeros((2, 30, 40), bool)
+                masks[0, 2:12, 3:13] = masks[1, 15:28, 20:38] = True
+                annotations = [{"segmentation": mask_to_rle(mask)} for mask in masks]
+                picture = buffer.getvalue()[: 100 if damaged and number == 0 else None]
+                document = json.dumps({"image": {}, "annotations": annotations}).encode()
+                for suffix, data in ((".png", picture), (".json", document)):
+                    info = tarfile.TarInfo(f"{name}_{number}{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+        return path
+
+    return write
+
+
+def test_a_table_a_report_and_a_picture(tiny_model: Path, shard: Callable[..., Path], tmp_path: Path) -> None:
+    out, grid = tmp_path / "new" / "report.json", tmp_path / "prompts.png"
+    result = _eval(tiny_model, shard("cats"), shard("zeroshot-dogs", 3), "--out", out, "--grid", grid, "--photos", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "zeroshot-dogs" in result.stdout and "GrabCut" in result.stdout and "mean without" in result.stdout
+    report = json.loads(out.read_text())
+    cats, dogs = report["shards"]
+    assert (cats["name"], cats["images"], cats["objects"]) == ("cats", 2, 4)
+    assert (dogs["name"], dogs["images"], dogs["objects"]) == ("zeroshot-dogs", 3, 6)
+    assert report["mean"]["box"] == cats["box"]
+    assert f"{cats['box']:.3f}" in result.stdout
+    assert report["prompts_matter"]["photos"] == 2
+    with Image.open(grid) as picture:
+        assert picture.format == "PNG" and picture.width == 7 * 240
+
+
+def test_json_on_standard_output(tiny_model: Path, shard: Callable[..., Path]) -> None:
+    options = ("--no-baselines", "--limit", 1, "--max-objects", 1, "--seed", 3, "--clicks", 6, "--json")
+    result = _eval(tiny_model, shard("cats"), *options)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["protocol"] == {"seed": 3, "limit": 1, "max_objects": 1, "clicks": 6, "baselines": False}
+    (cats,) = report["shards"]
+    assert (cats["images"], cats["objects"], cats["grabcut"]) == (1, 1, None)
+    assert 0 <= cats["click_1"] <= cats["click_1_oracle"] <= 1
+    assert _eval(tiny_model, shard("cats"), *options).stdout == result.stdout
+
+
+def test_a_damaged_image_is_named_and_the_rest_is_measured(tiny_model: Path, shard: Callable[..., Path]) -> None:
+    result = _eval(tiny_model, shard("cats", damaged=True), "--no-baselines", "--json")
+    assert result.exit_code == 0
+    assert "Left out:" in result.stderr and "cats_0.png" in result.stderr
+    assert [(s["images"], len(s["skipped"])) for s in json.loads(result.stdout)["shards"]] == [(1, 1)]
+
+
+def test_what_is_wrong_is_one_sentence(tiny_model: Path, shard: Callable[..., Path], tmp_path: Path) -> None:
+    good, broken = shard("cats"), shard("dogs", images=1, damaged=True)
+    (tmp_path / "text.tar").write_text("not a tar")
+    for arguments, words in (
+        ((tiny_model, tmp_path / "absent.tar"), "absent.tar does not exist"),
+        ((tiny_model, tmp_path / "text.tar"), "not a readable tar"),
+        ((tiny_model, broken), "nothing in it can be evaluated"),
+        ((tmp_path / "no-model", good), "no-model"),
+        ((tiny_model, good, "--out", good / "report.json"), "cannot make the folder"),
+    ):
+        result = _eval(*arguments, "--no-baselines")
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+        assert words in line
+
+
+@pytest.mark.parametrize("arguments", [("--limit", 0), ("--clicks", 3), ("--max-objects", 0), ("--seed", -1)])
+def test_wrong_usage(tiny_model: Path, shard: Callable[..., Path], arguments: tuple) -> None:
+    assert _eval(tiny_model, shard("cats"), *arguments).exit_code == 2
