@@ -151,7 +151,8 @@ class SamImageProcessor(PilBackend):
         raises: ModelNotFoundError, CheckpointError
         """
         path = Path(pretrained_model_name_or_path)
-        if path.suffix == ".json" or any((path / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
+        folder = path / (kwargs.get("subfolder") or "")
+        if path.suffix == ".json" or any((folder / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
             return super().from_pretrained(str(path), *args, **kwargs)
         place = locate(pretrained_model_name_or_path)
         if place.file:

@@ -291,6 +291,8 @@ def test_saved_in_both_layouts_and_read_from_either(tmp_path):
             assert isinstance(read.image_processor, SamImageProcessor)
     file = SamImageProcessor.from_pretrained(tmp_path / "preprocessor_config.json")
     assert file.to_dict() == processor.image_processor.to_dict()
+    below = SamProcessor.from_pretrained(tmp_path.parent, subfolder=tmp_path.name)
+    assert below.image_processor.to_dict() == processor.image_processor.to_dict()
 
 
 def test_settings_change_while_loading(tmp_path, ours):

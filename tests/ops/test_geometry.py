@@ -42,12 +42,13 @@ def test_points_are_scaled_in_x_by_the_width():
 
 
 def test_the_arithmetic_is_float64():
-    """float32 would round the factor and then the product."""
-    xs = np.arange(1, 4094, dtype=np.float32)
+    """float32 would round the point, the factor and then the product."""
+    xs = np.arange(1, 4093) + 1 / 3
     scaled = scale_points(np.stack([xs, xs], -1), (4093, 4093), (1023, 1023))[:, 0]
-    exact = (xs.astype(np.float64) * (1023 / 4093)).astype(np.float32)
+    exact = (xs * (1023 / 4093)).astype(np.float32)
     np.testing.assert_array_equal(scaled, exact)
-    assert (xs * np.float32(1023 / 4093) != exact).any()
+    assert (xs.astype(np.float32) * np.float64(1023 / 4093)).astype(np.float32).tolist() != exact.tolist()
+    assert (xs * np.float32(1023 / 4093)).astype(np.float32).tolist() != exact.tolist()
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000))
