@@ -67,7 +67,9 @@ def interactive_loss(
         with torch.no_grad():
             # One click or box leaves the choice to the predicted IoU; later the single mask is the answer.
             best = scores[:, :, 1:].argmax(-1) + 1 if step == 0 else torch.zeros(b, n, dtype=torch.long)
-            chosen = masks.detach().gather(2, best[:, :, None, None, None].expand(-1, -1, 1, *masks.shape[-2:]))[:, :, 0]
+            chosen = masks.detach().gather(2, best[:, :, None, None, None].expand(-1, -1, 1, *masks.shape[-2:]))[
+                :, :, 0
+            ]
             click, label = corrective_points((chosen > 0).flatten(0, 1), truth.flatten(0, 1), generator)
             points = torch.cat([points, to_input(click, stride).view(b, n, 1, 2)], dim=2)
             labels = torch.cat([labels, label.view(b, n, 1)], dim=2)

@@ -41,7 +41,7 @@ def train_pocket(
             warmup_steps=recipe.warmup,
             bf16=True,
             use_cpu=not torch.cuda.is_available(),
-            logging_steps=10,
+            logging_steps=min(10, save_steps),
             save_steps=save_steps,
             save_total_limit=2,
             seed=recipe.seed,

@@ -17,10 +17,16 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_vit, tmp_path_factory):
-    """Ours, and transformers' loaded from what ours saved."""
+def folder(tiny_vit, tmp_path_factory):
+    """What ours saved."""
     folder = tmp_path_factory.mktemp("saved")
     tiny_vit.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_vit, folder):
+    """Ours, and transformers' loaded from what ours saved."""
     theirs, info = transformers.SamModel.from_pretrained(folder, output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert theirs.config.mask_decoder_config.layer_norm_eps == 1e-5
@@ -29,7 +35,7 @@ def pair(tiny_vit, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
-    return torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return random(2, 3, SIZE, SIZE, seed=5)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -79,27 +85,30 @@ def test_same_embeddings_masks_and_scores(pair, pixels, prompt, multimask):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_same_hidden_states_and_attentions(pair, pixels, implementation):
-    # transformers' eager softmax is float32 whatever the model, so there float64 would show its rounding.
-    dtype = torch.float32 if implementation == "eager" else torch.float64
-    ours, theirs = (model.to(dtype) for model in pair)
-    pixels = pixels.to(dtype)
-    for model in pair:
-        model.set_attn_implementation(implementation)
-    extra = dict(output_hidden_states=True, output_attentions=implementation == "eager")
-    try:
-        a = ours(pixel_values=pixels, input_points=coordinates(2, 4, 1, 2), **extra)
-        b = theirs(pixel_values=pixels, input_points=coordinates(2, 4, 1, 2), **extra)
-    finally:
-        for model in pair:
-            model.set_attn_implementation("sdpa")
-    assert len(a.vision_hidden_states) == len(ours.vision_encoder.layers) + 1
+def test_same_hidden_states_and_attentions(folder, pixels):
+    """In float32, because transformers' eager softmax is float32 whatever the model."""
+    ours = SamModel.from_pretrained(folder, attn_implementation="eager").eval()
+    theirs = transformers.SamModel.from_pretrained(folder, attn_implementation="eager").eval()
+    given = dict(pixel_values=pixels.float(), output_hidden_states=True, output_attentions=True)
+    a, b = ours(**given), theirs(**given)
     assert close(a.pred_masks, b.pred_masks)
-    if implementation == "eager":
-        assert [w.shape for w in a.vision_attentions] == [w.shape for w in b.vision_attentions]
-        for mine, other in zip(a.vision_attentions, b.vision_attentions, strict=True):
-            assert close(mine, other)
+    assert len(a.vision_hidden_states) == len(ours.vision_encoder.layers) + 1
+    assert len(a.vision_attentions) == len(ours.vision_encoder.layers)
+    assert len(a.mask_decoder_attentions) == len(ours.mask_decoder.transformer.layers)
+    for mine, other in zip(a.vision_attentions, b.vision_attentions, strict=True):
+        assert close(mine, other.reshape(mine.shape))  # theirs joins images and heads
+
+
+@torch.no_grad()
+def test_the_implementation_of_attention_can_change_at_any_time(tiny_vit, pixels):
+    """transformers chooses the encoder's attention in __init__, so that setting it later does nothing."""
+    model = copy.deepcopy(tiny_vit).double()
+    fused = model(pixels)
+    assert model(pixels, output_attentions=True).mask_decoder_attentions[0] is None
+    model.set_attn_implementation("eager")
+    plain = model(pixels, output_attentions=True)
+    assert plain.mask_decoder_attentions[0] is not None
+    assert close(plain.pred_masks, fused.pred_masks)
 
 
 @torch.no_grad()

@@ -1,0 +1,142 @@
+"""Put a trained `pocket` into the package: half precision, configuration, processor, model card with its scores.
+
+``python -m sam_hub.training.embed CHECKPOINT --scores scores.json --out sam_hub/assets/pocket``; the scores are what
+``sam-hub eval --json`` wrote for the same weights.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from ..models.configuration_sam import SamConfig
+from ..models.image_processing_sam import SamImageProcessor
+from ..models.modeling_sam import SamModel
+from ..models.processing_sam import SamProcessor
+from ..zoo import ZOO
+from .trainer import EMA_FILE
+
+CARD = """\
+---
+license: apache-2.0
+library_name: sam-hub
+pipeline_tag: mask-generation
+tags: [segment-anything, sam, sam-hub, interactive-segmentation, on-device]
+---
+
+# pocket
+
+A small Segment Anything model that lies inside the Python package `sam-hub`, so that prompting works at once and
+offline. Encoder: EfficientNet-Lite0 and a three-level neck; prompt encoder and mask decoder: SAM's, unchanged.
+{params:.1f} M parameters, stored in half precision, input {size} x {size}.
+
+**Where quality matters and a network exists, use `facebook/sam-vit-huge` or another large model of the family**
+(`sam-hub zoo` lists them): those were trained on a billion masks, this one on thirty thousand.
+
+```python
+from sam_hub import SamModel, SamPredictor
+
+predictor = SamPredictor(SamModel.from_pretrained("pocket"))
+predictor.set_image("photo.jpg")
+masks, scores, low_res = predictor.predict(box=(40, 20, 360, 480), multimask_output=False)
+```
+
+## Training
+
+Encoder weights from ImageNet (EfficientNet-Lite0, Apache-2.0); everything else from scratch, by the interactive recipe
+of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {history}.
+
+| data | photos / objects | origin and terms |
+|---|---|---|
+| coco | 712 / 712 | COCO val 2017; annotations CC-BY 4.0, photos under their Flickr licences |
+| coco128 | 112 / 817 | COCO train 2017, as above |
+| fashion | 900 / 11,250 | Clothing Co-Parsing, Apache-2.0 |
+| cats | 500 / 2,055 | feral-cat-segmentation-dataset, MIT |
+| nuclei | 500 / 15,817 | DSB 2018, CC0 |
+| roads | 300 / 840 | Cracks-and-Potholes-in-Road-Images, MIT |
+
+## Scores
+
+Held-out photos of the same sources, and two sources that training never saw (`zeroshot-*`: Penn-Fudan pedestrians,
+Car-Parts-Segmentation; evaluation only). {protocol}
+
+{table}
+
+GrabCut and the ellipse inscribed in the box are what no training at all gives from the same box.
+
+## Limits
+
+- One click is often ambiguous for it; a box, or a few more clicks, help more than with a large SAM.
+- It knows everyday photos, clothing, cats, road surfaces and stained nuclei. Expect less elsewhere.
+- Thin parts (fingers, spokes, whiskers) are lost: its low-res masks are {low} x {low}.
+- "Everything" mode gives far fewer and coarser masks than SAM ViT-H.
+"""
+
+COLUMNS = {
+    "click_1": "1 click",
+    "click_1_oracle": "oracle of 3",
+    "click_3": "3 clicks",
+    "click_5": "5 clicks",
+    "box": "box",
+    "grabcut": "GrabCut",
+    "ellipse": "ellipse",
+}
+
+
+def scores_table(report: dict[str, Any]) -> str:
+    """The scores of ``sam-hub eval --json`` as a Markdown table of mean IoU."""
+    shown = [name for name in COLUMNS if any(row[name] is not None for row in report["shards"])]
+    rows = [["shard", "objects", *(COLUMNS[name] for name in shown)], ["---"] + ["---:"] * (len(shown) + 1)]
+    for row in report["shards"]:
+        rows.append([row["name"], str(row["objects"]), *(f"{row[name]:.3f}" for name in shown)])
+    if report["mean"]:
+        rows.append(["mean without zeroshot", "", *(f"{report['mean'][name]:.3f}" for name in shown)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def pocket_card(report: dict[str, Any], history: str) -> str:
+    """The model card of `pocket`, from its measured scores and one sentence on how it was trained."""
+    protocol = report["protocol"]
+    bound = f"at most {protocol['limit']} photos of a shard and " if protocol["limit"] else ""
+    text = (
+        f"Mean IoU at the photo's own size, {bound}at most {protocol['max_objects']} objects of a photo "
+        f"(seed {protocol['seed']})."
+    )
+    size = ZOO["pocket"].image_size
+    return CARD.format(
+        params=ZOO["pocket"].params / 1e6,
+        size=size,
+        low=size // 4,
+        history=history,
+        protocol=text,
+        table=scores_table(report),
+    )
+
+
+def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str) -> None:
+    """Write the averaged weights of a checkpoint as the folder of `pocket`.
+
+    checkpoint: a folder of `train_pocket`; out: ``sam_hub/assets/pocket``
+    """
+    model = SamModel(SamConfig(**ZOO["pocket"].config))
+    model.load_state_dict(load_file(checkpoint / EMA_FILE))
+    model.to(torch.float16).save_pretrained(out)
+    SamProcessor(SamImageProcessor.for_config(model.config)).save_pretrained(out)
+    (out / "README.md").write_text(pocket_card(report, history))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--scores", type=Path, required=True, help="what `sam-hub eval --json` wrote")
+    parser.add_argument("--history", required=True, help="one sentence for the card: steps, sizes, hours, machine")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    embed(args.checkpoint, args.out, json.loads(args.scores.read_text()), args.history)
+
+
+if __name__ == "__main__":
+    main()
