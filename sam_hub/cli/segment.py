@@ -9,7 +9,7 @@ from ..errors import ImageError, PromptError
 from .boundary import sentence
 from .options import Debug, Device, Json, ModelName, echo_json
 from .outputs import Format, plan
-from .prompts import parse_prompts
+from .prompts import Prompt, parse_prompts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +60,9 @@ def segment(
     sam-hub segment *.jpg --box 10,20,300,400 --out masks/
 
     Coordinates are pixels from the upper left corner of the photo as a viewer shows it. All points and one box (and
-    a mask) describe one object together; several boxes are several objects and go without points. Several photos
-    all get the same prompts. A single click is ambiguous (the shirt or the person?): of its candidates the one with
-    the best predicted IoU is written, or all with --multimask.
+    a mask, which alone stands for its box too) describe one object together; several boxes are several objects and
+    go without points. Several photos all get the same prompts. A single click is ambiguous (the shirt or the
+    person?): of its candidates the one with the best predicted IoU is written, or all with --multimask.
 
     \b
     FORMAT
@@ -86,7 +86,9 @@ def segment(
     prompts = parse_prompts(points, boxes, mask is not None)
     others = [] if mask is None else [mask]
     to = plan(out, formats, overlay, images, others, len(prompts), CANDIDATES if multimask else 1)
-    rough = None if mask is None else read_image(mask).max(axis=-1) > 127  # (H, W) bool
+    rough = None if mask is None else _read_rough(mask)
+    if rough is not None and not points and not boxes:
+        prompts = [Prompt(box=_box_of(rough))]
     predictor = None
     answers, documents, failed = [], [], []
     for path in images:
@@ -124,6 +126,24 @@ def segment(
         echo_json({"model": model, "images": answers, "coco": str(path) if path else None, "failed": failed})
     if failed:
         raise typer.Exit(1)
+
+
+def _read_rough(path: Path) -> "np.ndarray":
+    """A drawn mask: (H, W) bool."""
+    from ..ops.images import read_image
+
+    mask = read_image(path).max(axis=-1) > 127
+    if not mask.any():
+        raise PromptError(f"the mask {path} is empty; paint the object in white on black")
+    return mask
+
+
+def _box_of(mask: "np.ndarray") -> tuple[float, float, float, float]:
+    """The box around a mask, in pixels, with exclusive right and bottom edges."""
+    from ..ops.masks import mask_to_box
+
+    x0, y0, x1, y1 = mask_to_box(mask).tolist()
+    return x0, y0, x1 + 1, y1 + 1
 
 
 def _size(image: "np.ndarray") -> str:

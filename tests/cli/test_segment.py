@@ -85,9 +85,12 @@ def test_a_rough_mask_is_a_prompt(segment: Segment, predictor: SamPredictor, mor
     low = np.asarray(Image.fromarray(rough).resize((16, 11), Image.Resampling.BOX), np.float32) / 127.5 - 1
     logits = np.full((1, 16, 16), -10, np.float32)
     logits[0, :11] = low * 10
-    points = {"point_coords": np.array([CLICK]), "point_labels": np.array([1])} if more else {}
-    masks, *_ = predictor.predict(mask_input=logits, multimask_output=False, **points)
-    plain, *_ = predictor.predict(np.array([CLICK]), np.array([1]), multimask_output=False)
+    if more:
+        others = {"point_coords": np.array([CLICK]), "point_labels": np.array([1])}
+    else:
+        others = {"box": np.array([20, 20, 80, 60])}
+    masks, *_ = predictor.predict(mask_input=logits, multimask_output=False, **others)
+    plain, *_ = predictor.predict(multimask_output=False, **others)
     written = _mask("photo.mask.png")
     assert (written ^ masks[0]).mean() < 0.01
     assert (written ^ plain[0]).mean() > 0.05, "the mask prompt did not matter"

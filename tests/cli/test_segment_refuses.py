@@ -111,7 +111,7 @@ def test_images(refuse: Segment, name: str, words: str) -> None:
         (["--box", "0,0,9,9", "--box", "9,9,20,20", "--point", "5,5"], "points together with 2 boxes", 2),
         (["--box", "0,0,9,9", "--box", "9,9,20,20", "--mask", "photo.png"], "a mask together with 2 boxes", 2),
         (["--mask", "small.png"], "the mask small.png is 12 x 8 pixels and the image 120 x 80 pixels", 1),
-        (["--mask", "black.png"], "the mask prompt is empty", 1),
+        (["--mask", "black.png"], "the mask black.png is empty", 1),
         (["--mask", "missing.png"], "missing.png does not exist", 1),
     ],
     ids=lambda v: "_".join(v[1::2]) or "none" if isinstance(v, list) else "",
