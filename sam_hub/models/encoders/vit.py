@@ -39,7 +39,8 @@ class Neck(nn.Module):
         self.layer_norm2 = LayerNorm2d(out, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer_norm2(self.conv2(self.layer_norm1(self.conv1(x))))
+        x = self.layer_norm1(self.conv1(x)).contiguous()  # a convolution of (B, h, w, C) memory rounds worse
+        return self.layer_norm2(self.conv2(x)).contiguous()
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:

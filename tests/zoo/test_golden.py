@@ -1,0 +1,198 @@
+"""Every family against outputs of its reference implementation, on weights from a formula.
+
+The path is the public one: an original-format file -> `from_pretrained` -> a saved folder -> `from_pretrained` ->
+processor -> masks at the size of the photo. Tolerances are those of the golden files (``tests/golden/README.md``).
+"""
+
+import gc
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from sam_hub import convert
+from sam_hub.errors import PromptError
+from sam_hub.models.configuration_sam import PROMPT_KINDS
+from sam_hub.models.encoders import EncoderOutput
+from sam_hub.models.modeling_sam import SamModel
+from sam_hub.models.processing_sam import SamProcessor
+
+FOLDER = Path(__file__).parents[1] / "golden"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.json") if file.stem != "amg_utils")
+NESTED = ("efficient_sam_vitt", "efficient_sam_vits")  # released as {"model": weights}
+FAMILY = {
+    "edge_sam": "edge-sam",
+    "efficient_sam_vits": "efficient-sam",
+    "efficient_sam_vitt": "efficient-sam",
+    "efficientvit_sam_l0": "efficientvit-sam",
+    "efficientvit_sam_xl0": "efficientvit-sam",
+    "mobile_sam": "mobile-sam",
+    "repvit_sam": "repvit-sam",
+    "sam_hq_vit_b": "sam-hq",
+    "sam_hq_vit_tiny": "sam-hq-light",
+    "sam_vit_b": "sam",
+    "slimsam_77": "sam",
+}
+
+
+@dataclass
+class Golden:
+    """One family: what the reference gave, and ours, loaded from the file that the reference would load."""
+
+    name: str
+    spec: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    image: np.ndarray
+    weights: dict[str, torch.Tensor]
+    model: SamModel
+    processor: SamProcessor
+    pixel_values: torch.Tensor
+    encoded: EncoderOutput
+
+    def check(self, name: str, full: torch.Tensor, kind: str, *steps: int) -> None:
+        """Compare a sample of ``full`` (every so many along its last axes), its mean and its deviation."""
+        mine = full.numpy().astype("f8")
+        gold = self.arrays[f"{name}_sample" if steps else name].astype("f8")
+        sample = mine[(..., *(slice(None, None, step) for step in steps))]
+        assert sample.shape == gold.shape, name
+        tolerance = self.spec["advised_max_abs_error"][kind]
+        worst = np.abs(sample - gold).max()
+        assert worst <= tolerance, f"{name}: {worst:.2e} > {tolerance:.0e}"
+        if limit := self.spec["advised_rel_rms_error"].get(kind):
+            relative = ((sample - gold) ** 2).mean() ** 0.5 / (gold**2).mean() ** 0.5
+            assert relative <= limit, f"{name}: relative {relative:.2e} > {limit:.0e}"
+        if steps:
+            axes = tuple(range(1, mine.ndim))
+            assert np.abs(mine.mean(axes) - self.arrays[f"{name}_mean"]).max() <= tolerance, name
+            assert np.abs(mine.std(axes) - self.arrays[f"{name}_std"]).max() <= tolerance, name
+
+    def inputs(self, prompt: str) -> dict[str, Any]:
+        """The photo and a prompt, through the processor."""
+        given = self.spec["prompts"][prompt]
+        return self.processor(
+            self.image,
+            input_points=[[given["points"]]] if "points" in given else None,
+            input_labels=[[given["labels"]]] if "points" in given else None,
+            input_boxes=[[given["box"]]] if "box" in given else None,
+            input_masks=self.arrays["point_mask.mask_input"][None] if "mask_input" in given else None,
+            return_tensors="pt",
+        )
+
+    def supports(self, prompt: str) -> bool:
+        background = 0 in self.spec["prompts"][prompt].get("labels", [])
+        return not background or "background points" in self.model.config.prompt_encoder_config.prompt_kinds
+
+
+def fill_module() -> ModuleType:
+    found = importlib.util.spec_from_file_location("golden_fill", FOLDER / "fill.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def build(name: str, folder: Path) -> Golden:
+    fill = fill_module()
+    spec = json.loads((FOLDER / f"{name}.json").read_text())
+    arrays = fill.fill_state_dict(spec["keys"], spec["salt"])
+    for key, probe in spec["weight_probes"].items():
+        assert np.allclose(arrays[key].ravel()[:3], probe), f"the formula gave another {key}"
+    weights = {key: torch.from_numpy(np.asarray(value)) for key, value in arrays.items()}
+    file = folder / f"{name}.pth"
+    torch.save({"model": weights} if name in NESTED else weights, file)
+    SamModel.from_pretrained(file).save_pretrained(folder / "ours")
+    SamProcessor.from_pretrained(file).save_pretrained(folder / "ours")
+    file.unlink()
+    model = SamModel.from_pretrained(folder / "ours")
+    processor = SamProcessor.from_pretrained(folder / "ours")
+    shape = spec["image"]
+    image = fill.golden_image(shape["seed"], shape["height"], shape["width"])
+    pixel_values = processor(image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        encoded = model.encode(pixel_values, output_hidden_states=True)
+    gold = load_file(FOLDER / f"{name}.safetensors")
+    return Golden(name, spec, gold, image, weights, model, processor, pixel_values, encoded)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def golden(request: pytest.FixtureRequest) -> Iterator[Golden]:
+    with TemporaryDirectory() as folder:
+        yield build(request.param, Path(folder))
+    gc.collect()
+
+
+def test_recognised_and_converted_back_bit_by_bit(golden):
+    shapes = {key: tuple(value.shape) for key, value in golden.weights.items()}
+    assert shapes == {key: tuple(shape) for key, shape in golden.spec["keys"].items()}
+    family = convert.detect_family(shapes)
+    assert family == FAMILY[golden.name]
+    back = convert.to_original(golden.model.state_dict(), family)
+    assert {key: tuple(value.shape) for key, value in back.items()} == shapes
+    blank = convert.FAMILIES[family].blank
+    assert all(torch.equal(value, golden.weights[key]) for key, value in back.items() if key not in blank)
+
+
+def test_preprocessing(golden):
+    assert list(golden.pixel_values.shape) == golden.spec["preprocessing"]["encoder_input"]
+    golden.check("preprocessed", golden.pixel_values, "preprocessed", 64, 64)
+
+
+def test_image_embeddings(golden):
+    golden.check("image_embeddings", golden.encoded.embedding, "image_embeddings", 8, 4, 4)
+    if "interm_embeddings_0_sample" in golden.arrays:
+        golden.check("interm_embeddings_0", golden.encoded.intermediate[0], "interm_embeddings", 4, 4, 8)
+        later = [name for name in golden.arrays if name.startswith("interm_embeddings") and name.endswith("_sample")][1:]
+        layers = getattr(golden.model.config.vision_config, "global_attn_indexes", [0])
+        assert len(later) == len(layers) - 1
+        for i, layer in enumerate(layers[1:], start=1):  # the decoder reads the first only
+            states = golden.encoded.hidden_states[layer + 1]
+            golden.check(f"interm_embeddings_{i}", states, "interm_embeddings", 8, 8, 16)
+    else:
+        assert golden.encoded.intermediate == ()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prompt", ["point", "points3", "box", "box_neg", "point_mask"])
+def test_masks(golden, prompt, monkeypatch):
+    if prompt not in golden.spec["prompts"]:
+        assert prompt == "point_mask" and "masks" not in golden.model.config.prompt_encoder_config.prompt_kinds
+        return
+    model, inputs = golden.model, golden.inputs(prompt)
+    prompts = {key: value for key, value in inputs.items() if key.startswith("input_")}
+    embeddings = {
+        "image_embeddings": golden.encoded.embedding,
+        "intermediate_embeddings": golden.encoded.intermediate,
+    }
+    if not golden.supports(prompt):  # the reference computes something; here it is refused
+        with pytest.raises(PromptError):
+            model(**embeddings, **prompts)
+        monkeypatch.setattr(model.config.prompt_encoder_config, "prompt_kinds", PROMPT_KINDS)
+    for mode, arguments in golden.spec["modes"].items():
+        outputs = model(**embeddings, **prompts, **arguments)
+        name = f"{prompt}.{mode}"
+        low_res, scores = outputs.pred_masks[0, 0], outputs.iou_scores[0, 0]
+        golden.check(f"{name}.low_res_masks", low_res, "low_res_masks", 4, 4)
+        golden.check(f"{name}.iou_predictions", scores, "iou_predictions")
+        masks = golden.processor.post_process_masks(
+            outputs.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
+        )
+        golden.check(f"{name}.masks", masks[0][0], "masks", 8, 8)
+        if f"{name}.stability_scores" in golden.arrays:
+            ranking = model.mask_decoder.ranking(outputs.pred_masks, outputs.iou_scores)[0, 0]
+            golden.check(f"{name}.stability_scores", ranking, "stability_scores")
+        if f"{name}.iou_head_all" in golden.arrays:
+            everything = model.predict_masks(**embeddings_for(golden), **prompts)
+            golden.check(f"{name}.iou_head_all", everything[1][0, 0], "iou_head_all")
+
+
+def embeddings_for(golden: Golden) -> dict[str, Any]:
+    """Arguments of `SamModel.predict_masks`."""
+    return {"image_embeddings": golden.encoded.embedding, "intermediate": golden.encoded.intermediate}
