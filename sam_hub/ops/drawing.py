@@ -64,11 +64,11 @@ def draw_prompts(
     canvas = image.copy()
     unit = _unit(image)
     for i, (x0, y0, x1, y1) in enumerate(() if boxes is None else boxes):
-        margin = 3 * unit + 2
-        x, y, window = _window(canvas, x0 - margin, y0 - margin, x1 + margin, y1 + margin)
-        edge = np.abs(_rectangle(x - (x0 + x1) / 2, y - (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2))
-        _paint(window, SHADE, 0.45 * _cover(edge - 1.6 * unit))
-        _paint(window, _lighter(PALETTE[i % len(PALETTE)], 0.6), _cover(edge - 0.75 * unit))
+        for strip in _frame(x0, y0, x1, y1, 3 * unit + 2):
+            x, y, window = _window(canvas, *strip)
+            edge = np.abs(_rectangle(x - (x0 + x1) / 2, y - (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2))
+            _paint(window, SHADE, 0.45 * _cover(edge - 1.6 * unit))
+            _paint(window, _lighter(PALETTE[i % len(PALETTE)], 0.6), _cover(edge - 0.75 * unit))
     for (px, py), label in zip(np.asarray(points) + 0.5, labels, strict=True):  # a click means a pixel: its centre
         reach = 9 * unit + 2
         x, y, window = _window(canvas, px - reach, py - reach, px + reach, py + reach)
@@ -103,6 +103,20 @@ def _window(
     return np.arange(view.shape[1])[None] + left + 0.5, np.arange(view.shape[0])[:, None] + top + 0.5, view
 
 
+def _frame(x0: float, y0: float, x1: float, y1: float, margin: float) -> list[tuple[int, int, int, int]]:
+    """The pixels within ``margin`` of a box's edges, as four boxes that do not overlap."""
+    left, top, right, bottom = (math.floor(v) for v in (x0 - margin, y0 - margin, x1 + margin + 1, y1 + margin + 1))
+    x, y = (left + right) // 2, (top + bottom) // 2
+    inner_left, inner_right = min(math.ceil(x0 + margin), x), max(math.floor(x1 - margin), x)
+    inner_top, inner_bottom = min(math.ceil(y0 + margin), y), max(math.floor(y1 - margin), y)
+    return [
+        (left, top, right, inner_top),
+        (left, inner_top, inner_left, inner_bottom),
+        (inner_right, inner_top, right, inner_bottom),
+        (left, inner_bottom, right, bottom),
+    ]
+
+
 def _mask_distance(mask: np.ndarray) -> np.ndarray:
     """(h, w) bool -> (h, w) float32 signed distance to the outline, its steps smoothed away."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
@@ -127,4 +141,6 @@ def _lighter(color: tuple[int, int, int], by: float = 0.35) -> tuple[int, ...]:
 
 def _paint(view: np.ndarray, color: tuple[int, ...], alpha: np.ndarray) -> None:
     """Lay a colour over a part of the canvas, in place: view (h, w, 3) uint8, alpha (h, w) in [0, 1]."""
-    view[:] = np.rint(view + (np.asarray(color, np.float32) - view) * alpha[..., None])
+    there = alpha > 0
+    below = view[there].astype(np.float32)
+    view[there] = np.rint(below + (np.asarray(color, np.float32) - below) * alpha[there][:, None])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sam_hub.ops.drawing import GREEN, PALETTE, RED, WHITE, draw_masks, draw_prompts, soft_mask
+from sam_hub.ops.drawing import GREEN, PALETTE, RED, SHADE, WHITE, draw_masks, draw_prompts, soft_mask
 
 GREY = 90
 
@@ -74,3 +74,20 @@ def test_any_size_and_prompts_at_the_border(size: tuple[int, int]) -> None:
     corners = np.array([[0, 0], [width - 1, height - 1]])
     out = draw_prompts(out, corners, np.array([1, 0]), np.array([[0, 0, width, height]]))
     assert out.shape == image.shape and (out != image).any()
+
+
+@pytest.mark.parametrize("box", [(50.0, 40.0, 250.0, 160.0), (20.5, 30.25, 26.5, 90.0), (-20.0, -5.0, 9.0, 400.0)])
+def test_no_pixel_of_a_box_is_painted_twice(box: tuple) -> None:
+    """All edges in one piece, which is slow on large photos, look the same."""
+    image = _canvas()
+    unit = 0.8  # of 200 x 300 pixels
+    x0, y0, x1, y1 = box
+    x, y = np.arange(300)[None] + 0.5, np.arange(200)[:, None] + 0.5
+    dx, dy = np.abs(x - (x0 + x1) / 2) - (x1 - x0) / 2, np.abs(y - (y0 + y1) / 2) - (y1 - y0) / 2
+    edge = np.abs(np.where((dx > 0) & (dy > 0), np.hypot(dx, dy), np.maximum(dx, dy)))
+    shade = 0.45 * np.clip(0.5 - edge + 1.6 * unit, 0, 1)[..., None]
+    line = np.clip(0.5 - edge + 0.75 * unit, 0, 1)[..., None]
+    expected = np.rint(GREY * (1 - shade) + np.array(SHADE) * shade)
+    expected = np.rint(expected * (1 - line) + np.rint(np.array(PALETTE[0]) * 0.4 + 255 * 0.6) * line)
+    drawn = draw_prompts(image, np.zeros((0, 2)), np.zeros(0), np.array([box]))
+    np.testing.assert_allclose(drawn, expected, atol=1)
