@@ -8,6 +8,7 @@ and wrong prompts refused with a sentence.
 import dataclasses
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from ..models.processing_sam import SamProcessor
 from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.prompts import as_numbers, check_box, check_mask, check_points
+from .decoding import ImageDecoder
 from .transforms import ResizeLongestSide, Stretch
+from .upsample import MaskFrame
 
 Size = tuple[int, int]
 
@@ -70,6 +73,7 @@ class SamPredictor:
     def reset_image(self) -> None:
         """Forget the image that is set (its embedding stays in the cache)."""
         self.encoded: EncoderOutput | None = None
+        self._decoder: ImageDecoder | None = None
         self.original_size: Size | None = None
         self.input_size: Size | None = None
 
@@ -189,31 +193,41 @@ class SamPredictor:
         point_coords: (N, P, 2) float32, x then y; point_labels: (N, P), 1 object, 0 background, -10 padding
         boxes: (N, 4) float32, x0, y0, x1, y1
         mask_input: (N or 1, 1, h, w) low-res logits
-        returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32, low-res logits (N, M, h, w) float32
+        returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32 (of EdgeSAM, whose IoU head was not
+            trained, the stability), low-res logits (N, M, h, w) float32
         raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
         """
         self._require_image()
         _check_shapes(point_coords, point_labels, boxes, mask_input)
-        output = self.model(
-            image_embeddings=self.encoded.embedding,
-            intermediate_embeddings=self.encoded.intermediate,
-            input_points=None if point_coords is None else point_coords[None],
-            input_labels=None if point_labels is None else point_labels[None],
-            input_boxes=None if boxes is None else boxes[None],
-            input_masks=None if mask_input is None else mask_input[None, :, 0],
-            multimask_output=multimask_output,
-            hq_token_only=hq_token_only,
-        )
-        low_res = output.pred_masks[0].float()
+        rough = None if mask_input is None else mask_input[:, 0]
+        low_res, iou = self._decoder(point_coords, point_labels, boxes, rough, multimask_output, hq_token_only)
+        iou = self.model.mask_decoder.ranking(low_res, iou)
+        frame = self.mask_frame
         masks = resize_masks(
             low_res,
-            self.processor.padded_frame,
-            self.input_size,
-            self.original_size,
+            frame.padded_size,
+            frame.input_size,
+            frame.original_size,
             threshold=None if return_logits else 0.0,
-            how=self.processor.mask_resize,
+            how=frame.how,
         )
-        return masks, output.iou_scores[0].float(), low_res
+        return masks, iou, low_res
+
+    @property
+    def mask_frame(self) -> MaskFrame:
+        """How the low-res masks lie on the image that is set."""
+        self._require_image()
+        return MaskFrame(
+            self.processor.padded_frame, self.input_size, self.original_size, self.processor.mask_resize
+        )
+
+    def click_each(
+        self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One click for each of many objects, for `SamAutomaticMaskGenerator`: see its `ClickPredictor`."""
+        self._require_image()
+        scaled = scale_points(points, self.original_size, self.input_size)  # float32: MPS has no float64
+        return self._decoder.choose(torch.from_numpy(scaled).to(self.device), select)
 
     def get_image_embedding(self) -> Tensor:
         """The embedding of the image that is set: (1, C, h, w)."""
@@ -231,6 +245,7 @@ class SamPredictor:
 
     def _hold(self, encoded: EncoderOutput, original_size: Size) -> None:
         self.encoded = encoded
+        self._decoder = ImageDecoder(self.model, encoded)
         self.original_size = tuple(map(int, original_size))
         self.input_size = self.transform.resized_size(self.original_size)
 

@@ -203,7 +203,7 @@ class MaskDecoder(nn.Module):
     def ranking(self, masks: Tensor, iou: Tensor) -> Tensor:
         """The scores to choose the best mask by: the predicted IoU, or the stability where that was not trained.
 
-        masks: (B, N, M, 4h, 4w) logits; iou, returns: (B, N, M)
+        masks: (..., M, 4h, 4w) logits; iou, returns: (..., M)
         """
         return stability_score(masks).to(iou.dtype) if self.config.rank_by == "stability" else iou
 

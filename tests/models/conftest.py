@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -116,4 +118,15 @@ def make_config() -> Callable[..., SamConfig]:
 @pytest.fixture(scope="session")
 def randomised() -> Callable[[torch.nn.Module], torch.nn.Module]:
     """`randomise`."""
+    return randomise
+
+
+@pytest.fixture(scope="session")
+def tiny_tinyvit() -> SamModel:
+    return randomise(SamModel(tiny_config("sam_hub_tiny_vit"))).eval()
+
+
+@pytest.fixture(scope="session", name="randomise")
+def randomise_fixture() -> Callable[..., torch.nn.Module]:
+    """`randomise`, for tests that build a part of their own."""
     return randomise

@@ -4,6 +4,7 @@ The path is the public one: an original-format file -> `from_pretrained` -> a sa
 processor -> masks at the size of the photo. Tolerances are those of the golden files (``tests/golden/README.md``).
 """
 
+import copy
 import gc
 import importlib.util
 import json
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from torch import nn
 
 from sam_hub import convert
 from sam_hub.errors import PromptError
@@ -157,6 +159,19 @@ def test_image_embeddings(golden):
             golden.check(f"interm_embeddings_{i}", states, "interm_embeddings", 8, 8, 16)
     else:
         assert golden.encoded.intermediate == ()
+
+
+@torch.no_grad()
+def test_fused_for_inference(golden):
+    """On a part of the photo, with the weights of a healthy network: 1e-5 of what it was before."""
+    part = golden.pixel_values[:, :, :256, :256]
+    expected = golden.model.encode(part).embedding
+    fused = copy.deepcopy(golden.model).fuse()
+    assert not [m for m in fused.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert fused.is_fused is any(isinstance(m, nn.BatchNorm2d) for m in golden.model.modules())
+    if fused.is_fused:
+        found = fused.encode(part).embedding
+        assert ((found - expected).norm() / expected.norm()).item() <= 1e-5
 
 
 @torch.no_grad()

@@ -59,14 +59,14 @@ class RepDepthwise(nn.Module):
 class RepVitBlock(nn.Module):
     """Mixes each channel over space (depthwise, squeeze-excite), then the channels (a residual MLP of 1 x 1s).
 
-    A block that changes width has a plain depthwise convolution, strided, and a 1 x 1 after it.
+    A block that changes the size or the width has a plain depthwise convolution, and a 1 x 1 after it.
     """
 
     def __init__(self, config: RepVitVisionConfig, cin: int, cout: int, stride: int, squeeze_excite: bool) -> None:
         super().__init__()
         eps = config.batch_norm_eps
         self.squeeze_excite = SqueezeExcite(cin) if squeeze_excite else None
-        if cin == cout:
+        if stride == 1 and cin == cout:
             self.depthwise = RepDepthwise(cin, config.norm_after_sum, eps)
             self.pointwise = None
         else:
