@@ -75,14 +75,15 @@ POCKET_RECIPES = {
     "pocket-512": PocketRecipe(
         image_size=512,
         images=3,
-        objects=6,
-        steps=800,
+        objects=5,
+        steps=700,
         schedule="linear",
         learning_rate=3e-4,
-        warmup=50,
+        warmup=30,
         encoder_every=2,
         ema=0.995,
         seed=1,
+        prompts=PromptRecipe(single_round_probability=0.6),
     ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate."""
