@@ -98,8 +98,8 @@ def coco_document(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def json_bytes(document: Any) -> bytes:
-    """A JSON file."""
-    return (json.dumps(document, ensure_ascii=False) + "\n").encode()
+    """A JSON file, in ASCII: file names of any encoding fit in."""
+    return (json.dumps(document) + "\n").encode("ascii")
 
 
 def jpeg(image: np.ndarray) -> bytes:

@@ -123,6 +123,12 @@ def test_svg_stays_near_the_mask_with_few_corners(mask: np.ndarray) -> None:
     assert wrong.sum() <= 0.05 * mask.sum()
 
 
+def test_smooth_svg_never_leaves_a_convex_mask() -> None:
+    """Averages of points on its outline lie inside."""
+    (rings,) = _rings(results.outlines_svg([MASKS["rectangle"]]))
+    np.testing.assert_array_equal([rings[0].min(0), rings[0].max(0)], [[40, 10], [70, 30]])
+
+
 def test_svg_holds_every_mask_in_order() -> None:
     drawn = _rings(results.outlines_svg([MASKS["disc"], MASKS["two"], MASKS["empty"]]))
     assert [len(r) for r in drawn] == [1, 2, 0]

@@ -1,5 +1,7 @@
 """Options that commands share, so that each has one name and one meaning everywhere."""
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,8 +28,13 @@ Debug = Annotated[
 ]
 
 
+def echo_path(path: Path) -> None:
+    """Print the name of a file that was written on standard output, byte for byte, whatever its encoding."""
+    typer.echo(os.fsencode(path))
+
+
 def echo_json(answer: Any) -> None:
     """Print an answer for machines on standard output."""
     import json
 
-    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(answer, indent=2))

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import ImageError, PromptError
 from .boundary import sentence
-from .options import Debug, Device, Json, ModelName, echo_json
+from .options import Debug, Device, Json, ModelName, echo_json, echo_path
 from .outputs import Format, plan
 from .prompts import Prompt, parse_prompts
 
@@ -19,7 +19,7 @@ CANDIDATES = 3
 
 
 def segment(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more photos.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="One or more photos.", readable=False)],
     points: Annotated[
         list[str],
         typer.Option("--point", "-p", metavar="X,Y[,LABEL]", help="A click: label 1 (default) object, 0 background."),
@@ -29,7 +29,9 @@ def segment(
     ] = [],  # noqa: B006
     mask: Annotated[
         Path | None,
-        typer.Option("--mask", metavar="PNG", help="A rough mask, of the photo's size: what is bright is object."),
+        typer.Option(
+            "--mask", metavar="PNG", help="A rough mask, of the photo's size: what is bright is object.", readable=False
+        ),
     ] = None,
     model: ModelName = "pocket",
     out: Annotated[
@@ -107,21 +109,21 @@ def segment(
             failed.append({"image": str(path), "error": what})
             typer.echo(f"Error: {what}", err=True)
             continue
+        typer.echo(found.summary(), err=True)
         slots = to.slots(path, len(prompts), found.candidates)
         contents = [found.content(slot) for slot in slots]  # all of them before the first is written
         make_folder(to.folder)
         for slot, content in zip(slots, contents, strict=True):
             write_atomically(slot.path, content)
             if not as_json:
-                typer.echo(slot.path)
+                echo_path(slot.path)
         documents.append(found.document())
         answers.append(found.answer(slots))
-        typer.echo(found.summary(), err=True)
     if (path := to.coco_path()) and documents:
         make_folder(to.folder)
         write_atomically(path, json_bytes(coco_document(documents)))
         if not as_json:
-            typer.echo(path)
+            echo_path(path)
     if as_json:
         echo_json({"model": model, "images": answers, "coco": str(path) if path else None, "failed": failed})
     if failed:

@@ -1,6 +1,7 @@
 """``sam-hub segment``: what it writes, where, and that it is what the predictor finds."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -178,6 +179,17 @@ def test_json_answer(segment: Segment, predictor: SamPredictor) -> None:
 
 
 # Places
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow only Unicode names")
+def test_names_of_any_encoding(segment: Segment) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    Path(name).hardlink_to("photo.png")
+    result = segment(name, "-p", _text(CLICK), "-f", "png", "-f", "json")
+    assert result.stdout_bytes.split() == [b"caf\xe9.mask.png", b"caf\xe9.mask.json"]
+    assert json.loads(Path(os.fsdecode(b"caf\xe9.mask.json")).read_text())["image"]["file_name"] == name
+    answer = json.loads(segment(name, "-p", _text(CLICK), "--json").stdout)
+    assert answer["images"][0]["image"] == name
 
 
 @pytest.mark.parametrize("folder", ["new/deep", "with.dot/", "there.already"])

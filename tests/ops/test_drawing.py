@@ -37,6 +37,22 @@ def test_the_edge_is_lined_and_antialiased() -> None:
     assert len(np.unique(row[edge - 4 : edge + 5], axis=0)) >= 5, "the line has no soft flanks"
 
 
+def test_the_line_is_as_wide_as_the_photo_is_large() -> None:
+    image = _canvas(1200, 1800)
+    unit = np.sqrt(1200 * 1800) / 520  # 2.8 pixels
+    mask = np.repeat(np.arange(1800)[None] < 900, 1200, axis=0)
+    row = draw_masks(image, [mask])[600]
+    distance = np.arange(1800) + 0.5 - 900  # of pixel centres to the edge
+    color, expected = np.array(PALETTE[0]), np.full((1800, 3), GREY, float)
+    for paint, cover in (
+        (color, 0.42 * np.clip(0.5 - distance, 0, 1)),
+        (np.array(SHADE), 0.35 * np.clip(0.5 - np.abs(distance) + 1.6 * unit, 0, 1)),
+        (color * 0.65 + 255 * 0.35, np.clip(0.5 - np.abs(distance) + 0.75 * unit, 0, 1)),
+    ):
+        expected += (paint - expected) * cover[:, None]
+    np.testing.assert_allclose(row, expected, atol=2)
+
+
 def test_soft_mask_is_half_at_the_outline_and_keeps_the_area() -> None:
     image = _canvas()
     mask = _disc(image, 150, 100, 60)
