@@ -10,7 +10,9 @@ import transformers
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.configuration_sam import HqMaskDecoderConfig
 from sam_hub.models.hq_decoder import HqMaskDecoder
+from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
+from sam_hub.models.processing_sam import SamProcessor
 
 SIZE = 96
 POINTS = {"input_points": torch.tensor([[[[30.0, 40.0]], [[70.0, 20.0]]], [[[5.0, 90.0]], [[50.0, 50.0]]]])}
@@ -19,7 +21,8 @@ BOXES = {"input_boxes": torch.tensor([[[9.0, 9, 60, 50], [1, 2, 30, 90]], [[5, 5
 
 @pytest.fixture(scope="module", params=["sam_vision_model", "sam_hub_tiny_vit"])
 def model(request, make_config, randomised):
-    config = make_config(request.param, output_intermediate=True)
+    several = {"global_attn_indexes": [1, 2]} if request.param == "sam_vision_model" else {}
+    config = make_config(request.param, output_intermediate=True, **several)
     vision = config.vision_config
     config.mask_decoder_config = HqMaskDecoderConfig(
         hidden_size=config.prompt_encoder_config.hidden_size,
@@ -105,6 +108,10 @@ def test_the_predictor_keeps_both_tensors(model, monkeypatch):
         predictor.set_image(photo)
         fresh.append(predictor.predict(**click))
     assert not np.allclose(fresh[0][0], fresh[1][0])
+    direct = SamProcessor(SamImageProcessor.for_config(model.config))(
+        photos[0], input_points=[[[[40, 30]]]], return_tensors="pt"
+    )
+    assert np.allclose(fresh[0][2], model(**direct).pred_masks[0, 0].detach(), atol=1e-4)
 
     predictor = SamPredictor(model)
     for photo in photos:
