@@ -353,12 +353,14 @@ def test_an_original_checkpoint_has_the_processor_of_its_shapes(tmp_path, golden
     assert processor.to_dict() == SamImageProcessor().to_dict()
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_the_catalogue_agrees_with_the_encoders(name):
-    variant = ZOO[name]
-    stated = SamImageProcessor(**variant.preprocessing)
-    derived = SamImageProcessor.for_config(SamConfig(**copy.deepcopy(variant.config)))
-    assert stated.to_dict() == derived.to_dict()
+def test_every_model_of_the_catalogue_has_a_processor():
+    assert len(ZOO) > 10
+    for name, variant in ZOO.items():
+        config = SamConfig(**copy.deepcopy(variant.config))
+        processor = SamImageProcessor.for_config(config)
+        assert processor.size == {"longest_edge": variant.image_size}, name
+        assert processor.frame_size == {"longest_edge": config.prompt_encoder_config.image_size}, name
+        assert SamImageProcessor(**processor.to_dict()).to_dict() == processor.to_dict(), name
 
 
 def test_the_pocket_encoder_has_its_own_pixels():

@@ -283,8 +283,8 @@ def test_truncated_files(tmp_path, kind, share):
     data = FILES[kind][: int(len(FILES[kind]) * share)]
     path = tmp_path / "cut"
     path.write_bytes(data)
-    for source in (data, path):
-        assert "damaged" in sentence(source) or "not an image" in sentence(source)
+    for source, name in ((data, "the image in memory"), (path, str(path))):
+        assert sentence(source).startswith((f"{name} is damaged or cut short", f"{name} is not an image"))
 
 
 def test_a_pil_image_whose_file_is_cut():
