@@ -31,9 +31,8 @@ def fold_batch_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -
 
 def conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     """A convolution with the geometry of ``conv`` and other weights."""
-    new = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups, device="meta"
-    )
+    channels, geometry = (conv.in_channels, conv.out_channels), (conv.kernel_size, conv.stride, conv.padding)
+    new = nn.Conv2d(*channels, *geometry, groups=conv.groups, device="meta")
     new.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
     new.bias = nn.Parameter(bias, requires_grad=conv.weight.requires_grad)
     return new
@@ -42,7 +41,9 @@ def conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
 class ConvBatchNorm(nn.Module):
     """A bias-free convolution, padded so that stride 1 keeps the size, and its batch norm."""
 
-    def __init__(self, cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1, eps: float = 1e-5) -> None:
+    def __init__(
+        self, cin: int, cout: int, kernel: int = 1, stride: int = 1, groups: int = 1, eps: float = 1e-5
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(cout, eps=eps)

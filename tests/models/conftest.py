@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
@@ -124,9 +122,3 @@ def randomised() -> Callable[[torch.nn.Module], torch.nn.Module]:
 @pytest.fixture(scope="session")
 def tiny_tinyvit() -> SamModel:
     return randomise(SamModel(tiny_config("sam_hub_tiny_vit"))).eval()
-
-
-@pytest.fixture(scope="session", name="randomise")
-def randomise_fixture() -> Callable[..., torch.nn.Module]:
-    """`randomise`, for tests that build a part of their own."""
-    return randomise

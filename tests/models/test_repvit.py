@@ -14,8 +14,8 @@ def batch_norm(x, norm):
 
 @torch.no_grad()
 @pytest.mark.parametrize("after", [False, True], ids=["EdgeSAM", "RepViT-SAM"])
-def test_depthwise_block_and_its_single_convolution(randomise, after):
-    block = randomise(RepDepthwise(6, norm_after_sum=after, eps=1e-5)).double().eval()
+def test_depthwise_block_and_its_single_convolution(randomised, after):
+    block = randomised(RepDepthwise(6, norm_after_sum=after, eps=1e-5)).double().eval()
     x = torch.randn(2, 6, 7, 9, dtype=torch.float64)
     wide = batch_norm(F.conv2d(x, block.conv3x3.conv.weight, padding=1, groups=6), block.conv3x3.norm)
     if after:
@@ -38,8 +38,8 @@ def test_width_of_the_gates(width, narrow):
 
 
 @torch.no_grad()
-def test_the_gate(randomise):
-    gate = randomise(SqueezeExcite(16)).double()
+def test_the_gate(randomised):
+    gate = randomised(SqueezeExcite(16)).double()
     x = torch.randn(2, 16, 3, 5, dtype=torch.float64)
     hidden = (x.flatten(2).mean(2) @ gate.fc1.weight[:, :, 0, 0].T + gate.fc1.bias).clamp(min=0)
     scale = torch.sigmoid(hidden @ gate.fc2.weight[:, :, 0, 0].T + gate.fc2.bias)

@@ -20,8 +20,8 @@ def config(**settings: object) -> TinyVitVisionConfig:
 
 
 @pytest.fixture
-def block(randomise) -> TinyVitBlock:
-    return randomise(TinyVitBlock(config(mlp_ratio=2.0), DIM, HEADS, WINDOW)).double().eval()
+def block(randomised) -> TinyVitBlock:
+    return randomised(TinyVitBlock(config(mlp_ratio=2.0), DIM, HEADS, WINDOW)).double().eval()
 
 
 def by_the_loop(block: TinyVitBlock, x: Tensor) -> Tensor:

@@ -155,7 +155,8 @@ class VitEncoder(nn.Module):
         if config.use_abs_pos:
             side = config.image_size // config.patch_size
             self.pos_embed = nn.Parameter(torch.zeros(1, side, side, config.hidden_size))
-        windows = [0 if i in config.global_attn_indexes else config.window_size for i in range(config.num_hidden_layers)]
+        layers = range(config.num_hidden_layers)
+        windows = [0 if i in config.global_attn_indexes else config.window_size for i in layers]
         self.layers = nn.ModuleList([VitLayer(config, window) for window in windows])
         self.neck = Neck(config.hidden_size, config.output_channels, config.layer_norm_eps)
 
