@@ -153,21 +153,22 @@ class SamImageProcessor(PilBackend):
         path = Path(pretrained_model_name_or_path)
         folder = path / (kwargs.get("subfolder") or "")
         if path.suffix == ".json" or any((folder / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
-            return super().from_pretrained(str(path), *args, **kwargs)
-        place = locate(pretrained_model_name_or_path)
-        if place.file:
-            family, settings, _ = convert.to_ours(convert.read_checkpoint(place.file))
-            config = SamConfig(**settings)
-            if place.variant and place.variant.family == family:
-                config.take_from(place.variant)
-            return cls.from_dict(cls.for_config(config).to_dict(), **kwargs)
-        source = place.repo or str(place.folder)
-        if place.variant:
-            kwargs = {**place.variant.config.get("preprocessing", {}), **kwargs}
+            source = str(path)
+        else:
+            place = locate(pretrained_model_name_or_path)
+            if place.file:
+                family, settings, _ = convert.to_ours(convert.read_checkpoint(place.file))
+                config = SamConfig(**settings)
+                if place.variant and place.variant.family == family:
+                    config.take_from(place.variant)
+                return cls.from_dict(cls.for_config(config).to_dict(), **kwargs)
+            source = place.repo or str(place.folder)
+            if place.variant:
+                kwargs = {**place.variant.config.get("preprocessing", {}), **kwargs}
         try:
             return super().from_pretrained(source, *args, **kwargs)
         except OSError as e:
-            raise ModelNotFoundError(f"{source} has no processor: {str(e).splitlines()[0]}") from e
+            raise ModelNotFoundError(f"{source} holds no processor: {str(e).splitlines()[0]}") from e
 
     @classmethod
     def for_config(cls, config: SamConfig) -> "SamImageProcessor":

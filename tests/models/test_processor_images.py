@@ -338,9 +338,14 @@ def test_transformers_reads_ours(tmp_path, ours):
 
 def test_a_model_folder_without_a_processor(tmp_path, tiny_vit):
     tiny_vit.save_pretrained(tmp_path)
-    with pytest.raises(ModelNotFoundError, match="has no processor") as e:
-        SamProcessor.from_pretrained(tmp_path)
-    assert "\n" not in str(e.value)
+    for damage in (None, "{not json"):
+        if damage:
+            (tmp_path / "preprocessor_config.json").write_text(damage)
+        with pytest.raises(ModelNotFoundError, match="holds no processor") as e:
+            SamProcessor.from_pretrained(tmp_path)
+        assert "\n" not in str(e.value)
+    with pytest.raises(ModelNotFoundError, match="holds no processor"):
+        SamProcessor.from_pretrained(tmp_path / "no.json")
     with pytest.raises(ModelNotFoundError, match="no model is called"):
         SamProcessor.from_pretrained("poket-model")
 
