@@ -24,7 +24,7 @@ from ..models.encoders import EncoderOutput
 from ..models.image_processing_sam import SamImageProcessor, resize_masks
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
-from ..ops.geometry import scale_boxes, scale_points
+from ..ops.geometry import resized_size, scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.prompts import as_numbers, check_box, check_mask, check_points
 from .decoding import ImageDecoder
@@ -114,6 +114,12 @@ class SamPredictor:
         if len(shape) != 4 or shape[:2] != (1, 3) or longest != max(shape) or (stretched and shape[2] != shape[3]):
             sides = "both sides" if stretched else "a long side"
             raise ImageError(f"transformed_image must be (1, 3, h, w) with {sides} of {longest}; got {shape}")
+        expected = (longest, longest) if stretched else resized_size(original_image_size, longest)
+        if max(abs(shape[2] - expected[0]), abs(shape[3] - expected[1])) > 1:  # other code may round otherwise
+            raise ImageError(
+                f"an image of {tuple(original_image_size)} pixels resized is {expected}, but transformed_image is "
+                f"{shape[2:]}; give the size before resizing, height first"
+            )
         x = transformed_image.to(self.device, torch.float32)
         if self.processor.do_min_max:
             mean, std = x.min(), (x.max() - x.min()).clamp(min=1e-8)

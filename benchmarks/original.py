@@ -1,0 +1,110 @@
+"""The original ``segment_anything`` (PyPI, 1.0) with the weights of a `SamModel`, as the thing to compare with.
+
+It imports torchvision for four small functions, and there is no torchvision for the torch that is tested here:
+stand-ins of a few lines, from the documented meaning of each, take its place.
+"""
+
+import sys
+import types
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from sam_hub import SamModel, SamPredictor
+from sam_hub.convert import to_original
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Greedy suppression among boxes of the same idx; indices by descending score."""
+    keep: list[int] = []
+    areas = box_area(boxes)
+    order = scores.sort(descending=True, stable=True).indices
+    gone = torch.zeros(len(boxes), dtype=torch.bool)
+    for i in order.tolist():
+        if gone[i]:
+            continue
+        keep.append(i)
+        low, high = torch.maximum(boxes[i, :2], boxes[:, :2]), torch.minimum(boxes[i, 2:], boxes[:, 2:])
+        both = (high - low).clamp(min=0).prod(dim=1)
+        gone |= ((both / (areas[i] + areas - both)).double() > iou_threshold) & (idxs == idxs[i])
+    return torch.tensor(keep, dtype=torch.long)
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def to_pil_image(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(image)
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bilinear, to (height, width)."""
+    return image.resize(size[::-1], Image.Resampling.BILINEAR)
+
+
+def load() -> types.ModuleType:
+    """Import ``segment_anything``, with stand-ins for torchvision where that is missing."""
+    if find_spec("torchvision") is None and "torchvision" not in sys.modules:
+        names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes")
+        names += ("torchvision.transforms", "torchvision.transforms.functional")
+        modules = {name: types.ModuleType(name) for name in names}
+        modules["torchvision.ops.boxes"].__dict__.update(batched_nms=batched_nms, box_area=box_area)
+        modules["torchvision.transforms.functional"].__dict__.update(resize=resize, to_pil_image=to_pil_image)
+        sys.modules.update(modules)
+        try:
+            import segment_anything
+        finally:
+            for name in names:  # whoever looks for torchvision next shall not find half of one
+                del sys.modules[name]
+        return segment_anything
+    import segment_anything
+
+    return segment_anything
+
+
+class _Encoder(nn.Module):
+    """The encoder of a `SamModel` in the original's clothes; the original's own encoders exist for the ViT alone."""
+
+    def __init__(self, model: SamModel) -> None:
+        super().__init__()
+        self.model = model
+        self.img_size = model.config.vision_config.image_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.encode(x).embedding
+
+
+def original_sam(model: SamModel) -> nn.Module:
+    """``segment_anything.modeling.Sam`` with the original's prompt encoder and mask decoder, and our weights."""
+    modeling = load().modeling
+    config = model.config.mask_decoder_config
+    c, size = config.hidden_size, model.config.prompt_encoder_config.image_size
+    transformer = modeling.TwoWayTransformer(
+        depth=config.num_hidden_layers, embedding_dim=c, mlp_dim=config.mlp_dim, num_heads=config.num_attention_heads
+    )
+    processor = SamPredictor(model).processor
+    levels = [np.asarray(v, np.float64) / processor.rescale_factor for v in (processor.image_mean, processor.image_std)]
+    sam = modeling.Sam(
+        image_encoder=_Encoder(model),
+        prompt_encoder=modeling.PromptEncoder(c, (size // 16, size // 16), (size, size), mask_in_chans=16),
+        mask_decoder=modeling.MaskDecoder(
+            num_multimask_outputs=config.num_multimask_outputs,
+            transformer=transformer,
+            transformer_dim=c,
+            iou_head_depth=config.iou_head_depth,
+            iou_head_hidden_dim=config.iou_head_hidden_dim,
+        ),
+        pixel_mean=levels[0].tolist(),
+        pixel_std=levels[1].tolist(),
+    )
+    ours = {k: v for k, v in model.state_dict().items() if not k.startswith("vision_encoder.")}
+    weights = to_original(ours, "sam")
+    missing, unexpected = sam.load_state_dict(weights, strict=False)
+    missing = [k for k in missing if not k.startswith("image_encoder")]
+    if missing or unexpected:
+        raise RuntimeError(f"the original's weights are other ones: missing {missing}, unexpected {unexpected}")
+    return sam.eval()

@@ -1,0 +1,373 @@
+"""Everything mode: all masks of an image (paper, section 5 and appendix B; original: ``automatic_mask_generator.py``).
+
+Same algorithm, arguments, defaults and records as the original, and the same masks, found with less work: a mask is
+drawn only where its predicted IoU passes, and enlarged to the image only where it is not sure to lose against
+a better one, in the part of the image where it can be. Works over any predictor that can `ClickPredictor`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ..ops.boxes import box_area, box_iou, near_crop_edge, nms, uncrop_boxes, uncrop_points, xyxy_to_xywh
+from ..ops.crops import crop_boxes, layer_point_grids
+from ..ops.images import ImageSource, read_image
+from ..ops.masks import (
+    Rle,
+    compress_rle,
+    mask_to_box,
+    mask_to_uncompressed_rle,
+    remove_small_regions,
+    rle_area,
+    rle_to_mask,
+    stability_score,
+)
+from .upsample import MaskFrame, Upsampler
+
+MASK_THRESHOLD = 0.0
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"points_per_side": 16},
+    "default": {},
+    # The settings for more masks in the original's notebook.
+    "fine": {
+        "pred_iou_thresh": 0.86,
+        "stability_score_thresh": 0.92,
+        "crop_n_layers": 1,
+        "crop_n_points_downscale_factor": 2,
+        "min_mask_region_area": 100,
+    },
+}
+"""Arguments of `SamAutomaticMaskGenerator` by name: a quarter of the clicks, the original's defaults, and crops too."""
+
+Progress = Callable[[int, int], None]
+"""Called with the clicks done and the clicks in all."""
+
+
+class ClickPredictor(Protocol):
+    """What everything mode asks of a predictor."""
+
+    mask_frame: MaskFrame
+
+    def set_image(self, image: np.ndarray) -> None: ...
+
+    def reset_image(self) -> None: ...
+
+    def click_each(
+        self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Decode N clicks, each an object of its own.
+
+        points: (N, 2), x then y, in pixels of the image
+        select: predicted IoU (n, M) -> bool (n, M), the masks that are wanted
+        returns: predicted IoU (N, M); the masks wanted, (K, 2) int click and mask, in that order; their low-res
+            logits (K, h, w)
+        """
+        ...
+
+
+@dataclass
+class Candidate:
+    """A mask whose predicted IoU passes, before it is enlarged.
+
+    logits: the low-res logits of the margin of ``window`` (see `Upsampler`)
+    point: (2,) x, y in pixels of the crop
+    """
+
+    predicted_iou: float
+    point: np.ndarray
+    window: tuple[slice, slice]
+    logits: np.ndarray
+
+
+@dataclass
+class Found:
+    """A mask that everything was asked of; in pixels of the image, boxes XYXY with inclusive edges."""
+
+    rle: Rle
+    box: np.ndarray
+    predicted_iou: float
+    stability_score: float
+    point: np.ndarray
+    crop_box: list[int]
+
+
+class SamAutomaticMaskGenerator:
+    """Clicks on a grid of points, and keeps the masks that are good, stable and not the same as others.
+
+    model: a `SamModel`, or a predictor
+    points_per_side: of the grid over the image; None where ``point_grids`` are given
+    points_per_batch: clicks that are decoded at once: memory against speed
+    pred_iou_thresh: a mask is kept whose predicted IoU is above this
+    stability_score_thresh, stability_score_offset: and whose `stability_score` with this offset is at least this
+    box_nms_thresh: of two masks of a crop whose boxes have an IoU above this, the better one is kept
+    crop_n_layers: layers of crops, of 4, 16, ... crops, in which smaller objects are found
+    crop_nms_thresh: as ``box_nms_thresh``, of masks of different crops; that of the smaller crop is kept
+    crop_overlap_ratio: how far crops overlap, as part of the image's short side
+    crop_n_points_downscale_factor: how much coarser the grid is in each further layer
+    point_grids: for the image and each layer (N, 2), x then y, in [0, 1]
+    min_mask_region_area: holes and islands of fewer pixels are removed (objects of any size stay)
+    output_mode: segmentations as "binary_mask" (H, W) bool, "uncompressed_rle" or "coco_rle"
+
+    Not in the original:
+    min_mask_area: masks of fewer pixels are left out
+    max_mask_area_ratio: so are masks of more than this part of the image, which are mostly its background (SA-1B: 0.95)
+    non_overlapping: each pixel goes to the smallest mask that has it; masks of which nothing is left are left out
+    skip_full_image: click in the crops alone
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        points_per_side: int | None = 32,
+        points_per_batch: int = 64,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        stability_score_offset: float = 1.0,
+        box_nms_thresh: float = 0.7,
+        crop_n_layers: int = 0,
+        crop_nms_thresh: float = 0.7,
+        crop_overlap_ratio: float = 512 / 1500,
+        crop_n_points_downscale_factor: int = 1,
+        point_grids: list[np.ndarray] | None = None,
+        min_mask_region_area: int = 0,
+        output_mode: Literal["binary_mask", "uncompressed_rle", "coco_rle"] = "binary_mask",
+        *,
+        min_mask_area: int = 0,
+        max_mask_area_ratio: float = 1.0,
+        non_overlapping: bool = False,
+        skip_full_image: bool = False,
+    ) -> None:
+        if (points_per_side is None) == (point_grids is None):
+            raise ValueError("give exactly one of points_per_side and point_grids")
+        if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
+            raise ValueError(f"unknown output_mode {output_mode!r}; expected binary_mask, uncompressed_rle or coco_rle")
+        if skip_full_image and crop_n_layers < 1:
+            raise ValueError("skip_full_image leaves nothing to do without crops; give crop_n_layers of 1 or more")
+        if point_grids is None:
+            point_grids = layer_point_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
+        if len(point_grids) <= crop_n_layers:
+            needed = crop_n_layers + 1
+            raise ValueError(f"crop_n_layers of {crop_n_layers} needs {needed} point_grids; got {len(point_grids)}")
+        if not hasattr(model, "click_each"):
+            from .predictor import SamPredictor
+
+            model = SamPredictor(model)
+        self.predictor: ClickPredictor = model
+        self.point_grids = point_grids
+        self.points_per_batch = points_per_batch
+        self.pred_iou_thresh = pred_iou_thresh
+        self.stability_score_thresh = stability_score_thresh
+        self.stability_score_offset = stability_score_offset
+        self.box_nms_thresh = box_nms_thresh
+        self.crop_n_layers = crop_n_layers
+        self.crop_nms_thresh = crop_nms_thresh
+        self.crop_overlap_ratio = crop_overlap_ratio
+        self.min_mask_region_area = min_mask_region_area
+        self.output_mode = output_mode
+        self.min_mask_area = min_mask_area
+        self.max_mask_area_ratio = max_mask_area_ratio
+        self.non_overlapping = non_overlapping
+        self.skip_full_image = skip_full_image
+
+    @classmethod
+    def from_preset(cls, model: Any, preset: str = "default", **arguments: Any) -> "SamAutomaticMaskGenerator":
+        """A generator with the arguments of `PRESETS`, and others that have the last word."""
+        if preset not in PRESETS:
+            raise ValueError(f"unknown preset {preset!r}; expected one of {sorted(PRESETS)}")
+        return cls(model, **{**PRESETS[preset], **arguments})
+
+    def generate(
+        self,
+        image: ImageSource,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> list[dict[str, Any]]:
+        """All masks of one image; best predicted IoU first, or with crops those of the smallest crops first.
+
+        image: anything that `read_image` takes, as an array (H, W, 3) uint8 RGB
+        progress: see `Progress`
+        stop: asked before each batch of clicks; once it says True, what was found until then is the result
+        returns: a record for each mask, with coordinates in pixels of the image
+            segmentation: see ``output_mode``; area: its pixels
+            bbox: x, y, w, h, where w and h are the distance between the outermost pixels (the original's way)
+            predicted_iou, stability_score: what the mask was kept for
+            point_coords: [[x, y]], the click; crop_box: x, y, w, h of the crop it was made in
+        raises: ImageError
+        """
+        pixels = read_image(image)
+        found = self._find(pixels, progress, stop or (lambda: False))
+        if self.min_mask_region_area > 0:
+            found = self._clean(found)
+        if self.non_overlapping:
+            found = self._separate(found)
+        if self.min_mask_area:
+            found = [f for f in found if rle_area(f.rle) >= self.min_mask_area]
+        return [self._record(f) for f in found]
+
+    def generate_many(
+        self,
+        images: Iterable[ImageSource],
+        progress: Progress | None = None,
+        stop: Callable[[], bool] | None = None,
+    ) -> Iterator[list[dict[str, Any]]]:
+        """`generate` for each of several images, in turn, until ``stop`` says True."""
+        for image in images:
+            if stop is not None and stop():
+                return
+            yield self.generate(image, progress, stop)
+
+    def _find(self, image: np.ndarray, progress: Progress | None, stop: Callable[[], bool]) -> list[Found]:
+        size = image.shape[:2]
+        crops = list(zip(*crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio), strict=True))
+        if self.skip_full_image:
+            crops = crops[1:] or crops  # an image of one pixel has no crops
+        total, done = sum(len(self.point_grids[layer]) for _, layer in crops), 0
+        found: list[Found] = []
+        for crop_box, layer in crops:
+            x0, y0, x1, y1 = crop_box
+            if stop():
+                break
+            self.predictor.set_image(image[y0:y1, x0:x1])
+            try:
+                upsampler = None
+                candidates: list[Candidate] = []
+                points = self.point_grids[layer] * [x1 - x0, y1 - y0]
+                for start in range(0, len(points), self.points_per_batch):
+                    if stop():
+                        break
+                    batch = points[start : start + self.points_per_batch]
+                    iou, which, low_res = self.predictor.click_each(batch, self._promising)
+                    upsampler = upsampler or Upsampler(low_res.shape[-2:], self.predictor.mask_frame)
+                    candidates += self._candidates(upsampler, batch, iou, which, low_res)
+                    done += len(batch)
+                    if progress is not None:
+                        progress(done, total)
+            finally:
+                self.predictor.reset_image()
+            if candidates:
+                found += self._best(candidates, upsampler, crop_box, size)
+        if len(crops) > 1 and found:
+            area = box_area(np.array([f.crop_box for f in found]))
+            keep = nms(np.stack([f.box for f in found]), (1 / area).astype(np.float32), self.crop_nms_thresh)
+            found = [found[i] for i in keep]
+        return found
+
+    def _promising(self, iou: np.ndarray) -> np.ndarray:
+        return iou > self.pred_iou_thresh if self.pred_iou_thresh > 0 else np.ones(iou.shape, dtype=bool)
+
+    def _candidates(
+        self, upsampler: Upsampler, points: np.ndarray, iou: np.ndarray, which: np.ndarray, low_res: np.ndarray
+    ) -> Iterator[Candidate]:
+        """Masks that are not empty, and not so unstable that enlarging them could not help."""
+        for (i, j), logits in zip(which, low_res, strict=True):
+            window = upsampler.window(logits, MASK_THRESHOLD - max(self.stability_score_offset, 0))
+            if window is not None and self._maybe_stable(logits[window]):
+                margin = upsampler.margin(window)
+                yield Candidate(float(iou[i, j]), points[i], window, logits[margin].copy())
+
+    def _maybe_stable(self, logits: np.ndarray) -> bool:
+        """Whether the stability score in the image may reach the threshold, by that of the low-res mask.
+
+        The two differ along the outline alone, which is less of a larger mask; the allowance is wider than any
+        difference that was seen.
+        """
+        outer = np.count_nonzero(logits > MASK_THRESHOLD - self.stability_score_offset)
+        score = stability_score(logits, MASK_THRESHOLD, self.stability_score_offset)
+        return score >= self.stability_score_thresh - 0.1 - 2 / np.sqrt(max(outer, 1))
+
+    def _best(
+        self, candidates: list[Candidate], upsampler: Upsampler, crop_box: list[int], size: tuple[int, int]
+    ) -> list[Found]:
+        """The filters and the suppression within a crop, best predicted IoU first.
+
+        A mask that a kept one suppresses need not be enlarged; as the kept ones are better, nothing depends on it.
+        """
+        order = np.argsort([-c.predicted_iou for c in candidates], kind="stable")
+        boxes = np.zeros((len(candidates), 4), dtype=np.float32)  # of those kept, in pixels of the crop
+        found: list[Found] = []
+        for i in order:
+            c, kept = candidates[i], boxes[: len(found)]
+            if self._surely_suppressed(upsampler, c, kept):
+                continue
+            logits, (x, y) = upsampler(c.logits, c.window)
+            mask = logits > MASK_THRESHOLD
+            stability = float(stability_score(logits, MASK_THRESHOLD, self.stability_score_offset))
+            if not mask.any() or stability < self.stability_score_thresh:
+                continue
+            box = mask_to_box(mask) + np.array([x, y, x, y])
+            area = np.count_nonzero(mask)
+            if area < self.min_mask_area or area > self.max_mask_area_ratio * size[0] * size[1]:
+                continue
+            if near_crop_edge(box[None], crop_box, [0, 0, size[1], size[0]])[0]:
+                continue
+            if (box_iou(box[None].astype(np.float32), kept) > np.float64(self.box_nms_thresh)).any():
+                continue
+            boxes[len(found)] = box
+            origin = (crop_box[0] + x, crop_box[1] + y)
+            found.append(
+                Found(
+                    rle=mask_to_uncompressed_rle(mask, size, origin),
+                    box=uncrop_boxes(box, crop_box),
+                    predicted_iou=c.predicted_iou,
+                    stability_score=stability,
+                    point=uncrop_points(c.point, crop_box),
+                    crop_box=crop_box,
+                )
+            )
+        return found
+
+    def _surely_suppressed(self, upsampler: Upsampler, c: Candidate, kept: np.ndarray) -> bool:
+        """Whether the box of a mask, wherever in its bounds it is, overlaps one of those kept (K, 4) too much."""
+        bounds = upsampler.box_bounds(c.logits, c.window, MASK_THRESHOLD)
+        if bounds is None or len(kept) == 0:
+            return False
+        inner, outer = bounds
+        low, high = np.maximum(inner[:2], kept[:, :2]), np.minimum(inner[2:], kept[:, 2:])
+        both = (high - low).clip(min=0).prod(axis=1)
+        return bool((both > self.box_nms_thresh * (box_area(outer) + box_area(kept) - both)).any())
+
+    def _clean(self, found: list[Found]) -> list[Found]:
+        """Remove small holes and islands, and then masks that have become alike, rather those that were changed."""
+        scores = []
+        for f in found:
+            mask, filled = remove_small_regions(rle_to_mask(f.rle), self.min_mask_region_area, "holes")
+            mask, cut = remove_small_regions(mask, self.min_mask_region_area, "islands")
+            if filled or cut:
+                f.rle, f.box = mask_to_uncompressed_rle(mask), mask_to_box(mask)
+            scores.append(float(not (filled or cut)))
+        if not found:
+            return []
+        keep = nms(np.stack([f.box for f in found]), np.array(scores), max(self.box_nms_thresh, self.crop_nms_thresh))
+        return [found[i] for i in keep]
+
+    def _separate(self, found: list[Found]) -> list[Found]:
+        """Give each pixel to the smallest mask that has it."""
+        taken, left = None, []
+        for i in sorted(range(len(found)), key=lambda i: rle_area(found[i].rle)):
+            f, mask = found[i], rle_to_mask(found[i].rle)
+            if taken is None:
+                taken = np.zeros_like(mask)
+            mask &= ~taken
+            if mask.any():
+                taken |= mask
+                f.rle, f.box = mask_to_uncompressed_rle(mask), mask_to_box(mask)
+                left.append(i)
+        return [found[i] for i in sorted(left)]
+
+    def _record(self, f: Found) -> dict[str, Any]:
+        if self.output_mode == "binary_mask":
+            segmentation: Any = rle_to_mask(f.rle)
+        else:
+            segmentation = compress_rle(f.rle) if self.output_mode == "coco_rle" else f.rle
+        return {
+            "segmentation": segmentation,
+            "area": rle_area(f.rle),
+            "bbox": xyxy_to_xywh(f.box).tolist(),
+            "predicted_iou": f.predicted_iou,
+            "point_coords": [f.point.tolist()],
+            "stability_score": f.stability_score,
+            "crop_box": xyxy_to_xywh(np.array(f.crop_box)).tolist(),
+        }

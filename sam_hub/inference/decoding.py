@@ -1,0 +1,112 @@
+"""Prompts on an image that is encoded -> low-res masks, by the fast decoder where it can stand in for the model's."""
+
+from collections.abc import Callable
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.encoders import EncoderOutput
+from ..models.modeling_sam import SamModel
+from .fast_decoder import FastDecoder, supports
+
+
+class ImageDecoder:
+    """The decoder of one image; the fast one is made with the first prompt, and again if the weights change."""
+
+    def __init__(self, model: SamModel, encoded: EncoderOutput) -> None:
+        self.model, self.encoded = model, encoded
+        self._fast: FastDecoder | None = None
+        self._made_from: tuple = ()
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask_output: bool,
+        hq_token_only: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Masks of N objects; the prompts are those of `SamModel.forward` without the axis of images.
+
+        returns: low-res logits (N, M, h, w) float32, predicted IoU (N, M) float32
+        """
+        prompts = [None if t is None else t[None] for t in (points, labels, boxes, masks)]
+        first_is_fit = not self.model.mask_decoder.config.always_multimask
+        if masks is None and (multimask_output or first_is_fit) and supports(self.model.mask_decoder):
+            sparse, padded = self._tokens(*prompts)
+            if not padded:
+                part = slice(1, None) if multimask_output else slice(0, 1)
+                scores, _, low_res = self._fast_decoder()(sparse, lambda iou: _columns(iou, part))
+                scores = scores[:, part]
+                return low_res.unflatten(0, scores.shape).float(), scores.float()
+        output = self.model(
+            image_embeddings=self.encoded.embedding,
+            intermediate_embeddings=self.encoded.intermediate,
+            input_points=prompts[0],
+            input_labels=prompts[1],
+            input_boxes=prompts[2],
+            input_masks=prompts[3],
+            multimask_output=multimask_output,
+            hq_token_only=hq_token_only,
+        )
+        return output.pred_masks[0].float(), output.iou_scores[0].float()
+
+    @torch.no_grad()
+    def choose(
+        self, points: Tensor, select: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One click for each of N objects; only the masks that ``select`` wants are drawn.
+
+        points: (N, 2) float32, x then y, in pixels of the resized image
+        select, returns: see `sam_hub.inference.amg.ClickPredictor`. A model whose IoU head was not trained scores
+            by the stability of its low-res masks.
+        """
+        points = points[:, None]  # (N, 1, 2)
+        labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
+        decoder = self.model.mask_decoder
+        if supports(decoder) and decoder.config.rank_by == "iou":
+            sparse, _ = self._tokens(points[None], labels[None], None, None)
+
+            def wanted(iou: Tensor) -> Tensor:
+                keep = torch.zeros_like(iou, dtype=torch.bool)
+                keep[:, 1:] = torch.from_numpy(select(iou[:, 1:].float().cpu().numpy()))
+                return keep
+
+            iou, which, masks = self._fast_decoder()(sparse, wanted)
+            iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the mask of the first token is not asked for
+        else:
+            low_res, iou = self(points, labels, None, None, multimask_output=True)
+            iou = decoder.ranking(low_res[None], iou[None])[0]
+            which = torch.from_numpy(select(iou.cpu().numpy())).nonzero()
+            masks = low_res[which[:, 0], which[:, 1]]
+        return iou.float().cpu().numpy(), which.cpu().numpy(), masks.float().cpu().numpy()
+
+    def _tokens(
+        self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor | None, bool]:
+        """Embedded prompts, (1, N, T, C), and whether some of them are padding (or there are none)."""
+        grid = tuple(self.encoded.embedding.shape[-2:])
+        sparse, _, valid = self.model._embed_prompts(grid, points, labels, boxes, masks)
+        return sparse, sparse is None or valid is not None
+
+    def _fast_decoder(self) -> FastDecoder:
+        model, embedding = self.model, self.encoded.embedding
+        weights = chain(model.mask_decoder.parameters(), model.prompt_encoder.no_mask_embed.parameters())
+        made_from = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in weights)
+        if self._fast is None or self._made_from != made_from:
+            image_pe = model.get_image_wide_positional_embeddings(tuple(embedding.shape[-2:]))
+            no_mask = model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+            self._fast = FastDecoder(model.mask_decoder, embedding + no_mask, image_pe)
+            self._made_from = made_from
+        return self._fast
+
+
+def _columns(iou: Tensor, part: slice) -> Tensor:
+    """Every row of some columns, as `FastDecoder` wants to be told."""
+    keep = torch.zeros_like(iou, dtype=torch.bool)
+    keep[:, part] = True
+    return keep

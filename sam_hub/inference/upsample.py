@@ -1,0 +1,179 @@
+"""Low-res logits in the frame of the image, computed only where a mask can be.
+
+A resize along one axis is a matrix with a few weights in each row, so the two resizes of SAM (to the padded input, and
+after cutting the padding off, to the image) are one matrix for each axis. Bilinear weights are positive and sum to
+1: a pixel whose low-res neighbours are all at or below a level is at or below it too, and need not be computed.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+Size = tuple[int, int]
+
+BLOCK = 64
+"""Output pixels that are computed by one small dense product."""
+BICUBIC_A = -0.75
+"""The coefficient of PyTorch's bicubic kernel."""
+
+
+@dataclass(frozen=True)
+class MaskFrame:
+    """How low-res masks lie on an image; sizes are (height, width).
+
+    padded_size: of the padded input; input_size: of the resized image in it; original_size: of the image
+    how: ``mask_resize`` of the image processor, see `sam_hub.models.image_processing_sam.resize_masks`
+    """
+
+    padded_size: Size
+    input_size: Size
+    original_size: Size
+    how: str = "crop"
+
+
+def bilinear_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """``interpolate(mode="bilinear", align_corners=False)`` along one axis: (n_out, n_in) float64"""
+    at = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(min=0)
+    first = np.minimum(at.astype(np.int64), n_in - 1)
+    matrix = np.zeros((n_out, n_in))
+    np.add.at(matrix, (np.arange(n_out), first), 1 - (at - first))
+    np.add.at(matrix, (np.arange(n_out), np.minimum(first + 1, n_in - 1)), at - first)
+    return matrix
+
+
+def bicubic_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """``interpolate(mode="bicubic", align_corners=False)`` along one axis: (n_out, n_in) float64"""
+    a = BICUBIC_A
+    at = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    first = np.floor(at).astype(np.int64)
+    matrix = np.zeros((n_out, n_in))
+    for tap in range(-1, 3):
+        x = np.abs(at - first - tap)
+        near = ((a + 2) * x - (a + 3)) * x * x + 1
+        far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        np.add.at(matrix, (np.arange(n_out), (first + tap).clip(0, n_in - 1)), np.where(x <= 1, near, far))
+    return matrix
+
+
+class AxisResize:
+    """A (n_out, n_in) matrix whose rows have a few neighbouring weights, applied in small dense blocks."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        used = matrix != 0
+        self.first = used.argmax(axis=1)  # of each output, the first and the last input that it reads
+        self.last = used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+        self.reach = int((self.last - self.first).max())
+        self.dense = bool((np.diff(self.first) <= 1).all() and (np.diff(self.last) <= 1).all())  # it skips no input
+        self.matrix = matrix.astype(np.float32)
+
+    def outputs(self, low: int, high: int) -> tuple[int, int]:
+        """Which outputs, from and up to, read any of the inputs ``low`` to ``high`` (inclusive).
+
+        Where the image is smaller than the low-res mask there can be none.
+        """
+        start = int(np.searchsorted(self.last, low))
+        return start, max(start, int(np.searchsorted(self.first, high, side="right")))
+
+    def __call__(self, x: np.ndarray, at: int, start: int, stop: int) -> np.ndarray:
+        """Outputs ``start`` to ``stop``, (stop - start, k), from the inputs (n, k) of which the first is ``at``."""
+        out = np.empty((stop - start, x.shape[1]), dtype=np.float32)
+        for a in range(start, stop, BLOCK):
+            b = min(a + BLOCK, stop)
+            low, high = max(self.first[a], at), min(self.last[b - 1] + 1, at + len(x))
+            np.matmul(self.matrix[a:b, low:high], x[low - at : high - at], out=out[a - start : b - start])
+        return out
+
+
+class Upsampler:
+    """Low-res logits of masks on one image, in the frame of that image; the values are those of `resize_masks`."""
+
+    def __init__(self, low_size: Size, frame: MaskFrame) -> None:
+        """low_size: (h, w) of the low-res masks"""
+        self.low_size, self.frame = low_size, frame
+        self.rows, self.columns = (AxisResize(self._matrix(axis)) for axis in (0, 1))
+
+    def _matrix(self, axis: int) -> np.ndarray:
+        low, frame = self.low_size[axis], self.frame
+        used, out = frame.input_size[axis], frame.original_size[axis]
+        if frame.how == "bicubic":
+            return bicubic_matrix(low, out)
+        if frame.how == "probability":
+            return bilinear_matrix(low, out)
+        return bilinear_matrix(used, out) @ bilinear_matrix(low, frame.padded_size[axis])[:used]
+
+    @cached_property
+    def visible(self) -> Size:
+        """(h, w) of the low-res pixels that the image reads; the rest is padding."""
+        return int(self.rows.last[-1]) + 1, int(self.columns.last[-1]) + 1
+
+    def window(self, logits: np.ndarray, level: float) -> tuple[slice, slice] | None:
+        """The low-res rows and columns that matter for what is above ``level``; None where nothing is.
+
+        logits: (h, w)
+        """
+        above = logits[: self.visible[0], : self.visible[1]] > level
+        rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
+        if len(rows) == 0:
+            return None
+        if self.frame.how == "bicubic":  # its negative weights can lift pixels beside the window
+            return slice(0, self.visible[0]), slice(0, self.visible[1])
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    def margin(self, window: tuple[slice, slice]) -> tuple[slice, slice]:
+        """The window and the low-res pixels around it that pixels of the image mix with it."""
+        return tuple(
+            slice(max(0, part.start - axis.reach), min(size, part.stop + axis.reach))
+            for part, axis, size in zip(window, (self.rows, self.columns), self.visible, strict=True)
+        )
+
+    def box_bounds(
+        self, logits: np.ndarray, window: tuple[slice, slice], level: float
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Two boxes between which the box of the mask in the image lies, without computing it.
+
+        A pixel of the image all of whose low-res neighbours are above the level is above it, and one that has no such
+        neighbour is not.
+
+        logits: as for calling the upsampler
+        returns: the inner and the outer box, XYXY (4,) with inclusive edges; None where nothing can be told
+        """
+        if self.frame.how == "bicubic" or not (self.rows.dense and self.columns.dense):
+            return None
+        above = solid = logits > level
+        for _ in range(self.rows.reach):
+            solid = solid[1:] & solid[:-1]
+        for _ in range(self.columns.reach):
+            solid = solid[:, 1:] & solid[:, :-1]  # at the upper left pixel of each block that is above as a whole
+        if not solid.any():
+            return None
+        inner, outer = np.empty(4, dtype=np.float32), np.empty(4, dtype=np.float32)
+        around = self.margin(window)
+        for place, (axis, resize) in enumerate(((1, self.columns), (0, self.rows))):
+            blocks = np.flatnonzero(solid.any(axis=1 - axis)) + around[axis].start
+            inner[place] = np.searchsorted(resize.first, blocks[0])
+            inner[place + 2] = np.searchsorted(resize.last, blocks[-1] + resize.reach, side="right") - 1
+            pixels = np.flatnonzero(above.any(axis=1 - axis)) + around[axis].start
+            start, stop = resize.outputs(int(pixels[0]), int(pixels[-1]))
+            outer[place::2] = start, stop - 1
+        return inner, outer
+
+    def __call__(self, logits: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, tuple[int, int]]:
+        """Logits of the pixels that read the window: (h', w') float32, and the x, y of the first of them.
+
+        logits: (h, w) of the `margin` of the window. Pixels outside of what is returned are at or below the level
+            that the window was made for.
+        """
+        rows, columns = window
+        around = self.margin(window)
+        top, bottom = self.rows.outputs(rows.start, rows.stop - 1)
+        left, right = self.columns.outputs(columns.start, columns.stop - 1)
+        probability = self.frame.how == "probability"
+        x = 1 / (1 + np.exp(-logits)) if probability else logits
+        x = self.rows(x, around[0].start, top, bottom)
+        # Transposed, so that in memory pixels follow each other down the columns, as run lengths want them.
+        x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right).T
+        if probability:
+            x = x.clip(1e-6, 1 - 1e-6)
+            x = np.log(x / (1 - x))
+        return x, (left, top)
