@@ -42,7 +42,9 @@ def locate(name: str | Path) -> Located:
         return Located(folder=path)
     if path.is_file():
         if path.suffix not in CHECKPOINT_SUFFIXES:
-            raise ModelNotFoundError(f"{path} is no checkpoint; expected a file ending in {', '.join(CHECKPOINT_SUFFIXES)}")
+            raise ModelNotFoundError(
+                f"{path} is no checkpoint; expected a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
+            )
         return Located(file=path, variant=variant_of_file(path.name))
     if path.suffix in CHECKPOINT_SUFFIXES or text.startswith((".", "/", "~")):
         raise ModelNotFoundError(f"{path} does not exist")
@@ -51,7 +53,9 @@ def locate(name: str | Path) -> Located:
         if variant.repo and not variant.file:
             return Located(repo=variant.repo, variant=variant)
         where = f"{variant.file} of {variant.repo}" if variant.repo else variant.url or "it from its authors"
-        raise ModelNotFoundError(f"{key} is published in another layout: download {where} and give the path of the file")
+        raise ModelNotFoundError(
+            f"{key} is published in another layout: download {where} and give the path of the file"
+        )
     if text.count("/") == 1 and all(text.split("/")):
         return Located(repo=text)
     near = nearest_names(text)

@@ -22,7 +22,10 @@ METRICS = {
     "click_5": ("5 clicks", "mean IoU after five clicks"),
     "box": ("box", "mean IoU of the single mask from the tight box"),
     "ellipse": ("ellipse", "mean IoU of the ellipse inscribed in that box"),
-    "grabcut": ("GrabCut", "mean IoU of GrabCut (5 iterations, the image at most 512 pixels wide or high) started from that box"),
+    "grabcut": (
+        "GrabCut",
+        "mean IoU of GrabCut (5 iterations, the image at most 512 pixels wide or high) started from that box",
+    ),
     "rank_correlation": ("rank r", "Spearman's correlation of predicted and true IoU, all masks of all first clicks"),
     "noc_85": ("NoC85", "mean number of clicks to an IoU of 0.85, at most the protocol's clicks"),
     "noc_90": ("NoC90", "mean number of clicks to an IoU of 0.90, at most the protocol's clicks"),

@@ -223,9 +223,7 @@ class SamPredictor:
     def mask_frame(self) -> MaskFrame:
         """How the low-res masks lie on the image that is set."""
         self._require_image()
-        return MaskFrame(
-            self.processor.padded_frame, self.input_size, self.original_size, self.processor.mask_resize
-        )
+        return MaskFrame(self.processor.padded_frame, self.input_size, self.original_size, self.processor.mask_resize)
 
     def click_each(
         self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]

@@ -289,9 +289,9 @@ class SamConfig(PreTrainedConfig):
 
     The ``model_type`` of each part chooses its class; missing or empty (as in the SlimSAM repositories) means
     SAM's own: the ViT, the prompt encoder, the mask decoder. Reads ``transformers`` configurations
-    (``model_type: "sam"`` and ``"sam_hq"``) too. Those state 1e-6 for the norms of the two-way transformer, while every published
-    SAM was trained with 1e-5: 1e-6 read from a ``"sam"`` configuration becomes 1e-5, which is what is written
-    back, so that both libraries then agree with the original.
+    (``model_type: "sam"`` and ``"sam_hq"``) too. Those state 1e-6 for the norms of the two-way transformer, while
+    every published SAM was trained with 1e-5: 1e-6 read from a ``"sam"`` configuration becomes 1e-5, which is what
+    is written back, so that both libraries then agree with the original.
 
     ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
     """

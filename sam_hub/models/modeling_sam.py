@@ -66,7 +66,13 @@ class SamPreTrainedModel(PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _no_split_modules = [
-        "VitLayer", "TinyVitBlock", "RepVitBlock", "ConvBlock", "AttentionBlock", "InvertedResidual", "TwoWayBlock"
+        "VitLayer",
+        "TinyVitBlock",
+        "RepVitBlock",
+        "ConvBlock",
+        "AttentionBlock",
+        "InvertedResidual",
+        "TwoWayBlock",
     ]
     _supports_sdpa = True
     # transformers writes the positional matrix a second time; ours is one buffer.
@@ -160,7 +166,9 @@ class SamModel(SamPreTrainedModel):
             model.config.take_from(place.variant)
         faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
         if strict and faults:
-            named = "; ".join(f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items())
+            named = "; ".join(
+                f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items()
+            )
             raise CheckpointError(f"the weights of {source} do not fit its config.json ({named})")
         align_small_weights(model)
         return (model, info) if wants_info else model
@@ -208,9 +216,7 @@ class SamModel(SamPreTrainedModel):
     ) -> tuple[Tensor | None, Tensor]:
         """Sparse (B, N, T, C) and dense (B, C, h, w), or (B, N, C, h, w) for a mask per object."""
         side = self.config.prompt_encoder_config.image_embedding_size
-        sparse, dense, _ = self._embed_prompts(
-            (side, side), input_points, input_labels, input_boxes, input_masks
-        )
+        sparse, dense, _ = self._embed_prompts((side, side), input_points, input_labels, input_boxes, input_masks)
         if input_masks is None:
             batch = 1 if sparse is None else sparse.shape[0]
             dense = dense.expand(batch, 1, -1, side, side)
@@ -228,7 +234,7 @@ class SamModel(SamPreTrainedModel):
         if points is not None:
             if points.dim() != 4 or points.shape[-1] != 2:
                 raise ValueError(
-                    "input_points must be (images, objects, points, 2), x then y; " f"got {tuple(points.shape)}"
+                    f"input_points must be (images, objects, points, 2), x then y; got {tuple(points.shape)}"
                 )
             if labels is None:
                 labels = torch.ones(points.shape[:-1], dtype=torch.long, device=points.device)
@@ -240,9 +246,7 @@ class SamModel(SamPreTrainedModel):
             raise ValueError("input_labels were given without input_points")
         if boxes is not None:
             if boxes.dim() != 3 or boxes.shape[-1] != 4:
-                raise ValueError(
-                    f"input_boxes must be (images, objects, 4), x0, y0, x1, y1; got {tuple(boxes.shape)}"
-                )
+                raise ValueError(f"input_boxes must be (images, objects, 4), x0, y0, x1, y1; got {tuple(boxes.shape)}")
             if points is not None and points.shape[:2] != boxes.shape[:2]:
                 raise ValueError(
                     f"points are for {points.shape[1]} objects and boxes for {boxes.shape[1]}; "

@@ -46,9 +46,7 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
-def near_crop_edge(
-    boxes: np.ndarray, crop_box: list[int], image_box: list[int], tolerance: float = 20.0
-) -> np.ndarray:
+def near_crop_edge(boxes: np.ndarray, crop_box: list[int], image_box: list[int], tolerance: float = 20.0) -> np.ndarray:
     """Which boxes come within ``tolerance`` pixels of a crop edge that is not an image edge: probably cut objects.
 
     boxes: (N, 4) XYXY in pixels of the crop; crop_box, image_box: XYXY in pixels of the image

@@ -179,6 +179,13 @@ def test_a_resized_tensor(predictor, model, image):
         assert other.original_size == predictor.original_size and other.input_size == predictor.input_size
 
 
+def test_a_resized_tensor_of_another_image(predictor):
+    tensor = torch.zeros(1, 3, 43, 64)
+    with pytest.raises(ImageError, match=r"an image of \(60, 40\) pixels resized is \(64, 43\).*height first"):
+        predictor.set_torch_image(tensor, (60, 40))
+    predictor.set_torch_image(tensor[:, :, :42], (40, 60))  # rounded down by other code
+
+
 def test_sources_and_channel_orders(predictor, tmp_path):
     expected = predictor.features
     path = tmp_path / "a.png"

@@ -86,7 +86,8 @@ def test_types_and_frame(processor):
 
 def test_the_frame_of_a_single_call(processor):
     """transformers scales coordinates to the size in the settings, whatever size the call asks for."""
-    found = processor(WIDE, input_points=[64, 48], size={"longest_edge": 32}, return_tensors="pt")
+    prompts = dict(input_points=[64, 48], input_masks=np.zeros((8, 8)))
+    found = processor(WIDE, **prompts, size={"longest_edge": 32}, return_tensors="pt")
     assert found["pixel_values"].shape[-1] == 32 and found["input_points"].tolist() == [[[[32, 24]]]]
 
 

@@ -68,9 +68,7 @@ def test_right_prompts_go_through_the_model(tiny_vit, batch, masks):
     output = tiny_vit(**inputs)
     assert output.pred_masks.shape[:2] == (len(pictures), max(counts))
     assert output.pred_masks.isfinite().all() and output.iou_scores.isfinite().all()
-    found = PROCESSOR.post_process_masks(
-        output.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
-    )
+    found = PROCESSOR.post_process_masks(output.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])
     for mask, picture in zip(found, pictures, strict=True):
         assert mask.shape == (max(counts), 3, *picture.shape) and mask.dtype == torch.bool
 

@@ -151,7 +151,9 @@ def test_image_embeddings(golden):
     golden.check("image_embeddings", golden.encoded.embedding, "image_embeddings", 8, 4, 4)
     if "interm_embeddings_0_sample" in golden.arrays:
         golden.check("interm_embeddings_0", golden.encoded.intermediate[0], "interm_embeddings", 4, 4, 8)
-        later = [name for name in golden.arrays if name.startswith("interm_embeddings") and name.endswith("_sample")][1:]
+        later = [name for name in golden.arrays if name.startswith("interm_embeddings") and name.endswith("_sample")][
+            1:
+        ]
         layers = getattr(golden.model.config.vision_config, "global_attn_indexes", [0])
         assert len(later) == len(layers) - 1
         for i, layer in enumerate(layers[1:], start=1):  # the decoder reads the first only

@@ -180,5 +180,5 @@ class EfficientVitEncoder(nn.Module):
             x = stage(x)
             states.append(x)
         size = (height // self.config.patch_size, width // self.config.patch_size)
-        embedding = self.layer_norm(self.neck(states[:-4:-1], size))
+        embedding = self.layer_norm(self.neck(states[:-4:-1], size)).contiguous()  # as in `vit.Neck`
         return EncoderOutput(embedding, hidden_states=tuple(states) if output_hidden_states else None)
