@@ -23,7 +23,7 @@ DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "execu
 LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub": set(), "sam_hub.errors": set()},
     {"sam_hub.zoo": set()},
-    {"sam_hub.ops": ARRAYS},
+    {"sam_hub.ops": ARRAYS, "sam_hub.cards": set()},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
     {"sam_hub.models.configuration_sam": {"transformers"}},
     {"sam_hub.convert": CORE},
