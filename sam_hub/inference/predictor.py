@@ -5,7 +5,6 @@ image that `read_image` takes, any model of the family in any floating type, emb
 and wrong prompts refused with a sentence.
 """
 
-import dataclasses
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -244,8 +243,7 @@ class SamPredictor:
 
     @torch.no_grad()
     def _encode(self, pixel_values: Tensor) -> EncoderOutput:
-        encoded = self.model.encode(pixel_values.to(self.device))
-        return dataclasses.replace(encoded, hidden_states=None, attentions=None)
+        return self.model.encode(pixel_values.to(self.device))
 
     def _hold(self, encoded: EncoderOutput, original_size: Size) -> None:
         self.encoded = encoded

@@ -1,5 +1,7 @@
 """`SamPredictor`: the original's interface, written out where a value is expected."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -265,6 +267,14 @@ def test_under_every_gradient_mode(model, mode):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_a_model_made_in_inference_mode():
+    """Its tensors have no version counter."""
+    with torch.inference_mode():
+        predictor = SamPredictor(tiny_model())
+    predictor.set_image(WIDE)
+    assert predictor.predict(box=BOX)[0].shape == (3, 40, 60)
+
+
 @pytest.mark.parametrize("processor", [SamImageProcessor, lambda **k: SamProcessor(SamImageProcessor(**k))])
 def test_a_processor_of_ones_own(model, processor):
     settings = dict(size={"longest_edge": 32}, image_mean=[0, 0, 0], image_std=[1, 1, 1])
@@ -320,11 +330,18 @@ def test_the_cache_is_bounded_and_forgets_the_oldest_use(model, monkeypatch, siz
 
 
 def test_what_the_cache_holds(model, monkeypatch):
-    monkeypatch.setattr(model.config, "output_hidden_states", True)
+    """What a decoder may read, not each layer's states, even where the configuration asks the model for them."""
+    for config in (model.config, model.config.vision_config):
+        monkeypatch.setattr(config, "output_hidden_states", True)
+    features = torch.ones(1, 2)
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda *a, **k: replace(encode(*a, **k), intermediate=(features,)))
     predictor = SamPredictor(model)
     predictor.set_image(WIDE)
-    (held,) = predictor._cache.values()
-    assert held.hidden_states is None and held.attentions is None and held.embedding is predictor.features
+    predictor.set_image(TALL)
+    predictor.set_image(WIDE)
+    held = predictor.encoded
+    assert held.hidden_states is None and held.attentions is None and held.intermediate[0] is features
 
 
 def test_a_change_of_weights_type_or_settings_makes_it_void(monkeypatch):
