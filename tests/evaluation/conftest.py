@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from sam_hub.inference.predictor import SamPredictor
-from sam_hub.inference.transforms import ResizeLongestSide
+from sam_hub.inference.transforms import Stretch
 from sam_hub.models.configuration_sam import PROMPT_KINDS, PocketVisionConfig, SamConfig
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
@@ -49,7 +49,7 @@ class Scripted:
 
     def __post_init__(self) -> None:
         self.device = torch.device("cpu")
-        self.transform = ResizeLongestSide(97)
+        self.transform = Stretch(97)  # scales x and y apart
         self.model = SimpleNamespace(
             config=SimpleNamespace(prompt_encoder_config=SimpleNamespace(prompt_kinds=self.kinds))
         )
