@@ -13,6 +13,7 @@ import typer
 
 from .. import __version__
 from .boundary import Boundary
+from .convert import convert
 from .doctor import doctor
 from .evaluate import evaluate
 from .segment import segment
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command()(segment)
 app.command()(zoo)
+app.command()(convert)
 app.command("eval")(evaluate)
 app.command()(doctor)
 

@@ -1,7 +1,7 @@
 """Put a trained `pocket` into the package: half precision, configuration, processor, model card with its scores.
 
 ``python -m sam_hub.training.embed CHECKPOINT --scores scores.json --out sam_hub/assets/pocket``; the scores are what
-``sam-hub eval --json`` wrote for the same weights.
+``sam-hub eval --out`` wrote for the same weights.
 """
 
 import argparse
@@ -87,7 +87,7 @@ COLUMNS = {
 
 
 def scores_table(report: dict[str, Any]) -> str:
-    """The scores of ``sam-hub eval --json`` as a Markdown table of mean IoU."""
+    """The scores of ``sam-hub eval --out`` as a Markdown table of mean IoU."""
     shown = [name for name in COLUMNS if any(row[name] is not None for row in report["shards"])]
     rows = [["shard", "objects", *(COLUMNS[name] for name in shown)], ["---"] + ["---:"] * (len(shown) + 1)]
     for row in report["shards"]:
@@ -131,7 +131,7 @@ def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--scores", type=Path, required=True, help="what `sam-hub eval --json` wrote")
+    parser.add_argument("--scores", type=Path, required=True, help="what `sam-hub eval --out` wrote")
     parser.add_argument("--history", required=True, help="one sentence for the card: steps, sizes, hours, machine")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -1,0 +1,34 @@
+"""``sam-hub convert``: between the layouts of the original projects and ours."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Debug, echo_path
+
+
+def convert(
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, a folder or a name.")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="PATH", help="A new folder; or a new .pth file, for the authors' own layout."),
+    ],
+    debug: Debug = False,
+) -> None:
+    """Convert a checkpoint to a folder for from_pretrained, or a folder back to the file its authors' tools read.
+
+    The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too where it
+    knows the architecture. Tensors stay equal bit by bit in both directions.
+    """
+    from ..hub import locate
+    from ..models.layouts import save_folder, save_original
+    from ..models.modeling_sam import SamModel
+
+    model = SamModel.from_pretrained(checkpoint, dtype="auto")
+    if to.suffix in (".pth", ".pt"):
+        echo_path(save_original(model, to))
+        return
+    from ..cards import conversion_card
+
+    echo_path(save_folder(model, to, conversion_card(checkpoint, locate(checkpoint).variant)))

@@ -1,0 +1,86 @@
+"""Write a model as a folder for `from_pretrained`, or as one file in its authors' own layout."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+
+from .. import convert
+from ..errors import CheckpointError, OutputError
+from .configuration_sam import SamConfig
+from .image_processing_sam import SamImageProcessor
+from .modeling_sam import SamModel
+from .processing_sam import SamProcessor
+
+
+def save_folder(model: SamModel, folder: str | Path, card: str) -> Path:
+    """Configuration, safetensors, processor and card, all at once or nothing.
+
+    ``transformers.SamModel`` reads the folder too where it knows the architecture.
+    card: text of ``README.md``
+    raises: OutputError when the folder exists with something in it, or cannot be written
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} exists already; give a folder that is new or empty")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            model.save_pretrained(aside)
+            SamProcessor(SamImageProcessor.for_config(model.config)).save_pretrained(aside)
+            (aside / "README.md").write_text(card)
+            for file in aside.iterdir():
+                file.chmod(0o644)
+            aside.chmod(0o755)
+            aside.replace(folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as e:
+        raise OutputError(f"{folder} cannot be written: {e.strerror or e}") from e
+    return folder
+
+
+def original_family(model: SamModel) -> str:
+    """The family whose original layout can hold this model; CheckpointError when there is none."""
+    weights = model.state_dict()
+    for family in convert.FAMILIES:
+        try:
+            original = convert.to_original(weights, family)
+            found, settings, back = convert.to_ours(original)
+        except CheckpointError:
+            continue
+        if found == family and back.keys() == weights.keys() and _same_parts(SamConfig(**settings), model.config):
+            return family
+    raise CheckpointError(
+        f"no original project has a layout for this model ({model.config.vision_config.model_type}); "
+        "convert it to a folder instead"
+    )
+
+
+def _same_parts(a: SamConfig, b: SamConfig) -> bool:
+    parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+    return all(getattr(a, part).model_type == getattr(b, part).model_type for part in parts)
+
+
+def save_original(model: SamModel, path: str | Path) -> Path:
+    """A ``.pth`` that the tools of the model's authors read; bit-equal tensors under their names.
+
+    raises: CheckpointError when no original project has such a model; OutputError when the file exists or cannot
+        be written
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"{path} exists already; give a new name")
+    weights = convert.to_original(model.state_dict(), original_family(model))
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({key: value.contiguous() for key, value in weights.items()}, aside)
+        aside.replace(path)
+    except (OSError, RuntimeError) as e:  # torch reports a full disk as RuntimeError
+        raise OutputError(f"{path} cannot be written: {getattr(e, 'strerror', None) or e}") from e
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

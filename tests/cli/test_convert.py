@@ -1,0 +1,90 @@
+"""``sam-hub convert``: there and back, bit by bit, whole or not at all."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+from sam_hub import SamModel, SamPredictor
+from sam_hub.cli import app
+
+
+def run(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["convert", *map(str, args)])
+    return result.exit_code, result.output
+
+
+@pytest.fixture(
+    scope="module", params=["slimsam_77", "mobile_sam", "sam_hq_vit_tiny", "efficient_sam_vitt", "edge_sam"]
+)
+def original(request, root, tmp_path_factory) -> Path:
+    """A file as its authors publish it, with weights from a formula."""
+    spec = importlib.util.spec_from_file_location("fill", root / "tests/golden/fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    golden = json.loads((root / f"tests/golden/{request.param}.json").read_text())
+    weights = fill.fill_state_dict(golden["keys"], golden["salt"])
+    path = tmp_path_factory.mktemp("original") / f"{request.param}.pth"
+    torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, path)
+    return path
+
+
+def test_to_a_folder_and_back(original, tmp_path):
+    folder, file = tmp_path / "new" / "folder", tmp_path / "again" / "model.pth"
+    code, output = run(original, "--to", folder)
+    assert code == 0 and output.strip() == str(folder)
+    assert {f.name for f in folder.iterdir()} >= {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "README.md",
+    }
+    code, output = run(folder, "--to", file)
+    assert code == 0 and output.strip() == str(file)
+    before = torch.load(original, weights_only=True)
+    after = torch.load(file, weights_only=True)
+    unused = {k for k in before if k.startswith(("image_encoder.norm_head", "image_encoder.head"))}  # not in inference
+    assert after.keys() - unused == before.keys() - unused
+    assert all(torch.equal(before[k], after[k]) for k in before.keys() - unused)
+    assert [p.name for p in tmp_path.rglob(".*")] == []
+    if "slimsam" in original.name:
+        theirs, info = transformers.SamModel.from_pretrained(folder, output_loading_info=True)
+        assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+        ours = SamModel.from_pretrained(folder).state_dict()
+        assert all(torch.equal(value, ours[key]) for key, value in theirs.state_dict().items() if key in ours)
+
+
+def test_what_exists_is_not_touched(tiny_model, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "diary.txt").write_text("mine")
+    (tmp_path / "old.pth").write_bytes(b"mine")
+    for target in ("full", "old.pth"):
+        code, output = run(tiny_model, "--to", tmp_path / target)
+        assert code == 1 and "exists already" in output
+    assert (tmp_path / "full" / "diary.txt").read_text() == "mine" and len(list((tmp_path / "full").iterdir())) == 1
+    assert (tmp_path / "old.pth").read_bytes() == b"mine"
+
+
+def test_a_full_disk_leaves_nothing(tiny_model, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(SamModel, "save_pretrained", full)
+    for target in ("model.pth", "folder"):
+        code, output = run(tiny_model, "--to", tmp_path / target)
+        assert code == 1 and "No space left on device" in output and "Traceback" not in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pocket_has_no_original(tmp_path):
+    code, output = run("pocket", "--to", tmp_path / "pocket.pth")
+    assert code == 1 and "no original project" in output
+    code, _ = run("pocket", "--to", tmp_path / "pocket")
+    assert code == 0
+    assert SamPredictor(SamModel.from_pretrained(tmp_path / "pocket")).processor.size["longest_edge"] == 512
