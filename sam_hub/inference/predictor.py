@@ -20,7 +20,8 @@ from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from ..errors import ImageError, PromptError
 from ..models.encoders import EncoderOutput
-from ..models.image_processing_sam import SamImageProcessor, resize_masks
+from ..models.image_processing_sam import SamImageProcessor
+from ..models.mask_resizing import resize_masks
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..ops.geometry import resized_size, scale_boxes, scale_points

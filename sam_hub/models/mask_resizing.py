@@ -1,0 +1,44 @@
+"""Low-res masks -> masks at the size of the image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+MASKS_AT_ONCE = 8
+"""Masks that `resize_masks` holds as float32 at the original size, where a 12-megapixel mask is 48 MB."""
+
+
+def resize_masks(
+    masks: Tensor,
+    padded_size: Size,
+    input_size: Size,
+    original_size: Size,
+    threshold: float | None = None,
+    how: str = "crop",
+) -> Tensor:
+    """Low-res logits in the frame of the image.
+
+    "crop" is the original's way (``Sam.postprocess_masks``): enlarge, cut the padding off, resize to the image.
+    Where an image was stretched to the input, there is nothing to cut off, and masks are resized at once.
+
+    masks: (..., h, w) logits in the frame of the padded input, of any dtype
+    padded_size, input_size, original_size: (height, width) of the padded input, the resized image, the image
+    how: ``mask_resize`` of the processor
+    returns: (..., H, W) float32, or bool where there is a threshold
+    """
+    flat = masks.flatten(end_dim=-3) if masks.dim() > 2 else masks[None]
+    out = flat.new_empty(len(flat), *original_size, dtype=torch.float32 if threshold is None else torch.bool)
+    for start in range(0, len(flat), MASKS_AT_ONCE):
+        part = slice(start, start + MASKS_AT_ONCE)
+        x = flat[part, None].float()
+        if how == "crop":
+            x = F.interpolate(x, padded_size, mode="bilinear", align_corners=False)
+            x = x[..., : input_size[0], : input_size[1]]
+        if how == "probability":
+            x = F.interpolate(x.sigmoid(), original_size, mode="bilinear", align_corners=False).logit(eps=1e-6)
+        else:
+            x = F.interpolate(x, original_size, mode="bicubic" if how == "bicubic" else "bilinear", align_corners=False)
+        out[part] = x[:, 0] if threshold is None else x[:, 0] > threshold
+    return out.reshape(*masks.shape[:-2], *original_size)
