@@ -21,14 +21,16 @@ def convert(
     The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too where it
     knows the architecture. Tensors stay equal bit by bit in both directions.
     """
+    from transformers.utils import logging
+
+    from ..cards import conversion_card
     from ..hub import locate
     from ..models.layouts import save_folder, save_original
     from ..models.modeling_sam import SamModel
 
-    model = SamModel.from_pretrained(checkpoint, dtype="auto")
+    logging.disable_progress_bar()
+    model = SamModel.from_pretrained(checkpoint, dtype="auto")  # as it is stored
     if to.suffix in (".pth", ".pt"):
         echo_path(save_original(model, to))
         return
-    from ..cards import conversion_card
-
     echo_path(save_folder(model, to, conversion_card(checkpoint, locate(checkpoint).variant)))

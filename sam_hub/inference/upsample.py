@@ -23,7 +23,7 @@ class MaskFrame:
     """How low-res masks lie on an image; sizes are (height, width).
 
     padded_size: of the padded input; input_size: of the resized image in it; original_size: of the image
-    how: ``mask_resize`` of the image processor, see `sam_hub.models.image_processing_sam.resize_masks`
+    how: ``mask_resize`` of the image processor, see `sam_hub.models.mask_resizing.resize_masks`
     """
 
     padded_size: Size
@@ -64,7 +64,8 @@ class AxisResize:
         self.first = used.argmax(axis=1)  # of each output, the first and the last input that it reads
         self.last = used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         self.reach = int((self.last - self.first).max())
-        self.dense = bool((np.diff(self.first) <= 1).all() and (np.diff(self.last) <= 1).all())  # it skips no input
+        steps = np.diff(self.first, prepend=0), np.diff(self.last)
+        self.dense = bool((steps[0] <= 1).all() and (steps[1] <= 1).all())  # every input is the first of some output
         self.matrix = matrix.astype(np.float32)
 
     def outputs(self, low: int, high: int) -> tuple[int, int]:

@@ -47,6 +47,7 @@ CHOICES = {
 FILE_ONLY = ("image_processor_type", "processor_class", "feature_extractor_type")
 """Keys of a saved processor that are no settings."""
 
+
 class SamImageProcessorKwargs(TypedDict, total=False):
     """Settings, in the constructor or for one call; see `SamImageProcessor`."""
 

@@ -15,7 +15,7 @@ from sam_hub.cli import app
 
 def run(*args: object) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["convert", *map(str, args)])
-    return result.exit_code, result.output
+    return result.exit_code, result.stdout if result.exit_code == 0 else result.stderr
 
 
 @pytest.fixture(

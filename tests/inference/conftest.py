@@ -1,0 +1,79 @@
+"""Models with random weights, and the original generator to compare with."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from sam_hub.models.configuration_sam import PocketVisionConfig, SamConfig, SamPromptEncoderConfig, SamVisionConfig
+from sam_hub.models.modeling_sam import SamModel
+
+SIDE = 128
+
+
+def with_masks(config: SamConfig, seed: int = 0) -> SamModel:
+    """Random weights, drawn so that masks are of some size and steep enough to pass for stable."""
+    torch.manual_seed(seed)
+    model = SamModel(config).eval()
+    with torch.no_grad():
+        for mlp in model.mask_decoder.output_hypernetworks_mlps:
+            mlp.proj_out.weight.mul_(200)
+            mlp.proj_out.bias.mul_(60)
+        model.mask_decoder.iou_prediction_head.proj_out.weight.mul_(4)
+        model.mask_decoder.iou_prediction_head.proj_out.bias.fill_(0.9)
+    return model
+
+
+@pytest.fixture(scope="session")
+def pocket_shaped() -> SamModel:
+    """The encoder of `pocket`, thinner, and SAM's decoder as it is."""
+    vision = PocketVisionConfig(
+        image_size=SIDE,
+        stages=[[1, 3, 1, 8, 1], [2, 3, 2, 12, 1], [2, 5, 2, 16, 1], [2, 3, 2, 24, 1], [2, 5, 2, 32, 1]],
+        stem_channels=8,
+    )
+    return with_masks(SamConfig(vision_config=vision, prompt_encoder_config=SamPromptEncoderConfig(image_size=SIDE)))
+
+
+@pytest.fixture(scope="session")
+def vit_shaped() -> SamModel:
+    """SAM ViT-B with fewer and thinner layers, and SAM's decoder as it is."""
+    vision = SamVisionConfig(
+        image_size=SIDE,
+        hidden_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        global_attn_indexes=[1, 3],
+        window_size=5,
+    )
+    return with_masks(SamConfig(vision_config=vision, prompt_encoder_config=SamPromptEncoderConfig(image_size=SIDE)))
+
+
+@pytest.fixture(scope="session", params=["pocket_shaped", "vit_shaped"])
+def shaped(request: pytest.FixtureRequest) -> SamModel:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def photo(golden_dir: Path) -> Callable[..., np.ndarray]:
+    """(seed, h, w) -> a picture of waves, rectangles and ellipses, (h, w, 3) uint8."""
+    return _module(golden_dir / "fill.py").golden_image
+
+
+@pytest.fixture(scope="session")
+def original(root: Path) -> ModuleType:
+    """``benchmarks/original.py``; skips where PyPI's segment-anything is not installed."""
+    if importlib.util.find_spec("segment_anything") is None:
+        pytest.skip("compares with the original: pip install segment-anything==1.0")
+    return _module(root / "benchmarks" / "original.py")
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

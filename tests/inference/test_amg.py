@@ -1,0 +1,251 @@
+"""Everything mode: what the original gets wrong, and what it does not have."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from sam_hub.inference import amg, decoding
+from sam_hub.inference.amg import PRESETS, SamAutomaticMaskGenerator
+from sam_hub.inference.predictor import SamPredictor
+from sam_hub.inference.upsample import MaskFrame, Upsampler
+from sam_hub.ops.geometry import resized_size
+from sam_hub.ops.masks import mask_to_box
+
+INPUT = 256
+
+
+class BoxPredictor:
+    """Answers the k-th click of an image with the k-th of some rectangles, in pixels of a resized image of 256.
+
+    rectangles: x0, y0, x1, y1, upper edges exclusive, multiples of 4; ``scores`` their predicted IoU, 0.9 by default
+    """
+
+    def __init__(
+        self, rectangles: list, scores: list | None = None, inside: float = 200, outside: float = -200
+    ) -> None:
+        self.rectangles, self.scores = rectangles, scores or [0.9] * len(rectangles)
+        self.levels = inside, outside
+        self.crops: list[tuple[int, int]] = []
+        self.clicks: list[np.ndarray] = []
+
+    def set_image(self, image: np.ndarray) -> None:
+        size = image.shape[:2]
+        self.crops.append(size)
+        self.mask_frame = MaskFrame((INPUT, INPUT), resized_size(size, INPUT), size)
+        self.next = 0
+
+    def reset_image(self) -> None:
+        del self.mask_frame
+
+    def click_each(self, points, select):
+        self.clicks.append(points)
+        n = INPUT // 4
+        masks = np.full((len(points), 1, n, n), self.levels[1], np.float32)
+        scores = np.zeros((len(points), 1), np.float32)
+        for i in range(len(points)):
+            if self.next < len(self.rectangles):
+                x0, y0, x1, y1 = (v // 4 for v in self.rectangles[self.next])
+                masks[i, 0, y0:y1, x0:x1] = self.levels[0]
+                scores[i] = self.scores[self.next]
+            self.next += 1
+        which = np.argwhere(select(scores))
+        return scores, which, masks[which[:, 0], which[:, 1]]
+
+
+IMAGE = np.zeros((INPUT, INPUT, 3), np.uint8)
+BIG, SMALL, FAR = [0, 0, 200, 200], [40, 40, 80, 80], [208, 208, 252, 252]
+
+
+def boxes(records: list[dict]) -> list[list[int]]:
+    """XYXY with exclusive edges, to the nearest 4 pixels: what the rectangles were."""
+    found = [mask_to_box(r["segmentation"]) + np.array([0, 0, 1, 1]) for r in records]
+    return [(np.rint(b / 4) * 4).astype(int).tolist() for b in found]
+
+
+def test_records() -> None:
+    (record,) = SamAutomaticMaskGenerator(BoxPredictor([SMALL]), points_per_side=2).generate(IMAGE)
+    mask = record["segmentation"]
+    assert mask.shape == (INPUT, INPUT) and mask.dtype == bool
+    assert record["area"] == mask.sum() and record["area"] == pytest.approx(1600, abs=100)
+    x0, y0, x1, y1 = mask_to_box(mask)
+    assert record["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+    assert record["point_coords"] == [[64.0, 64.0]] and record["crop_box"] == [0, 0, 256, 256]
+    assert record["predicted_iou"] == pytest.approx(0.9) and 0.95 <= record["stability_score"] <= 1
+    for mode in ("coco_rle", "uncompressed_rle"):
+        (other,) = SamAutomaticMaskGenerator(BoxPredictor([SMALL]), 2, output_mode=mode).generate(IMAGE)
+        rle = other["segmentation"]
+        rle = coco_mask.frPyObjects(rle, *rle["size"]) if mode == "uncompressed_rle" else rle
+        np.testing.assert_array_equal(coco_mask.decode(rle), mask)
+
+
+@pytest.mark.parametrize("clean", [0, 10])
+@pytest.mark.parametrize("layers", [0, 1])
+@pytest.mark.parametrize(("inside", "outside"), [(-20, -20), (0.5, -0.5)])
+def test_nothing_survives(layers: int, clean: int, inside: float, outside: float) -> None:
+    """With crops the original raises an IndexError (614, 703); with all logits below -1 its stability is 0 / 0."""
+    predictor = BoxPredictor([SMALL, BIG], inside=inside, outside=outside)
+    arguments = dict(points_per_side=2, crop_n_layers=layers, min_mask_region_area=clean)
+    assert SamAutomaticMaskGenerator(predictor, **arguments).generate(IMAGE) == []
+    assert (
+        SamAutomaticMaskGenerator(predictor, stability_score_thresh=0.0, **arguments).generate(IMAGE[:, :128])
+        is not None
+    )
+    nothing = BoxPredictor([])
+    assert (
+        SamAutomaticMaskGenerator(nothing, pred_iou_thresh=0, stability_score_thresh=0, **arguments).generate(IMAGE)
+        == []
+    )
+
+
+def test_many_masks_of_a_large_image() -> None:
+    """More than 2^31 pixels of masks, at which ``nonzero`` breaks (427, 554, 641): never are they all in memory."""
+    grid = [[x, y, x + 16, y + 16] for x in range(0, 240, 18) for y in range(0, 240, 18)]
+    rectangles = [[v // 4 * 4 for v in r] for r in grid]
+    image = np.zeros((4096, 4096, 3), np.uint8)
+    records = SamAutomaticMaskGenerator(BoxPredictor(rectangles), 14, output_mode="coco_rle").generate(image)
+    assert len(records) * 4096 * 4096 > 2**31 and len(records) == len(rectangles) == 196
+    assert all(r["area"] == pytest.approx(256 * 256, rel=0.1) for r in records)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10, 10000), (10000, 10), (2, 3), (300, 200)])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_images_of_any_size(pocket_shaped, size: tuple[int, int], layers: int) -> None:
+    """All black, too."""
+    generator = SamAutomaticMaskGenerator(
+        pocket_shaped, 3, crop_n_layers=layers, pred_iou_thresh=0.1, stability_score_thresh=0.1, min_mask_region_area=4
+    )
+    for record in generator.generate(np.zeros((*size, 3), np.uint8)):
+        assert record["segmentation"].shape == size and record["area"] == record["segmentation"].sum() > 0
+
+
+def test_coordinates_reach_the_model_as_float32(pocket_shaped, photo, monkeypatch) -> None:
+    """MPS has no float64 (94)."""
+    seen = []
+    plain = decoding.ImageDecoder.choose
+    monkeypatch.setattr(decoding.ImageDecoder, "choose", lambda self, p, s: seen.append(p.dtype) or plain(self, p, s))
+    SamAutomaticMaskGenerator(pocket_shaped, 2).generate(photo(0, 50, 60))
+    assert seen == [torch.float32]
+
+
+def test_clicks_of_a_crop_are_in_its_pixels_and_come_back_in_the_images() -> None:
+    """Other ports forget to rescale the points of crops."""
+    predictor = BoxPredictor([[64, 64, 128, 128]])
+    generator = SamAutomaticMaskGenerator(predictor, 4, crop_n_layers=1, crop_n_points_downscale_factor=2)
+    records = generator.generate(np.zeros((100, 200, 3), np.uint8))
+    full, *crops = predictor.crops
+    assert full == (100, 200) and len(set(crops)) == 1 and len(crops) == 4
+    assert [len(c) for c in predictor.clicks] == [16, 4, 4, 4, 4]
+    height, width = crops[0]
+    for clicks in predictor.clicks[1:]:
+        np.testing.assert_allclose(clicks[-1], [0.75 * width, 0.75 * height])
+    for record in records[:-1]:  # that of the whole image is last: its crop is largest
+        x, y, w, h = record["crop_box"]
+        assert (w, h) == (width, height)
+        np.testing.assert_allclose(record["point_coords"], [[x + 0.25 * w, y + 0.25 * h]])
+
+
+def test_one_encoding_for_each_crop(pocket_shaped, photo, monkeypatch) -> None:
+    """Not one for each batch of points; and none for an image that clicks were already answered on."""
+    calls = []
+    encode = pocket_shaped.encode
+    monkeypatch.setattr(pocket_shaped, "encode", lambda *a, **k: calls.append(1) or encode(*a, **k))
+    predictor, image = SamPredictor(pocket_shaped), photo(0, 60, 80)
+    predictor.set_image(image)
+    SamAutomaticMaskGenerator(predictor, 4, points_per_batch=3, crop_n_layers=1).generate(image)
+    assert len(calls) == 1 + 4
+
+
+def test_the_background_can_be_left_out() -> None:
+    """(250) SA-1B drops what covers 95 % and more; without it smaller masks inside are kept, too."""
+    predictor = BoxPredictor([[0, 0, 256, 256], [0, 0, 248, 248]], [0.99, 0.9])
+    assert boxes(SamAutomaticMaskGenerator(predictor, 2).generate(IMAGE)) == [[0, 0, 256, 256]]
+    records = SamAutomaticMaskGenerator(predictor, 2, max_mask_area_ratio=0.95).generate(IMAGE)
+    assert boxes(records) == [[0, 0, 248, 248]]
+
+
+def test_min_mask_area_drops_masks_and_min_mask_region_area_does_not() -> None:
+    """(187, 194)"""
+    predictor = BoxPredictor([BIG, SMALL, FAR])
+    assert len(SamAutomaticMaskGenerator(predictor, 2, min_mask_region_area=10000).generate(IMAGE)) == 3
+    assert boxes(SamAutomaticMaskGenerator(predictor, 2, min_mask_area=10000).generate(IMAGE)) == [BIG]
+
+
+def test_non_overlapping() -> None:
+    """(690, 507) The part keeps its pixels, and the whole yields them."""
+    records = SamAutomaticMaskGenerator(BoxPredictor([BIG, SMALL, FAR]), 2, non_overlapping=True).generate(IMAGE)
+    assert boxes(records) == [BIG, SMALL, FAR]
+    assert sum(r["segmentation"].astype(int) for r in records).max() == 1
+    big, small = records[0], records[1]
+    assert big["segmentation"][60, 60] == 0 and small["segmentation"][60, 60] == 1
+    assert big["area"] == big["segmentation"].sum() < 200 * 200 - 1500
+
+
+def test_skip_full_image() -> None:
+    """(771)"""
+    predictor = BoxPredictor([SMALL])
+    SamAutomaticMaskGenerator(predictor, 2, crop_n_layers=1, skip_full_image=True).generate(IMAGE)
+    assert len(predictor.crops) == 4 and IMAGE.shape[:2] not in predictor.crops
+    with pytest.raises(ValueError, match="leaves nothing to do"):
+        SamAutomaticMaskGenerator(predictor, skip_full_image=True)
+
+
+def test_a_suppressed_mask_is_not_enlarged(monkeypatch) -> None:
+    calls = []
+    call = Upsampler.__call__
+    monkeypatch.setattr(Upsampler, "__call__", lambda self, *a: calls.append(1) or call(self, *a))
+    near = [BIG, [0, 0, 196, 200], [4, 0, 200, 196], SMALL]
+    records = SamAutomaticMaskGenerator(BoxPredictor(near, [0.9, 0.99, 0.95, 0.92]), 2).generate(IMAGE)
+    assert boxes(records) == [near[1], SMALL] and len(calls) == 2
+
+
+def test_progress_and_stop() -> None:
+    predictor, steps = BoxPredictor([BIG, SMALL, FAR]), []
+    generator = SamAutomaticMaskGenerator(predictor, 4, points_per_batch=2)
+    assert boxes(generator.generate(IMAGE, progress=lambda *at: steps.append(at))) == [BIG, SMALL, FAR]
+    assert steps == [(n, 16) for n in range(2, 17, 2)]
+    assert boxes(generator.generate(IMAGE, stop=lambda: predictor.next >= 2)) == [], "the image before counts too"
+    predictor.next = 0
+    assert boxes(generator.generate(IMAGE, stop=lambda: predictor.next >= 2)) == [BIG, SMALL]
+
+
+def test_several_images(monkeypatch) -> None:
+    predictor = BoxPredictor([BIG])
+    generator = SamAutomaticMaskGenerator(predictor, 2)
+    images = [IMAGE, IMAGE[:100], IMAGE[:, :100]]
+    found = list(generator.generate_many(images))
+    assert [r[0]["segmentation"].shape for r in found] == [(256, 256), (100, 256), (256, 100)]
+    assert len(list(generator.generate_many(images, stop=lambda: len(predictor.crops) >= 5))) == 2
+
+
+def test_presets() -> None:
+    predictor = BoxPredictor([BIG])
+    fast = SamAutomaticMaskGenerator.from_preset(predictor, "fast")
+    assert len(fast.point_grids[0]) == 256
+    fine = SamAutomaticMaskGenerator.from_preset(predictor, "fine", points_per_side=20)
+    assert [len(g) for g in fine.point_grids] == [400, 100] and fine.stability_score_thresh == 0.92
+    assert set(PRESETS) == {"fast", "default", "fine"}
+    with pytest.raises(ValueError, match="'default', 'fast', 'fine'"):
+        SamAutomaticMaskGenerator.from_preset(predictor, "slow")
+
+
+def test_wrong_arguments() -> None:
+    predictor = BoxPredictor([])
+    for wrong, message in (
+        (dict(points_per_side=None), "exactly one"),
+        (dict(point_grids=[np.zeros((1, 2))]), "exactly one"),
+        (dict(output_mode="png"), "unknown output_mode 'png'"),
+        (dict(points_per_side=None, point_grids=[np.zeros((1, 2))], crop_n_layers=1), "needs 2 point_grids; got 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SamAutomaticMaskGenerator(predictor, **wrong)
+
+
+def test_a_failure_leaves_no_image_set(pocket_shaped, photo, monkeypatch) -> None:
+    predictor = SamPredictor(pocket_shaped)
+    monkeypatch.setattr(amg, "Upsampler", SimpleNamespace)
+    with pytest.raises(TypeError):
+        SamAutomaticMaskGenerator(predictor, 2).generate(photo(0, 50, 60))
+    assert not predictor.is_image_set

@@ -1,0 +1,88 @@
+"""Windows of the image against `resize_masks` on all of it, which is tied to the original's two resizes."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sam_hub.inference.upsample import MaskFrame, Upsampler
+from sam_hub.models.mask_resizing import resize_masks
+from sam_hub.ops.masks import mask_to_box
+
+LOW = 64
+FRAMES = {  # input size, image size
+    "photo": ((192, 256), (427, 570)),
+    "portrait": ((256, 171), (1200, 801)),
+    "smaller than the low-res mask": ((256, 171), (60, 40)),
+    "strip": ((256, 1), (5000, 10)),
+    "pixel": ((256, 256), (1, 1)),
+}
+
+
+def blobs(seed: int) -> np.ndarray:
+    """Low-res logits (LOW, LOW) with some ground above 1 and most below -1."""
+    noise = torch.randn(1, 1, 10, 10, generator=torch.Generator().manual_seed(seed))
+    return (F.interpolate(noise, (LOW, LOW), mode="bicubic")[0, 0] * 4 - 3).numpy()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("how", ["crop", "bicubic", "probability"])
+@pytest.mark.parametrize("sizes", FRAMES.values(), ids=FRAMES)
+def test_windows_are_parts_of_the_whole(sizes: tuple, how: str, seed: int) -> None:
+    used, size = sizes if how == "crop" else ((256, 256), sizes[1])
+    frame, logits = MaskFrame((256, 256), used, size, how), blobs(seed)
+    whole = resize_masks(torch.from_numpy(logits)[None], (256, 256), used, size, None, how)[0].numpy()
+    upsampler = Upsampler((LOW, LOW), frame)
+    window = upsampler.window(logits, -1.0)
+    if window is None:
+        assert (whole <= -1).all()
+        return
+    margin = logits[upsampler.margin(window)]
+    part, (x, y) = upsampler(margin, window)
+    inside = np.s_[y : y + part.shape[0], x : x + part.shape[1]]
+    # The logit of a probability is steep at its ends, where no threshold is.
+    np.testing.assert_allclose(part.clip(-4, 4), whole[inside].clip(-4, 4), atol=2e-4 if how == "probability" else 5e-5)
+    outside = np.ones(size, dtype=bool)
+    outside[inside] = False
+    assert not outside.any() or whole[outside].max() <= -1
+
+    bounds = upsampler.box_bounds(margin, window, 0.0)
+    if bounds is not None:
+        inner, outer = bounds
+        box = mask_to_box(whole > 0)
+        assert (outer[:2] <= box[:2]).all() and (box[:2] <= inner[:2]).all()
+        assert (inner[2:] <= box[2:]).all() and (box[2:] <= outer[2:]).all()
+
+
+def test_windows_are_small_and_bounds_are_close() -> None:
+    logits = np.full((LOW, LOW), -5.0, dtype=np.float32)
+    logits[20:30, 8:24] = 5
+    upsampler = Upsampler((LOW, LOW), MaskFrame((256, 256), (256, 256), (640, 640)))  # 10 pixels for one
+    window = upsampler.window(logits, -1.0)
+    part, (x, y) = upsampler(logits[upsampler.margin(window)], window)
+    assert 100 < part.shape[0] <= 120 and 160 < part.shape[1] <= 180  # at most one low-res pixel more on each side
+    assert 70 <= x < 80 and 190 <= y < 200
+    inner, outer = upsampler.box_bounds(logits[upsampler.margin(window)], window, 0.0)
+    box = mask_to_box(part > 0) + np.array([x, y, x, y])
+    assert np.abs(inner - box).max() <= 10 and np.abs(outer - box).max() <= 10
+
+
+def test_bounds_hold_for_thin_tips() -> None:
+    """A line of weak pixels can vanish between the pixels of the image: it must not count as certain."""
+    logits = np.full((LOW, LOW), -50.0, dtype=np.float32)
+    logits[30:34, 30:34] = 5
+    logits[31, 34:60] = 0.01
+    upsampler = Upsampler((LOW, LOW), MaskFrame((256, 256), (256, 256), (100, 100)))
+    window = upsampler.window(logits, -1.0)
+    margin = logits[upsampler.margin(window)]
+    part, (x, _) = upsampler(margin, window)
+    right = x + np.flatnonzero((part > 0).any(axis=0))[-1]
+    inner, outer = upsampler.box_bounds(margin, window, 0.0)
+    assert inner[2] <= right < outer[2] - 30
+
+
+def test_padding_is_not_looked_at() -> None:
+    logits = np.full((LOW, LOW), -5.0, dtype=np.float32)
+    logits[40:] = 5  # below the image, which ends with row 32
+    upsampler = Upsampler((LOW, LOW), MaskFrame((256, 256), (128, 256), (100, 200)))
+    assert upsampler.window(logits, -1.0) is None
