@@ -1,9 +1,12 @@
 """Fixtures and options of the whole suite."""
 
+import importlib.util
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the workers of `pytest -n 2` share two cores
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,3 +46,22 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real photos: {folder} is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def golden_file(golden_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Name of a golden -> its checkpoint as the authors publish it, with weights from the formula."""
+    import torch
+
+    spec = importlib.util.spec_from_file_location("fill", golden_dir / "fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+
+    def write(name: str) -> Path:
+        golden = json.loads((golden_dir / f"{name}.json").read_text())
+        weights = fill.fill_state_dict(golden["keys"], golden["salt"])
+        path = tmp_path_factory.mktemp("original") / f"{name}.pth"
+        torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, path)
+        return path
+
+    return write

@@ -7,8 +7,10 @@ refused, ``labels`` give a loss, and the norms use the original's eps.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from transformers.utils import ModelOutput
 from .. import convert
 from ..errors import CheckpointError, ModelNotFoundError, OutputError
 from ..hub import ASSETS, locate
+from ..zoo import ZOO, Variant
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
 from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
 from .encoders import EncoderOutput, build_encoder
@@ -39,6 +42,17 @@ MASK_DECODERS = {
     "sam_hub_hq_mask_decoder": HqMaskDecoder,
     "sam_hub_efficient_sam_mask_decoder": EfficientSamMaskDecoder,
 }
+
+
+def tell_licence(variant: Variant | None) -> None:
+    """Warn of a licence that forbids commercial use, once in a process."""
+    if variant and not variant.commercial_use:
+        _warn_once(f"these weights are under {variant.license}: not for commercial use")
+
+
+@lru_cache
+def _warn_once(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
 
 
 @dataclass
@@ -149,6 +163,7 @@ class SamModel(SamPreTrainedModel):
             with torch.device("meta"):
                 expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
             convert.check_complete(expected, weights)
+            tell_licence(place.variant or next((v for v in ZOO.values() if v.family == family), None))
             loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
             align_small_weights(loaded[0] if isinstance(loaded, tuple) else loaded)
             return loaded
@@ -164,6 +179,7 @@ class SamModel(SamPreTrainedModel):
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
         if place.variant:  # what the repository's configuration does not say
             model.config.take_from(place.variant)
+            tell_licence(place.variant)
         faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
         if strict and faults:
             named = "; ".join(

@@ -1,7 +1,5 @@
 """``sam-hub convert``: there and back, bit by bit, whole or not at all."""
 
-import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -21,16 +19,8 @@ def run(*args: object) -> tuple[int, str]:
 @pytest.fixture(
     scope="module", params=["slimsam_77", "mobile_sam", "sam_hq_vit_tiny", "efficient_sam_vitt", "edge_sam"]
 )
-def original(request, root, tmp_path_factory) -> Path:
-    """A file as its authors publish it, with weights from a formula."""
-    spec = importlib.util.spec_from_file_location("fill", root / "tests/golden/fill.py")
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
-    golden = json.loads((root / f"tests/golden/{request.param}.json").read_text())
-    weights = fill.fill_state_dict(golden["keys"], golden["salt"])
-    path = tmp_path_factory.mktemp("original") / f"{request.param}.pth"
-    torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, path)
-    return path
+def original(request, golden_file) -> Path:
+    return golden_file(request.param)
 
 
 def test_to_a_folder_and_back(original, tmp_path):
