@@ -110,12 +110,12 @@ def test_many_masks_of_a_large_image() -> None:
     assert all(r["area"] == pytest.approx(256 * 256, rel=0.1) for r in records)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (10, 10000), (10000, 10), (2, 3), (300, 200)])
+@pytest.mark.parametrize("size", [(1, 1), (10, 10000), (2, 3), (300, 200)])
 @pytest.mark.parametrize("layers", [0, 2])
 def test_images_of_any_size(pocket_shaped, size: tuple[int, int], layers: int) -> None:
     """All black, too."""
     generator = SamAutomaticMaskGenerator(
-        pocket_shaped, 3, crop_n_layers=layers, pred_iou_thresh=0.1, stability_score_thresh=0.1, min_mask_region_area=4
+        pocket_shaped, 2, crop_n_layers=layers, pred_iou_thresh=0.1, stability_score_thresh=0.1, min_mask_region_area=4
     )
     for record in generator.generate(np.zeros((*size, 3), np.uint8)):
         assert record["segmentation"].shape == size and record["area"] == record["segmentation"].sum() > 0
