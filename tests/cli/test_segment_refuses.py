@@ -30,8 +30,9 @@ def refuse(tiny_model: Path, workplace: Path) -> Segment:
         before = _state(workplace)
         result = CliRunner().invoke(app, [str(w) for w in ("segment", *arguments, "--model", model)])
         assert result.exit_code == code, result.output
-        (complaint,) = result.stderr.splitlines()
+        *progress, complaint = result.stderr.splitlines()
         assert complaint.startswith("Error: ") and words in complaint
+        assert all(line.startswith("photo.png: predicted IoU") for line in progress)
         assert result.stdout == ""
         assert _state(workplace) == before
         return result
