@@ -17,7 +17,7 @@ from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..zoo import ZOO
-from .trainer import EMA_FILE
+from .trainer import EMA_FILE, draw_loss_curve
 
 CARD = """\
 ---
@@ -65,14 +65,16 @@ Car-Parts-Segmentation; evaluation only). {protocol}
 
 {table}
 
-GrabCut and the ellipse inscribed in the box are what no training at all gives from the same box.
+GrabCut and the ellipse inscribed in the box are what no training at all gives from the same box. {behind}
+
+![loss](loss.png)
 
 ## Limits
 
 - One click is often ambiguous for it; a box, or a few more clicks, help more than with a large SAM.
 - It knows everyday photos, clothing, cats, road surfaces and stained nuclei. Expect less elsewhere.
 - Thin parts (fingers, spokes, whiskers) are lost: its low-res masks are {low} x {low}.
-- "Everything" mode gives far fewer and coarser masks than SAM ViT-H.
+- Everything mode gives far fewer and coarser masks than SAM ViT-H.
 """
 
 COLUMNS = {
@@ -105,6 +107,7 @@ def pocket_card(report: dict[str, Any], history: str) -> str:
         f"Mean IoU at the photo's own size, {bound}at most {protocol['max_objects']} objects of a photo "
         f"(seed {protocol['seed']})."
     )
+    behind = [row["name"] for row in report["shards"] if row["box"] < max(row["ellipse"], row["grabcut"])]
     size = ZOO["pocket"].image_size
     return CARD.format(
         params=ZOO["pocket"].params / 1e6,
@@ -113,19 +116,33 @@ def pocket_card(report: dict[str, Any], history: str) -> str:
         history=history,
         protocol=text,
         table=scores_table(report),
+        behind=f"One of them is still better than its box mask on: {', '.join(behind)}." if behind else "",
     )
 
 
-def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str) -> None:
+def join_histories(runs: list[Path]) -> list[dict[str, Any]]:
+    """The logged rows of runs that followed each other, steps counted on."""
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        done = rows[-1]["step"] if rows else 0
+        for line in (run / "history.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            rows.append({**row, "step": row["step"] + done})
+    return rows
+
+
+def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, runs: list[Path]) -> None:
     """Write the averaged weights of a checkpoint as the folder of `pocket`.
 
     checkpoint: a folder of `train_pocket`; out: ``sam_hub/assets/pocket``
+    runs: output folders of the stages, in order, for the loss curve
     """
     model = SamModel(SamConfig(**ZOO["pocket"].config))
     model.load_state_dict(load_file(checkpoint / EMA_FILE))
     model.to(torch.float16).save_pretrained(out)
     SamProcessor(SamImageProcessor.for_config(model.config)).save_pretrained(out)
     (out / "README.md").write_text(pocket_card(report, history))
+    draw_loss_curve(join_histories(runs), out / "loss.png")
 
 
 def main() -> None:
@@ -133,9 +150,10 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--scores", type=Path, required=True, help="what `sam-hub eval --out` wrote")
     parser.add_argument("--history", required=True, help="one sentence for the card: steps, sizes, hours, machine")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="output folders of the stages, in order")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    embed(args.checkpoint, args.out, json.loads(args.scores.read_text()), args.history)
+    embed(args.checkpoint, args.out, json.loads(args.scores.read_text()), args.history, args.runs)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def test_missing_weights_are_refused_or_initialised(any_encoder, tmp_path):
     save_file({k: v for k, v in load_file(file).items() if not k.startswith("vision_encoder.")}, file, {"format": "pt"})
     with pytest.raises(CheckpointError, match="missing: vision_encoder"):
         SamModel.from_pretrained(tmp_path)
+    torch.manual_seed(0)  # a table of eight values may be narrow by chance
     loaded = SamModel.from_pretrained(tmp_path, strict=False)
     assert torch.equal(loaded.mask_decoder.iou_token.weight, any_encoder.mask_decoder.iou_token.weight)
     for name, module in loaded.vision_encoder.named_modules():
