@@ -8,11 +8,11 @@ import torch
 from pycocotools import mask as coco_mask
 
 from sam_hub.inference import amg, decoding
-from sam_hub.inference.amg import PRESETS, SamAutomaticMaskGenerator
+from sam_hub.inference.amg import PRESETS, Found, SamAutomaticMaskGenerator
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.upsample import MaskFrame, Upsampler
 from sam_hub.ops.geometry import resized_size
-from sam_hub.ops.masks import mask_to_box
+from sam_hub.ops.masks import mask_to_box, mask_to_uncompressed_rle, rle_to_mask
 
 INPUT = 256
 
@@ -249,3 +249,20 @@ def test_a_failure_leaves_no_image_set(pocket_shaped, photo, monkeypatch) -> Non
     with pytest.raises(TypeError):
         SamAutomaticMaskGenerator(predictor, 2).generate(photo(0, 50, 60))
     assert not predictor.is_image_set
+
+
+def test_of_masks_that_cleaning_makes_alike_the_unchanged_is_kept() -> None:
+    """Though the changed one has the better predicted IoU."""
+    mask = np.zeros((100, 100), bool)
+    mask[10:60, 10:60] = True
+    spotted = mask.copy()
+    spotted[90:93, 90:93] = True
+    found = [
+        Found(mask_to_uncompressed_rle(m), mask_to_box(m), iou, 1.0, np.zeros(2), [0, 0, 100, 100])
+        for m, iou in ((spotted, 0.99), (mask, 0.9))
+    ]
+    generator = SamAutomaticMaskGenerator(BoxPredictor([]), 2, min_mask_region_area=20)
+    assert [f.predicted_iou for f in generator._clean(found)] == [0.9]
+    (cleaned,) = generator._clean(found[:1])
+    np.testing.assert_array_equal(rle_to_mask(cleaned.rle), mask)
+    assert cleaned.box.tolist() == [10, 10, 59, 59]
