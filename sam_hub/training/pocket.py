@@ -1,4 +1,7 @@
-"""Train `pocket`: ``python -m sam_hub.training.pocket --data DIR --out DIR``; run it again to go on after a stop."""
+"""Train `pocket`: ``python -m sam_hub.training.pocket --data DIR --out DIR``; run it again to go on after a stop.
+
+``--start pocket --recipe pocket-512`` goes on from the weights in the package.
+"""
 
 import argparse
 import json
@@ -64,9 +67,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the training shards")
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, history and loss curve")
     parser.add_argument("--recipe", choices=sorted(POCKET_RECIPES), default="pocket-256")
-    parser.add_argument("--start", type=Path, help="folder of a model to start from; ImageNet otherwise")
+    parser.add_argument("--start", help="a model to start from, by folder or name; ImageNet otherwise")
     args = parser.parse_args()
-    start = SamModel.from_pretrained(args.start) if args.start else None
+    start = SamModel.from_pretrained(args.start, dtype=torch.float32) if args.start else None
     train_pocket(args.data, args.out, POCKET_RECIPES[args.recipe], start)
 
 
