@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_every_requirement_is_pinned_inside_its_range(root, project):
     lines = [line.split("#")[0].strip() for line in (root / "constraints.txt").read_text().splitlines()]
     pins = dict(line.lower().replace("_", "-").split("==") for line in lines if line)
     extras = project["project"]["optional-dependencies"]
-    wanted = [Requirement(line) for line in (*project["project"]["dependencies"], *extras["dev"], *extras["train"])]
+    wanted = [Requirement(line) for line in chain(project["project"]["dependencies"], *extras.values())]
     wanted = [requirement for requirement in wanted if requirement.name != "sam-hub"]
     assert len(wanted) > 15
     for requirement in wanted:
@@ -122,5 +123,5 @@ def test_every_requirement_is_pinned_inside_its_range(root, project):
 
 def test_all_is_every_extra_for_users(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"onnx", "coreml", "executorch", "demo", "train", "ray", "all", "dev"}
+    assert set(extras) == {"onnx", "coreml", "executorch", "demo", "mcp", "train", "ray", "all", "dev"}
     assert Requirement(extras["all"][0]).extras == set(extras) - {"all", "dev"}
