@@ -72,6 +72,13 @@ class PocketRecipe:
 
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
+    "pocket-256-zoom": PocketRecipe(
+        steps=3000,
+        learning_rate=3e-4,
+        warmup=60,
+        seed=2,
+        augmentation=Augmentation(scale=(0.8, 3.0)),
+    ),
     "pocket-512": PocketRecipe(
         image_size=512,
         images=3,
@@ -86,4 +93,7 @@ POCKET_RECIPES = {
         prompts=PromptRecipe(single_round_probability=0.6),
     ),
 }
-"""`pocket` is trained small and fast first, then at its final size with a falling rate."""
+"""`pocket` is trained small and fast first, then at its final size with a falling rate.
+
+The zoomed recipe shows objects at the scale that they have at 512 pixels, for a quarter of the price.
+"""
