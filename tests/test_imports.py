@@ -37,6 +37,31 @@ def test_ops_and_results_never_load_torch():
     assert loaded_by(f"import sam_hub.results, {', '.join(modules)}").isdisjoint({"torch", "transformers"})
 
 
+def test_everything_mode_over_another_predictor_never_loads_torch():
+    code = """
+import json, sys
+from types import SimpleNamespace
+import numpy as np
+from sam_hub import SamAutomaticMaskGenerator
+from sam_hub.inference.upsample import MaskFrame
+
+logits = np.full((1, 64, 64), -9, np.float32)
+logits[0, 10:20, 10:30] = 9
+predictor = SimpleNamespace(
+    set_image=lambda image: None,
+    reset_image=lambda: None,
+    mask_frame=MaskFrame((256, 256), (256, 256), (200, 200)),
+    click_each=lambda points, select: (np.ones((1, 1), np.float32), np.zeros((1, 2), int), logits),
+)
+for mode in ("binary_mask", "uncompressed_rle", "coco_rle"):
+    generator = SamAutomaticMaskGenerator(predictor, 1, output_mode=mode, min_mask_region_area=9, non_overlapping=True)
+    (record,) = generator.generate(np.zeros((200, 200, 3), np.uint8))
+print(json.dumps([list(sys.modules), record["area"]]))
+"""
+    loaded, area = json.loads(run_python(code))
+    assert {"torch", "transformers"}.isdisjoint(loaded) and 1900 < area < 2000
+
+
 def test_the_model_does_load_torch():
     """The check above can see it."""
     assert {"torch", "transformers"} <= loaded_by("from sam_hub import SamModel")
