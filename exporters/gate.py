@@ -1,0 +1,182 @@
+"""The gate: every exported file is run and compared with PyTorch in fp32 before it is kept.
+
+Whatever runs a file is a `Runner`. `prove` compares it with the answers of a `Proof`; above the tolerance of its
+format and variant, or where a number is not finite, it raises, and the export leaves nothing behind.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from ..errors import SamHubError
+from ..ops.preparation import Prepared
+from .proof import Answer, Prompt, Proof
+
+
+class ExportMismatch(SamHubError, ValueError):
+    """An exported file does not compute what the model computes."""
+
+
+class Runner(Protocol):
+    """Runs the files of one artefact.
+
+    masks: which of the model's masks `decode` returns: "single", "multi" or "all" (single first, then multi)
+    runtime: what runs it, for the manifest: "onnxruntime 1.23.0, CPU"
+    """
+
+    masks: str
+    runtime: str
+
+    def encode(self, image: Prepared) -> Any:
+        """Run the image encoder on ``image.pixel_values`` (1, 3, H, W) float32, or on ``image.resized`` (h, w, 3) uint8
+        where normalising and padding are part of the file. Returns whatever `decode` needs."""
+        ...
+
+    def decode(self, embedded: Any, prompt: Prompt) -> Answer:
+        """Run prompt encoder and mask decoder; see `Prompt` for the frame of points and for the "not a point"."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What is accepted.
+
+    difference: largest |difference| of logits, in units of the largest |logit| of the mask it occurs in
+    cosine: least cosine between the logits of a mask and its reference
+    iou_mean, iou_worst: of masks at the resolution of the model's input
+    score: largest difference of a predicted IoU
+    """
+
+    difference: float
+    cosine: float
+    iou_mean: float
+    iou_worst: float
+    score: float
+
+
+TOLERANCES: dict[tuple[str, str], Tolerance] = {
+    ("onnx", "fp32"): Tolerance(1e-3, 0.99999, 0.9999, 0.999, 1e-3),
+    ("onnx", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
+    ("onnx", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+    ("onnx", "int8-static"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+    ("onnx", "uint8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+    ("onnx", "q4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+    ("onnx", "q4f16"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+    ("coreml", "fp32"): Tolerance(1e-3, 0.99999, 0.9999, 0.999, 1e-3),
+    ("coreml", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
+    ("coreml", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+    ("coreml", "p6"): Tolerance(0.5, 0.98, 0.98, 0.8, 0.1),
+    ("coreml", "p4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+    ("executorch", "fp32"): Tolerance(1e-3, 0.99999, 0.9999, 0.999, 1e-3),
+    ("executorch", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+}
+"""(format, variant) -> what is accepted, on the photos and prompts of the proof."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was seen; the names are those of `Tolerance`, of all masks of all prompts.
+
+    worst: photo and kind of prompt of the lowest IoU
+    """
+
+    prompts: int
+    masks: int
+    difference: float
+    cosine: float
+    iou_mean: float
+    iou_worst: float
+    score: float
+    worst: str
+
+    def facts(self, tolerance: Tolerance) -> dict[str, Any]:
+        """For the manifest."""
+        return {"passed": not self.faults(tolerance), **asdict(self), "tolerance": asdict(tolerance)}
+
+    def faults(self, tolerance: Tolerance) -> list[str]:
+        """What is out of bounds, in words; NaN is."""
+        checks = {
+            "logits differ by": (self.difference, self.difference <= tolerance.difference, tolerance.difference),
+            "cosine is": (self.cosine, self.cosine >= tolerance.cosine, tolerance.cosine),
+            "mean mask IoU is": (self.iou_mean, self.iou_mean >= tolerance.iou_mean, tolerance.iou_mean),
+            "worst mask IoU is": (self.iou_worst, self.iou_worst >= tolerance.iou_worst, tolerance.iou_worst),
+            "scores differ by": (self.score, self.score <= tolerance.score, tolerance.score),
+        }
+        return [f"{what} {seen:.6g}, accepted is {limit:g}" for what, (seen, fine, limit) in checks.items() if not fine]
+
+
+def prove(runner: Runner, proof: Proof, tolerance: Tolerance, name: str) -> Report:
+    """Compare a runner with a proof.
+
+    name: of the artefact, for the message
+    raises: ExportMismatch
+    """
+    report = compare(runner, proof)
+    if faults := report.faults(tolerance):
+        raise ExportMismatch(
+            f"{name} does not compute what the model does: {'; '.join(faults)} (worst: {report.worst}); "
+            "nothing was kept: choose another --variant, or report this"
+        )
+    return report
+
+
+def compare(runner: Runner, proof: Proof) -> Report:
+    """The numbers alone."""
+    differences, cosines, scores, ious, names = [], [], [], [], []
+    for case in proof.cases:
+        embedded = runner.encode(case.image)
+        for prompt, reference in zip(case.prompts, case.answers, strict=True):
+            expected = selected(reference, runner.masks)
+            found = runner.decode(embedded, prompt)
+            if found.low_res.shape != expected.low_res.shape or found.scores.shape != expected.scores.shape:
+                raise ExportMismatch(
+                    f"masks and scores have the shapes {found.low_res.shape} and {found.scores.shape}, "
+                    f"expected were {expected.low_res.shape} and {expected.scores.shape}"
+                )
+            a, b = (np.asarray(x.low_res, np.float64).reshape(len(x.low_res), -1) for x in (found, expected))
+            with np.errstate(invalid="ignore", over="ignore"):
+                differences.append((np.abs(a - b).max(-1) / np.abs(b).max(-1).clip(min=1e-12)).max())
+                cosines.append(((a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))).min())
+                scores.append(np.abs(found.scores.astype(np.float64) - expected.scores).max())
+            frame = case.image.frame_size
+            ious.append(mask_ious(found.low_res, expected.low_res, proof.padded_frame, frame))
+            names.append(f"{case.name}, {prompt.kind}")
+    lowest = [iou.min() for iou in ious]
+    return Report(
+        prompts=len(ious),
+        masks=sum(map(len, ious)),
+        difference=float(np.max(differences)),  # NaN wins in these
+        cosine=float(np.min(cosines)),
+        iou_mean=float(np.mean(np.concatenate(ious))),
+        iou_worst=float(np.min(lowest)),
+        score=float(np.max(scores)),
+        worst=names[int(np.argmin(lowest))],
+    )
+
+
+def selected(answer: Answer, masks: str) -> Answer:
+    """The part of a reference that a runner is compared with: see `Runner.masks`."""
+    part = {"single": slice(0, 1), "multi": slice(1, None), "all": slice(None)}[masks]
+    return Answer(answer.low_res[part], answer.scores[part])
+
+
+def mask_ious(a: np.ndarray, b: np.ndarray, padded: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
+    """IoU of two stacks of low-res logits (M, h, w), enlarged to the model's input and cut to the image: (M,).
+
+    Two empty masks are alike (1); logits that are not finite are like nothing (0).
+    """
+    out = []
+    for one, other in zip(a, b, strict=True):
+        if not (np.isfinite(one).all() and np.isfinite(other).all()):
+            out.append(0.0)
+            continue
+        large = [
+            cv2.resize(np.ascontiguousarray(x, np.float32), padded[::-1], interpolation=cv2.INTER_LINEAR)
+            for x in (one, other)
+        ]
+        p, q = (x[: frame[0], : frame[1]] > 0 for x in large)
+        union = np.count_nonzero(p | q)
+        out.append(np.count_nonzero(p & q) / union if union else 1.0)
+    return np.array(out)

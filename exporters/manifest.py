@@ -1,0 +1,205 @@
+"""``export.json``: what a bundle of exported files holds, how it was made and what was proven."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import SamHubError
+from ..ops.files import write_atomically
+
+MANIFEST = "export.json"
+VERSION = 1
+
+
+class BundleError(SamHubError, ValueError):
+    """A folder is no bundle, or its files are not those that were exported."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a file.
+
+    shape: numbers, or names for sides that may differ from run to run
+    """
+
+    name: str
+    dtype: str
+    shape: list[int | str]
+    meaning: str = ""
+
+
+@dataclass
+class FileRecord:
+    """One exported file, or one folder that is a file to its platform (``.mlpackage``).
+
+    path: relative to the bundle, with forward slashes
+    role: "encoder", "decoder", "prompt_encoder", ...
+    opset: of ONNX; the minimum deployment target or the like of other formats goes to ``facts``
+    sha256, bytes: filled in when the manifest is written
+    """
+
+    path: str
+    role: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    opset: int | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    bytes: int = 0
+
+
+@dataclass
+class Artefact:
+    """Files that work together: one variant of one format in one layout, and what was proven of it.
+
+    gate: `gate.Report.facts`; runtime: what ran it, for example "onnxruntime 1.23.0, CPU"
+    """
+
+    format: str
+    variant: str
+    layout: str
+    files: list[FileRecord]
+    gate: dict[str, Any]
+    runtime: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.format} {self.variant}" + (f" ({self.layout})" if self.layout else "")
+
+    def file(self, role: str) -> FileRecord:
+        """raises: BundleError when there is none of that role"""
+        for record in self.files:
+            if record.role == role:
+                return record
+        raise BundleError(f"{self.name} has no {role}; export the model again")
+
+
+@dataclass
+class Manifest:
+    """The content of ``export.json``.
+
+    model, family: the name that was exported and the family of its decoder
+    frame: pixels of the frame that prompts live in, the long side of the resized image
+    low_res: side of the low-res masks
+    proof: photos and prompts that the files were compared on, see `proof.Proof.facts`
+    tools: name -> version of what made the files
+    others: files that are neither models nor proofs (snippets, configuration), relative paths with their sha256
+    """
+
+    model: str
+    family: str
+    licence: str
+    image_size: int
+    frame: int
+    low_res: int
+    tools: dict[str, str]
+    proof: dict[str, Any]
+    artefacts: list[Artefact] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    version: int = VERSION
+
+    def find(self, format: str, variant: str | None = None, layout: str | None = None) -> Artefact:
+        """The first artefact that fits. raises: BundleError with the choices"""
+        for artefact in self.artefacts:
+            if artefact.format == format and variant in (None, artefact.variant) and layout in (None, artefact.layout):
+                return artefact
+        wanted = " ".join(filter(None, (format, variant, layout)))
+        there = ", ".join(a.name for a in self.artefacts) or "nothing"
+        raise BundleError(f"this bundle has no {wanted}; it has {there}")
+
+    def write(self, folder: Path) -> None:
+        """Fill in hashes and sizes from the files, and write ``export.json`` whole or not at all.
+
+        raises: OutputError
+        """
+        for artefact in self.artefacts:
+            for record in artefact.files:
+                record.sha256, record.bytes = fingerprint(folder / record.path)
+        known = {MANIFEST, *(record.path for a in self.artefacts for record in a.files)}
+        self.others = {
+            name: fingerprint(folder / name)[0]
+            for name in sorted(files_below(folder))
+            if name not in known and not any(name.startswith(f"{k}/") for k in known)
+        }
+        write_atomically(folder / MANIFEST, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """raises: BundleError"""
+        path = folder / MANIFEST
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            if content.get("version") != VERSION:
+                raise BundleError(
+                    f"{path} is of version {content.get('version')}, and this sam-hub reads {VERSION}; export it again"
+                )
+            artefacts = [_artefact(a) for a in content.pop("artefacts")]
+            return cls(**content, artefacts=artefacts)
+        except BundleError:
+            raise
+        except OSError as e:
+            raise BundleError(f"{folder} is no exported bundle: it has no readable {MANIFEST}") from e
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            raise BundleError(f"{path} is damaged ({type(e).__name__}: {e}); export the model again") from e
+
+    def check_files(self, folder: Path) -> None:
+        """Compare every file with its hash. raises: BundleError naming the first that differs"""
+        for path, expected in self._hashes():
+            try:
+                found, _ = fingerprint(folder / path)
+            except FileNotFoundError as e:
+                raise BundleError(f"{path} is missing from {folder}; export or download it again") from e
+            if found != expected:
+                raise BundleError(f"{path} is not the file that was exported: its hash differs; get it again")
+
+    def _hashes(self) -> Iterator[tuple[str, str]]:
+        for artefact in self.artefacts:
+            for record in artefact.files:
+                yield record.path, record.sha256
+        yield from self.others.items()
+
+
+def fingerprint(path: Path) -> tuple[str, int]:
+    """sha256 and bytes of a file; of a folder, of the sorted list of its files' names and hashes, and their sum."""
+    if not path.is_dir():
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest(), path.stat().st_size
+    lines, total = [], 0
+    for name in sorted(files_below(path)):
+        digest, size = fingerprint(path / name)
+        lines.append(f"{digest}  {name}\n")
+        total += size
+    return hashlib.sha256("".join(lines).encode()).hexdigest(), total
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Relative paths, with forward slashes, of every file in a folder and those below it."""
+    return (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Name -> installed version, for ``tools``."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("sam-hub", *packages):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _tensors(entries: Sequence[dict[str, Any]]) -> list[Tensor]:
+    return [Tensor(**entry) for entry in entries]
+
+
+def _artefact(entry: dict[str, Any]) -> Artefact:
+    files = [
+        FileRecord(**{**f, "inputs": _tensors(f["inputs"]), "outputs": _tensors(f["outputs"])}) for f in entry["files"]
+    ]
+    return Artefact(**{**entry, "files": files})

@@ -1,0 +1,103 @@
+"""How an image becomes the input of a model, from the settings in ``preprocessor_config.json``.
+
+The one place for this arithmetic: `SamImageProcessor`, the runtime without torch and the proofs of exported files
+all go through it, so that they agree to the last bit.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .geometry import resized_size
+from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image on its way into a model. Sizes are (height, width).
+
+    original_size: of the image
+    frame_size: of the resized image in the frame that prompts and masks live in
+    resized: (h, w, 3), grey levels in the size that the network reads: uint8, or float32 where resizing does not round
+    pixel_values: (1, 3, H, W) float32, normalised and padded
+    """
+
+    original_size: Size
+    frame_size: Size
+    resized: np.ndarray
+    pixel_values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The settings that matter to the arithmetic; their meaning is told in `SamImageProcessor`."""
+
+    longest: int
+    padded: Size
+    frame: int
+    resize_mode: str = "longest_side"
+    resample: int = Image.Resampling.BILINEAR
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    rescale_factor: float = 1 / 255
+    do_min_max: bool = False
+    mask_resize: str = "crop"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Preparation":
+        """From the content of ``preprocessor_config.json``, or `SamImageProcessor.to_dict`."""
+        longest = int(settings["size"]["longest_edge"])
+        padded = settings.get("pad_size") or {"height": longest, "width": longest}
+        frame = settings.get("frame_size") or settings["size"]
+        optional = ("resize_mode", "resample", "rescale_factor", "do_min_max", "mask_resize")
+        return cls(
+            longest=longest,
+            padded=(int(padded["height"]), int(padded["width"])),
+            frame=int(frame["longest_edge"]),
+            mean=tuple(settings.get("image_mean", cls.mean)),
+            std=tuple(settings.get("image_std", cls.std)),
+            **{name: settings[name] for name in optional if settings.get(name) is not None},
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> "Preparation":
+        """Of a folder that holds ``preprocessor_config.json``."""
+        return cls.from_settings(json.loads((folder / "preprocessor_config.json").read_text("utf-8")))
+
+    @property
+    def padded_frame(self) -> Size:
+        """(height, width) of the padded input, in the frame of prompts and masks."""
+        unit = self.frame / self.longest
+        return int(self.padded[0] * unit), int(self.padded[1] * unit)
+
+    def size_in_frame(self, original_size: Size) -> Size:
+        """(height, width) of a resized image, in the frame of prompts and masks."""
+        return resized_size(original_size, self.frame) if self.resize_mode == "longest_side" else (self.frame,) * 2
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> (h, w, 3), see `Prepared.resized`."""
+        if self.resize_mode == "stretch_float":
+            return stretch_float(image, self.longest)
+        resize = stretch if self.resize_mode == "stretch" else resize_longest_side
+        return resize(image, self.longest, self.resample)
+
+    def statistics(self, resized: np.ndarray) -> tuple[Any, Any]:
+        """Mean and deviation to normalise an image with, in units of ``1 / rescale_factor`` grey levels."""
+        if not self.do_min_max:
+            return self.mean, self.std
+        low, high = float(resized.min()), float(resized.max())
+        return low * self.rescale_factor, max(high - low, 1e-8) * self.rescale_factor
+
+    def __call__(self, image: np.ndarray) -> Prepared:
+        """Prepare an image, (H, W, 3) uint8 RGB."""
+        size = image.shape[:2]
+        resized = self.resize(image)
+        values = normalize_and_pad(resized, *self.statistics(resized), self.padded, self.rescale_factor)
+        return Prepared(size, self.size_in_frame(size), resized, values[None])
