@@ -161,27 +161,24 @@ class SamPredictor:
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
         raises: PromptError; RuntimeError while no image is set
         """
-        self._require_image()
-        points = labels = boxes = masks = None
-        if point_coords is not None:
-            points, labels = self._points(point_coords, point_labels)
-        elif point_labels is not None:
-            raise PromptError("point_labels were given without point_coords; give the points that they belong to")
-        if box is not None:
-            boxes = self._box(box)
-        if mask_input is not None:
-            array = _floats(mask_input, "mask_input", (2, 3))
-            if array.ndim == 3 and len(array) != 1:
-                raise PromptError(f"mask_input must be one mask, (1, h, w); got {array.shape}")
-            side = self.processor.frame_size["longest_edge"] // 4
-            masks = check_mask(array.reshape(array.shape[-2:]), side)[None, None].astype(np.float32)
-        found = self.predict_torch(
-            *(None if v is None else torch.from_numpy(v).to(self.device) for v in (points, labels, boxes, masks)),
-            multimask_output,
-            return_logits,
-            hq_token_only,
-        )
+        prompts = self._prompts(point_coords, point_labels, box, mask_input)
+        found = self.predict_torch(*prompts, multimask_output, return_logits, hq_token_only)
         return tuple(v[0].cpu().numpy() for v in found)
+
+    def predict_low_res(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` without enlarging the masks, for who draws them at another size (see `Upsampler`).
+
+        returns: predicted IoU (M,) float32, low-res logits (M, h, w) float32
+        """
+        prompts = self._prompts(point_coords, point_labels, box, mask_input)
+        return tuple(v[0].cpu().numpy() for v in self._low_res(*prompts, multimask_output, False))
 
     @torch.no_grad()
     def predict_torch(
@@ -205,9 +202,7 @@ class SamPredictor:
         """
         self._require_image()
         _check_shapes(point_coords, point_labels, boxes, mask_input)
-        rough = None if mask_input is None else mask_input[:, 0]
-        low_res, iou = self._decoder(point_coords, point_labels, boxes, rough, multimask_output, hq_token_only)
-        iou = self.model.mask_decoder.ranking(low_res, iou)
+        iou, low_res = self._low_res(point_coords, point_labels, boxes, mask_input, multimask_output, hq_token_only)
         frame = self.mask_frame
         masks = resize_masks(
             low_res,
@@ -218,6 +213,21 @@ class SamPredictor:
             how=frame.how,
         )
         return masks, iou, low_res
+
+    @torch.no_grad()
+    def _low_res(
+        self,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        multimask_output: bool,
+        hq_token_only: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted IoU (N, M) and low-res logits (N, M, h, w) of the prompts of `predict_torch`."""
+        rough = None if masks is None else masks[:, 0]
+        low_res, iou = self._decoder(points, labels, boxes, rough, multimask_output, hq_token_only)
+        return self.model.mask_decoder.ranking(low_res, iou), low_res
 
     @property
     def mask_frame(self) -> MaskFrame:
@@ -258,6 +268,24 @@ class SamPredictor:
         tensors = chain(encoder.parameters(), encoder.buffers())
         versions = sum(0 if t.is_inference() else t._version for t in tensors)
         return self.device, self.model.dtype, self.model.training, versions
+
+    def _prompts(self, coords: Any, labels: Any, box: Any, mask: Any) -> list[Tensor | None]:
+        """The prompts of `predict` as those of `predict_torch`; PromptError, or RuntimeError without an image."""
+        self._require_image()
+        points = kinds = boxes = masks = None
+        if coords is not None:
+            points, kinds = self._points(coords, labels)
+        elif labels is not None:
+            raise PromptError("point_labels were given without point_coords; give the points that they belong to")
+        if box is not None:
+            boxes = self._box(box)
+        if mask is not None:
+            array = _floats(mask, "mask_input", (2, 3))
+            if array.ndim == 3 and len(array) != 1:
+                raise PromptError(f"mask_input must be one mask, (1, h, w); got {array.shape}")
+            side = self.processor.frame_size["longest_edge"] // 4
+            masks = check_mask(array.reshape(array.shape[-2:]), side)[None, None].astype(np.float32)
+        return [None if v is None else torch.from_numpy(v).to(self.device) for v in (points, kinds, boxes, masks)]
 
     def _points(self, coords: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
         """Scaled (1, P, 2) float32 and (1, P) int64."""

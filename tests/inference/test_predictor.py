@@ -211,6 +211,14 @@ def test_feedback_of_the_low_res_mask(predictor):
     np.testing.assert_array_equal(refined[2], predictor.predict(POINTS, LABELS, None, best[0], False)[2])
 
 
+@pytest.mark.parametrize("prompt", [{"box": BOX}, {"point_coords": POINTS, "point_labels": LABELS}])
+def test_low_res_masks_alone(predictor, prompt):
+    predictor.set_image(WIDE)
+    _, iou, low_res = predictor.predict(**prompt, mask_input=LOW_RES)
+    again = predictor.predict_low_res(**prompt, mask_input=LOW_RES)
+    assert np.array_equal(again[0], iou) and np.array_equal(again[1], low_res)
+
+
 def test_lists_and_tensors_as_prompts(predictor):
     expected = predictor.predict(POINTS, LABELS, BOX)
     for convert in (np.ndarray.tolist, torch.from_numpy):
