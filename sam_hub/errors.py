@@ -31,3 +31,7 @@ class OutputError(SamHubError, OSError):
 
 class DeviceError(SamHubError, RuntimeError):
     """A device is unknown or not there."""
+
+
+class ExportError(SamHubError, RuntimeError):
+    """A model cannot be exported, or an exported file is not what it should be."""

@@ -1,0 +1,127 @@
+"""Prompt encoder and mask decoder with a fixed number of prompt slots, for runtimes that want fixed shapes.
+
+A slot that is not used has label -10 and is masked out of every attention, so the number of slots changes nothing: a
+token "not a point" in its place would (logits move by half a unit). Every tensor has at most four axes, and nothing
+depends on the data but values: no gather, no selection, no repeated rows.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ExportError
+from ..models.configuration_sam import PAD_LABEL
+from ..models.mask_decoder import MaskDecoder
+from ..models.modeling_sam import SamModel
+from ..models.prompt_encoder import PromptEncoder
+from .rank_four import shared_copy
+
+SLOTS = 16
+"""Slots of a file unless it is asked for another number; a box takes two."""
+
+MASKED = -1e4
+"""Added to the logits of a padding key: exp() of it is 0 in float16 too, and it stays finite there."""
+
+LABELS = (-1, 0, 1, 2, 3)
+"""Labels that have an embedding: not a point, background, object, and the two corners of a box."""
+
+
+class SlotPromptEncoder(nn.Module):
+    """Prompts of one object in N slots -> tokens, a map, and which tokens count."""
+
+    def __init__(self, model: SamModel) -> None:
+        super().__init__()
+        refuse_other_decoders(model)
+        encoder = model.prompt_encoder
+        self.side = encoder.config.image_embedding_size
+        self.frame = float(self.side * encoder.config.patch_size)
+        self.fourier = model.shared_image_embedding
+        self.mask_embed = encoder.mask_embed
+        rows = [encoder.not_a_point_embed.weight, *(e.weight for e in encoder.point_embed)]
+        self.register_buffer("table", torch.cat(rows).detach().clone())  # (5, C), the order of LABELS
+        self.register_buffer("kinds", torch.tensor(LABELS, dtype=torch.int32))
+        self.register_buffer("no_mask", encoder.no_mask_embed.weight.detach().clone().reshape(1, -1, 1, 1))
+
+    def forward(
+        self, points: Tensor, labels: Tensor, mask_input: Tensor, has_mask_input: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed.
+
+        points: (1, N, 2) float32, x then y, in pixels of the padded frame
+        labels: (1, N) int32: 1 object, 0 background, 2 / 3 top-left and bottom-right corner of a box, -10 empty slot
+        mask_input: (1, 1, 4h, 4w) logits; has_mask_input: (1,) float32, 1 where they count, else 0
+        returns: sparse (1, N + 1, C), of which the last token is "not a point", which counts where there are points
+            and no box; dense (1, C, h, w); token_mask (1, N + 1), 0 where a token counts, `MASKED` where not
+        """
+        present = (labels != PAD_LABEL).float().amax(1, keepdim=True)  # (1, 1)
+        boxed = (labels >= 2).float().amax(1, keepdim=True)
+        lonely = present * (1 - boxed)
+        counts = torch.cat([(labels != PAD_LABEL).float(), lonely], dim=1)  # (1, N + 1)
+
+        position = self.fourier((points + 0.5) / self.frame) * (labels >= 0).float().unsqueeze(-1)  # (1, N, C)
+        kind = (labels.unsqueeze(-1) == self.kinds).float() @ self.table  # (1, N, C)
+        sparse = torch.cat([position + kind, self.table[None, :1]], dim=1)
+
+        dense = self.no_mask + has_mask_input.reshape(1, 1, 1, 1) * (self.mask_embed(mask_input) - self.no_mask)
+        return sparse, dense, (1 - counts) * MASKED
+
+
+class SlotMaskDecoder(nn.Module):
+    """An image embedding and what `SlotPromptEncoder` returns -> masks and predicted IoU."""
+
+    def __init__(self, model: SamModel) -> None:
+        super().__init__()
+        refuse_other_decoders(model)
+        self.decoder = shared_copy(model.mask_decoder).eval()
+        self.decoder.config._attn_implementation = "eager"  # matrix products and a softmax, which every runtime has
+        self.has_single = not model.config.mask_decoder_config.always_multimask
+        side = model.config.prompt_encoder_config.image_embedding_size
+        positions = model.shared_image_embedding.grid(side, side).detach()  # (1, C, h, w)
+        self.register_buffer("image_pe", positions.flatten(2).transpose(1, 2)[:, None].clone())  # (1, 1, h * w, C)
+        self.register_buffer("own", self.decoder.output_tokens().detach().clone()[None, None])  # (1, 1, 5, C)
+
+    def forward(self, image_embedding: Tensor, sparse: Tensor, dense: Tensor, token_mask: Tensor) -> tuple[Tensor, ...]:
+        """Decode.
+
+        image_embedding, dense: (1, C, h, w); sparse: (1, T, C); token_mask: (1, T)
+        returns: low_res_masks (1, 3, 4h, 4w) logits and scores (1, 3), for an ambiguous prompt; then, unless that
+            token was not trained, single_mask (1, 1, 4h, 4w) and single_score (1, 1), for one that is not
+        """
+        tokens = torch.cat([self.own, sparse.unsqueeze(1)], dim=2)  # (1, 1, 5 + T, C)
+        mask = F.pad(token_mask, (self.own.shape[2], 0)).reshape(1, 1, 1, -1)
+        image = (image_embedding + dense).flatten(2).transpose(1, 2).unsqueeze(1)  # (1, 1, h * w, C)
+        tokens, image, _ = self.decoder.transformer(tokens, image, self.image_pe, mask)
+
+        scores = self.decoder.iou_prediction_head(tokens[:, 0, 0])  # (1, 4)
+        upscaled = self.decoder.upscale(image.squeeze(1).transpose(1, 2).reshape(image_embedding.shape))
+        heads = self.decoder.output_hypernetworks_mlps
+        classifiers = torch.cat([head(tokens[:, 0, i + 1 : i + 2]) for i, head in enumerate(heads)], dim=1)
+        masks = classifiers @ upscaled.flatten(2)  # (1, 4, C / 8) @ (1, C / 8, 16 h w)
+        masks = masks.reshape(1, len(heads), *upscaled.shape[-2:])
+        outputs = (masks[:, 1:], scores[:, 1:])
+        return (*outputs, masks[:, :1], scores[:, :1]) if self.has_single else outputs
+
+
+class SlotDecoder(nn.Module):
+    """Both in one graph: an image embedding and prompts -> masks and predicted IoU."""
+
+    def __init__(self, model: SamModel) -> None:
+        super().__init__()
+        self.prompts = SlotPromptEncoder(model)
+        self.masks = SlotMaskDecoder(model)
+
+    def forward(
+        self, image_embedding: Tensor, points: Tensor, labels: Tensor, mask_input: Tensor, has_mask_input: Tensor
+    ) -> tuple[Tensor, ...]:
+        """As `SlotPromptEncoder` and then `SlotMaskDecoder`."""
+        return self.masks(image_embedding, *self.prompts(points, labels, mask_input, has_mask_input))
+
+
+def refuse_other_decoders(model: SamModel) -> None:
+    """ExportError for a family whose prompts or masks are not SAM's (SAM-HQ, EfficientSAM)."""
+    if type(model.mask_decoder) is not MaskDecoder or type(model.prompt_encoder) is not PromptEncoder:
+        name = type(model.mask_decoder).__name__
+        raise ExportError(
+            f"Core ML and ExecuTorch files are made for models with SAM's own decoder, not {name}; "
+            "export this model to ONNX"
+        )
