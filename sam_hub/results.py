@@ -50,14 +50,27 @@ def outlines_svg(masks: Sequence[np.ndarray], exact: bool = False) -> bytes:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     ]
     for i, mask in enumerate(masks):
-        rings = (ring if exact else _smooth(ring) for ring in mask_to_polygons(mask))
-        path = "".join(f"M{'L'.join(f'{x:g},{y:g}' for x, y in ring.tolist())}Z" for ring in rings)
+        path = svg_path(mask, exact)
         color = "#{:02x}{:02x}{:02x}".format(*PALETTE[i % len(PALETTE)])
         lines.append(
             f'<path id="object-{i + 1}" d="{path}" fill="{color}" fill-opacity="0.4" fill-rule="evenodd" '
             f'stroke="{color}" stroke-width="2" stroke-linejoin="round" vector-effect="non-scaling-stroke"/>'
         )
     return "\n".join([*lines, "</svg>", ""]).encode()
+
+
+def svg_path(mask: np.ndarray, exact: bool = False, origin: tuple[int, int] = (0, 0), scale: float = 1) -> str:
+    """The outlines as the data of one SVG path, which a browser's ``Path2D`` takes too; to be filled even-odd.
+
+    origin: (x, y) of the mask's first pixel; scale: what a pixel, the origin included, is multiplied by
+    exact: as for `outlines_svg`
+    """
+    rings = (ring if exact else _smooth(ring) for ring in mask_to_polygons(mask))
+    if scale == 1:
+        rings = (ring + np.array(origin) for ring in rings)
+    else:
+        rings = (np.round((ring + np.array(origin)) * scale, 1) for ring in rings)
+    return "".join(f"M{'L'.join(f'{x:g},{y:g}' for x, y in ring.tolist())}Z" for ring in rings)
 
 
 def annotation(mask: np.ndarray, annotation_id: int, **fields: Any) -> dict[str, Any]:

@@ -57,22 +57,31 @@ def _coco(rle: Rle) -> Rle:
     return coco_mask.frPyObjects(rle, *rle["size"]) if isinstance(rle["counts"], list) else rle
 
 
-def rle_length(rle: Rle) -> int:
-    """How many pixels the runs cover: height x width, unless the counts are damaged (pycocotools does not look).
+def rle_counts(rle: Rle) -> np.ndarray:
+    """The run lengths of either form: (K,) int64, of zeros first; damaged ones may be negative.
 
     The compressed form has 5 bits in a character, and from the fourth on each count is the difference to that two
     before it (pycocotools, ``maskApi.c``, rleFrString).
     """
     if isinstance(rle["counts"], list):
-        return sum(rle["counts"])
+        return np.array(rle["counts"], np.int64)
     text = rle["counts"]
     codes = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        return codes
     last = codes & 32 == 0  # of the characters of a count
     first = np.flatnonzero(np.r_[True, last[:-1]])
     place = 5 * (np.arange(len(codes)) - np.repeat(first, np.diff(np.r_[first, len(codes)])))
     negative = last & (codes & 16 > 0)
     counts = np.add.reduceat(((codes & 31) << place) - (negative * 32 << place), first)
-    return int(counts[:1].sum() + counts[1::2].cumsum().sum() + counts[2::2].cumsum().sum())
+    for start in (1, 2):
+        counts[start::2] = counts[start::2].cumsum()
+    return counts
+
+
+def rle_length(rle: Rle) -> int:
+    """How many pixels the runs cover: height x width, unless the counts are damaged (pycocotools does not look)."""
+    return int(rle_counts(rle).sum())
 
 
 def rle_to_mask(rle: Rle) -> np.ndarray:

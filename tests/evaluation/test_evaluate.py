@@ -246,6 +246,8 @@ def damage(shard, kind: str) -> None:
         shard.files["b.json"] = b'{"annotations": [{"segmentation": {"size": [40, 60]}}]}'
     elif kind == "damaged run lengths":
         shard.files["b.json"] = b'{"annotations": [{"segmentation": {"size": [40, 60], "counts": "zzzzzz"}}]}'
+    elif kind == "negative run lengths":
+        shard.files["b.json"] = b'{"annotations": [{"segmentation": {"size": [40, 60], "counts": [-5, 2405]}}]}'
     elif kind == "run lengths of another kind":
         shard.files["b.json"] = b'{"annotations": [{"segmentation": {"size": [40, 60], "counts": 7}}]}'
 
@@ -259,6 +261,7 @@ DAMAGES = [
     "wrong size",
     "no run lengths",
     "damaged run lengths",
+    "negative run lengths",
     "run lengths of another kind",
 ]
 

@@ -13,6 +13,7 @@ from sam_hub.ops.masks import (
     mask_to_uncompressed_rle,
     remove_small_regions,
     rle_area,
+    rle_counts,
     rle_length,
     rle_to_mask,
     stability_score,
@@ -47,6 +48,7 @@ def test_the_length_of_run_lengths_in_either_form(counts: list[int]) -> None:
     compressed = coco_mask.frPyObjects({"size": size, "counts": counts}, *size)["counts"]
     assert rle_length({"size": size, "counts": compressed}) == sum(counts)
     assert rle_length({"size": size, "counts": compressed.decode()}) == sum(counts)
+    assert rle_counts({"size": size, "counts": compressed}).tolist() == counts
 
 
 @given(small_masks, st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2))
