@@ -1,36 +1,327 @@
-"""Model cards: the README.md of a folder that is shared."""
+"""Model cards: the README.md of a folder that is shared, made of what is known and nothing else.
 
-from pathlib import Path
-
-from .zoo import Variant
-
-CONVERTED = """\
----
-{licence}library_name: sam-hub
-pipeline_tag: mask-generation
-tags: [segment-anything, sam, sam-hub]
----
-
-# {title}
-
-Converted by sam-hub from `{source}`; the weights are its authors', unchanged.{good_for}
-
-```python
-from sam_hub import SamModel, SamPredictor
-
-predictor = SamPredictor(SamModel.from_pretrained("this folder"))
-```
+A card is front matter and sections. Sections that a card already has are its author's, and stay; `complete` adds
+the ones it lacks.
 """
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-def conversion_card(source: str, variant: Variant | None) -> str:
-    """The card of a converted checkpoint: what it is, whose it is, how to load it."""
-    title = Path(source).stem
-    if variant is None:
-        return CONVERTED.format(licence="", title=title, source=title, good_for=" Mind their licence.")
-    return CONVERTED.format(
-        licence=f"license: {variant.license}\n" if variant.commercial_use else "license: other\n",
-        title=title,
-        source="/".join(filter(None, (variant.repo, variant.file))) or title,
-        good_for=f" Licence: {variant.license}. Good for: {variant.good_for}.",
+from .zoo import ZOO, Variant
+
+NO_REMOTE_CODE = (
+    "This architecture is not part of `transformers`, and the repository carries no code to be run with "
+    "`trust_remote_code`: install `sam-hub`, whose classes the Auto classes know once it is imported."
+)
+
+COMPARED = "Each was compared with the model on photos when it was exported (`export.json`)"
+
+FAMILIES = {
+    "sam": "Kirillov et al. 2023, Segment Anything, arXiv 2304.02643",
+    "slimsam": "Chen et al. 2023, SlimSAM, arXiv 2312.05284",
+    "mobile-sam": "Zhang et al. 2023, Faster Segment Anything (MobileSAM), arXiv 2306.14289",
+    "tinysam": "Shu et al. 2023, TinySAM, arXiv 2312.13789",
+    "edge-sam": "Zhou et al. 2023, EdgeSAM, arXiv 2312.06660",
+    "repvit-sam": "Wang et al. 2023, RepViT-SAM, arXiv 2312.05760",
+    "sam-hq": "Ke et al. 2023, Segment Anything in High Quality, arXiv 2306.01567",
+    "sam-hq-light": "Ke et al. 2023, Segment Anything in High Quality, arXiv 2306.01567",
+    "efficient-sam": "Xiong et al. 2023, EfficientSAM, arXiv 2312.00863",
+    "efficientvit-sam": "Zhang et al. 2024, EfficientViT-SAM, arXiv 2402.05008",
+    "medsam": "Ma et al. 2024, Segment anything in medical images, arXiv 2304.12306",
+    "micro-sam": "Archit et al. 2025, Segment Anything for Microscopy, Nature Methods",
+}
+"""The paper of a family, or of the catalogue names that begin like it."""
+
+SCORES = {
+    "click_1": "1 click",
+    "click_1_oracle": "best of 3",
+    "click_3": "3 clicks",
+    "click_5": "5 clicks",
+    "box": "box",
+    "grabcut": "GrabCut",
+    "ellipse": "ellipse",
+}
+"""Columns of the table of scores: name in the report of `sam-hub eval` -> title."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known of a model that gets a card.
+
+    repo: how it is loaded: a repository, or "this folder"
+    base: the catalogue name, or a repository or file, that the weights are of or were made from
+    native: whether ``transformers`` computes the same thing from the folder, without sam-hub
+    prompts: of `sam_hub.models.configuration_sam.PROMPT_KINDS`, those that it understands
+    reports: of ``sam-hub eval``, as its ``--out`` writes them
+    latency: rows {"what", "milliseconds", "machine"} that were measured
+    bundles: manifests of exported files, as in ``export.json``
+    """
+
+    repo: str
+    base: str | None
+    native: bool
+    parameters: int | None
+    image_size: int
+    prompts: Sequence[str]
+    one_mask: bool = False
+    reports: Sequence[Mapping[str, Any]] = ()
+    latency: Sequence[Mapping[str, Any]] = ()
+    bundles: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def variant(self) -> Variant | None:
+        """The catalogue's entry of the base."""
+        return ZOO.get(self.base or "")
+
+
+def model_card(subject: Subject) -> str:
+    """The whole card, in Markdown."""
+    title = subject.repo.split("/")[-1] if subject.repo != "this folder" else subject.base or "Segment Anything"
+    parts = [_front_matter(subject), f"# {title}", _introduction(subject)]
+    parts += [f"## {name}\n\n{text}" for name, text in _sections(subject).items() if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def complete(card: str, subject: Subject) -> str:
+    """A card with the front matter and the sections that it lacked; not a word of it is changed."""
+    generated = model_card(subject)
+    if not card.startswith("---\n"):
+        card = f"{_front_matter(subject)}\n\n{card.lstrip()}"
+    there = {_key(heading) for heading in re.findall(r"^## (.+)$", card, re.MULTILINE)}
+    missing = [
+        section.strip()
+        for section in re.split(r"^(?=## )", generated, flags=re.MULTILINE)[1:]
+        if _key(section[3:].partition("\n")[0]) not in there
+    ]
+    return "\n\n".join([card.rstrip(), *missing]) + "\n"
+
+
+def added_sections(card: str, subject: Subject) -> list[str]:
+    """The headings that `complete` adds."""
+    before = re.findall(r"^## (.+)$", card, re.MULTILINE)
+    return [name for name in re.findall(r"^## (.+)$", complete(card, subject), re.MULTILINE) if name not in before]
+
+
+def _key(heading: str) -> str:
+    return heading.strip().lower()
+
+
+def _front_matter(subject: Subject) -> str:
+    variant = subject.variant
+    lines = []
+    if variant and variant.license == "see source":
+        lines += ["license: other", "license_name: see-source"]
+    elif variant and not variant.commercial_use:
+        lines += ["license: other", f"license_name: {variant.license}"]
+    elif variant:
+        lines.append(f"license: {variant.license}")
+    lines.append(f"library_name: {'transformers' if subject.native else 'sam-hub'}")
+    lines.append("pipeline_tag: mask-generation")
+    base = variant.repo if variant else subject.base if subject.base and subject.base.count("/") == 1 else ""
+    if base and base != subject.repo:
+        lines.append(f"base_model: {base}")
+    tags = ["segment-anything", "sam", "sam-hub", "image-segmentation"]
+    tags += sorted({artefact["format"] for bundle in subject.bundles for artefact in bundle["artefacts"]})
+    lines.append(f"tags: [{', '.join(tags)}]")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _introduction(subject: Subject) -> str:
+    variant = subject.variant
+    text = "A promptable segmentation model of the Segment Anything family: clicks and boxes in, masks out."
+    if variant:
+        source = " / ".join(filter(None, (variant.repo, variant.file))) or variant.url
+        origin = f", published as `{source}`" if source else ""
+        text += f" Made from `{subject.base}`{origin}: {variant.good_for}."
+    elif subject.base:
+        text += f" Made from `{subject.base}`."
+    count = f"{subject.parameters / 1e6:.1f} M parameters, " if subject.parameters else ""
+    return f"{text} {count}input {subject.image_size} x {subject.image_size} pixels."
+
+
+def _sections(subject: Subject) -> dict[str, str]:
+    return {
+        "Use in Python": _in_python(subject),
+        "Use with transformers": _with_transformers(subject),
+        "Use in a browser": _in_a_browser(subject),
+        "Use on a phone": _on_a_phone(subject),
+        "Scores": _scores(subject),
+        "Latency": _latency(subject),
+        "Limits": _limits(subject),
+        "Licence": _licence(subject),
+        "Source": _source(subject),
+    }
+
+
+def _prompt(subject: Subject) -> str:
+    """A prompt that the model understands."""
+    return (
+        "point_coords=np.array([[320, 240]]), point_labels=np.array([1])"
+        if "points" in subject.prompts
+        else ("box=np.array([40, 20, 360, 300])")
     )
+
+
+def _in_python(subject: Subject) -> str:
+    return f"""\
+```bash
+pip install sam-hub
+```
+
+```python
+import numpy as np
+from sam_hub import SamModel, SamPredictor
+
+predictor = SamPredictor(SamModel.from_pretrained("{subject.repo}"))
+predictor.set_image("photo.jpg")
+masks, scores, low_res = predictor.predict({_prompt(subject)})
+```
+
+In a shell: `sam-hub segment photo.jpg --model {_shell(subject.repo)} --box 40,20,360,300`."""
+
+
+def _shell(repo: str) -> str:
+    return repo if " " not in repo else "FOLDER"
+
+
+def _with_transformers(subject: Subject) -> str:
+    automatic = "points" in subject.prompts
+    pipe = f"""
+generator = pipeline("mask-generation", model="{subject.repo}")
+masks = generator("photo.jpg")["masks"]
+"""
+    if subject.native:
+        return f"""\
+`transformers` reads this repository by itself:
+
+```python
+from transformers import AutoModelForMaskGeneration, AutoProcessor
+
+model = AutoModelForMaskGeneration.from_pretrained("{subject.repo}")
+processor = AutoProcessor.from_pretrained("{subject.repo}")
+```
+
+Its pipeline `mask-generation` needs torchvision, unless `sam_hub` is imported first."""
+    return f"""\
+{NO_REMOTE_CODE}
+
+```python
+import sam_hub  # tells transformers about the architecture
+from transformers import AutoModelForMaskGeneration, AutoProcessor{", pipeline" if automatic else ""}
+
+model = AutoModelForMaskGeneration.from_pretrained("{subject.repo}")
+processor = AutoProcessor.from_pretrained("{subject.repo}")
+{pipe if automatic else ""}```"""
+
+
+def _artefacts(subject: Subject, *formats: str) -> list[Mapping[str, Any]]:
+    return [a for bundle in subject.bundles for a in bundle["artefacts"] if a["format"] in formats]
+
+
+def _table_of(artefacts: Sequence[Mapping[str, Any]]) -> str:
+    rows = ["| format | variant | layout | files | MB |", "|---|---|---|---|---:|"]
+    for a in artefacts:
+        files = ", ".join(f"`{record['path']}`" for record in a["files"])
+        size = sum(record.get("bytes") or 0 for record in a["files"]) / 1e6
+        rows.append(f"| {a['format']} | {a['variant']} | {a.get('layout') or ''} | {files} | {size:.1f} |")
+    return "\n".join(rows)
+
+
+def _in_a_browser(subject: Subject) -> str:
+    found = _artefacts(subject, "onnx")
+    if not found:
+        return (
+            "No ONNX files are here yet: `sam-hub export` makes them, and `sam-hub push` sends them along. "
+            "transformers.js reads `preprocessor_config.json` as it is."
+        )
+    text = f"{COMPARED}:\n\n{_table_of(found)}"
+    if any("transformers" in (a.get("layout") or "") for a in found):
+        text += f"""
+
+```js
+import {{ SamModel, AutoProcessor, RawImage }} from "@huggingface/transformers";
+
+const model = await SamModel.from_pretrained("{subject.repo}");
+const processor = await AutoProcessor.from_pretrained("{subject.repo}");
+const image = await RawImage.read("photo.jpg");
+const inputs = await processor(image, {{ input_points: [[[320, 240]]] }});
+const outputs = await model(inputs);
+```"""
+    return text
+
+
+def _on_a_phone(subject: Subject) -> str:
+    found = _artefacts(subject, "coreml", "executorch", "tflite", "litert")
+    if not found:
+        return (
+            "No Core ML or ExecuTorch files are here yet: `sam-hub export` makes them, `sam-hub push` sends them along."
+        )
+    return f"{COMPARED}:\n\n{_table_of(found)}"
+
+
+def _scores(subject: Subject) -> str:
+    variant = subject.variant
+    texts = []
+    for report in subject.reports:
+        shown = [name for name in SCORES if any(row.get(name) is not None for row in report["shards"])]
+        lines = [
+            f"| photos | objects | {' | '.join(SCORES[name] for name in shown)} |",
+            f"|---|---:|{'---:|' * len(shown)}",
+        ]
+        mean = {"name": "mean", "objects": "", **report["mean"]} if report.get("mean") else None
+        for row in [*report["shards"], *filter(None, [mean])]:
+            cells = ["" if row.get(name) is None else f"{row[name]:.3f}" for name in shown]
+            lines.append(f"| {row['name']} | {row['objects']} | {' | '.join(cells)} |")
+        texts.append(f"Mean IoU, measured with `sam-hub eval` {report['sam_hub']}:\n\n" + "\n".join(lines))
+    if variant and variant.published:
+        rows = "\n".join(f"- {name}: {value}" for name, value in variant.published.items())
+        texts.append(f"Published by the authors of the original weights, not measured here:\n\n{rows}")
+    return (
+        "\n\n".join(texts)
+        or "None were measured for this upload: `sam-hub eval` measures them on annotated photos of yours."
+    )
+
+
+def _latency(subject: Subject) -> str:
+    if not subject.latency:
+        return ""
+    lines = ["| what | median, ms | machine |", "|---|---:|---|"]
+    lines += [f"| {row['what']} | {row['milliseconds']:.1f} | {row['machine']} |" for row in subject.latency]
+    return "\n".join(lines)
+
+
+def _limits(subject: Subject) -> str:
+    kinds = {"points": "clicks", "background points": "background clicks", "boxes": "boxes", "masks": "rough masks"}
+    able = [word for kind, word in kinds.items() if kind in subject.prompts]
+    unable = [word for kind, word in kinds.items() if kind not in subject.prompts]
+    lines = [f"Understands {', '.join(able)}" + (f"; refuses {', '.join(unable)}." if unable else ".")]
+    if subject.one_mask:
+        lines.append("Gives one mask for a prompt, also for an ambiguous one.")
+    lines.append("Finds objects and does not name them; text prompts are not supported.")
+    variant = subject.variant
+    if variant and not variant.commercial_use:
+        lines.append(f"Not for commercial use ({variant.license}).")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _licence(subject: Subject) -> str:
+    variant = subject.variant
+    if variant is None:
+        return "Not stated. Mind the licence of the weights that it was made from."
+    if variant.license == "see source":
+        return f"The authors', as their page tells: {variant.url or variant.repo}."
+    return f"{variant.license}, that of the original weights" + (
+        "." if variant.commercial_use else ": they may not be used commercially."
+    )
+
+
+def _source(subject: Subject) -> str:
+    variant = subject.variant
+    papers = [] if variant is None else [FAMILIES[key] for key in FAMILIES if (subject.base or "").startswith(key)][-1:]
+    if variant and not papers and variant.family in FAMILIES:
+        papers = [FAMILIES[variant.family]]
+    if FAMILIES["sam"] not in papers:
+        papers.append(FAMILIES["sam"])
+    return "\n".join(f"- {paper}" for paper in papers)

@@ -22,6 +22,7 @@ CORE = {
     "torch": "torch",
     "transformers": "transformers",
     "huggingface-hub": "huggingface_hub",
+    "filelock": "filelock",
     "safetensors": "safetensors",
     "numpy": "numpy",
     "pillow": "PIL",

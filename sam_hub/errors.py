@@ -35,3 +35,7 @@ class DeviceError(SamHubError, RuntimeError):
 
 class ExportError(SamHubError, RuntimeError):
     """A model cannot be exported, or an exported file is not what it should be."""
+
+
+class HubError(SamHubError, OSError):
+    """The Hugging Face Hub refuses, cannot be reached, or a download failed."""

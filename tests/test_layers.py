@@ -21,14 +21,14 @@ DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "execu
 # From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
 # list; parts that share a row do not know each other. A module belongs to the longest name that fits.
 LAYERS: list[dict[str, set[str]]] = [
+    {"sam_hub.autoclasses": set()},
     {"sam_hub": set(), "sam_hub.errors": set()},
     {"sam_hub.zoo": set()},
-    {"sam_hub.ops": ARRAYS, "sam_hub.cards": set()},
+    {"sam_hub.ops": ARRAYS, "sam_hub.cards": set(), "sam_hub.hub": {"huggingface_hub", "filelock"}},
     {"sam_hub.inference.upsample": ARRAYS},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
     {"sam_hub.models.configuration_sam": {"transformers"}},
     {"sam_hub.convert": CORE},
-    {"sam_hub.hub": CORE},
     {"sam_hub.models": CORE},
     {"sam_hub.inference": CORE},
     {"sam_hub.data": CORE, "sam_hub.inference.amg": ARRAYS},
@@ -39,6 +39,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.doctor": CORE,
         "sam_hub.exporters": CORE | DEVICES,
     },
+    {"sam_hub.publishing": CORE},
     {"sam_hub.cli": CORE | TERMINAL, "sam_hub.demo": CORE | {"gradio"}},
     {"sam_hub.__main__": set()},
 ]

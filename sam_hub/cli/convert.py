@@ -23,9 +23,8 @@ def convert(
     """
     from transformers.utils import logging
 
-    from ..cards import conversion_card
     from ..hub import locate
-    from ..models.layouts import save_folder, save_original
+    from ..models.layouts import folder_card, save_folder, save_original
     from ..models.modeling_sam import SamModel
 
     logging.disable_progress_bar()
@@ -33,4 +32,4 @@ def convert(
     if to.suffix in (".pth", ".pt"):
         echo_path(save_original(model, to))
         return
-    echo_path(save_folder(model, to, conversion_card(checkpoint, locate(checkpoint).variant)))
+    echo_path(save_folder(model, to, folder_card(model.config, locate(checkpoint).name or checkpoint)))

@@ -4,11 +4,15 @@ A folder is written with ``model_type: "sam"`` when ``transformers`` can represe
 SAM's own decoder), so that either library loads it; every other family is ``model_type: "sam_hub"``.
 """
 
+from pathlib import Path
 from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from ..errors import ModelNotFoundError
+from ..hub.download import Repository
+from ..hub.places import locate
 from ..zoo import Variant
 
 PAD_LABEL = -10
@@ -345,8 +349,36 @@ class SamConfig(PreTrainedConfig):
                 part.update({key: v for key, v in value.items() if key != "model_type"})
 
     @classmethod
-    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        config_dict, kwargs = super().get_config_dict(*args, **kwargs)
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """Load from a catalogue name, a folder, a ``.json`` file or a Hub repository; no weights are fetched.
+
+        raises: ModelNotFoundError, HubError
+        """
+        config = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if Path(pretrained_model_name_or_path).suffix != ".json" and isinstance(config, cls):
+            variant = locate(pretrained_model_name_or_path, kwargs.get("subfolder") or "").variant
+            if variant:
+                config.take_from(variant)
+        return config
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        source = str(pretrained_model_name_or_path)
+        if Path(source).suffix != ".json":
+            place = locate(source, kwargs.get("subfolder") or "")
+            if place.original:
+                return cls(**place.variant.config).to_dict(), kwargs
+            if place.file:
+                raise ModelNotFoundError(
+                    f"{source} holds weights alone; SamModel.from_pretrained reads its settings off them"
+                )
+            if place.repo:
+                repository = Repository.of(place.repo, kwargs, place.variant.revision if place.variant else "")
+                kwargs["revision"] = repository.fetch_model(weights=False)
+            source = place.repo or str(place.folder)
+        config_dict, kwargs = super().get_config_dict(source, **kwargs)
         return cls._from_transformers(config_dict), kwargs
 
     @classmethod

@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import BatchFeature
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict
-from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from .. import convert
 from ..errors import ImageError, ModelNotFoundError
 from ..hub import locate
+from ..hub.download import PROCESSORS, Repository
 from ..ops.geometry import resized_size
 from ..ops.images import normalize_and_pad, read_image, resize_longest_side, stretch, stretch_float
 from .configuration_sam import SamConfig
@@ -46,6 +46,20 @@ CHOICES = {
 
 FILE_ONLY = ("image_processor_type", "processor_class", "feature_extractor_type")
 """Keys of a saved processor that are no settings."""
+
+
+HUB_ARGUMENTS = (
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "proxies",
+    "revision",
+    "subfolder",
+    "token",
+    "trust_remote_code",
+    "user_agent",
+)
+"""Arguments of ``from_pretrained`` that say where files come from."""
 
 
 class SamImageProcessorKwargs(TypedDict, total=False):
@@ -147,19 +161,26 @@ class SamImageProcessor(PilBackend):
         other arguments: as in ``transformers`` (revision, token, or a setting to change)
         raises: ModelNotFoundError, CheckpointError
         """
-        path = Path(pretrained_model_name_or_path)
-        folder = path / (kwargs.get("subfolder") or "")
-        if path.suffix == ".json" or any((folder / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
+        path, subfolder = Path(pretrained_model_name_or_path), kwargs.get("subfolder") or ""
+        if path.suffix == ".json" or any((path / subfolder / name).is_file() for name in PROCESSORS):
             source = str(path)
         else:
-            place = locate(pretrained_model_name_or_path)
+            place = locate(pretrained_model_name_or_path, subfolder)
+            if place.original:
+                return cls.from_dict(cls.for_config(SamConfig(**place.variant.config)).to_dict(), **_settings(kwargs))
             if place.file:
                 family, settings, _ = convert.to_ours(convert.read_checkpoint(place.file))
                 config = SamConfig(**settings)
                 if place.variant and place.variant.family == family:
                     config.take_from(place.variant)
-                return cls.from_dict(cls.for_config(config).to_dict(), **kwargs)
+                return cls.from_dict(cls.for_config(config).to_dict(), **_settings(kwargs))
             source = place.repo or str(place.folder)
+            if place.repo:
+                repository = Repository.of(source, kwargs, place.variant.revision if place.variant else "")
+                commit = repository.fetch_first(PROCESSORS)
+                if commit is None:
+                    raise ModelNotFoundError(f"{source} holds no processor: neither {' nor '.join(PROCESSORS)}")
+                kwargs["revision"] = commit
             if place.variant:
                 kwargs = {**place.variant.config.get("preprocessing", {}), **kwargs}
         try:
@@ -324,6 +345,11 @@ def _resize(
 def _resized_size(size: Size, side: int, resize_mode: str) -> Size:
     """(height, width) after resizing to ``side``."""
     return resized_size(size, side) if resize_mode == "longest_side" else (side, side)
+
+
+def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of the arguments of ``from_pretrained``, those that are about the processor."""
+    return {name: value for name, value in arguments.items() if name not in HUB_ARGUMENTS}
 
 
 def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], where: str) -> None:

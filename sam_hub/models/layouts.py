@@ -3,22 +3,27 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .. import convert
+from ..cards import Subject, model_card
 from ..errors import CheckpointError, OutputError
-from .configuration_sam import SamConfig
-from .image_processing_sam import SamImageProcessor
-from .modeling_sam import SamModel
+from ..zoo import ZOO, canonical_name
+from .configuration_sam import HqMaskDecoderConfig, SamConfig
 from .processing_sam import SamProcessor
 
+if TYPE_CHECKING:
+    from .modeling_sam import SamModel
 
-def save_folder(model: SamModel, folder: str | Path, card: str) -> Path:
+
+def save_folder(model: "SamModel", folder: str | Path, card: str, max_shard_size: int | str = "50GB") -> Path:
     """Configuration, safetensors, processor and card, all at once or nothing.
 
     ``transformers.SamModel`` reads the folder too where it knows the architecture.
     card: text of ``README.md``
+    max_shard_size: of one file of weights, as in ``transformers``
     raises: OutputError when the folder exists with something in it, or cannot be written
     """
     folder = Path(folder)
@@ -28,9 +33,9 @@ def save_folder(model: SamModel, folder: str | Path, card: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            model.save_pretrained(aside)
-            SamProcessor(SamImageProcessor.for_config(model.config)).save_pretrained(aside)
-            (aside / "README.md").write_text(card)
+            model.save_pretrained(aside, max_shard_size=max_shard_size)
+            SamProcessor.for_config(model.config).save_pretrained(aside)
+            (aside / "README.md").write_text(card, "utf-8")
             for file in aside.iterdir():
                 file.chmod(0o644)
             aside.chmod(0o755)
@@ -42,7 +47,32 @@ def save_folder(model: SamModel, folder: str | Path, card: str) -> Path:
     return folder
 
 
-def original_family(model: SamModel) -> str:
+def card_subject(config: SamConfig, base: str | None, repo: str = "this folder", **measured: Any) -> Subject:
+    """What a configuration tells for a model card.
+
+    base: the catalogue name, repository or file that the weights are of or were made from
+    measured: ``parameters``, ``reports``, ``latency`` and ``bundles`` of `Subject`, as far as they are known
+    """
+    base = canonical_name(base or "") or (Path(base).name if base and base.count("/") != 1 else base)
+    variant = ZOO.get(base or "")
+    facts = {"parameters": variant.params if variant else None, **measured}
+    return Subject(
+        repo=repo,
+        base=base,
+        native=config.is_transformers_native,
+        image_size=config.vision_config.image_size,
+        prompts=tuple(config.prompt_encoder_config.prompt_kinds),
+        one_mask=isinstance(config.mask_decoder_config, HqMaskDecoderConfig),
+        **facts,
+    )
+
+
+def folder_card(config: SamConfig, base: str | None, repo: str = "this folder") -> str:
+    """The model card of a folder."""
+    return model_card(card_subject(config, base, repo))
+
+
+def original_family(model: "SamModel") -> str:
     """The family whose original layout can hold this model; CheckpointError when there is none."""
     weights = model.state_dict()
     for family in convert.FAMILIES:
@@ -64,7 +94,7 @@ def _same_parts(a: SamConfig, b: SamConfig) -> bool:
     return all(getattr(a, part).model_type == getattr(b, part).model_type for part in parts)
 
 
-def save_original(model: SamModel, path: str | Path) -> Path:
+def save_original(model: "SamModel", path: str | Path) -> Path:
     """A ``.pth`` that the tools of the model's authors read; bit-equal tensors under their names.
 
     raises: CheckpointError when no original project has such a model; OutputError when the file exists or cannot

@@ -7,10 +7,12 @@ refused, ``labels`` give a loss, and the norms use the original's eps.
 """
 
 import math
+import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,16 +23,22 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .. import convert
-from ..errors import CheckpointError, ModelNotFoundError, OutputError
+from ..errors import CheckpointError, HubError, ModelNotFoundError, OutputError
 from ..hub import ASSETS, locate
+from ..hub.download import Repository
+from ..hub.failures import explained
+from ..hub.originals import converted_folder
+from ..hub.upload import push_files
 from ..zoo import ZOO, Variant
-from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
+from .configuration_sam import SamConfig
 from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
 from .encoders import EncoderOutput, build_encoder
 from .fuse import fold_modules
 from .hq_decoder import HqMaskDecoder
+from .layouts import folder_card, save_folder
 from .loss import resize_labels, segmentation_loss
 from .mask_decoder import MaskDecoder
+from .prompt_batch import objects_present
 from .prompt_encoder import PositionalEmbedding, PromptEncoder, check_prompt_kinds
 
 PROMPT_ENCODERS = {
@@ -145,36 +153,37 @@ class SamModel(SamPreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *args, strict: bool = True, **kwargs):
         """Load "pocket", a catalogue name, a folder, an original checkpoint file or a Hub repository.
 
+        A catalogue name whose weights are an original file is downloaded and converted when it is first used.
         pretrained_model_name_or_path: see `sam_hub.hub.locate`
         strict: refuse weights that do not fit; False fills what is missing at random, for fine-tuning
-        other arguments: as in ``transformers`` (dtype, device_map, revision, token, ...)
-        raises: ModelNotFoundError, CheckpointError
+        other arguments: as in ``transformers`` (dtype, device_map, revision, subfolder, token, cache_dir,
+            local_files_only, force_download, ...)
+        raises: ModelNotFoundError, HubError, CheckpointError
         """
         if pretrained_model_name_or_path is None:
             return super().from_pretrained(None, *args, **kwargs)
-        place = locate(pretrained_model_name_or_path)
+        place = locate(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
         if place.file:
-            family, settings, weights = convert.to_ours(convert.read_checkpoint(place.file))
-            config = kwargs.pop("config", None)
-            if config is None:
-                config = SamConfig(**settings)
-                if place.variant and place.variant.family == family:
-                    config.take_from(place.variant)
-            with torch.device("meta"):
-                expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
-            convert.check_complete(expected, weights)
-            tell_licence(place.variant or next((v for v in ZOO.values() if v.family == family), None))
-            loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
-            align_small_weights(loaded[0] if isinstance(loaded, tuple) else loaded)
-            return loaded
+            return cls._from_original(place.file, place.variant, *args, **kwargs)
         if place.folder and place.folder.parent == ASSETS and "torch_dtype" not in kwargs:
             kwargs.setdefault("dtype", torch.float32)  # half precision is for the size of the package
-        source = place.repo or str(place.folder)
+        source = str(place.folder)
+        if place.original:
+            source = str(fetch_original(place.original, kwargs))
+        elif place.repo:
+            source = place.repo
+            repository = Repository.of(source, kwargs, place.variant.revision if place.variant else "")
+            usual = kwargs.get("use_safetensors") is not False and not kwargs.get("variant")
+            kwargs["revision"] = repository.fetch_model(weights=usual)
+            kwargs.pop("force_download", None)  # that was it
         wants_info = kwargs.pop("output_loading_info", False)
         try:
-            model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
+            with explained(source, kwargs.get("revision")):
+                model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
         except SafetensorError as e:
             raise CheckpointError(f"the weights of {source} are damaged or cut short ({e}); download them again") from e
+        except (HubError, ModelNotFoundError):
+            raise
         except OSError as e:
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
         if place.variant:  # what the repository's configuration does not say
@@ -188,6 +197,51 @@ class SamModel(SamPreTrainedModel):
             raise CheckpointError(f"the weights of {source} do not fit its config.json ({named})")
         align_small_weights(model)
         return (model, info) if wants_info else model
+
+    @classmethod
+    def _from_original(cls, file: Path, variant: Variant | None, *args: Any, **kwargs: Any) -> Any:
+        """From a file in its authors' own layout; ``variant`` tells what weights do not."""
+        family, settings, weights = convert.to_ours(convert.read_checkpoint(file))
+        config = kwargs.pop("config", None)
+        if config is None:
+            config = SamConfig(**settings)
+            if variant and variant.family == family:
+                config.take_from(variant)
+        with torch.device("meta"):
+            expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
+        convert.check_complete(expected, weights)
+        tell_licence(variant or next((v for v in ZOO.values() if v.family == family), None))
+        loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
+        align_small_weights(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        max_shard_size: int | str = "5GB",
+        card: str | None = None,
+        base: str | None = None,
+    ) -> str:
+        """Upload weights, configuration, processor and model card in one commit.
+
+        private: True or False makes the repository so, where it does not exist yet
+        revision: a branch, which is made where it does not exist
+        card: the text of the model card; by default `sam_hub.cards.model_card` of what is known
+        base: catalogue name or repository that these weights were made from, for the card
+        returns: the address of the commit
+        raises: HubError, ModelNotFoundError, OutputError
+        """
+        with tempfile.TemporaryDirectory() as place:
+            folder = save_folder(
+                self, Path(place) / "model", card or folder_card(self.config, base, repo_id), max_shard_size
+            )
+            files = sorted(path for path in folder.iterdir())
+            return push_files({path.name: path for path in files}, repo_id, commit_message, private, token, revision)
 
     def fuse(self) -> "SamModel":
         """Fold batch norms and parallel convolutions into single convolutions, in place, for inference and export.
@@ -218,9 +272,10 @@ class SamModel(SamPreTrainedModel):
         return self.vision_encoder(pixel_values.to(self.dtype), **kwargs)
 
     @torch.no_grad()
-    def get_image_embeddings(self, pixel_values: Tensor) -> Tensor:
-        """The image embedding alone: (B, 3, H, W) -> (B, C, h, w)."""
-        return self.encode(pixel_values).embedding
+    def get_image_embeddings(self, pixel_values: Tensor) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
+        """The image embedding: (B, 3, H, W) -> (B, C, h, w); SAM-HQ gives a pair, see `EncoderOutput`."""
+        output = self.encode(pixel_values)
+        return (output.embedding, output.intermediate) if self.mask_decoder.reads_intermediate else output.embedding
 
     @torch.no_grad()
     def get_prompt_embeddings(
@@ -391,6 +446,20 @@ class SamModel(SamPreTrainedModel):
         return output if return_dict in (None, True) else output.to_tuple()
 
 
+def fetch_original(name: str, arguments: dict[str, Any]) -> Path:
+    """The folder of a catalogue name that is published as an original file, converted when it is first asked for.
+
+    arguments: of ``from_pretrained``
+    raises: ModelNotFoundError, HubError, CheckpointError, OutputError
+    """
+
+    def convert_file(file: Path, folder: Path) -> None:
+        model = SamModel._from_original(file, ZOO[name], dtype="auto")
+        save_folder(model, folder, folder_card(model.config, name))
+
+    return converted_folder(name, convert_file, arguments)
+
+
 @torch.no_grad()
 def align_small_weights(model: SamModel) -> None:
     """Copy, in place, the small weights that lie where a mapped file happened to put them.
@@ -401,14 +470,3 @@ def align_small_weights(model: SamModel) -> None:
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and parameter.data_ptr() % 64 and parameter.nbytes < 2**20:
             parameter.data = parameter.data.clone()
-
-
-def objects_present(labels: Tensor | None, boxes: Tensor | None) -> Tensor | None:
-    """(B, N) bool, False where an object is only padding; None when no prompt can say."""
-    present = None
-    if labels is not None:
-        present = (labels != PAD_LABEL).any(-1)
-    if boxes is not None:
-        boxed = (boxes != PAD_COORDINATE).any(-1)
-        present = boxed if present is None else present | boxed
-    return present

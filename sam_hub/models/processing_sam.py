@@ -9,10 +9,16 @@ import torch
 from transformers import ProcessorMixin
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
-from ..errors import PromptError
-from .image_processing_sam import SamBatchFeature, SamImageProcessor, SamImageProcessorKwargs, refuse_unknown
-from .modeling_sam import objects_present
-from .prompt_batch import batch_prompts
+from ..errors import ModelNotFoundError, PromptError
+from .configuration_sam import SamConfig
+from .image_processing_sam import (
+    HUB_ARGUMENTS,
+    SamBatchFeature,
+    SamImageProcessor,
+    SamImageProcessorKwargs,
+    refuse_unknown,
+)
+from .prompt_batch import batch_prompts, objects_present
 
 ARGUMENTS = ("images", "segmentation_maps", "input_points", "input_labels", "input_boxes", "input_masks")
 
@@ -99,11 +105,32 @@ class SamProcessor(ProcessorMixin):
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
         """Write processor_config.json, and beside it the preprocessor_config.json that transformers.js reads."""
         super().to_json_file(json_file_path)
-        settings = {**self.image_processor.to_dict(), "processor_class": type(self).__name__}
+        # SamProcessor is the name that transformers.js knows; it has no other file to read.
+        settings = {**self.image_processor.to_dict(), "processor_class": SamProcessor.__name__}
         beside = Path(json_file_path).parent / IMAGE_PROCESSOR_NAME
         beside.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> "SamProcessor":
-        """Load from anything that `SamImageProcessor.from_pretrained` takes."""
-        return cls(SamImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs))
+        """Load from anything that `SamImageProcessor.from_pretrained` takes; raises what that raises."""
+        image_processor = SamImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        try:
+            hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+            config = SamConfig.from_pretrained(pretrained_model_name_or_path, **hub)
+        except (ModelNotFoundError, OSError):  # a processor alone, or beside a checkpoint file
+            return cls(image_processor)
+        return cls.for_config(config, image_processor)
+
+    @classmethod
+    def for_config(cls, config: SamConfig, image_processor: SamImageProcessor | None = None) -> "SamProcessor":
+        """The processor of a model; where ``transformers`` lacks the model, a `SamHubProcessor`."""
+        kind = cls if config.is_transformers_native or cls is not SamProcessor else SamHubProcessor
+        return kind(image_processor or SamImageProcessor.for_config(config))
+
+
+class SamHubProcessor(SamProcessor):
+    """`SamProcessor` under a name that ``transformers`` does not have.
+
+    Saved files name the class of the processor. ``AutoProcessor`` resolves "SamProcessor" to the one of
+    ``transformers``, which fits models that it knows; the files of all others name this class.
+    """

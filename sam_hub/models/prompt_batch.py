@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import PromptError
 from ..ops.geometry import scale_boxes, scale_points
@@ -198,3 +199,14 @@ def _levels(value: Any) -> int:
     if isinstance(value, list):
         return 1 + max((_levels(v) for v in value if v is not None), default=0)
     return np.ndim(value)
+
+
+def objects_present(labels: Tensor | None, boxes: Tensor | None) -> Tensor | None:
+    """(B, N) bool, False where an object is only padding; None when no prompt can say."""
+    present = None
+    if labels is not None:
+        present = (labels != PAD_LABEL).any(-1)
+    if boxes is not None:
+        boxed = (boxes != PAD_COORDINATE).any(-1)
+        present = boxed if present is None else present | boxed
+    return present

@@ -3,32 +3,40 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ModelNotFoundError
-from .zoo import ZOO, Variant, canonical_name, nearest_names, variant_of_file
+from ..errors import ModelNotFoundError
+from ..zoo import ZOO, Variant, canonical_name, nearest_names, variant_of_file
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Located:
-    """A model's place. Exactly one of the first three is set.
+    """A model's place. Exactly one of the first four is set.
 
     folder: a local folder in transformers layout
     file: a local checkpoint in its original layout
     repo: a Hub repository in transformers layout
+    original: the catalogue name of a model that is published as an original file, to be downloaded and converted
     variant: its catalogue entry, where the name is one, or the file's name is that of a published file
     """
 
     folder: Path | None = None
     file: Path | None = None
     repo: str | None = None
+    original: str | None = None
     variant: Variant | None = None
 
+    @property
+    def name(self) -> str | None:
+        """The catalogue name."""
+        return next((name for name, variant in ZOO.items() if variant is self.variant), None)
 
-def locate(name: str | Path) -> Located:
+
+def locate(name: str | Path, subfolder: str = "") -> Located:
     """Find a model without touching the network.
 
+    subfolder: of a local folder, where the model is in it
     raises: ModelNotFoundError, with the nearest names
     """
     text, path = str(name), Path(name)
@@ -37,8 +45,10 @@ def locate(name: str | Path) -> Located:
     if key and (embedded / "config.json").is_file():
         return Located(folder=embedded, variant=ZOO[key])
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelNotFoundError(f"{path} is a folder without config.json; give the folder that holds the model")
+        if not (path / subfolder / "config.json").is_file():
+            raise ModelNotFoundError(
+                f"{path / subfolder} is a folder without config.json; give the folder that holds the model"
+            )
         return Located(folder=path)
     if path.is_file():
         if path.suffix not in CHECKPOINT_SUFFIXES:
@@ -50,12 +60,9 @@ def locate(name: str | Path) -> Located:
         raise ModelNotFoundError(f"{path} does not exist")
     if key:
         variant = ZOO[key]
-        if variant.repo and not variant.file:
-            return Located(repo=variant.repo, variant=variant)
-        where = f"{variant.file} of {variant.repo}" if variant.repo else variant.url or "it from its authors"
-        raise ModelNotFoundError(
-            f"{key} is published in another layout: download {where} and give the path of the file"
-        )
+        if variant.file:
+            return Located(original=key, variant=variant)
+        return Located(repo=variant.repo, variant=variant)
     if text.count("/") == 1 and all(text.split("/")):
         return Located(repo=text)
     near = nearest_names(text)

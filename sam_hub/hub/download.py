@@ -1,0 +1,257 @@
+"""Downloads that go on where they stopped, are checked, and appear whole or not at all.
+
+``huggingface_hub`` resumes a dropped connection, but throws the bytes away when its process ends, and checks the
+size alone. Here the bytes lie beside the target as ``.incomplete`` until they are all there and their sha256 is
+right, under a lock that a second process waits for. Repositories still go into the Hub's own cache, laid out by its
+own client: `Repository.fetch` only puts large files where that client looks for them first.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from huggingface_hub import (
+    _CACHED_NO_EXIST,
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import build_hf_headers, get_session
+
+from ..errors import CheckpointError, HubError, ModelNotFoundError
+from ..zoo import ZOO
+from .failures import explained
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, PROCESSORS = "config.json", ("processor_config.json", "preprocessor_config.json")
+
+logger = logging.getLogger(__name__)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal, of a file of any size."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    size: int | None = None,
+    sha256: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> Path:
+    """The bytes of ``url`` at ``target``, unless they are there.
+
+    ``target``'s name must stand for its content: what an earlier attempt left as ``NAME.incomplete`` is continued.
+    size: in bytes; sha256: hexadecimal; both as far as they are known
+    raises: CheckpointError where the bytes are not those that were announced: they are then thrown away
+    """
+    part = target.with_name(f"{target.name}.incomplete")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for again in (True, False):
+        with open(part, "ab") as f:
+            if size is not None and f.tell() > size:
+                f.truncate(0)
+            start = f.tell()
+            http_get(
+                url,
+                f,
+                resume_size=start,
+                headers=dict(headers or {}),
+                expected_size=size,
+                displayed_filename=url.rsplit("/", 1)[-1],
+            )
+        found = sha256_of(part) if sha256 else ""
+        if found == sha256:
+            part.replace(target)
+            return target
+        part.unlink()
+        if not (start and again):  # a damaged beginning, left by an earlier attempt, gets one fresh start
+            break
+    raise CheckpointError(
+        f"{url} arrived with sha256 {found[:12]}... instead of {sha256[:12]}...: it was damaged on the way, "
+        "or replaced; try again"
+    )
+
+
+def download_url(url: str, folder: Path, sha256: str = "") -> Path:
+    """A file that lies elsewhere than on the Hub, in ``folder``; no token goes there.
+
+    Its part is continued only as long as the server says that it is the same file.
+    raises: ModelNotFoundError, HubError, CheckpointError
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise HubError(f"{url} is not in the cache and HF_HUB_OFFLINE is set: download it first with `sam-hub pull`")
+    with explained(url):
+        plain = {"Accept-Encoding": "identity"}
+        head = get_session().head(url, headers=plain, timeout=constants.HF_HUB_ETAG_TIMEOUT, follow_redirects=True)
+        if head.status_code in (404, 410):
+            raise ModelNotFoundError(f"{url} is gone; look at its authors' page, and give the path of the file")
+        facts = head.headers if head.status_code < 400 else {}
+        mark = facts.get("ETag") or facts.get("Last-Modified") or ""
+        size = int(facts["Content-Length"]) if facts.get("Content-Length", "").isdigit() else None
+        key = sha256 or hashlib.sha256(f"{url} {mark} {size}".encode()).hexdigest()
+        target = folder / key[:16] / url.rsplit("/", 1)[-1]
+        if not (sha256 or mark):
+            target.with_name(f"{target.name}.incomplete").unlink(missing_ok=True)
+        return download(url, target, size=size, sha256=sha256, headers=plain)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of the Hub, as the arguments of ``from_pretrained`` describe it."""
+
+    name: str
+    revision: str | None = None
+    subfolder: str = ""
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+    force_download: bool = False
+
+    @classmethod
+    def of(cls, name: str, arguments: Mapping[str, Any], revision: str = "") -> "Repository":
+        """From keyword arguments, of which many are not about the repository.
+
+        revision: where the arguments name none
+        """
+        return cls(
+            name,
+            arguments.get("revision") or revision or None,
+            arguments.get("subfolder") or "",
+            arguments.get("token"),
+            arguments.get("cache_dir"),
+            bool(arguments.get("local_files_only")),
+            bool(arguments.get("force_download")),
+        )
+
+    @property
+    def offline(self) -> bool:
+        """Whether only the cache may be asked."""
+        return self.local_files_only or constants.HF_HUB_OFFLINE
+
+    def fetch(self, file: str) -> Path | None:
+        """A file in the Hub's cache; None where the repository has no such file.
+
+        raises: ModelNotFoundError, HubError, CheckpointError
+        """
+        with explained(self.name, self.revision):
+            try:
+                if not self.offline:
+                    self._fetch_large(file)
+                return Path(
+                    hf_hub_download(
+                        self.name,
+                        file,
+                        subfolder=self.subfolder or None,
+                        revision=self.revision,
+                        token=self.token,
+                        cache_dir=self.cache_dir,
+                        local_files_only=self.local_files_only,
+                        force_download=self.force_download and not self.offline,
+                    )
+                )
+            except LocalEntryNotFoundError:
+                if self._is_known_to_lack(file):
+                    return None
+                raise
+            except EntryNotFoundError:
+                return None
+
+    def _is_known_to_lack(self, file: str) -> bool:
+        """Whether the cache remembers that there is no such file."""
+        path = f"{self.subfolder}/{file}" if self.subfolder else file
+        known = try_to_load_from_cache(self.name, path, cache_dir=self.cache_dir, revision=self.revision)
+        return known is _CACHED_NO_EXIST
+
+    def _fetch_large(self, file: str) -> None:
+        """Put the blob of a large file where `hf_hub_download` finds it.
+
+        Files that the repository keeps in git are small, and left to that function; so is every failure to learn
+        about the file, because that function knows whether the cache helps out.
+        """
+        where = {"repo_id": self.name, "filename": file, "subfolder": self.subfolder or None}
+        try:
+            metadata = get_hf_file_metadata(hf_hub_url(**where, revision=self.revision), token=self.token)
+        except Exception as e:
+            logger.debug("no metadata of %s in %s: %s", file, self.name, e)
+            return
+        if metadata.etag is None or not SHA256.fullmatch(metadata.etag) or metadata.commit_hash is None:
+            return
+        if metadata.xet_file_data is not None and not constants.HF_HUB_DISABLE_XET:
+            return  # fetched in chunks that are checked one by one
+        cache = Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
+        home = repo_folder_name(repo_id=self.name, repo_type="model")
+        blob = cache / home / "blobs" / metadata.etag
+        lock = cache / ".locks" / home / f"{metadata.etag}.sam-hub.lock"
+        if blob.exists() and not self.force_download:
+            return
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if blob.exists() and not self.force_download:
+                return
+            # By the commit's own address: it redirects anew each time, where a signed address would expire.
+            url = hf_hub_url(**where, revision=metadata.commit_hash)
+            headers = build_hf_headers(token=self.token)
+            download(url, blob, size=metadata.size, sha256=metadata.etag, headers=headers)
+
+    def fetch_model(self, weights: bool = True) -> str:
+        """Everything that loading a model reads: configuration, and weights in one file or in shards.
+
+        returns: the commit that the files are of, to load exactly those
+        raises: ModelNotFoundError, HubError, CheckpointError
+        """
+        config = self.fetch(CONFIG)
+        if config is None:
+            raise ModelNotFoundError(self._without_config())
+        commit = self.commit_of(config)
+        if weights:
+            pinned = Repository(**{**vars(self), "revision": commit})
+            if pinned.fetch(WEIGHTS) is None and (index := pinned.fetch(INDEX)):
+                for shard in _shards(index):
+                    if pinned.fetch(shard) is None:
+                        raise ModelNotFoundError(f"{self.name} lacks {shard}, a part of its weights; tell its authors")
+        return commit
+
+    def fetch_first(self, files: Iterable[str]) -> str | None:
+        """Fetch all of some files that there are. Returns the commit that they are of, None where there is none."""
+        found, failure = [], None
+        for file in files:
+            try:
+                found += filter(None, [self.fetch(file)])
+            except HubError as e:  # offline, one of them may be in the cache
+                failure = failure or e
+        if failure and not found:
+            raise failure
+        return self.commit_of(found[0]) if found else None
+
+    def commit_of(self, path: Path) -> str:
+        """The commit of a file in the cache, whose path is ``.../snapshots/COMMIT/...``."""
+        return path.parts[len(path.parts) - 1 - path.parts[::-1].index("snapshots") + 1]
+
+    def _without_config(self) -> str:
+        place = f"{self.name}/{self.subfolder}" if self.subfolder else self.name
+        names = [name for name, variant in ZOO.items() if variant.repo == self.name and variant.file]
+        if names:
+            return f"{place} holds files of the original authors; load them by name: {', '.join(names)}"
+        return f"{place} holds no {CONFIG}: it is no model in transformers layout; check the name and --revision"
+
+
+def _shards(index: Path) -> list[str]:
+    return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
