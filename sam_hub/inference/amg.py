@@ -63,7 +63,7 @@ class ClickPredictor(Protocol):
         points: (N, 2), x then y, in pixels of the image
         select: predicted IoU (n, M) -> bool (n, M), the masks that are wanted
         returns: predicted IoU (N, M); the masks wanted, (K, 2) int click and mask, in that order; their low-res
-            logits (K, h, w)
+            logits (K, h, w), which count only where the image reads them (see `Upsampler.visible`)
         """
         ...
 

@@ -13,10 +13,15 @@ from .fast_decoder import FastDecoder, supports
 
 
 class ImageDecoder:
-    """The decoder of one image; the fast one is made with the first prompt, and again if the weights change."""
+    """The decoder of one image.
+
+    Making the fast one costs more than it saves on one prompt, so a lone prompt that comes first goes the plain way. It
+    is made with the second, and again if the weights change.
+    """
 
     def __init__(self, model: SamModel, encoded: EncoderOutput) -> None:
         self.model, self.encoded = model, encoded
+        self._asked = 0
         self._fast: FastDecoder | None = None
         self._made_from: tuple = ()
 
@@ -38,7 +43,8 @@ class ImageDecoder:
         first_is_fit = not self.model.mask_decoder.config.always_multimask
         if masks is None and (multimask_output or first_is_fit) and supports(self.model.mask_decoder):
             sparse, padded = self._tokens(*prompts)
-            if not padded:
+            self._asked += 0 if sparse is None else sparse.shape[1]
+            if not padded and self._asked > 1:
                 part = slice(1, None) if multimask_output else slice(0, 1)
                 scores, _, low_res = self._fast_decoder()(sparse, lambda iou: _columns(iou, part))
                 scores = scores[:, part]
@@ -57,11 +63,12 @@ class ImageDecoder:
 
     @torch.no_grad()
     def choose(
-        self, points: Tensor, select: Callable[[np.ndarray], np.ndarray]
+        self, points: Tensor, select: Callable[[np.ndarray], np.ndarray], visible: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One click for each of N objects; only the masks that ``select`` wants are drawn.
 
         points: (N, 2) float32, x then y, in pixels of the resized image
+        visible: rows and columns of the embedding that the image reads, outside of which masks stay 0; all by default
         select, returns: see `sam_hub.inference.amg.ClickPredictor`. A model whose IoU head was not trained scores
             by the stability of its low-res masks.
         """
@@ -76,7 +83,7 @@ class ImageDecoder:
                 keep[:, 1:] = torch.from_numpy(select(iou[:, 1:].float().cpu().numpy()))
                 return keep
 
-            iou, which, masks = self._fast_decoder()(sparse, wanted)
+            iou, which, masks = self._fast_decoder()(sparse, wanted, visible)
             iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the mask of the first token is not asked for
         else:
             low_res, iou = self(points, labels, None, None, multimask_output=True)

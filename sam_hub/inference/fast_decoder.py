@@ -28,6 +28,10 @@ PIXELS_TOGETHER = {"cpu": 8192}
 """As many prompts are decoded together as have this many P between them: on a CPU their maps stay in the cache."""
 PIXELS_ELSEWHERE = 65536
 
+DRAWN_TOGETHER = {"cpu": 1024}
+"""The same, of prompts whose masks are drawn: their maps are larger."""
+DRAWN_ELSEWHERE = 32768
+
 Select = Callable[[Tensor], Tensor]
 """Predicted IoU (N, 1 + M) -> bool (N, 1 + M), the masks to draw."""
 
@@ -62,11 +66,18 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def against(x: Tensor, shared: Tensor) -> Tensor:
-    """Vectors of each prompt with a map that all share, per head: (N, H, T, d) and (H, d, P) -> (N, H * T, P)"""
+    """Vectors of each prompt with a map that all share, per head: (N, H, T, d) and (H, d, P) -> (N, H, T, P)
+
+    One product for each head; in memory the heads come first.
+    """
     n, h, t, d = x.shape
-    if n == 1:
-        return (x[0] @ shared).flatten(0, 1)[None]
-    return (x.transpose(0, 1).reshape(h, n * t, d) @ shared).unflatten(1, (n, t)).transpose(0, 1).flatten(1, 2)
+    return (x.transpose(0, 1).reshape(h, n * t, d) @ shared).unflatten(1, (n, t)).transpose(0, 1)
+
+
+def mixed(weights: Tensor, shared: Tensor) -> Tensor:
+    """Sums over a map that all share, per head: (N, H, T, P) and (H, P, d) -> (N, H, T, d)"""
+    n, h, t, p = weights.shape
+    return (weights.transpose(0, 1).reshape(h, n * t, p) @ shared).unflatten(1, (n, t)).transpose(0, 1)
 
 
 class Reader:
@@ -83,13 +94,15 @@ class Reader:
             self.offset = (weight @ offset + bias).unflatten(0, (heads, -1))
 
     def __call__(self, x: Tensor, image: PromptImage | None) -> Tensor:
-        """(N, H, T, d) -> (N, H * T, P)"""
-        logits = against(x, self.base)
+        """(N, H, T, d) -> (N, H, T, P)"""
         if image is None:
-            return logits
-        logits = torch.addcmul(against(x, self.offset), logits, image.scale)
-        x = (x @ self.weight).flatten(1, 2)  # (N, H * T, C): the tokens in the pixels' channels
-        return torch.baddbmm(logits, x @ image.rows.transpose(1, 2), image.weights)
+            return against(x, self.base)
+        n, h, t, _ = x.shape
+        logits = x.new_empty(n, h, t, self.base.shape[-1])
+        torch.addcmul(against(x, self.offset), against(x, self.base), image.scale[:, None], out=logits)
+        rows = (x @ self.weight).flatten(1, 2) @ image.rows.transpose(1, 2)  # (N, H * T, R)
+        logits.flatten(1, 2).baddbmm_(rows, image.weights)
+        return logits
 
 
 class Summer:
@@ -98,68 +111,89 @@ class Summer:
     def __init__(self, projection: nn.Linear, heads: int, base: Tensor, offset: Tensor) -> None:
         """base: (C, P); offset: (C)"""
         self.weight = projection.weight.unflatten(0, (heads, -1)).transpose(1, 2)  # (H, C, d)
-        self.base = (projection.weight @ base).unflatten(0, (heads, -1)).transpose(1, 2)  # (H, P, d)
+        self.base = (projection.weight @ base).unflatten(0, (heads, -1)).transpose(1, 2).contiguous()  # (H, P, d)
         self.offset = projection(offset).reshape(heads, 1, -1)  # the weights of a token sum to 1
 
     def __call__(self, attention: Tensor, image: PromptImage | None) -> Tensor:
-        """(N, H * T, P) -> (N, H, T, d)"""
-        heads = self.base.shape[0]
+        """(N, H, T, P) -> (N, H, T, d)"""
         if image is None:
-            return attention.unflatten(1, (heads, -1)) @ self.base + self.offset
-        scaled = (attention * image.scale).unflatten(1, (heads, -1))
-        added = (attention @ image.weights.transpose(1, 2)) @ image.rows  # (N, H * T, C)
-        return scaled @ self.base + added.unflatten(1, (heads, -1)) @ self.weight + self.offset
+            return mixed(attention, self.base) + self.offset
+        n, h, t, p = attention.shape
+        scaled = attention.new_empty(h, n, t, p).transpose(0, 1)
+        torch.mul(attention, image.scale[:, None], out=scaled)
+        added = (attention.flatten(1, 2) @ image.weights.transpose(1, 2)) @ image.rows  # (N, H * T, C)
+        return mixed(scaled, self.base) + added.unflatten(1, (h, t)) @ self.weight + self.offset
 
 
 class Changer:
     """The end of a layer: what the pixels gather from the tokens is added, and the sum normed.
 
-    The variance of a pixel comes from products of the rows with each other and with the base.
+    The weights of a pixel sum to 1 in each head, so the last token stands in for what they have in common: it is one
+    row for all heads, and the other tokens are rows for what they differ in. The variance of a pixel comes from
+    products of the rows with each other and with the base.
     """
 
     def __init__(
         self, block: TwoWayBlock, base: Tensor, offset: Tensor, matrices: list[Tensor], untouched: bool
     ) -> None:
-        """base: (C, P); offset: (C); matrices: what turns each group of factors into rows, (H, d, C)
+        """base: (C, P); offset: (C); matrices: what turns each group of factors into rows, (H or 1, d, C)
 
         Leaves the base, offset and matrices of the image after the layer as attributes.
         """
         attention, norm = block.cross_attn_image_to_token, block.layer_norm4
         self.gain, self.eps = norm.weight, norm.eps
         self.out = attention.out_proj.weight.T.unflatten(0, (attention.num_heads, -1))  # (H, d, C)
+        self.common = attention.out_proj.weight.T  # (H * d, C)
         constant = offset + attention.out_proj.bias
         base = base - base.mean(0)
-        matrices = [*matrices, self.out]
+        self.untouched = untouched
         if untouched:
             base = base + (constant - constant.mean())[:, None]
-            self.constant = None
-        else:  # the base has a scale, and the constant has none: it becomes a row
-            self.constant = constant
-            matrices.append(constant[None, None])
+        else:  # the base has a scale, and the constant has none
+            self.common = torch.cat([self.common, constant[None]])
+        matrices = [*matrices, self.out, self.common[None]]
         self.energy = base.square().sum(0)  # (P)
-        self.crosses = [m @ base for m in matrices]  # (H, d, P)
+        self.crosses = [m @ base for m in matrices]  # (H or 1, d, P)
         self.base = self.gain[:, None] * base
         self.offset = norm.bias
         self.matrices = [self.gain * (m - m.mean(-1, keepdim=True)) for m in matrices]
 
     def __call__(self, attention: Tensor, values: Tensor, image: PromptImage | None) -> PromptImage:
-        """attention: (N, H * T, P), of each pixel over the tokens; values: (N, H, T, d)"""
-        n, _, p = attention.shape
-        rows, weights, factors = [(values @ self.out).flatten(1, 2)], [attention], [values]
+        """attention: (N, H, T, P), of each pixel over the tokens; values: (N, H, T, d)"""
+        n, h, t, p = attention.shape
+        last = values[:, :, -1:]  # (N, H, 1, d)
+        common = last.reshape(n, 1, 1, -1)
+        if not self.untouched:
+            common = F.pad(common, (0, 1), value=1.0)
+        factors = [values[:, :, :-1] - last, common]
+        rows = [(factors[0] @ self.out).flatten(1, 2), common[:, 0] @ self.common]
         if image is not None:
-            one = attention.new_ones(1)
-            rows = [image.rows, *rows, self.constant.expand(n, 1, -1)]
-            weights = [image.weights, *weights, one.expand(n, 1, p)]
-            factors = [*image.factors, *factors, one.expand(n, 1, 1, 1)]
-        rows, weights = torch.cat(rows, dim=1), torch.cat(weights, dim=1)
+            factors, rows = [*image.factors, *factors], [image.rows, *rows]
+        rows = torch.cat(rows, dim=1)
         rows = rows - rows.mean(-1, keepdim=True)
 
-        cross = torch.cat([against(x, shared) for x, shared in zip(factors, self.crosses, strict=True)], dim=1)
+        old, new = rows.shape[1] - h * (t - 1) - 1, h * (t - 1)
+        weights = attention.new_empty(n, old + new + 1, p)
+        if image is not None:
+            weights[:, :old] = image.weights
+        weights[:, old:-1].unflatten(1, (h, t - 1)).copy_(attention[:, :, :-1])
+        weights[:, -1] = 1
+
+        gram = attention.new_empty(weights.shape)
+        start = 0
+        for factor, shared in zip(factors, self.crosses, strict=True):
+            stop = start + factor.shape[1] * factor.shape[2]
+            gram[:, start:stop].unflatten(1, factor.shape[1:3]).copy_(against(factor, shared))
+            start = stop
         energy = self.energy
         if image is not None:
-            cross *= image.scale
+            gram *= image.scale
             energy = energy * image.scale.square()
-        gram = torch.baddbmm(cross, rows @ rows.transpose(1, 2), weights, beta=2)  # (N, R, P)
+        products = rows @ rows.transpose(1, 2)  # (N, R, R), symmetric: between old and new rows half of it is enough
+        if old:
+            products[:, :old, old:] *= 2
+            gram[:, :old].baddbmm_(products[:, :old], weights, beta=2)
+        gram[:, old:].baddbmm_(products[:, old:, old:], weights[:, old:], beta=2)
         variance = (energy + gram.mul_(weights).sum(1, keepdim=True)) / len(self.gain)
         scale = torch.rsqrt(variance + self.eps)
         weights *= scale
@@ -195,9 +229,9 @@ class ReadyImage:
         conv = decoder.upscale_conv1
         weight = conv.weight - conv.weight.mean(1, keepdim=True)  # the norm that follows takes the mean away
         bias = conv.bias - conv.bias.mean()
-        self.upscale = weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 4, C), quarter pixels first
+        self.upscale = weight.permute(1, 2, 3, 0).flatten(0, 2)  # (C / 4 * 4, C), the quarters of a pixel last
         self.upscale_base = self.upscale @ base
-        self.upscale_offset = (self.upscale @ offset + bias.repeat(4))[:, None]
+        self.upscale_offset = (self.upscale @ offset + bias.repeat_interleave(4))[:, None]
 
 
 class FastDecoder:
@@ -212,30 +246,36 @@ class FastDecoder:
             self.image = ReadyImage(decoder, embedding, image_pe)
 
     @torch.no_grad()
-    def __call__(self, sparse: Tensor, select: Select) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(
+        self, sparse: Tensor, select: Select, visible: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Decode N prompts.
 
         sparse: (1, N, T, C), without padding
         select: chooses the masks to draw by their predicted IoU
+        visible: rows and columns of the embedding that are drawn; the rest, which is padding, stays 0. All by default
         returns: predicted IoU (N, 1 + M); which masks were drawn, (K, 2) prompt and mask, in that order; their
             low-res logits (K, 4h, 4w)
         """
         h, w = self.image.size
-        together = max(1, PIXELS_TOGETHER.get(sparse.device.type, PIXELS_ELSEWHERE) // (h * w))
+        visible = visible or (h, w)
+        kind = sparse.device.type
+        together = max(1, PIXELS_TOGETHER.get(kind, PIXELS_ELSEWHERE) // (h * w))
+        drawn_together = max(1, DRAWN_TOGETHER.get(kind, DRAWN_ELSEWHERE) // (visible[0] * visible[1]))
         scores, chosen, masks = [], [], []
         for start in range(0, sparse.shape[1], together):
             tokens, image = self.attend(sparse[:, start : start + together])
             iou = self.decoder.iou_prediction_head(tokens[0, :, 0])
             which = select(iou).nonzero()  # (K, 2)
             scores.append(iou)
-            if len(which):
-                masks.append(self.draw(tokens[0, :, 1:], image, which))
-                which[:, 0] += start
-                chosen.append(which)
-        if not chosen:
-            nothing = sparse.new_zeros((0, 4 * h, 4 * w))
-            return torch.cat(scores), torch.zeros((0, 2), dtype=torch.long, device=sparse.device), nothing
-        return torch.cat(scores), torch.cat(chosen), torch.cat(masks)
+            for first in range(0, len(iou), drawn_together) if len(which) else ():
+                part = which[(which[:, 0] >= first) & (which[:, 0] < first + drawn_together)]
+                if len(part):
+                    masks.append(self.draw(tokens[0, :, 1:], image, part, visible))
+            which[:, 0] += start
+            chosen.append(which)
+        nothing = sparse.new_zeros((0, 4 * h, 4 * w))
+        return torch.cat(scores), torch.cat(chosen), torch.cat(masks) if masks else nothing
 
     def attend(self, sparse: Tensor) -> tuple[Tensor, PromptImage]:
         """The two-way transformer: (1, n, T, C) -> all tokens (1, n, 1 + 1 + M + T, C) and the image"""
@@ -252,8 +292,7 @@ class FastDecoder:
             answer = block.cross_attn_image_to_token
             k = split_heads(answer.k_proj(tokens + token_pe) * answer.scaling, answer.num_heads)
             v = split_heads(answer.v_proj(tokens), answer.num_heads)
-            weights = queries(k, image).unflatten(1, (answer.num_heads, -1)).softmax(dim=2)  # over the tokens
-            image = change(weights.flatten(1, 2), v, image)
+            image = change(queries(k, image).softmax(dim=2), v, image)  # over the tokens
         final = transformer.final_attn_token_to_image
         attended = self.ask(final, tokens + token_pe, self.image.keys, self.image.values, image)
         return transformer.layer_norm_final_attn(tokens + attended), image
@@ -265,22 +304,35 @@ class FastDecoder:
         weights = keys(q, image).softmax(dim=-1)  # over the pixels
         return attention.out_proj(merge_heads(values(weights, image)))
 
-    def draw(self, tokens: Tensor, image: PromptImage, which: Tensor) -> Tensor:
+    def draw(self, tokens: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
         """The chosen masks: tokens (n, 1 + M + T, C), which (K, 2) -> (K, 4h, 4w)"""
         decoder, (h, w) = self.decoder, self.image.size
         prompts, place = which[:, 0].unique(return_inverse=True)  # those with a mask to draw
-        scale, weights, rows = image.scale, image.weights, image.rows
-        if len(prompts) < len(tokens):
-            tokens, scale, weights, rows = tokens[prompts], scale[prompts], weights[prompts], rows[prompts]
-        x = torch.addcmul(self.image.upscale_offset, self.image.upscale_base, scale)
-        x = torch.baddbmm(x, self.image.upscale @ rows.transpose(1, 2), weights).unflatten(1, (4, -1))
-        norm = decoder.upscale_layer_norm  # of what is centred already: x is (n, 4, C / 4, P)
-        x *= torch.rsqrt(x.square().mean(dim=2, keepdim=True) + norm.eps)
-        x = F.gelu(torch.addcmul(norm.bias[:, None], x, norm.weight[:, None]))
+        tokens, scale, weights, rows = (
+            tokens[prompts],
+            image.scale[prompts],
+            image.weights[prompts],
+            image.rows[prompts],
+        )
+        scale, weights, base = (self._cut(t, visible) for t in (scale, weights, self.image.upscale_base))
+        x = torch.addcmul(self.image.upscale_offset, base, scale)
+        x = x.baddbmm_(self.image.upscale @ rows.transpose(1, 2), weights).unflatten(1, (-1, 4))
+        norm = decoder.upscale_layer_norm  # of what is centred already: x is (n, C / 4, 4, P)
+        x *= torch.rsqrt(x.square().mean(dim=1, keepdim=True) + norm.eps)
+        x = F.gelu(torch.addcmul(norm.bias[:, None, None], x, norm.weight[:, None, None])).flatten(2)
         conv = decoder.upscale_conv2
-        x = F.gelu(conv.weight.permute(2, 3, 1, 0).flatten(0, 2) @ x + conv.bias.repeat(4)[:, None])
-        x = x.unflatten(2, (4, -1)).flatten(1, 2)  # (n, 16, C / 8, P): quarters of quarter pixels
+        weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 8, C / 4)
+        x = F.gelu((weight @ x).add_(conv.bias.repeat(4)[:, None])).unflatten(1, (4, -1))  # (n, 4, C / 8, 4 * P)
 
         hyper = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-        masks = (hyper[:, None] @ x)[place, :, which[:, 1]]  # (K, 16, P)
-        return masks.view(-1, 2, 2, 2, 2, h, w).permute(0, 5, 1, 3, 6, 2, 4).reshape(-1, 4 * h, 4 * w)
+        drawn = (hyper[:, None] @ x)[place, :, which[:, 1]]  # (K, 4, 4 * P)
+        drawn = drawn.view(-1, 2, 2, 2, 2, *visible).permute(0, 5, 3, 1, 6, 4, 2)  # rows of half pixels of pixels
+        masks = drawn.new_zeros(len(which), 4 * h, 4 * w)
+        masks[:, : 4 * visible[0], : 4 * visible[1]].unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).copy_(
+            drawn.flatten(5).flatten(2, 3)
+        )
+        return masks
+
+    def _cut(self, x: Tensor, visible: tuple[int, int]) -> Tensor:
+        """The visible pixels: (..., h * w) -> (..., P)"""
+        return x.unflatten(-1, self.image.size)[..., : visible[0], : visible[1]].flatten(-2)

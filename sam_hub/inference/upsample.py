@@ -5,6 +5,7 @@ after cutting the padding off, to the image) are one matrix for each axis. Bilin
 1: a pixel whose low-res neighbours are all at or below a level is at or below it too, and need not be computed.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +31,17 @@ class MaskFrame:
     input_size: Size
     original_size: Size
     how: str = "crop"
+
+    def visible(self, grid: Size) -> Size:
+        """Rows and columns of the embedding (h, w), four low-res pixels each, that pixels of the image read.
+
+        The resize to the padded input mixes two neighbours: a pixel of the image reads one low-res pixel beyond
+        its own at most.
+        """
+        if self.how != "crop":
+            return tuple(grid)
+        used = zip(grid, self.input_size, self.padded_size, strict=True)
+        return tuple(min(n, math.floor(n * part / whole + 0.125) + 1) for n, part, whole in used)
 
 
 def bilinear_matrix(n_in: int, n_out: int) -> np.ndarray:

@@ -125,7 +125,7 @@ def test_coordinates_reach_the_model_as_float32(pocket_shaped, photo, monkeypatc
     """MPS has no float64 (94)."""
     seen = []
     plain = decoding.ImageDecoder.choose
-    monkeypatch.setattr(decoding.ImageDecoder, "choose", lambda self, p, s: seen.append(p.dtype) or plain(self, p, s))
+    monkeypatch.setattr(decoding.ImageDecoder, "choose", lambda self, p, *a: seen.append(p.dtype) or plain(self, p, *a))
     SamAutomaticMaskGenerator(pocket_shaped, 2).generate(photo(0, 50, 60))
     assert seen == [torch.float32]
 

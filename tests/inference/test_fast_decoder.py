@@ -76,6 +76,18 @@ def test_only_the_chosen_masks_are_drawn() -> None:
     torch.testing.assert_close(nothing[0], fast_iou)
 
 
+@pytest.mark.parametrize("visible", [(12, 5), (7, 9), (1, 1)])
+def test_only_the_visible_part_is_drawn(visible: tuple[int, int]) -> None:
+    decoder = random_decoder({})
+    embedding, pe, no_mask, sparse = inputs(decoder, prompts=3)
+    fast = FastDecoder(decoder, embedding + no_mask[0], pe)
+    whole, part = fast(sparse, everything)[2], fast(sparse, everything, visible)[2]
+    inside = np.s_[:, : 4 * visible[0], : 4 * visible[1]]
+    torch.testing.assert_close(part[inside], whole[inside], atol=1e-5, rtol=1e-5)
+    part[inside] = 0
+    assert part.shape == whole.shape and not part.any()
+
+
 def test_other_decoders_are_refused() -> None:
     hq = HqMaskDecoder(HqMaskDecoderConfig(hidden_size=32, mlp_dim=16, num_attention_heads=4, vit_dim=8))
     half = random_decoder({}, torch.bfloat16)
@@ -99,6 +111,7 @@ PROMPTS = {
 def test_predictor_takes_the_fast_way(shaped, photo, prompt: dict, multimask: bool, monkeypatch) -> None:
     predictor = SamPredictor(shaped)
     predictor.set_image(photo(0, 80, 100))
+    predictor.predict(**prompt)  # a first prompt goes the plain way
     called = []
     monkeypatch.setattr(shaped, "forward", lambda **kw: called.append(kw))
     masks, iou, low_res = predictor.predict(**prompt, multimask_output=multimask)
@@ -120,6 +133,23 @@ def test_predictor_falls_back_where_prompts_are_padded_or_masks(shaped, photo, m
     predictor.predict(**PROMPTS["click"], mask_input=np.zeros((1, 32, 32), np.float32))
     with pytest.raises(TypeError, match="NoneType"):  # else this test would prove nothing
         predictor.predict(**PROMPTS["click"])
+        predictor.predict(**PROMPTS["click"])
+
+
+def test_the_fast_decoder_is_made_when_it_pays(shaped, photo, monkeypatch) -> None:
+    """Factoring an image costs as much as some prompts: not for a first one alone."""
+    made = []
+    fast = decoding.FastDecoder
+    monkeypatch.setattr(decoding, "FastDecoder", lambda *a: made.append(1) or fast(*a))
+    predictor, image = SamPredictor(shaped), photo(0, 80, 100)
+    for expected in (0, 1, 1):
+        if not expected:
+            predictor.set_image(image)
+        predictor.predict(**PROMPTS["click"])
+        assert len(made) == expected
+    predictor.set_image(image)
+    predictor.predict_torch(torch.rand(2, 1, 2) * 50, torch.ones(2, 1, dtype=torch.int))
+    assert len(made) == 2
 
 
 def test_changed_weights_are_seen(pocket_shaped, photo) -> None:
@@ -134,6 +164,7 @@ def test_changed_weights_are_seen(pocket_shaped, photo) -> None:
         after = predictor.predict(**PROMPTS["click"])[1:]
         fresh = SamPredictor(pocket_shaped)
         fresh.set_image(photo(0, 80, 100))
+        fresh.predict(**PROMPTS["click"])
         expected = fresh.predict(**PROMPTS["click"])[1:]
         bias.sub_(1)
         gain.div_(1.5)

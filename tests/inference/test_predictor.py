@@ -220,6 +220,7 @@ def test_low_res_masks_alone(predictor, prompt):
 
 
 def test_lists_and_tensors_as_prompts(predictor):
+    predictor.predict(box=BOX)  # the first prompt on an image is answered by the plain decoder, to rounding the same
     expected = predictor.predict(POINTS, LABELS, BOX)
     for convert in (np.ndarray.tolist, torch.from_numpy):
         found = predictor.predict(convert(POINTS), convert(LABELS), convert(BOX))
@@ -270,8 +271,8 @@ def test_under_every_gradient_mode(model, mode):
     predictor.set_image(WIDE)
     again = predictor.predict(POINTS, LABELS)
     for a, b, c in zip(inside, outside, again, strict=True):
-        close(a, b)
-        np.testing.assert_array_equal(b, c)
+        close(a, b)  # the first prompt on an image is answered by the plain decoder, the second by the fast one
+        np.testing.assert_array_equal(a, c)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -456,5 +457,5 @@ def test_wrong_tensors_get_a_sentence(predictor, prompts, reason):
 
 
 def test_a_box_that_pokes_out_is_cut(predictor):
-    a, b = (predictor.predict(box=box)[2] for box in ([-5, 6, 50, 400], [0, 6, 50, 40]))
+    _, a, b = (predictor.predict(box=box)[2] for box in (BOX, [-5, 6, 50, 400], [0, 6, 50, 40]))
     np.testing.assert_array_equal(a, b)

@@ -86,3 +86,17 @@ def test_padding_is_not_looked_at() -> None:
     logits[40:] = 5  # below the image, which ends with row 32
     upsampler = Upsampler((LOW, LOW), MaskFrame((256, 256), (128, 256), (100, 200)))
     assert upsampler.window(logits, -1.0) is None
+
+
+@pytest.mark.parametrize("grid", [(16, 16), (64, 64), (5, 5)])
+def test_what_the_image_reads_is_within_the_visible_cells(grid: tuple[int, int]) -> None:
+    padded = (16 * grid[0], 16 * grid[1])
+    low = (4 * grid[0], 4 * grid[1])
+    for used in range(1, padded[0] + 1, 7 if grid[0] > 5 else 1):
+        for image in (1, 3, used, 3 * used, 1000):
+            frame = MaskFrame(padded, (used, padded[1]), (image, image))
+            read = Upsampler(low, frame).visible
+            rows, columns = frame.visible(grid)
+            assert read[0] <= 4 * rows and columns == grid[1]
+            assert rows <= read[0] // 4 + 2 or image < used, "and not much more is drawn"
+    assert MaskFrame(padded, padded, (9, 9), "bicubic").visible(grid) == grid
