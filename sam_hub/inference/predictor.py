@@ -241,7 +241,9 @@ class SamPredictor:
         """One click for each of many objects, for `SamAutomaticMaskGenerator`: see its `ClickPredictor`."""
         self._require_image()
         scaled = scale_points(points, self.original_size, self.input_size)  # float32: MPS has no float64
-        return self._decoder.choose(torch.from_numpy(scaled).to(self.device), select)
+        grid = self.encoded.embedding.shape[-2:]
+        visible = self.mask_frame.visible(grid)
+        return self._decoder.choose(torch.from_numpy(scaled).to(self.device), select, visible)
 
     def get_image_embedding(self) -> Tensor:
         """The embedding of the image that is set: (1, C, h, w)."""
