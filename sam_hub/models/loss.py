@@ -49,22 +49,33 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return (labels >= 0.5).float()
 
 
-def segmentation_loss(
-    logits: Tensor, iou_scores: Tensor, target: Tensor, valid: Tensor | None = None, weights: LossWeights | None = None
-) -> Tensor:
-    """Loss of M candidate masks per object, back-propagated through the best one only.
+def mask_losses(logits: Tensor, target: Tensor, weights: LossWeights) -> Tensor:
+    """Weighted focal and dice loss of each mask: (..., H, W) -> (...)."""
+    focal = focal_loss(logits, target, weights.focal_alpha, weights.focal_gamma)
+    return weights.focal * focal + weights.dice * dice_loss(logits, target)
+
+
+def object_losses(logits: Tensor, iou_scores: Tensor, target: Tensor, weights: LossWeights | None = None) -> Tensor:
+    """Loss of each object, from the best of its M candidate masks; the IoU head learns from all of them.
 
     logits: (B, N, M, h, w); iou_scores: (B, N, M); target: (B, N, h, w) in {0, 1}
-    valid: (B, N) bool, False where an object is padding
-    returns: a scalar, the mean over objects. The IoU head learns from all M masks.
+    returns: (B, N)
     """
     weights = weights or LossWeights()
     logits, iou_scores = logits.float(), iou_scores.float()
     target = target[:, :, None].expand_as(logits)
-    mask_loss = weights.focal * focal_loss(logits, target, weights.focal_alpha, weights.focal_gamma)
-    mask_loss = mask_loss + weights.dice * dice_loss(logits, target)  # (B, N, M)
-    iou_loss = (iou_scores - mask_iou(logits, target)) ** 2
-    loss = mask_loss.min(dim=-1).values + weights.iou * iou_loss.mean(dim=-1)  # (B, N)
+    iou_loss = (iou_scores - mask_iou(logits, target)) ** 2  # (B, N, M)
+    return mask_losses(logits, target, weights).min(dim=-1).values + weights.iou * iou_loss.mean(dim=-1)
+
+
+def segmentation_loss(
+    logits: Tensor, iou_scores: Tensor, target: Tensor, valid: Tensor | None = None, weights: LossWeights | None = None
+) -> Tensor:
+    """`object_losses`, the mean over objects: a scalar.
+
+    valid: (B, N) bool, False where an object is padding
+    """
+    loss = object_losses(logits, iou_scores, target, weights)
     if valid is None:
         return loss.mean()
     return (loss * valid).sum() / valid.sum().clamp(min=1)

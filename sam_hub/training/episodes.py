@@ -1,17 +1,24 @@
-"""Training samples: an augmented image with N masks, each a pure function of (seed, index)."""
+"""Training samples: an augmented image with its masks, each a pure function of (seed, index)."""
 
-from pathlib import Path
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..data.sa1b import Sa1bDataset, Sample, decode_segmentation
+from ..data.sa1b import Sample, decode_segmentation
 from ..errors import DataError
-from .recipe import Augmentation, PocketRecipe
+from ..models.image_processing_sam import SamImageProcessor
+from .embeddings import EmbeddingCache
+from .recipe import Augmentation, Recipe
 
 LOW_RES_STRIDE = 4
+TRIES = 50
 
 
 def jitter_colours(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
@@ -25,91 +32,243 @@ def jitter_colours(image: np.ndarray, augmentation: Augmentation, rng: np.random
     return np.clip(x, 0, 255).astype(np.uint8)
 
 
-class EpisodeDataset(Dataset):
-    """``length`` training samples from weighted shards.
+@dataclass(frozen=True)
+class Preparation:
+    """How a model's images are brought to its input, for views that are already of the right size.
 
-    Sample i depends on (seed, i) alone, so a resumed run sees what an undisturbed one would have seen.
-    Each is ``pixel_values`` (3, S, S) float32 and ``labels`` (N, S / 4, S / 4) float32 in {0, 1}.
+    frame: side of the frame that prompts and masks live in; the input's, but for EfficientViT-SAM L0-L2
+    mean, std: in grey levels; min_max: scale by the image's own range instead (MedSAM)
+    stretched: whether images are stretched to a square instead of padded
+    """
+
+    image_size: int
+    frame: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    min_max: bool = False
+    stretched: bool = False
+
+    @classmethod
+    def of(cls, processor: SamImageProcessor, image_size: int | None = None) -> "Preparation":
+        """image_size: another input than the model's own; only where the two frames are one"""
+        side, frame = processor.size["longest_edge"], processor.frame_size["longest_edge"]
+        if image_size and image_size != side:
+            if side != frame:
+                raise ValueError(f"this model's input is always {side} pixels; got {image_size}")
+            side = frame = image_size
+        grey = 1 / processor.rescale_factor
+        return cls(
+            side,
+            frame,
+            tuple(float(m) * grey for m in processor.image_mean),
+            tuple(float(s) * grey for s in processor.image_std),
+            bool(processor.do_min_max),
+            processor.resize_mode != "longest_side",
+        )
+
+    @property
+    def low_res(self) -> int:
+        return self.frame // LOW_RES_STRIDE
+
+    def pixel_values(self, view: np.ndarray) -> torch.Tensor:
+        """(h, w, 3) uint8, at most ``image_size`` -> (3, S, S) float32, padded at the right and bottom with zeros."""
+        mean, std = np.float32(self.mean), np.float32(self.std)
+        if self.min_max:
+            mean, std = np.float32(view.min()), np.float32(max(1e-8, float(view.max()) - float(view.min())))
+        pixels = np.zeros((self.image_size, self.image_size, 3), np.float32)
+        pixels[: view.shape[0], : view.shape[1]] = (view - mean) / std
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+class View(NamedTuple):
+    """A part of an image as it is shown: rows and columns, output pixels per image pixel (y, x), mirrored or not."""
+
+    rows: slice
+    columns: slice
+    scale: tuple[float, float]
+    flip: bool
+
+    def render(self, x: np.ndarray, side: int, stride: float) -> np.ndarray:
+        """(H, W[, 3]) -> its part at 1 / ``stride`` of the view's size, no side longer than ``side``."""
+        x = x[self.rows, self.columns]
+        scale = [s / stride for s in self.scale]
+        shape = [max(1, min(side, round(n * s))) for n, s in zip(x.shape[:2], scale, strict=True)]
+        x = cv2.resize(x, shape[::-1], interpolation=cv2.INTER_AREA if min(scale) < 1 else cv2.INTER_LINEAR)
+        return x[:, ::-1] if self.flip else x
+
+
+def choose_view(
+    sample: Sample, size: int, stretched: bool, augmentation: Augmentation, rng: np.random.Generator
+) -> View:
+    """Large-scale jitter: a scale, a window that touches a random object, a flip.
+
+    Where the scaled image is smaller than the input, the rest of the input stays padding.
+    """
+    height, width = sample.image.shape[:2]
+    jitter = np.exp(rng.uniform(*np.log(augmentation.scale)))
+    fit = (size / height, size / width) if stretched else (size / max(height, width),) * 2
+    scale = fit[0] * jitter, fit[1] * jitter
+    window = min(size / scale[0], height), min(size / scale[1], width)  # the part of the photo that is seen
+    # Centre the window somewhere on a random object, so that enlarged views are not empty.
+    x, y, w, h = sample.annotations[int(rng.integers(len(sample.annotations)))]["bbox"]
+    centre = y + rng.uniform(0, 1) * h, x + rng.uniform(0, 1) * w
+    top, left = (
+        int(np.clip(c - side / 2, 0, limit - side))
+        for c, side, limit in zip(centre, window, (height, width), strict=True)
+    )
+    rows, columns = slice(top, top + max(1, int(window[0]))), slice(left, left + max(1, int(window[1])))
+    return View(rows, columns, scale, bool(rng.random() < augmentation.flip))
+
+
+class EpisodeDataset(Dataset):
+    """``length`` training samples drawn from weighted data sets.
+
+    Sample i depends on (seed, i) alone, so a resumed run, or one on several processes, sees what an undisturbed one
+    would have seen. Each is ``pixel_values`` (3, S, S) float32, ``labels`` (N, low, low) float32 in {0, 1} with up to
+    ``recipe.objects`` masks, and ``seed``, from which its prompts are drawn. Damaged samples are named in a warning
+    and replaced.
+
+    datasets, weights: of samples, and how often each is drawn from; by their number of images by default
+    views: only so many views of each image are shown, of which the first is the whole image
+    cache: then an item has the ``embedding`` of its view, from here, instead of ``pixel_values``
     """
 
     def __init__(
-        self, root: str | Path, recipe: PocketRecipe, length: int, mean: list[float], std: list[float]
+        self,
+        datasets: Sequence[Sequence],
+        recipe: Recipe,
+        length: int,
+        preparation: Preparation,
+        weights: Sequence[float] | None = None,
+        views: int | None = None,
+        cache: EmbeddingCache | None = None,
     ) -> None:
-        self.recipe, self.length = recipe, length
-        self.mean = np.float32(mean) * 255
-        self.std = np.float32(std) * 255
-        self.shards = []
-        for name in recipe.shards:
-            path = Path(root) / f"{name}.tar"
-            self.shards.append(Sa1bDataset(path if path.exists() else Path(root) / name))
-        weights = np.array(list(recipe.shards.values()))
-        self.weights = weights / weights.sum()
+        self.datasets, self.recipe, self.length, self.preparation = list(datasets), recipe, length, preparation
+        shares = np.array([len(d) for d in datasets] if weights is None else list(weights), float)
+        self.shares = shares / shares.sum()
+        self.views, self.cache = views, cache
+        self._named: set[str] = set()
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
         rng = np.random.default_rng([self.recipe.seed, index])
-        for _ in range(50):
-            shard = self.shards[rng.choice(len(self.shards), p=self.weights)]
-            episode = self._episode(shard[int(rng.integers(len(shard)))], rng)
+        for _ in range(TRIES):
+            which = int(rng.choice(len(self.datasets), p=self.shares))
+            number = int(rng.integers(len(self.datasets[which])))
+            episode = self._episode(which, number, rng)
             if episode is not None:
-                return episode
-        raise DataError("50 samples in a row had no usable object; check the shards and min_area")
+                return {**episode, "seed": torch.tensor(int(rng.integers(2**62)))}
+        raise DataError(f"{TRIES} samples in a row had no usable object; check the data and min_area")
 
-    def _episode(self, sample: Sample, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
-        recipe, size = self.recipe, self.recipe.image_size
-        if not sample.annotations:
+    def _read(self, which: int, number: int) -> Sample | None:
+        try:
+            return self.datasets[which][number]
+        except DataError as e:
+            if str(e) not in self._named:
+                self._named.add(str(e))
+                warnings.warn(f"left out: {e}", stacklevel=2)
             return None
-        height, width = sample.image.shape[:2]
-        scale = size / max(height, width) * np.exp(rng.uniform(*np.log(recipe.augmentation.scale)))
-        window = min(size / scale, height), min(size / scale, width)  # the part of the photo that is seen
-        # Centre the window somewhere on a random object, so that enlarged views are not empty.
-        x, y, w, h = sample.annotations[int(rng.integers(len(sample.annotations)))]["bbox"]
-        centre = y + rng.uniform(0, 1) * h, x + rng.uniform(0, 1) * w
-        top, left = (
-            int(np.clip(c - side / 2, 0, limit - side))
-            for c, side, limit in zip(centre, window, (height, width), strict=True)
-        )
-        rows, columns = slice(top, top + int(window[0])), slice(left, left + int(window[1]))
-        flip = rng.random() < recipe.augmentation.flip
 
-        def view(x: np.ndarray, stride: int) -> np.ndarray:
-            x = x[rows, columns]
-            shape = [max(1, min(size // stride, round(s * scale / stride))) for s in x.shape[:2]]
-            shrinks = scale < stride
-            x = cv2.resize(x, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-            return x[:, ::-1] if flip else x
-
-        masks = self._masks(sample, view, (rows, columns), rng)
+    def _episode(self, which: int, number: int, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
+        sample = self._read(which, number)
+        if sample is None or not sample.annotations:
+            return None
+        if self.views is None:
+            shown, view, extra = self._show(sample, which, rng, self.recipe.augmentation)
+        else:
+            shown, view, extra = self._numbered_view(sample, which, number, int(rng.integers(self.views)))
+        masks = extra + self._masks(sample, view, extra, rng)
         if not masks:
             return None
-        image = jitter_colours(view(sample.image, 1), recipe.augmentation, rng)
-        pixels = np.zeros((size, size, 3), np.float32)
-        pixels[: image.shape[0], : image.shape[1]] = (image - self.mean) / self.std
-        low = size // LOW_RES_STRIDE
-        labels = np.zeros((recipe.objects, low, low), np.float32)
+        return {**self._image(shown), "labels": self._labels(masks, rng)}
+
+    def _numbered_view(self, sample: Sample, which: int, number: int, view: int) -> tuple:
+        recipe = self.recipe
+        rng = np.random.default_rng([recipe.seed, which, number, view])
+        whole = Augmentation(scale=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
+        return self._show(sample, which, rng, recipe.augmentation if view else whole)
+
+    def _show(
+        self, sample: Sample, which: int, rng: np.random.Generator, augmentation: Augmentation
+    ) -> tuple[np.ndarray, View, list[np.ndarray]]:
+        """A view as (h, w, 3) uint8, where it lies, and the low-res masks of what was pasted on it."""
+        size, stretched = self.preparation.image_size, self.preparation.stretched
+        view = choose_view(sample, size, stretched, augmentation, rng)
+        shown, pasted = view.render(sample.image, size, 1), []
+        if rng.random() < augmentation.copy_paste:
+            shown, pasted = self._paste(shown, which, rng, augmentation)
+        if augmentation.brightness or augmentation.contrast or augmentation.saturation:
+            shown = jitter_colours(shown, augmentation, rng)
+        return shown, view, pasted
+
+    def _paste(
+        self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Up to three objects of another image of the same data set, at their own places and scale.
+
+        returns: the image, and the low-res masks of what was pasted; objects below are cut by `_masks`
+        """
+        other = self._read(which, int(rng.integers(len(self.datasets[which]))))
+        if other is None or not other.annotations:
+            return shown, []
+        size = self.preparation.image_size
+        view = choose_view(other, size, self.preparation.stretched, augmentation, rng)
+        source, shown, pasted = view.render(other.image, size, 1), shown.copy(), []
+        h, w = (min(a, b) for a, b in zip(shown.shape[:2], source.shape[:2], strict=True))
+        for j in rng.permutation(len(other.annotations))[: int(rng.integers(1, 4))]:
+            mask = decode_segmentation(other.annotations[j]["segmentation"], other.image.shape[:2], other.name)
+            soft = view.render(mask.astype(np.float32), size, 1)
+            here = np.zeros(shown.shape[:2], np.float32)
+            here[:h, :w] = soft[:h, :w]
+            low = self._low(here)
+            if self._fits(low >= 0.5):
+                alpha = here[:h, :w, None]
+                shown[:h, :w] = shown[:h, :w] * (1 - alpha) + source[:h, :w] * alpha
+                pasted = [m & (low < 0.5) for m in pasted] + [low >= 0.5]
+        return shown, [m for m in pasted if self._fits(m)]
+
+    def _low(self, mask: np.ndarray) -> np.ndarray:
+        """A mask at the size of the view -> low resolution: (h, w) float32."""
+        ratio = self.preparation.low_res / self.preparation.image_size
+        shape = [max(1, min(self.preparation.low_res, round(n * ratio))) for n in mask.shape]
+        return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
+
+    def _image(self, shown: np.ndarray) -> dict[str, torch.Tensor]:
+        if self.cache is None:
+            return {"pixel_values": self.preparation.pixel_values(shown)}
+        return self.cache.load(key_of(shown))
+
+    def _labels(self, masks: list[np.ndarray], rng: np.random.Generator) -> torch.Tensor:
+        """Some of the masks in random order, padded: (N, low, low) float32."""
+        recipe, low = self.recipe, self.preparation.low_res
         chosen = list(rng.permutation(len(masks)))[: recipe.objects]
-        chosen += list(rng.integers(len(masks), size=recipe.objects - len(chosen)))
+        if recipe.repeat_objects:
+            chosen += list(rng.integers(len(masks), size=recipe.objects - len(chosen)))
+        labels = np.zeros((len(chosen), low, low), np.float32)
         for i, j in enumerate(chosen):
             labels[i, : masks[j].shape[0], : masks[j].shape[1]] = masks[j]
-        return {
-            "pixel_values": torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
-            "labels": torch.from_numpy(labels),
-        }
+        return torch.from_numpy(labels)
 
-    def _masks(self, sample: Sample, view, window: tuple[slice, slice], rng: np.random.Generator) -> list[np.ndarray]:
-        """Low-res masks of the objects in view, at most a few more than are needed, and the background."""
-        recipe = self.recipe
-        size = sample.image.shape[:2]
-        (rows, columns), masks = window, []
+    def _masks(
+        self, sample: Sample, view: View, pasted: list[np.ndarray], rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Low-res masks of the objects in view, at most as many as are needed, and the background."""
+        recipe, low = self.recipe, self.preparation.low_res
+        stride = self.preparation.image_size / low
+        size, masks = sample.image.shape[:2], []
         order = rng.permutation(len(sample.annotations))
         with_background = rng.random() < recipe.background_probability
         everything = np.zeros(size, bool) if with_background else None
         for j in order:
             annotation = sample.annotations[j]
             x, y, w, h = annotation["bbox"]
-            visible = x < columns.stop and x + w > columns.start and y < rows.stop and y + h > rows.start
+            visible = (
+                x < view.columns.stop and x + w > view.columns.start and y < view.rows.stop and y + h > view.rows.start
+            )
             enough = len(masks) >= recipe.objects
             if not visible or (enough and everything is None):
                 continue
@@ -117,19 +276,53 @@ class EpisodeDataset(Dataset):
             if everything is not None:
                 everything |= mask
             if not enough:
-                self._keep(masks, view(mask.astype(np.float32), LOW_RES_STRIDE))
+                self._keep(masks, view.render(mask.astype(np.float32), low, stride) >= 0.5, pasted)
         if everything is not None:
-            background = 1 - view(everything.astype(np.float32), LOW_RES_STRIDE)
             if len(masks) == recipe.objects:
                 masks.pop()
-            self._keep(masks, background)
+            self._keep(masks, view.render(everything.astype(np.float32), low, stride) <= 0.5, pasted)
         return masks
 
-    def _keep(self, masks: list[np.ndarray], soft: np.ndarray) -> None:
-        mask = soft >= 0.5
-        if self.recipe.min_area <= mask.sum() <= self.recipe.max_area_ratio * mask.size:
+    def _keep(self, masks: list[np.ndarray], mask: np.ndarray, pasted: list[np.ndarray]) -> None:
+        for above in pasted:
+            h, w = (min(a, b) for a, b in zip(mask.shape, above.shape, strict=True))
+            mask[:h, :w] &= ~above[:h, :w]
+        if self._fits(mask):
             masks.append(mask)
+
+    def _fits(self, mask: np.ndarray) -> bool:
+        return self.recipe.min_area <= mask.sum() <= self.recipe.max_area_ratio * mask.size
+
+    def each_view(self, track: Callable = iter) -> "Sequence[tuple[str, np.ndarray]]":
+        """Key and (h, w, 3) uint8 of every view there is; damaged images are passed over.
+
+        track: wraps the list of (data set, image) numbers, to show progress
+        """
+        for which, number in track([(d, n) for d, data in enumerate(self.datasets) for n in range(len(data))]):
+            sample = self._read(which, number)
+            if sample is None or not sample.annotations:
+                continue
+            for view in range(self.views):
+                shown, _, _ = self._numbered_view(sample, which, number, view)
+                yield key_of(shown), shown
+
+
+def key_of(view: np.ndarray) -> str:
+    """The name of a view in a cache: a hash of its pixels."""
+    return hashlib.sha256(repr(view.shape).encode() + view.tobytes()).hexdigest()[:32]
 
 
 def collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return {key: torch.stack([s[key] for s in samples]) for key in samples[0]}
+    """Stack samples; ``labels`` are padded to the most objects, and ``valid`` (B, N) says which are real."""
+    counts = [len(s["labels"]) for s in samples]
+    most = max(counts)
+    batch = {key: torch.stack([s[key] for s in samples]) for key in samples[0] if key not in ("labels", "seed")}
+    batch["labels"] = torch.stack(
+        [
+            torch.cat([s["labels"], s["labels"].new_zeros(most - n, *s["labels"].shape[1:])])
+            for s, n in zip(samples, counts, strict=True)
+        ]
+    )
+    batch["valid"] = torch.arange(most)[None] < torch.tensor(counts)[:, None]
+    batch["seeds"] = torch.stack([s["seed"] for s in samples])
+    return batch

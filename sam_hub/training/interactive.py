@@ -1,13 +1,32 @@
-"""One interactive training step (paper, appendix A): prompt, predict, correct, again."""
+"""Interactive training (paper, appendix A): prompt, predict, correct, again; the image is encoded once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.prompts import boxes_of, corrective_points, noisy_boxes, random_points
 from ..models.configuration_sam import PAD_COORDINATE, PAD_LABEL
-from ..models.loss import segmentation_loss
+from ..models.encoders import EncoderOutput
+from ..models.hq_decoder import HqMaskDecoder
+from ..models.loss import LossWeights, mask_losses, object_losses
+from ..models.mask_decoder import best_mask
 from ..models.modeling_sam import SamModel
-from .recipe import LossWeights, PromptRecipe
+from .recipe import PromptRecipe
+
+Plan = tuple[str, ...]
+"""The rounds of a step: "first" (a click or a box), then "click" (a corrective one) or "mask" (no new prompt)."""
+
+
+def plan_rounds(recipe: PromptRecipe, generator: torch.Generator) -> Plan:
+    """The rounds of one step; the mask-only ones are last and, beyond one, anywhere among the clicks."""
+    if torch.rand((), generator=generator) < recipe.single_round_probability:
+        return ("first",)
+    rounds = ["click"] * (recipe.rounds - 1)
+    for _ in range(recipe.mask_only_rounds - 1):
+        rounds.insert(int(torch.randint(len(rounds) + 1, (), generator=generator)), "mask")
+    return ("first", *rounds, *["mask"] * (recipe.mask_only_rounds > 0))
 
 
 def first_prompts(
@@ -15,18 +34,18 @@ def first_prompts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A click or a loose box for each object.
 
-    target: (B, N, h, w) bool at low resolution, ``stride`` input pixels per low-res pixel
-    returns: points (B, N, 1, 2), labels (B, N, 1), boxes (B, N, 4), in input pixels; what an object lacks is padding
+    target: (..., h, w) bool at low resolution, ``stride`` input pixels per low-res pixel
+    returns: points (..., 1, 2), labels (..., 1), boxes (..., 4), in input pixels; what an object lacks is padding
     """
-    b, n, h, w = target.shape
-    flat = target.flatten(0, 1)
-    boxed = torch.rand(b * n, generator=generator) < recipe.box_probability
+    *lead, h, w = target.shape
+    flat = target.reshape(-1, h, w)
+    boxed = torch.rand(len(flat), generator=generator) < recipe.box_probability
     points = to_input(random_points(flat, generator), stride)
     labels = torch.where(boxed, PAD_LABEL, 1)
     size = (h * stride, w * stride)
     boxes = noisy_boxes(boxes_of(flat) * stride, recipe.box_noise, recipe.box_noise_limit * max(size), size, generator)
     boxes = torch.where(boxed[:, None], boxes, PAD_COORDINATE)
-    return points.view(b, n, 1, 2), labels.view(b, n, 1), boxes.view(b, n, 4)
+    return points.view(*lead, 1, 2), labels.view(*lead, 1), boxes.view(*lead, 4)
 
 
 def to_input(points: Tensor, stride: int) -> Tensor:
@@ -34,44 +53,161 @@ def to_input(points: Tensor, stride: int) -> Tensor:
     return stride * (points + 0.5) - 0.5
 
 
-def interactive_loss(
+def candidate_losses(
     model: SamModel,
-    pixel_values: Tensor,
+    masks: Tensor,
+    scores: Tensor,
+    target: Tensor,
+    weights: LossWeights,
+    recipe: PromptRecipe,
+    first: bool,
+) -> Tensor:
+    """Loss of each object in one round, from every mask the decoder gives: (B, N, 1 + M, h, w) -> (B, N).
+
+    SAM-HQ's own token, whose logits come last, learns through the mask that the model answers with.
+    """
+    decoder = model.mask_decoder
+    own = slice(1, decoder.num_mask_tokens)
+    ambiguous = object_losses(masks[:, :, own], scores[:, :, own], target, weights)
+    single = object_losses(masks[:, :, :1], scores[:, :, :1], target, weights)
+    if decoder.config.always_multimask:  # the single mask's token is not in use
+        loss = ambiguous
+    elif recipe.single_mask == "always":
+        loss = (ambiguous + single) / 2
+    else:
+        loss = ambiguous if first else single
+    if isinstance(decoder, HqMaskDecoder):
+        refined, _ = decoder.select_masks(masks, scores, multimask_output=first)
+        loss = loss + mask_losses(refined[:, :, 0].float(), target, weights)
+    return loss
+
+
+def answer(model: SamModel, masks: Tensor, scores: Tensor, first: bool) -> Tensor:
+    """The mask that the model would show: (B, N, h, w) logits.
+
+    A first prompt is ambiguous, so it is the best of three by predicted IoU; later it is the single mask.
+    """
+    decoder = model.mask_decoder
+    masks, scores = decoder.select_masks(masks, scores, multimask_output=first)
+    if masks.shape[2] > 1:
+        masks, scores = best_mask(masks, scores, decoder.ranking(masks, scores))
+    return masks[:, :, 0]
+
+
+def allowed_recipe(model: SamModel, recipe: PromptRecipe, plan: Plan) -> tuple[float, Plan]:
+    """The box probability and the rounds that a model's ``prompt_kinds`` leave."""
+    kinds = model.config.prompt_encoder_config.prompt_kinds
+    box = 1.0 if "points" not in kinds else recipe.box_probability if "boxes" in kinds else 0.0
+    return box, plan if {"points", "background points", "masks"} <= set(kinds) else plan[:1]
+
+
+def interactive_losses(
+    model: SamModel,
+    encoded: EncoderOutput,
     target: Tensor,
     recipe: PromptRecipe,
     weights: LossWeights,
-    rounds: int,
-    generator: torch.Generator | None = None,
+    plan: Plan,
+    generators: Sequence[torch.Generator],
+    teach: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Mean loss over ``rounds`` of prompts; the image is encoded once.
+    """Loss of each object, the mean over the rounds of ``plan``.
 
-    pixel_values: (B, 3, S, S); target: (B, N, S / 4, S / 4) float in {0, 1}
-
-    In each round the three ambiguity masks learn through their best one, and the single mask learns too: the
-    paper trains it from the second prompt on, but a box, which it serves here, is a first prompt.
+    encoded: of B images; target: (B, N, 4h, 4w) float in {0, 1}, with h, w of the embedding
+    generators: one for each image, so that its prompts do not depend on what else is in the batch
+    teach: distillation: called with points, labels, boxes and the low-res logits fed back, or None, gives the target
+        (B, N, 4h, 4w) of the round; first prompts are drawn from ``target`` all the same
+    returns: (B, N)
     """
-    embeddings = model.encode(pixel_values).embedding
-    stride = pixel_values.shape[-1] // target.shape[-1]
+    stride = model.config.prompt_encoder_config.patch_size // 4
     truth = target.bool()
-    b, n = truth.shape[:2]
-    points, labels, boxes = first_prompts(truth, recipe, stride, generator)
+    box_probability, plan = allowed_recipe(model, recipe, plan)
+    takes_points = "points" in model.config.prompt_encoder_config.prompt_kinds
+    recipe = replace(recipe, box_probability=box_probability)
+    device = target.device
+
+    def for_each_image(draw: Callable[..., tuple[Tensor, ...]], *per_image: Tensor) -> tuple[Tensor, ...]:
+        rows = [draw(*parts, g) for *parts, g in zip(*(t.cpu() for t in per_image), generators, strict=True)]
+        return tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
+
+    points, labels, boxes = for_each_image(lambda t, g: first_prompts(t, recipe, stride, g), truth)
     previous, total = None, 0.0
-    for step in range(rounds):
-        masks, scores, _ = model.predict_masks(embeddings, points, labels, boxes, previous)
+    for number, kind in enumerate(plan):
+        if kind == "click":
+            click, label = for_each_image(corrective_points, previous > 0, truth)
+            points = torch.cat([points, to_input(click, stride)[:, :, None]], dim=2)
+            labels = torch.cat([labels, label[:, :, None]], dim=2)
+        if teach is not None:
+            target = teach(points, labels, boxes, previous)
+            truth = target.bool()
+        clicks = (points, labels) if takes_points else (None, None)
+        masks, scores, _ = model.predict_masks(
+            encoded.embedding, *clicks, boxes, previous, intermediate=encoded.intermediate
+        )
         masks, scores = masks.float(), scores.float()
-        ambiguous = segmentation_loss(masks[:, :, 1:], scores[:, :, 1:], target, weights=weights)
-        single = segmentation_loss(masks[:, :, :1], scores[:, :, :1], target, weights=weights)
-        total = total + (ambiguous + single) / 2
-        if step + 1 == rounds:
-            break
-        with torch.no_grad():
-            # One click or box leaves the choice to the predicted IoU; later the single mask is the answer.
-            best = scores[:, :, 1:].argmax(-1) + 1 if step == 0 else torch.zeros(b, n, dtype=torch.long)
-            chosen = masks.detach().gather(2, best[:, :, None, None, None].expand(-1, -1, 1, *masks.shape[-2:]))[
-                :, :, 0
-            ]
-            click, label = corrective_points((chosen > 0).flatten(0, 1), truth.flatten(0, 1), generator)
-            points = torch.cat([points, to_input(click, stride).view(b, n, 1, 2)], dim=2)
-            labels = torch.cat([labels, label.view(b, n, 1)], dim=2)
-            previous = chosen
-    return total / rounds
+        total = total + candidate_losses(model, masks, scores, target, weights, recipe, first=number == 0)
+        if number + 1 < len(plan):
+            with torch.no_grad():
+                previous = answer(model, masks.detach(), scores.detach(), first=number == 0)
+    return total / len(plan)
+
+
+def mean_over_images(losses: Tensor, valid: Tensor | None) -> Tensor:
+    """(B, N) -> scalar: each image's mean over its objects, then the mean over images.
+
+    So the gradient of a batch is the mean of its parts' gradients, however objects are spread over processes.
+    """
+    if valid is None:
+        return losses.mean()
+    return ((losses * valid).sum(1) / valid.sum(1).clamp(min=1)).mean()
+
+
+class InteractiveStep(nn.Module):
+    """`SamModel` with the training loss as its forward, so that wrappers (DDP, FSDP, autocast) see all of it.
+
+    sam: the model; keep_norms: batch norms keep their statistics, as small batches would spoil them
+    """
+
+    def __init__(self, sam: SamModel, prompts: PromptRecipe, weights: LossWeights, keep_norms: bool = False) -> None:
+        super().__init__()
+        self.sam, self.prompts, self.weights, self.keep_norms = sam, prompts, weights, keep_norms
+
+    def train(self, mode: bool = True) -> "InteractiveStep":
+        super().train(mode)
+        if self.keep_norms:
+            for module in self.sam.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def gradient_checkpointing_enable(self, *args, **kwargs) -> None:
+        self.sam.gradient_checkpointing_enable(*args, **kwargs)
+
+    def forward(
+        self,
+        labels: Tensor,
+        seeds: Tensor,
+        plan: Plan,
+        pixel_values: Tensor | None = None,
+        embedding: Tensor | None = None,
+        intermediate: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """pixel_values: (B, 3, S, S), or embedding: (B, C, h, w) and what an HQ decoder reads beside it
+
+        labels: (B, N, 4h, 4w) in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding
+        """
+        if embedding is None:
+            pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
+            encoded = self.sam.encode(pixel_values)
+        else:
+            early = () if intermediate is None else (intermediate.to(self.sam.dtype),)
+            encoded = EncoderOutput(embedding.to(self.sam.dtype), early)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+        losses = self.losses(encoded, labels, plan, generators)
+        return {"loss": mean_over_images(losses, valid)}
+
+    def losses(
+        self, encoded: EncoderOutput, labels: Tensor, plan: Plan, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        return interactive_losses(self.sam, encoded, labels, self.prompts, self.weights, plan, generators)

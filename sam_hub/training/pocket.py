@@ -5,61 +5,84 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
+from ..data.sa1b import Sa1bDataset
+from ..models.configuration_sam import SamConfig
+from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
-from .episodes import EpisodeDataset, collate
-from .pocket_init import IMAGE_MEAN, IMAGE_STD, new_pocket
+from .episodes import EpisodeDataset, Preparation, collate
+from .interactive import InteractiveStep
+from .pocket_init import new_pocket
 from .recipe import POCKET_RECIPES, PocketRecipe
-from .trainer import LossCurve, MovingAverage, SamTrainer
+from .trainer import LossCurve, MarkComplete, MovingAverage, SamTrainer, SaveOften, last_checkpoint
+
+
+def pocket_episodes(data: Path, recipe: PocketRecipe, config: SamConfig, processes: int = 1) -> EpisodeDataset:
+    """Samples for every step of every process, from the shards that a recipe names: tars or folders in ``data``."""
+    tars = [data / f"{name}.tar" for name in recipe.shards]
+    shards = [Sa1bDataset(tar if tar.exists() else tar.with_suffix("")) for tar in tars]
+    preparation = Preparation.of(SamImageProcessor.for_config(config), recipe.image_size)
+    length = recipe.steps * recipe.images * processes
+    return EpisodeDataset(shards, recipe, length, preparation, list(recipe.shards.values()))
 
 
 def train_pocket(
-    data: Path, out: Path, recipe: PocketRecipe, start: SamModel | None = None, save_steps: int = 100
+    data: Path,
+    out: Path,
+    recipe: PocketRecipe,
+    start: SamModel | None = None,
+    save_steps: int = 100,
+    save_seconds: float = 45,
+    callbacks: tuple = (),
+    bf16: bool = True,
 ) -> Path:
     """Train, or go on from the last checkpoint in ``out``; the averaged weights are in its ``ema.safetensors``.
 
+    save_steps, save_seconds: a checkpoint whenever so many have passed
     returns: the last checkpoint
     """
     torch.manual_seed(recipe.seed)
     model = (start or new_pocket()).to(memory_format=torch.channels_last)
     model.set_attn_implementation("eager")  # with a dozen tokens, fused attention is slower backwards
-    batches = recipe.steps * recipe.images
+    averages = [MovingAverage(recipe.ema)] if recipe.ema else []
+    args = TrainingArguments(
+        output_dir=str(out),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=recipe.images,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.clip_norm,
+        lr_scheduler_type="constant" if recipe.schedule == "steps" else recipe.schedule,
+        warmup_steps=recipe.warmup,
+        bf16=bf16,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=min(10, save_steps),
+        save_steps=save_steps,
+        save_total_limit=2,
+        seed=recipe.seed,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
     trainer = SamTrainer(
-        model=model,
+        model=InteractiveStep(model, recipe.prompts, recipe.loss),
         recipe=recipe,
-        args=TrainingArguments(
-            output_dir=str(out),
-            max_steps=recipe.steps,
-            per_device_train_batch_size=recipe.images,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=recipe.clip_norm,
-            lr_scheduler_type=recipe.schedule,
-            warmup_steps=recipe.warmup,
-            bf16=True,
-            use_cpu=not torch.cuda.is_available(),
-            logging_steps=min(10, save_steps),
-            save_steps=save_steps,
-            save_total_limit=2,
-            seed=recipe.seed,
-            remove_unused_columns=False,
-            report_to="none",
-            disable_tqdm=True,
-        ),
-        train_dataset=EpisodeDataset(data, recipe, batches, IMAGE_MEAN, IMAGE_STD),
+        args=args,
+        train_dataset=pocket_episodes(data, recipe, model.config, args.world_size),
         data_collator=collate,
-        callbacks=[MovingAverage(recipe.ema), LossCurve()],
+        callbacks=[*averages, LossCurve(), SaveOften(save_seconds), *callbacks, MarkComplete()],
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)))
-    return Path(get_last_checkpoint(str(out)))
+    resume = last_checkpoint(out)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return last_checkpoint(out)
 
 
 def main() -> None:
@@ -68,9 +91,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, history and loss curve")
     parser.add_argument("--recipe", choices=sorted(POCKET_RECIPES), default="pocket-256")
     parser.add_argument("--start", help="a model to start from, by folder or name; ImageNet otherwise")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's, for a comparison")
+    parser.add_argument("--copy-paste", type=float, help="probability, instead of the recipe's")
+    parser.add_argument("--ema", type=float, help="decay of the averaged weights, instead of the recipe's; 0 for none")
     args = parser.parse_args()
     start = SamModel.from_pretrained(args.start, dtype=torch.float32) if args.start else None
-    train_pocket(args.data, args.out, POCKET_RECIPES[args.recipe], start)
+    recipe = POCKET_RECIPES[args.recipe]
+    if args.steps:
+        recipe = replace(recipe, steps=args.steps)
+    if args.ema is not None:
+        recipe = replace(recipe, ema=args.ema)
+    if args.copy_paste is not None:
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, copy_paste=args.copy_paste))
+    train_pocket(args.data, args.out, recipe, start)
 
 
 if __name__ == "__main__":

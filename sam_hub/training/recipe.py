@@ -1,6 +1,7 @@
 """Recipes: every number of a training run, with its source."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..models.loss import LossWeights
 
@@ -9,42 +10,120 @@ from ..models.loss import LossWeights
 class PromptRecipe:
     """How prompts are simulated (paper, appendix A, "Training algorithm").
 
-    The paper starts from a point or a box with equal probability, and gives box corners normal noise of 10 %
-    of the side, at most 20 pixels at 1024, that is 2 % of the input side.
+    The paper starts from a point or a box with equal probability, gives box corners normal noise of 10 % of the
+    side, at most 20 pixels at 1024 (2 % of the input side), and has 11 rounds: this first prompt, 8 points from the
+    error region, one more round without a new prompt somewhere among them, and one at the end. Every round but the
+    first is also given the low-res logits of the round before. The defaults are `pocket`'s, which are cheaper.
+
+    rounds: the first prompt and the corrective points
+    mask_only_rounds: rounds without a new prompt: the last at the end, the others somewhere among the points
+    single_round_probability: of steps that stop after the first prompt, a third of the cost
+    single_mask: the paper trains the three masks of an ambiguous prompt in the first round and the single mask
+        afterwards; "always" trains both in each round, so that a box alone, too, has learnt to give one mask
     """
 
     box_probability: float = 0.5
     box_noise: float = 0.1
     box_noise_limit: float = 20 / 1024
-    rounds: int = 3  # a first prompt, then corrective clicks with the previous mask
-    single_round_probability: float = 0.4  # steps that stop after the first prompt: a third of the cost
+    rounds: int = 3
+    mask_only_rounds: int = 0
+    single_round_probability: float = 0.4
+    single_mask: Literal["always", "after the first"] = "always"
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Large-scale jitter (Ghiasi et al. 2021), moderate, flips and colour."""
+    """Large-scale jitter (Ghiasi et al. 2021), flips, colour and copy-paste (the same paper).
+
+    scale: of the image, beside fitting the input exactly; (1, 1) shows whole images
+    copy_paste: probability that objects of another image are pasted on
+    """
 
     scale: tuple[float, float] = (0.6, 1.8)
     flip: float = 0.5
     brightness: float = 0.25
     contrast: float = 0.25
     saturation: float = 0.3
+    copy_paste: float = 0.0
+
+
+NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
+"""Paper, appendix A: "No data augmentation is applied"."""
+
+LARGE_SCALE_JITTER = Augmentation(scale=(0.1, 2.0), brightness=0.0, contrast=0.0, saturation=0.0)
+"""Paper, appendix A: scales in [0.1, 2.0] where data are fewer than SA-1B (the first stages of the data engine)."""
 
 
 @dataclass(frozen=True)
-class PocketRecipe:
-    """The training of `pocket`, first cut.
+class Recipe:
+    """A training run; the defaults are the paper's (appendix A, "Training recipe") for ViT-H.
 
-    Photos with many objects count more than their number, because a photo with one annotated object teaches
-    saliency instead of prompting; the unannotated rest of a photo is an object too.
+    images: of a batch; objects: at most so many of an image, the paper's 64 of a GPU
+    repeat_objects: fill up to ``objects`` by drawing some twice, so that every step costs the same
+    background_probability: that what is not annotated is an object too, "everything else"
+    min_area: low-res pixels below which an object is not asked for
+    max_area_ratio: masks that cover more are dropped (paper: 90 %)
+    schedule: "steps" divides the rate by 10 at each of ``milestones`` (shares of all steps); else a name of
+        ``transformers.get_scheduler``
+    encoder_rate: times the learning rate, for the encoder without its neck
+    encoder_every: steps between updates of the encoder's body: its backward costs as much as two rounds
+    layer_decay: of the rate from one ViT layer to the one before; drop_path: stochastic depth of the last layer
+    ema: decay of the moving average of the weights; 0 for none
     """
 
-    image_size: int = 256
+    image_size: int | None = None  # None: the model's own
+    images: int = 256
+    objects: int = 64
+    repeat_objects: bool = False
+    background_probability: float = 0.0
+    min_area: int = 1
+    max_area_ratio: float = 0.9
+    steps: int = 90_000
+    schedule: str = "steps"
+    milestones: tuple[float, ...] = (60_000 / 90_000, 86_666 / 90_000)
+    learning_rate: float = 8e-4
+    encoder_rate: float = 1.0
+    encoder_every: int = 1
+    layer_decay: float = 0.8
+    drop_path: float = 0.4
+    warmup: int = 250
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    seed: int = 0
+    prompts: PromptRecipe = PromptRecipe(
+        rounds=9, mask_only_rounds=2, single_round_probability=0.0, single_mask="after the first"
+    )
+    augmentation: Augmentation = NO_AUGMENTATION
+    loss: LossWeights = LossWeights()
+
+
+PAPER_RECIPES = {
+    "sam-vit-h": Recipe(),
+    "sam-vit-l": Recipe(images=128, steps=180_000, learning_rate=4e-4, layer_decay=0.8, drop_path=0.4),
+    "sam-vit-b": Recipe(images=128, steps=180_000, learning_rate=8e-4, layer_decay=0.6, drop_path=0.6),
+}
+"""Paper, appendix A: ViT-H for 90 k steps of 256 images; ViT-L and ViT-B for 180 k steps of 128.
+
+When the rate of ViT-L and ViT-B falls is not stated; the same shares of the run are taken.
+"""
+
+
+@dataclass(frozen=True)
+class PocketRecipe(Recipe):
+    """The training of `pocket`.
+
+    Photos with many objects count more than their number, because a photo with one annotated object teaches
+    saliency instead of prompting; the unannotated rest of a photo is an object too. The encoder starts from ImageNet.
+    """
+
+    image_size: int | None = 256
     images: int = 4
     objects: int = 8
+    repeat_objects: bool = True
     background_probability: float = 0.35
-    min_area: int = 12  # low-res pixels below which an object is not asked for
-    max_area_ratio: float = 0.9  # paper, appendix A: masks that cover more than 90 % are dropped
+    min_area: int = 12
     shards: dict[str, float] = field(
         default_factory=lambda: {
             "coco": 0.27,
@@ -56,18 +135,18 @@ class PocketRecipe:
         }
     )
     steps: int = 20_000
-    schedule: str = "constant_with_warmup"  # a name of transformers.get_scheduler
+    schedule: str = "constant_with_warmup"
     learning_rate: float = 4e-4
-    encoder_rate: float = 0.4  # times the learning rate: the encoder starts from ImageNet
-    encoder_every: int = 3  # steps between updates of the encoder: its backward costs as much as two rounds
-    warmup: int = 250  # paper, appendix A
+    encoder_rate: float = 0.4
+    encoder_every: int = 3
+    layer_decay: float = 1.0
+    drop_path: float = 0.0
     weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.98)
     clip_norm: float = 1.0
     ema: float = 0.998
-    seed: int = 0
     prompts: PromptRecipe = PromptRecipe()
     augmentation: Augmentation = Augmentation()
-    loss: LossWeights = LossWeights()
 
 
 POCKET_RECIPES = {
@@ -97,3 +176,22 @@ POCKET_RECIPES = {
 
 The zoomed recipe shows objects at the scale that they have at 512 pixels, for a quarter of the price.
 """
+
+FINE_TUNING = Recipe(
+    images=4,
+    objects=4,
+    min_area=4,
+    steps=300,
+    schedule="linear",
+    learning_rate=2e-4,
+    encoder_rate=0.1,
+    layer_decay=0.8,
+    drop_path=0.0,
+    warmup=20,
+    weight_decay=0.05,
+    clip_norm=1.0,
+    ema=0.98,
+    prompts=PromptRecipe(),
+    augmentation=Augmentation(scale=(0.7, 1.5)),
+)
+"""`sam-hub train`'s: a few dozen images, minutes on a CPU."""

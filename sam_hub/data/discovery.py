@@ -1,0 +1,89 @@
+"""One name for all readers: `open_dataset` looks at what lies there."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from ..errors import DataError
+from .coco import CocoDataset
+from .folder import MaskFolder
+from .labelme import LabelmeFolder, is_labelme
+from .sa1b import Sa1bDataset, Sample
+
+KINDS = "a folder of images and masks, a COCO .json, a folder of labelme files, or SA-1B (a .tar or a folder of pairs)"
+
+
+class Chosen(Sequence):
+    """Some samples of a data set, in a given order.
+
+    indices: which; name: of the part in reports
+    """
+
+    def __init__(self, source: Sequence, indices: Sequence[int], name: str | None = None) -> None:
+        self.source, self.indices = source, list(indices)
+        self.name, self.path = name or source.name, source.path
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.source[self.indices[index]]
+
+
+class Joined(Sequence):
+    """Several data sets one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence], path: Path) -> None:
+        self.parts, self.path, self.name = list(parts), path, path.stem
+        self._ends = list(accumulate(map(len, self.parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        part = bisect_right(self._ends, index)
+        return self.parts[part][index - (self._ends[part - 1] if part else 0)]
+
+
+def open_dataset(path: str | Path, images: str | Path | None = None, parts: bool = False) -> Sequence:
+    """The samples of a data set of any kind that there is a reader for.
+
+    path: a folder of images and masks (`MaskFolder`), a COCO JSON or a folder with one (`CocoDataset`), a folder of
+        labelme files (`LabelmeFolder`), an SA-1B tar or folder (`Sa1bDataset`), or a folder of such tars
+    images: of a COCO JSON, where they are; parts: see `MaskFolder`
+    raises: DataError
+    """
+    path = Path(path)
+    if path.suffix == ".json" and path.is_file():
+        return CocoDataset(path, images)
+    if path.suffix == ".tar":
+        return Sa1bDataset(path)
+    if not path.is_dir():
+        raise DataError(f"{path} is no data set; give {KINDS}")
+    tars = sorted(path.glob("*.tar"))
+    if tars:
+        return Joined([Sa1bDataset(tar) for tar in tars], path)
+    documents = sorted(path.glob("*.json"))
+    if documents:
+        if any(map(is_labelme, documents[:3])):
+            return LabelmeFolder(path)
+        coco = [d for d in documents if len(documents) <= 3 and _is_coco(d)]
+        if len(coco) == 1:
+            return CocoDataset(coco[0], images)
+        if len(coco) > 1:
+            raise DataError(f"{path} holds {len(coco)} COCO files; give the path of one of them")
+        if not any(d.suffix == ".png" and ".mask" in d.name for d in path.iterdir()):
+            return Sa1bDataset(path)
+    return MaskFolder(path, parts)
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and {"images", "annotations"} <= document.keys()

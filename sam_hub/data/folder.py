@@ -1,0 +1,147 @@
+"""Reader of folders of images and mask files, in the layouts that people have.
+
+::
+
+    DIR/images/a.jpg  DIR/masks/a.png            one mask file for each image, or a_1.png, a_2.png, ...
+    DIR/images/a.jpg  DIR/masks/a/1.png          a folder of mask files for each image
+    DIR/a/images/a.png  DIR/a/masks/1.png        a folder for each image (Data Science Bowl 2018)
+    DIR/a.jpg  DIR/a.mask.png                    side by side, as `sam-hub segment` writes; a.mask-1.png, a_mask.png
+
+What a mask file means:
+
+- two values: what is not 0 is one object (with ``parts``, each connected part is one);
+- more values (8 or 16 bits, or a palette's numbers): each value but 0 is one object;
+- nearly only 0 and 255 with greys between them: drawn with soft edges, what is above 127 is one object;
+- colours: each colour but black is one object.
+"""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
+MASK_FOLDERS = ("masks", "mask", "labels", "SegmentationObject")
+MASK_NAME = re.compile(r"[._-](?:masks?|labels?|gt)(?:[._-]?\d+)?$", re.IGNORECASE)
+"""The end of a mask's name beside its image."""
+
+NUMBERED = re.compile(r"(?:[._-](?:masks?|labels?|gt))?(?:[._-]?\d+)?$", re.IGNORECASE)
+"""What may follow the image's name in a folder of masks."""
+
+SOFT_SHARE = 0.9
+"""Share of pixels at 0 or 255 from which the rest is taken for soft edges."""
+
+
+class MaskFolder(AnnotatedImages):
+    """Images whose objects are drawn in files of their own.
+
+    path: a folder in one of the layouts above
+    parts: each connected part of a two-valued mask is an object
+    unmatched: images without any mask file, which are not among the samples
+    raises: DataError when no image has a mask
+    """
+
+    def __init__(self, path: str | Path, parts: bool = False) -> None:
+        self.path, self.parts = Path(path), parts
+        pairs = _pairs(self.path)
+        self.unmatched = sorted(str(image) for image, masks in pairs.items() if not masks)
+        self._pairs = sorted((image, masks) for image, masks in pairs.items() if masks)
+        if not self._pairs:
+            raise DataError(
+                f"{self.path} holds no image with a mask; expected images/ and masks/ with files of the same names, "
+                "or NAME.mask.png beside NAME.jpg"
+            )
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def image_path(self, index: int) -> Path:
+        return self._pairs[index][0]
+
+    def objects(self, index: int, size: tuple[int, int]) -> list[dict]:
+        found = []
+        for path in self._pairs[index][1]:
+            masks = read_mask_file(path, self.parts)
+            if masks and masks[0].shape != size:
+                height, width = masks[0].shape
+                raise DataError(
+                    f"{path} is {width} x {height} pixels and its image {size[1]} x {size[0]}; they must be alike"
+                )
+            found += [annotation_of(mask) for mask in masks]
+        return found
+
+
+def _pairs(folder: Path) -> dict[Path, list[Path]]:
+    """Image -> its mask files, in the order of their names."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give one that holds images and masks")
+    images, masks = _first(folder, IMAGE_FOLDERS), _first(folder, MASK_FOLDERS)
+    if images and masks:
+        return _match(_pictures(images), masks)
+    nested = [d for d in sorted(folder.iterdir()) if _first(d, IMAGE_FOLDERS) and _first(d, MASK_FOLDERS)]
+    if nested:
+        return {
+            image: _pictures(_first(d, MASK_FOLDERS)) for d in nested for image in _pictures(_first(d, IMAGE_FOLDERS))
+        }
+    files = _pictures(folder)
+    drawn = [f for f in files if MASK_NAME.search(f.stem)]
+    return _assign([f for f in files if f not in drawn], drawn, MASK_NAME)
+
+
+def _match(images: list[Path], folder: Path) -> dict[Path, list[Path]]:
+    folders = {d.name: d for d in folder.iterdir() if d.is_dir()}
+    if any(image.stem in folders for image in images):
+        return {image: _pictures(folders[image.stem]) if image.stem in folders else [] for image in images}
+    return _assign(images, _pictures(folder), NUMBERED)
+
+
+def _assign(images: list[Path], masks: list[Path], ending: re.Pattern) -> dict[Path, list[Path]]:
+    """Each mask to the image of the longest name that it starts with."""
+    found: dict[Path, list[Path]] = {image: [] for image in images}
+    by_stem = {image.stem: image for image in images}
+    for mask in masks:
+        stems = (mask.stem[:end] for end in range(len(mask.stem), 0, -1))
+        fits = (s for s in stems if s in by_stem and ending.fullmatch(mask.stem[len(s) :]))
+        if (stem := next(fits, None)) is not None:
+            found[by_stem[stem]].append(mask)
+    return found
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_dir()), None)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+def read_mask_file(path: Path, parts: bool = False) -> list[np.ndarray]:
+    """The objects of a mask file, (H, W) bool each; of a blank one, one empty mask.
+
+    parts: each connected part (8 neighbours) of a two-valued mask is an object
+    raises: DataError
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture.convert("RGBA") if picture.mode in ("LA", "PA", "CMYK") else picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise DataError(f"{path} is not a readable mask ({e})") from e
+    if values.ndim == 3:
+        colours = values[..., :3].astype(np.uint32)
+        grey = (colours == colours[..., :1]).all()
+        values = colours[..., 0] if grey else colours @ np.array([65536, 256, 1], np.uint32)
+    distinct = np.unique(values)
+    distinct = distinct[distinct != 0]
+    soft = len(distinct) > 1 and distinct[-1] == 255 and np.isin(values, (0, 255)).mean() >= SOFT_SHARE
+    if soft or len(distinct) <= 1:
+        mask = values > 127 if soft else values != 0
+        if parts and mask.any():
+            count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+            return [labels == i for i in range(1, count)]
+        return [mask]
+    return [values == value for value in distinct]

@@ -1,0 +1,121 @@
+"""Look at every sample before a long run, so that nothing surprises at its third hour; and split what is good."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..errors import DataError
+from ..ops.masks import rle_area
+from .annotated import PROBLEM
+from .discovery import Chosen
+from .sa1b import Sample, check_segmentation
+
+MAX_AREA = 0.9
+"""Paper, appendix A: masks that cover more than 90 % of the image are dropped."""
+
+
+@dataclass
+class Inspection:
+    """What a data set holds.
+
+    good: indices of the samples that have an object
+    objects: their usable objects; most: the most in one image
+    problems: one sentence for each file or mask that is left out
+    """
+
+    good: list[int] = field(default_factory=list)
+    objects: int = 0
+    most: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def usable_objects(sample: Sample, max_area: float = MAX_AREA) -> tuple[list[dict], list[str]]:
+    """The annotations that can be trained on, and a sentence for each kind of the others.
+
+    Left out are masks that are empty, damaged, of another size than the image, or larger than ``max_area`` of it.
+    """
+    height, width = sample.image.shape[:2]
+    good, damaged, empty, large = [], [], 0, 0
+    for annotation in sample.annotations:
+        if PROBLEM in annotation:
+            damaged.append(annotation[PROBLEM])
+            continue
+        try:
+            area = rle_area(check_segmentation(annotation["segmentation"], (height, width), sample.name))
+        except DataError as e:
+            damaged.append(str(e))
+            continue
+        if area == 0:
+            empty += 1
+        elif area > max_area * height * width:
+            large += 1
+        else:
+            good.append(annotation)
+    problems = damaged[:1] + [f"{sample.name}: {len(damaged) - 1} more damaged masks"] * (len(damaged) > 1)
+    if empty:
+        problems.append(f"{sample.name}: {empty} of {len(sample.annotations)} masks are empty")
+    if large:
+        problems.append(f"{sample.name}: {large} masks cover more than {max_area:.0%} of the image")
+    return good, problems
+
+
+class Cleaned(Sequence):
+    """A data set without the objects that `usable_objects` leaves out."""
+
+    def __init__(self, source: Sequence, max_area: float = MAX_AREA) -> None:
+        self.source, self.max_area = source, max_area
+        self.name, self.path = source.name, source.path
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self.source[index]
+        return replace(sample, annotations=usable_objects(sample, self.max_area)[0])
+
+
+def inspect(
+    dataset: Sequence,
+    max_area: float = MAX_AREA,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> Inspection:
+    """Read every sample once.
+
+    track: wraps the list of indices, to show progress
+    raises: DataError when nothing is left
+    """
+    found = Inspection()
+    found.problems += [f"{name}: no mask belongs to it" for name in getattr(dataset, "unmatched", ())]
+    for index in track(range(len(dataset))):
+        try:
+            sample = dataset[index]
+        except DataError as e:
+            found.problems.append(str(e))
+            continue
+        good, problems = usable_objects(sample, max_area)
+        found.problems += problems
+        if not good:
+            found.problems.append(f"{sample.name}: it has no object to train on")
+            continue
+        found.good.append(index)
+        found.objects += len(good)
+        found.most = max(found.most, len(good))
+    if not found.good:
+        why = found.problems[0] if found.problems else "it is empty"
+        raise DataError(f"{dataset.path}: nothing in it can be used ({why})")
+    return found
+
+
+def split(dataset: Sequence, good: Sequence[int], share: float, seed: int = 0) -> tuple[Chosen, Chosen]:
+    """Train and validation parts, drawn by ``seed``; at least one image in each.
+
+    share: of the images that go to validation
+    raises: DataError when there are fewer than two images
+    """
+    if len(good) < 2:
+        raise DataError(f"{dataset.path}: {len(good)} usable image; at least 2 are needed, one of them to validate on")
+    order = np.random.default_rng(seed).permutation(len(good))
+    count = min(len(good) - 1, max(1, round(share * len(good))))
+    val, train = sorted(good[i] for i in order[:count]), sorted(good[i] for i in order[count:])
+    return Chosen(dataset, train, f"{dataset.name} (train)"), Chosen(dataset, val, f"{dataset.name} (val)")

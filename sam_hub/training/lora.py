@@ -1,0 +1,55 @@
+"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on an image encoder, by ``peft``; merged before saving."""
+
+from torch import nn
+
+from ..errors import SamHubError
+from ..models.modeling_sam import SamModel
+
+ATTENTION = ("qkv", "q", "k", "v", "proj", "q_proj", "k_proj", "v_proj", "out_proj")
+"""Last parts of the names of attention's matrices."""
+
+
+def adapted_modules(model: SamModel) -> list[str]:
+    """Names of the encoder's attention matrices; where there are none, of its pointwise convolutions."""
+    parts = [(f"vision_encoder.{name}", module) for name, module in model.vision_encoder.named_modules()]
+    matrices = [n for n, m in parts if isinstance(m, nn.Linear) and n.rpartition(".")[2] in ATTENTION]
+    if matrices:
+        return matrices
+    return [
+        n
+        for n, m in parts
+        if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1 and ".neck" not in n
+    ]
+
+
+def add_lora(model: SamModel, rank: int) -> SamModel:
+    """Put adapters of ``rank`` into the encoder, in place; of the encoder only they learn from now on.
+
+    raises: SamHubError when ``peft`` is not installed or there is nothing to adapt
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as e:
+        raise SamHubError("low-rank adapters need peft: pip install 'sam-hub[train]'") from e
+    targets = adapted_modules(model)
+    if not targets:
+        raise SamHubError("this encoder has neither attention nor pointwise convolutions to adapt; leave --lora away")
+    learns = {n: p.requires_grad for n, p in model.named_parameters() if not n.startswith("vision_encoder.")}
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(learns.get(name, ".lora_" in name))
+    return model
+
+
+def merge_lora(model: SamModel) -> SamModel:
+    """Add the adapters to the weights that they belong to, in place; the model has its own layout again."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, module.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
+    return model
