@@ -70,7 +70,7 @@ FORMATS: dict[str, Format] = {
     "onnx": Format(
         export="to_onnx:export",
         runner="onnx_runner:open_runner",
-        variants=("fp32", "fp16", "int8", "int8-static", "uint8", "q4", "q4f16"),
+        variants=("fp32", "fp16", "int8", "int8-dynamic", "int8-static", "uint8", "q4", "q4f16"),
         default=("fp32", "fp16", "int8"),
         needs="onnx",
         packages=("torch", "onnx", "onnxruntime", "onnxscript"),

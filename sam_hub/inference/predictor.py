@@ -24,9 +24,9 @@ from ..models.image_processing_sam import SamImageProcessor
 from ..models.mask_resizing import resize_masks
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
-from ..ops.geometry import resized_size, scale_boxes, scale_points
+from ..ops.geometry import resized_size, scale_points
 from ..ops.images import ImageSource, read_image
-from ..ops.prompts import as_numbers, check_box, check_mask, check_points
+from ..ops.prompts import read_prompt
 from .decoding import ImageDecoder
 from .transforms import ResizeLongestSide, Stretch
 from .upsample import MaskFrame
@@ -274,38 +274,9 @@ class SamPredictor:
     def _prompts(self, coords: Any, labels: Any, box: Any, mask: Any) -> list[Tensor | None]:
         """The prompts of `predict` as those of `predict_torch`; PromptError, or RuntimeError without an image."""
         self._require_image()
-        points = kinds = boxes = masks = None
-        if coords is not None:
-            points, kinds = self._points(coords, labels)
-        elif labels is not None:
-            raise PromptError("point_labels were given without point_coords; give the points that they belong to")
-        if box is not None:
-            boxes = self._box(box)
-        if mask is not None:
-            array = _floats(mask, "mask_input", (2, 3))
-            if array.ndim == 3 and len(array) != 1:
-                raise PromptError(f"mask_input must be one mask, (1, h, w); got {array.shape}")
-            side = self.processor.frame_size["longest_edge"] // 4
-            masks = check_mask(array.reshape(array.shape[-2:]), side)[None, None].astype(np.float32)
-        return [None if v is None else torch.from_numpy(v).to(self.device) for v in (points, kinds, boxes, masks)]
-
-    def _points(self, coords: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled (1, P, 2) float32 and (1, P) int64."""
-        if labels is None:
-            raise PromptError("point_labels are missing; give 1 (object) or 0 (background) for each point")
-        xy = _floats(coords, "point_coords", (2,))
-        if xy.shape[1] != 2:
-            raise PromptError(f"point_coords must be (P, 2), x then y; got {xy.shape}")
-        kinds = check_points(xy, _floats(labels, "point_labels", (1,)), self.original_size)
-        return scale_points(xy, self.original_size, self.input_size)[None], kinds[None]
-
-    def _box(self, box: Any) -> np.ndarray:
-        """Scaled (1, 4) float32."""
-        corners = _floats(box, "box", (1, 2))
-        if corners.size != 4:
-            raise PromptError(f"box must be one box, (4,); got {corners.shape} (predict_torch takes several)")
-        corners = check_box(corners.reshape(4), self.original_size)
-        return scale_boxes(corners, self.original_size, self.input_size)[None]
+        side = self.processor.frame_size["longest_edge"] // 4
+        found = read_prompt(coords, labels, box, mask, self.original_size, self.input_size, side)
+        return [None if v is None else torch.from_numpy(v).to(self.device) for v in found]
 
 
 def _default_processor(model: SamModel) -> SamImageProcessor:
@@ -314,18 +285,6 @@ def _default_processor(model: SamModel) -> SamImageProcessor:
     if model.name_or_path and any((folder / name).is_file() for name in (PROCESSOR_NAME, IMAGE_PROCESSOR_NAME)):
         return SamImageProcessor.from_pretrained(folder)
     return SamImageProcessor.for_config(model.config)
-
-
-def _floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
-    """Numbers as float64."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu().double()
-    array = as_numbers(value)
-    if array is None:
-        raise PromptError(f"{name} must be an array of numbers")
-    if array.ndim not in dimensions or array.size == 0:
-        raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
-    return array
 
 
 def _check_shapes(points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None) -> None:

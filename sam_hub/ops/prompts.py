@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import PromptError
+from .geometry import scale_boxes, scale_points
 
 LABELS = (-1, 0, 1, 2, 3)
 """-1 not a point, 0 background, 1 object, 2 and 3 the corners of a box."""
@@ -75,3 +76,59 @@ def check_mask(mask: np.ndarray, side: int) -> np.ndarray:
     if not (np.abs(mask) <= FLOAT32_MAX).all():
         raise PromptError("a mask prompt must be finite logits; it has NaN or infinite values")
     return mask
+
+
+Prompt = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+def read_prompt(
+    coords: Any,
+    labels: Any,
+    box: Any,
+    mask: Any,
+    image_size: tuple[int, int],
+    input_size: tuple[int, int],
+    side: int,
+) -> Prompt:
+    """One object's prompt, as `SamPredictor.predict` takes it, checked and in the frame of the resized image.
+
+    coords: (P, 2), labels: (P,), box: (4,), in pixels of the image; mask: (1, h, w) low-res logits; each may be None
+    image_size, input_size: (height, width) of the image and of the resized image
+    side: of low-res masks
+    returns: points (1, P, 2) float32, labels (1, P) int64, box (1, 4) float32, mask (1, 1, h, w) float32, or None each
+    raises: PromptError
+    """
+    points = kinds = boxes = masks = None
+    if coords is not None:
+        if labels is None:
+            raise PromptError("point_labels are missing; give 1 (object) or 0 (background) for each point")
+        xy = as_floats(coords, "point_coords", (2,))
+        if xy.shape[1] != 2:
+            raise PromptError(f"point_coords must be (P, 2), x then y; got {xy.shape}")
+        kinds = check_points(xy, as_floats(labels, "point_labels", (1,)), image_size)[None]
+        points = scale_points(xy, image_size, input_size)[None]
+    elif labels is not None:
+        raise PromptError("point_labels were given without point_coords; give the points that they belong to")
+    if box is not None:
+        corners = as_floats(box, "box", (1, 2))
+        if corners.size != 4:
+            raise PromptError(f"box must be one box, (4,); got {corners.shape} (predict_torch takes several)")
+        boxes = scale_boxes(check_box(corners.reshape(4), image_size), image_size, input_size)[None]
+    if mask is not None:
+        array = as_floats(mask, "mask_input", (2, 3))
+        if array.ndim == 3 and len(array) != 1:
+            raise PromptError(f"mask_input must be one mask, (1, h, w); got {array.shape}")
+        masks = check_mask(array.reshape(array.shape[-2:]), side)[None, None].astype(np.float32)
+    return points, kinds, boxes, masks
+
+
+def as_floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
+    """Numbers, in lists, arrays or tensors, as float64; PromptError for anything else, named ``name``."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().double().numpy()
+    array = as_numbers(value)
+    if array is None:
+        raise PromptError(f"{name} must be an array of numbers")
+    if array.ndim not in dimensions or array.size == 0:
+        raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
+    return array

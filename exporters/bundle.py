@@ -1,0 +1,142 @@
+"""A folder of exported files: made whole or not at all, and verified."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from .. import __version__
+from ..errors import ExportError, OutputError
+from ..models.image_processing_sam import SamImageProcessor
+from ..models.modeling_sam import SamModel
+from ..ops.files import make_folder, write_atomically
+from ..ops.images import read_image
+from ..ops.preparation import Preparation
+from ..zoo import ZOO, canonical_name
+from .formats import FORMATS, Format, Job
+from .manifest import MANIFEST, Manifest, versions
+from .proof import Proof, make_proof
+
+
+def export_bundle(
+    name: str,
+    out: Path,
+    wanted: Mapping[str, Sequence[str]],
+    options: Mapping[str, Any] | None = None,
+    photos: Sequence[Path] = (),
+    calibration: Sequence[Path] = (),
+    tell: Callable[[str], None] = lambda line: None,
+    model: SamModel | None = None,
+    processor: SamImageProcessor | None = None,
+) -> Manifest:
+    """Export a model, prove every file, and leave a folder that has everything, or nothing.
+
+    name: of the model, as for `SamModel.from_pretrained`
+    out: the folder; it must not exist, or be empty
+    wanted: format -> variants, see `FORMATS`
+    options: see the exporters; photos: to prove on, beside those of the package; calibration: for int8-static
+    tell: called with a line of progress
+    model, processor: instead of loading ``name``
+    raises: ExportMismatch, ExportError, OutputError, ModelNotFoundError, CheckpointError, ImageError
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(f"{out} is there already; choose another place, or remove it first")
+    for format in wanted:
+        check_installed(format)
+    tell(f"loading {name}")
+    model = model or SamModel.from_pretrained(name)
+    processor = processor or SamImageProcessor.from_pretrained(name)
+    model = model.float().cpu().fuse()
+    preparation = Preparation.from_settings(processor.to_dict())
+    tell("asking PyTorch for the masks to compare with")
+    proof = make_proof(model, preparation, photos)
+    licence = _licence(name)
+    make_folder(out.parent)
+    aside = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        given = {**(options or {}), "calibration": [preparation(read_image(path)) for path in calibration]}
+        artefacts = []
+        for format, variants in wanted.items():
+            job = Job(model, name, licence, preparation, aside, variants, proof, given, tell)
+            artefacts += FORMATS[format].run_export(job)
+        proof.save(aside)
+        _write_settings(aside, model, processor)
+        config = model.config
+        manifest = Manifest(
+            model=name,
+            family=config.vision_config.model_type,
+            licence=licence,
+            image_size=config.vision_config.image_size,
+            frame=preparation.frame,
+            low_res=4 * config.prompt_encoder_config.image_embedding_size,
+            tools=versions(*dict.fromkeys(p for format in wanted for p in FORMATS[format].packages)),
+            proof=proof.facts(),
+            artefacts=artefacts,
+        )
+        manifest.write(aside)
+        aside.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        aside.rename(out)
+        return manifest
+    except OSError as e:
+        if isinstance(e, OutputError):
+            raise
+        raise OutputError(f"cannot write {out}: {e.strerror or e}; choose another place") from e
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None) -> list[tuple[str, dict[str, Any]]]:
+    """Compare every file with its hash, then run every artefact against the proof in the folder.
+
+    returns: for each artefact its name and `Report.facts`
+    raises: BundleError, ExportMismatch; ExportError where a format's runtime is not installed
+    """
+    from .gate import TOLERANCES, prove
+
+    manifest = Manifest.read(folder)
+    manifest.check_files(folder)
+    proof = Proof.load(folder)
+    seen = []
+    for artefact in manifest.artefacts:
+        tell(artefact.name)
+        check_installed(artefact.format)
+        tolerance = TOLERANCES[artefact.format, artefact.variant]
+        runner = FORMATS[artefact.format].open_runner(folder, artefact)
+        seen.append((artefact.name, prove(runner, proof, tolerance, artefact.name).facts(tolerance)))
+    return seen
+
+
+def check_installed(format: str) -> Format:
+    """The format of that name. raises: ExportError when its libraries are not installed"""
+    from importlib.util import find_spec
+
+    chosen = FORMATS[format]
+    missing = [package for package in chosen.packages if find_spec(package) is None]
+    if missing:
+        raise ExportError(
+            f"{format} needs {', '.join(missing)}: install it with `pip install 'sam-hub[{chosen.needs}]'`"
+        )
+    return chosen
+
+
+def _licence(name: str) -> str:
+    key = canonical_name(name)
+    return ZOO[key].license if key else "unknown"
+
+
+def _write_settings(folder: Path, model: SamModel, processor: SamImageProcessor) -> None:
+    """``config.json`` and ``preprocessor_config.json``, as transformers.js reads them."""
+    config = model.config.to_dict()
+    config |= {"model_type": "sam", "architectures": ["SamModel"], "sam_hub_version": __version__}
+    config["sam_hub_model_type"] = model.config.to_dict()["model_type"]
+    settings = {**processor.to_dict(), "image_processor_type": "SamImageProcessor", "processor_class": "SamProcessor"}
+    for name, content in (("config.json", config), ("preprocessor_config.json", settings)):
+        write_atomically(folder / name, (json.dumps(content, indent=2, default=str) + "\n").encode())
+
+
+__all__ = ["MANIFEST", "check_installed", "export_bundle", "verify_bundle"]

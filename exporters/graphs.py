@@ -1,0 +1,210 @@
+"""What is exported to ONNX, as modules: an image encoder, and one decoder with an adapter for each contract.
+
+`Decoder` is the one canonical graph; `TransformersJsDecoder` and `MetaDecoder` give it the inputs and outputs of the
+two contracts that exist. The number of images, prompts and points may differ from run to run.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ..models.configuration_sam import PAD_LABEL, EfficientSamPromptEncoderConfig
+from ..models.efficient_sam_decoder import EMPTY
+from ..models.hq_decoder import HqMaskDecoder
+from ..models.mask_decoder import stability_score
+from ..models.modeling_sam import SamModel
+
+
+class Encoder(nn.Module):
+    """(B, 3, S, S) float32 -> what every prompt of an image shares.
+
+    with_positions: also return the positions, which transformers.js hands to the decoder
+    """
+
+    def __init__(self, model: SamModel, with_positions: bool) -> None:
+        super().__init__()
+        self.encoder = model.vision_encoder
+        positions = model.get_image_wide_positional_embeddings().detach() if with_positions else None
+        self.register_buffer("positions", positions)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """returns: embedding (B, C, h, w); positions (B, C, h, w) if wanted; intermediate, if the decoder reads it"""
+        encoded = self.encoder(pixel_values)
+        found = [encoded.embedding]
+        if self.positions is not None:
+            found.append(self.positions.expand(pixel_values.shape[0], -1, -1, -1))
+        return (*found, *encoded.intermediate)
+
+
+class Decoder(nn.Module):
+    """Prompt encoder and mask decoder, with every mask: the canonical graph."""
+
+    def __init__(self, model: SamModel) -> None:
+        super().__init__()
+        config = model.config.prompt_encoder_config
+        self.side = config.image_embedding_size
+        self.frame = float(self.side * config.patch_size)
+        self.fourier = model.shared_image_embedding
+        self.prompt_encoder = model.prompt_encoder
+        self.mask_decoder = model.mask_decoder
+        self.slots = config.num_slots if isinstance(config, EfficientSamPromptEncoderConfig) else None
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        positions: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask_input: Tensor | None,
+        has_mask_input: Tensor | None,
+        intermediate: tuple[Tensor, ...] = (),
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decode.
+
+        image_embeddings, positions: (B, C, h, w), positions also (1, C, h, w)
+        points: (B, P, N, 2) float32, x then y, in the frame of prompts; labels: (B, P, N) int64: 1 object, 0
+            background, 2 / 3 corners of a box, -1 not a point, -10 padding, which is masked out of every attention
+        mask_input: (B or 1, 1, 4h, 4w) logits; has_mask_input: (B or 1,) float32, 1 where they count, else 0
+        returns: three masks (B, P, 3, 4h, 4w) and their predicted IoU (B, P, 3), then the single mask and its own;
+            SAM-HQ's both are one mask
+        """
+        if self.slots is not None:
+            sparse, valid = self._slots(points, labels), None
+            dense = torch.zeros_like(self.prompt_encoder.invalid_points.weight).reshape(1, 1, -1, 1, 1)
+        else:
+            sparse = self.prompt_encoder._tokens(self.fourier, (points + 0.5) / self.frame, labels)
+            valid = labels != PAD_LABEL
+            no_mask = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+            has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+            dense = (no_mask + has_mask * (self.prompt_encoder.mask_embed(mask_input) - no_mask))[:, None]
+        masks, iou, _ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, intermediate=intermediate)
+        many = self.mask_decoder.select_masks(masks, iou, multimask_output=True)
+        return *many, *self.mask_decoder.select_masks(masks, iou, multimask_output=False)
+
+    def _slots(self, points: Tensor, labels: Tensor) -> Tensor:
+        """EfficientSAM's tokens: the real prompts first, then empty slots, up to a fixed number."""
+        fill = points.new_full((*points.shape[:2], self.slots, 2), EMPTY)
+        xy = torch.cat([points, fill], dim=2)
+        kinds = torch.cat([labels, labels.new_full((*labels.shape[:2], self.slots), EMPTY)], dim=2)
+        empty = (kinds == PAD_LABEL) | (kinds == EMPTY)
+        first = (~empty).float().topk(self.slots, dim=2).indices
+        kinds = kinds.masked_fill(empty, EMPTY).gather(2, first)
+        xy = xy.masked_fill(empty[..., None] | (xy < 0), EMPTY)
+        xy = xy.gather(2, first[..., None].expand(-1, -1, -1, 2))
+        encoder = self.prompt_encoder
+        rows = (
+            encoder.invalid_points.weight,
+            torch.zeros_like(encoder.invalid_points.weight),
+            encoder.point_embeddings.weight,
+            encoder.bbox_top_left_embeddings.weight,
+            encoder.bbox_bottom_right_embeddings.weight,
+        )
+        return self.fourier((xy + 0.5) / self.frame) + torch.cat(rows)[kinds + 1]
+
+
+class TransformersJsDecoder(nn.Module):
+    """The contract of transformers.js and optimum, and beyond it the mask input and the single mask.
+
+    The "not a point" that SAM adds to clicks without a box is added here, and masked out where there is a box, which
+    comes as points with labels 2 and 3.
+    points_scale: frame of prompts / size of the input, since this contract counts in pixels of the input
+    """
+
+    def __init__(self, decoder: Decoder, points_scale: float = 1.0) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.points_scale = points_scale
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        image_positional_embeddings: Tensor,
+        input_points: Tensor,
+        input_labels: Tensor,
+        mask_input: Tensor | None = None,
+        has_mask_input: Tensor | None = None,
+        intermediate_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """returns: iou_scores (B, P, 3), pred_masks (B, P, 3, 4h, 4w), single_iou_score, single_pred_mask"""
+        boxed = ((input_labels == 2) | (input_labels == 3)).any(-1, keepdim=True)
+        present = (input_labels != PAD_LABEL).any(-1, keepdim=True)
+        extra = torch.where(present & ~boxed, -1, PAD_LABEL)
+        labels = torch.cat([input_labels, extra], dim=-1)
+        points = input_points * self.points_scale if self.points_scale != 1 else input_points
+        points = torch.cat([points, torch.zeros_like(points[..., :1, :])], dim=-2)
+        masks, iou, single, single_iou = self.decoder(
+            image_embeddings,
+            image_positional_embeddings,
+            points,
+            labels,
+            mask_input,
+            has_mask_input,
+            () if intermediate_embeddings is None else (intermediate_embeddings,),
+        )
+        return iou, masks, single_iou, single
+
+
+class MetaDecoder(nn.Module):
+    """The contract of the original's ONNX decoder, up to the low-res masks; `onnx_tail` enlarges them in the graph.
+
+    The caller adds (0, 0, -1) where there is no box. The first axis of the points may be the number of prompts.
+    masks: "all" four, as the original's default; "multi", the three; "single", the one that the original's
+        ``return_single_mask`` chooses, by the number of points
+    """
+
+    def __init__(self, decoder: Decoder, positions: Tensor, masks: str = "multi", stability: bool = False) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.masks = masks
+        self.stability = stability
+        self.register_buffer("positions", positions.detach())
+        config = decoder.mask_decoder.config
+        self.choose = masks == "single" and not isinstance(decoder.mask_decoder, HqMaskDecoder)
+        self.single_is_fit = not config.always_multimask
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor | None = None,
+        has_mask_input: Tensor | None = None,
+        interm_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """point_coords (P, N, 2), point_labels (P, N) float32 -> low_res_masks (P, M, 4h, 4w), iou_predictions (P, M)
+        and, with ``stability``, stability_scores (P, M)"""
+        masks, iou, single, single_iou = self.decoder(
+            image_embeddings,
+            self.positions,
+            point_coords[None],
+            point_labels.long()[None],
+            mask_input,
+            has_mask_input,
+            () if interm_embeddings is None else (interm_embeddings,),
+        )
+        if self.choose and self.single_is_fit:
+            every, scores = torch.cat([single, masks], dim=2)[0], torch.cat([single_iou, iou], dim=2)[0]
+            # With up to two points, of which one may be (0, 0, -1), the three compete; beyond, the single mask wins.
+            weight = torch.zeros_like(scores[:1]) + torch.eye(scores.shape[1], dtype=scores.dtype)[:1] * 1000
+            best = (scores + (torch.ones_like(point_labels[:1]).sum() - 2.5) * weight).argmax(1, keepdim=True)
+            low_res = every.gather(1, best[..., None, None].expand(-1, -1, *every.shape[-2:]))
+            scores = scores.gather(1, best)
+        elif self.masks == "all" and masks.shape[2] > 1:
+            low_res, scores = torch.cat([single, masks], dim=2)[0], torch.cat([single_iou, iou], dim=2)[0]
+        else:
+            low_res, scores = (single[0], single_iou[0]) if self.masks == "single" else (masks[0], iou[0])
+        return (low_res, scores, stability_score(low_res)) if self.stability else (low_res, scores)
+
+
+@contextmanager
+def plain_attention(model: SamModel) -> Iterator[None]:
+    """Within it, the decoder's attention is made of matrix products, which exporters translate one to one."""
+    config = model.mask_decoder.config
+    before = config._attn_implementation
+    config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = before

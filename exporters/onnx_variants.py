@@ -1,0 +1,263 @@
+"""An ONNX graph in fp32 -> the same in another precision.
+
+What a variant touches was chosen by measurement (see the table in the README): weights of convolutions lose little
+in int8 with one scale for each channel; activations lose more, and attention does not survive them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
+"""Inputs by name, of several runs."""
+
+WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 0}
+"""Operator -> axis of its weight's output channels (Gemm with transB)."""
+
+MIN_ELEMENTS = 2048
+"""Smaller weights stay as they are."""
+
+FP16_LIMIT = 1e4
+"""A node that has seen a larger value stays in fp32; half precision ends at 65504."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a conversion may look at.
+
+    role: "encoder" or "decoder"
+    feeds: inputs of real photos and prompts, to calibrate with
+    """
+
+    role: str
+    feeds: Feeds = field(default_factory=list)
+
+
+def fp16(model: ModelProto, context: Context) -> ModelProto:
+    """Half precision inside; inputs and outputs, coordinates, positions and the norms' statistics in fp32."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    keep = coordinate_nodes(model) | wide_nodes(model, context.feeds)
+    keep_ops = [*DEFAULT_OP_BLOCK_LIST, "Resize", "InstanceNormalization", "ReduceMean", "ReduceSum", "Sin", "Cos"]
+    for node in model.graph.node:
+        if node.op_type == "LayerNormalization":
+            stash = next((a.i for a in node.attribute if a.name == "stash_type"), TensorProto.FLOAT)
+            if stash != TensorProto.FLOAT:
+                keep.add(node.name)
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return convert_float_to_float16(
+        copied, keep_io_types=True, op_block_list=keep_ops, node_block_list=sorted(keep), disable_shape_infer=False
+    )
+
+
+def int8(model: ModelProto, context: Context) -> ModelProto:
+    """Weights in int8 with a scale for each output channel; the arithmetic stays in fp32."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    graph = copied.graph
+    initializers = {t.name: t for t in graph.initializer}
+    uses = _weight_uses(copied, initializers)
+    nodes = []
+    for name, axis in uses.items():
+        weight = numpy_helper.to_array(initializers[name])
+        if weight.dtype != np.float32 or weight.size < MIN_ELEMENTS:
+            continue
+        other = tuple(i for i in range(weight.ndim) if i != axis)
+        scale = (np.abs(weight).max(other, keepdims=True) / 127).astype(np.float32)
+        scale[scale == 0] = 1
+        levels = np.rint(weight / scale).clip(-127, 127).astype(np.int8)
+        graph.initializer.remove(initializers[name])
+        graph.initializer.extend(
+            [
+                numpy_helper.from_array(levels, f"{name}_int8"),
+                numpy_helper.from_array(scale.reshape(-1), f"{name}_scale"),
+            ]
+        )
+        inputs = [f"{name}_int8", f"{name}_scale"]
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}_dequantize", axis=axis))
+    _put_first(graph, nodes)
+    return copied
+
+
+def int8_dynamic(model: ModelProto, context: Context) -> ModelProto:
+    """Activations of matrix products in uint8, measured at every run, weights in int8; convolutions as in `int8`."""
+    from onnxruntime.quantization import QuantType
+
+    return int8(_dynamic(model, ["MatMul", "Gemm"], QuantType.QInt8), context)
+
+
+def uint8(model: ModelProto, context: Context) -> ModelProto:
+    """Activations and weights of matrix products and convolutions in uint8, measured at every run."""
+    from onnxruntime.quantization import QuantType
+
+    return _dynamic(model, ["MatMul", "Gemm", "Conv"], QuantType.QUInt8)
+
+
+def int8_static(model: ModelProto, context: Context) -> ModelProto:
+    """The encoder's convolutions in int8 with activation ranges from photos (QDQ); attention and decoder as `int8`."""
+    if context.role != "encoder" or not any(node.op_type == "Conv" for node in model.graph.node):
+        return int8(model, context)
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Photos(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(context.feeds)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            feed = next(self.left, None)
+            return None if feed is None else dict(feed)
+
+    with TemporaryDirectory() as folder:
+        before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
+        onnx.save(model, before)
+        quantize_static(
+            before,
+            after,
+            Photos(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": False},
+        )
+        return int8(onnx.load(after), context)
+
+
+def q4(model: ModelProto, context: Context) -> ModelProto:
+    """Weights of matrix products in 4 bits, in blocks of 32 (MatMulNBits); convolutions as in `int8`."""
+    return int8(_four_bits(model), context)
+
+
+def q4f16(model: ModelProto, context: Context) -> ModelProto:
+    """As `q4`, with the rest in half precision instead of int8."""
+    return _four_bits(fp16(model, context))
+
+
+CONVERSIONS: dict[str, Callable[[ModelProto, Context], ModelProto]] = {
+    "fp32": lambda model, context: model,
+    "fp16": fp16,
+    "int8": int8,
+    "int8-dynamic": int8_dynamic,
+    "int8-static": int8_static,
+    "uint8": uint8,
+    "q4": q4,
+    "q4f16": q4f16,
+}
+
+
+def coordinate_nodes(model: ModelProto) -> set[str]:
+    """Names of the nodes that positions are computed by: sines, cosines and everything before them."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    left = [node for node in model.graph.node if node.op_type in ("Sin", "Cos")]
+    found: set[str] = set()
+    while left:
+        node = left.pop()
+        if node.name not in found:
+            found.add(node.name)
+            left += [made_by[name] for name in node.input if name in made_by]
+    return found
+
+
+def wide_nodes(model: ModelProto, feeds: Feeds) -> set[str]:
+    """Names of the nodes that make or read values near the end of half precision on real inputs."""
+    if not feeds:
+        return set()
+    ranges = activation_ranges(model, feeds)
+    return {
+        node.name
+        for node in model.graph.node
+        if any(not ranges.get(name, 0) <= FP16_LIMIT for name in (*node.input, *node.output))
+    }
+
+
+def activation_ranges(model: ModelProto, feeds: Feeds) -> dict[str, float]:
+    """Largest |value| of every float tensor over the feeds; only this one number of each is kept in memory."""
+    import onnxruntime
+
+    inferred = onnx.shape_inference.infer_shapes(model)
+    types = {v.name: v.type.tensor_type.elem_type for v in inferred.graph.value_info}
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    graph = probed.graph
+    names = [o for node in graph.node for o in node.output if types.get(o) == TensorProto.FLOAT]
+    del graph.output[:]
+    for i, name in enumerate(names):
+        graph.node.append(helper.make_node("Abs", [name], [f"probe_abs_{i}"]))
+        graph.node.append(helper.make_node("ReduceMax", [f"probe_abs_{i}"], [f"probe_{i}"], keepdims=0))
+        graph.output.append(helper.make_tensor_value_info(f"probe_{i}", TensorProto.FLOAT, []))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = np.max([session.run(None, dict(feed)) for feed in feeds], axis=0)
+    return dict(zip(names, map(float, found), strict=True))
+
+
+def _weight_uses(model: ModelProto, initializers: Mapping[str, TensorProto]) -> dict[str, int]:
+    """Weight -> axis of its output channels, of the weights that every reader reads along the same axis."""
+    axes: dict[str, set[int | None]] = {}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name in initializers:
+                axes.setdefault(name, set()).add(_axis(node, place, initializers[name]))
+    return {name: next(iter(found)) for name, found in axes.items() if len(found) == 1 and None not in found}
+
+
+def _axis(node: NodeProto, place: int, weight: TensorProto) -> int | None:
+    if node.op_type not in WEIGHTS or place != 1 or (node.op_type in ("MatMul", "Gemm") and len(weight.dims) != 2):
+        return None
+    if node.op_type == "Gemm" and not any(a.name == "transB" and a.i for a in node.attribute):
+        return 1
+    if node.op_type == "ConvTranspose" and any(a.name == "group" and a.i > 1 for a in node.attribute):
+        return None
+    return WEIGHTS[node.op_type]
+
+
+def _put_first(graph: Any, nodes: list[NodeProto]) -> None:
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *rest])
+
+
+def _dynamic(model: ModelProto, operators: list[str], weights: Any) -> ModelProto:
+    from onnxruntime.quantization import quantize_dynamic
+
+    with TemporaryDirectory() as folder:
+        before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
+        onnx.save(model, before)
+        skip = sorted(coordinate_nodes(model))
+        quantize_dynamic(
+            before, after, op_types_to_quantize=operators, weight_type=weights, nodes_to_exclude=skip, per_channel=False
+        )
+        return onnx.load(after)
+
+
+def _four_bits(model: ModelProto) -> ModelProto:
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    skip = sorted(coordinate_nodes(model))
+    quantizer = MatMulNBitsQuantizer(copied, block_size=32, is_symmetric=True, nodes_to_exclude=skip)
+    quantizer.process()
+    return quantizer.model.model
+
+
+def nodes_of(model: ModelProto, *operators: str) -> Iterator[NodeProto]:
+    """The nodes of some kinds."""
+    return (node for node in model.graph.node if node.op_type in operators)

@@ -1,0 +1,318 @@
+"""A model -> ONNX files, in the layouts of transformers.js and of the original, in several precisions.
+
+``onnx/vision_encoder.onnx`` and ``prompt_encoder_mask_decoder.onnx`` are the layout of transformers.js (and what
+`OnnxPredictor` reads), ``meta/image_encoder.onnx`` and ``mask_decoder.onnx`` that of the original's web demo.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from ..errors import ExportError
+from ..inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
+from ..models.hq_decoder import HqMaskDecoder
+from ..models.modeling_sam import SamModel
+from ..ops.files import make_folder
+from . import gate
+from .formats import Job
+from .graphs import Decoder, Encoder, MetaDecoder, TransformersJsDecoder, plain_attention
+from .manifest import Artefact, FileRecord, Tensor
+from .onnx_ends import add_grey_levels, add_upscaling
+from .onnx_runner import open_runner
+from .onnx_variants import CONVERSIONS, Context, Feeds
+from .proof import encode
+
+OPSET = 18
+LAYOUTS = {"transformersjs": (ONNX_FOLDER, ENCODER, DECODER), "meta": ("meta", "image_encoder", "mask_decoder")}
+"""Layout -> folder, name of the encoder's file, name of the decoder's."""
+
+MEANINGS = {
+    "pixel_values": "normalised and padded as preprocessor_config.json says",
+    "image": "RGB grey levels, resized so that the long side fits the input",
+    "input_points": "x, y in pixels of the resized image; corners of a box are points with labels 2 and 3",
+    "input_labels": "1 object, 0 background, 2 and 3 upper left and lower right corner of a box, -10 padding",
+    "point_coords": "x, y in pixels of the resized image; add (0, 0) with label -1 where there is no box",
+    "point_labels": "1 object, 0 background, 2 and 3 upper left and lower right corner of a box, -1 not a point",
+    "mask_input": "low-res logits of a prediction before",
+    "has_mask_input": "1 where mask_input counts, else 0",
+    "orig_im_size": "height, width of the image",
+    "pred_masks": "low-res logits, in the frame of the padded input",
+    "iou_scores": "predicted IoU",
+    "single_pred_mask": "the mask for a prompt that is not ambiguous",
+    "low_res_masks": "logits, in the frame of the padded input",
+    "masks": "logits, at the size of the image",
+}
+
+
+def export(job: Job) -> list[Artefact]:
+    """The exporter of "onnx" in `FORMATS`.
+
+    options: layouts, names of `LAYOUTS` (by default transformersjs alone); masks ("multi", "single", "all"), stability,
+        upscale and size_dtype of the meta layout's decoder; grey_levels, an encoder that takes uint8; calibration,
+        more prepared images for int8-static
+    raises: ExportMismatch; ExportError for a model that is too large for a variant
+    """
+    layouts = job.options.get("layouts") or ("transformersjs",)
+    encoder = encoder_graph(job.model)
+    feeds = encoder_feeds(job)
+    found = []
+    for layout in layouts:
+        job.tell(f"onnx, {layout}: the decoder")
+        graphs = {
+            "encoder": encoder if layout == "transformersjs" else _without_positions(encoder),
+            "decoder": decoder_graph(job.model, layout, job.options, points_scale(job)),
+        }
+        contexts = {"encoder": Context("encoder", feeds), "decoder": Context("decoder", decoder_feeds(job, layout))}
+        for variant in job.variants:
+            job.tell(f"onnx, {layout}: {variant}")
+            found.append(_artefact(job, layout, variant, graphs, contexts))
+    return found
+
+
+def points_scale(job: Job) -> float:
+    """Pixels of the frame of prompts to a pixel of the input: 1 but for EfficientViT-SAM L0 to L2."""
+    return job.preparation.frame / job.preparation.longest
+
+
+def encoder_graph(model: SamModel) -> ModelProto:
+    """(batch, 3, S, S) -> image_embeddings, image_positional_embeddings and, for SAM-HQ, intermediate_embeddings."""
+    side = model.config.vision_config.image_size
+    names = ["image_embeddings", "image_positional_embeddings"]
+    if model.mask_decoder.reads_intermediate:
+        names.append("intermediate_embeddings")
+    batch = torch.export.Dim("batch")
+    example = torch.zeros(2, 3, side, side)
+    return trace(Encoder(model, with_positions=True), (example,), ["pixel_values"], names, ({0: batch},))
+
+
+def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: float = 1.0) -> ModelProto:
+    """The decoder with the adapter of a layout, up to the low-res masks."""
+    config, c = model.config.prompt_encoder_config, model.config.prompt_encoder_config.hidden_size
+    h = config.image_embedding_size
+    takes_masks = "masks" in config.prompt_kinds
+    batch, prompts, points = (torch.export.Dim(name) for name in ("batch", "prompts", "points"))
+    inputs: dict[str, tuple[torch.Tensor, dict]] = {}
+    if layout == "transformersjs":
+        module: torch.nn.Module = TransformersJsDecoder(Decoder(model), scale)
+        b, dynamic = 2, {0: batch}
+        inputs["image_embeddings"] = torch.zeros(b, c, h, h), dynamic
+        inputs["image_positional_embeddings"] = torch.zeros(b, c, h, h), dynamic
+        inputs["input_points"] = torch.zeros(b, 3, 4, 2), {0: batch, 1: prompts, 2: points}
+        inputs["input_labels"] = torch.ones(b, 3, 4, dtype=torch.long), {0: batch, 1: prompts, 2: points}
+        outputs = ["iou_scores", "pred_masks", "single_iou_score", "single_pred_mask"]
+        early = "intermediate_embeddings"
+    else:
+        positions = model.get_image_wide_positional_embeddings()
+        masks, stability = options.get("masks", "multi"), options.get("stability", False)
+        module = MetaDecoder(Decoder(model), positions, masks, stability)
+        b, dynamic = 1, {}
+        inputs["image_embeddings"] = torch.zeros(b, c, h, h), dynamic
+        inputs["point_coords"] = torch.zeros(3, 4, 2), {0: prompts, 1: points}
+        inputs["point_labels"] = torch.ones(3, 4), {0: prompts, 1: points}
+        outputs = ["low_res_masks", "iou_predictions"] + ["stability_scores"] * stability
+        early = "interm_embeddings"
+    if takes_masks:
+        inputs["mask_input"] = torch.zeros(b, 1, 4 * h, 4 * h), dynamic
+        inputs["has_mask_input"] = torch.zeros(b), dynamic
+    if isinstance(model.mask_decoder, HqMaskDecoder):
+        inputs[early] = torch.zeros(b, h, h, model.config.mask_decoder_config.vit_dim), dynamic
+    examples = {name: example for name, (example, _) in inputs.items()}
+    dims = {name: dim for name, (_, dim) in inputs.items()}
+    # The modules name their arguments after the contract.
+    with plain_attention(model):
+        return trace(module, (), list(inputs), outputs, dims, examples)
+
+
+def trace(
+    module: torch.nn.Module,
+    examples: tuple,
+    inputs: list[str],
+    outputs: list[str],
+    dims: Any,
+    named_examples: dict[str, torch.Tensor] | None = None,
+) -> ModelProto:
+    """`torch.onnx.export` by way of `torch.export`, without its chatter."""
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            examples,
+            kwargs=named_examples,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dims,
+            verbose=False,
+        )
+        model = program.model_proto
+    for node in model.graph.node:  # paths of the machine it was made on
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for i, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{i}"
+    return model
+
+
+def encoder_feeds(job: Job) -> Feeds:
+    """The proof's photos and those to calibrate with."""
+    images = [case.image for case in job.proof.cases] + list(job.options.get("calibration", ()))
+    return [{"pixel_values": image.pixel_values} for image in images]
+
+
+def decoder_feeds(job: Job, layout: str) -> Feeds:
+    """The proof's prompts on the model's own embeddings, a few of each photo."""
+    feeds = []
+    takes_masks = "masks" in job.model.config.prompt_encoder_config.prompt_kinds
+    positions = job.model.get_image_wide_positional_embeddings().numpy()
+    side = 4 * positions.shape[-1]
+    for case in job.proof.cases:
+        encoded = encode(job.model, case.image)
+        for prompt in case.prompts:
+            feed = {"image_embeddings": encoded.embedding.numpy()}
+            if layout == "transformersjs":
+                feed |= {"image_positional_embeddings": positions, "input_labels": prompt.labels[None, None]}
+                feed["input_points"] = (prompt.points / points_scale(job)).astype("float32")[None, None]
+            else:
+                feed |= {"point_coords": prompt.points[None], "point_labels": prompt.labels[None].astype("float32")}
+            if takes_masks:
+                blank = torch.zeros(1, 1, side, side).numpy()
+                feed["mask_input"] = blank if prompt.mask_input is None else prompt.mask_input
+                feed["has_mask_input"] = torch.tensor([float(prompt.mask_input is not None)]).numpy()
+            for early in encoded.intermediate:
+                name = "intermediate_embeddings" if layout == "transformersjs" else "interm_embeddings"
+                feed[name] = early.numpy()
+            feeds.append(feed)
+    return feeds
+
+
+def _artefact(
+    job: Job, layout: str, variant: str, graphs: dict[str, ModelProto], contexts: dict[str, Context]
+) -> Artefact:
+    folder, *stems = LAYOUTS[layout]
+    make_folder(job.out / folder)
+    files = []
+    for role, stem in zip(("encoder", "decoder"), stems, strict=True):
+        model = onnx.ModelProto()
+        model.CopyFrom(CONVERSIONS[variant](graphs[role], contexts[role]))
+        facts: dict[str, Any] = {}
+        if role == "encoder":
+            facts["points_scale"] = points_scale(job) if layout == "transformersjs" else 1.0
+            if job.options.get("grey_levels"):
+                add_grey_levels(model, job.preparation)
+        elif layout == "meta":
+            facts["masks"] = job.options.get("masks", "multi")
+            if job.options.get("upscale", True):
+                side = job.preparation.padded_frame[0]
+                add_upscaling(model, side, job.preparation.mask_resize, job.options.get("size_dtype", "float32"))
+        else:
+            _make_optional(model)
+        _describe(model, job, variant)
+        path = job.out / folder / f"{stem}{SUFFIXES[variant]}.onnx"
+        _save(model, path)
+        files.append(_record(model, path.relative_to(job.out).as_posix(), role, facts))
+    artefact = Artefact("onnx", variant, layout, files, {}, "")
+    runner = open_runner(job.out, artefact)
+    tolerance = gate.TOLERANCES["onnx", variant]
+    artefact.gate = gate.prove(runner, job.proof, tolerance, f"{job.name}, {artefact.name}").facts(tolerance)
+    artefact.runtime = runner.runtime
+    return artefact
+
+
+def _make_optional(model: ModelProto) -> None:
+    """Give the mask prompt a default, so that clients of the contract need not know of it."""
+    graph = model.graph
+    names = {i.name for i in graph.input}
+    for name in ("mask_input", "has_mask_input"):
+        if name in names:
+            shape = next(i for i in graph.input if i.name == name).type.tensor_type.shape.dim
+            blank = torch.zeros([1, *(d.dim_value for d in shape[1:])]).numpy()
+            graph.initializer.append(numpy_helper.from_array(blank, name))
+
+
+def _without_positions(encoder: ModelProto) -> ModelProto:
+    """The same graph for the original's contract: no positions, HQ's features by their name there."""
+    model = onnx.ModelProto()
+    model.CopyFrom(encoder)
+    outputs = [o for o in model.graph.output if o.name != "image_positional_embeddings"]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+    for output in outputs:
+        if output.name == "intermediate_embeddings":
+            model.graph.node.append(helper.make_node("Identity", [output.name], ["interm_embeddings"], name="interm"))
+            output.name = "interm_embeddings"
+    _drop_dead_nodes(model)
+    return model
+
+
+def _drop_dead_nodes(model: ModelProto) -> None:
+    """Remove nodes and weights that no output needs."""
+    graph = model.graph
+    needed = {o.name for o in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    weights = [t for t in graph.initializer if t.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+
+
+def _describe(model: ModelProto, job: Job, variant: str) -> None:
+    from .. import __version__
+
+    model.producer_name, model.producer_version = "sam-hub", __version__
+    model.doc_string = ""
+    facts = {"model": job.name, "licence": job.licence, "variant": variant}
+    del model.metadata_props[:]
+    helper.set_model_props(model, facts)
+
+
+def _save(model: ModelProto, path: Path) -> None:
+    try:
+        onnx.save(model, path)
+    except ValueError as e:  # protobuf's limit of 2 GiB
+        raise ExportError(
+            f"{path.name} is larger than the 2 GiB of an ONNX file; export a smaller variant (fp16) or model"
+        ) from e
+
+
+def _record(model: ModelProto, path: str, role: str, facts: dict[str, Any]) -> FileRecord:
+    defaults = {t.name for t in model.graph.initializer}
+
+    def tensors(values: Any) -> list[Tensor]:
+        return [
+            Tensor(
+                v.name,
+                TensorProto.DataType.Name(v.type.tensor_type.elem_type).lower(),
+                [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim],
+                MEANINGS.get(v.name, "") + (" (optional)" if v.name in defaults else ""),
+            )
+            for v in values
+        ]
+
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return FileRecord(path, role, tensors(model.graph.input), tensors(model.graph.output), opset, facts)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings about things that a user cannot change."""
+    logger = logging.getLogger("torch.onnx._internal.exporter")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
