@@ -1,0 +1,72 @@
+"""A Hub of its own for each test, which the real client in this process talks to."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+from local_hub import LocalHub
+
+
+@pytest.fixture
+def endpoint_of(monkeypatch: pytest.MonkeyPatch):
+    """Points the client at an endpoint. It reads its environment when it is imported, so its constants are set."""
+
+    def point(endpoint: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", endpoint)
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None)
+
+    return point
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The client's home, empty: ``hub`` is its cache, ``assets`` where conversions are kept."""
+    home = tmp_path / "home"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_ASSETS_CACHE", str(home / "assets"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    return home
+
+
+@pytest.fixture
+def hub(tmp_path: Path, cache: Path, endpoint_of, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """The server, and the client logged in as alice; waiting between two attempts takes no time."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+    impatient = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
+    monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
+    with LocalHub(tmp_path / "server") as server:
+        endpoint_of(server.endpoint)
+        yield server
+        huggingface_hub.close_session()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch):
+    """Call it to go offline."""
+
+    def go() -> None:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    return go
+
+
+def files_below(folder: Path) -> set[str]:
+    """Relative paths of all files, without locks."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {path.relative_to(folder).as_posix() for path in found}
+
+
+@pytest.fixture
+def left_in(cache: Path):
+    """What lies in the client's home."""
+    return lambda: files_below(cache)
