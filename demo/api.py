@@ -1,0 +1,91 @@
+"""The named endpoints, for ``gradio_client`` and, as tools, for language models over MCP.
+
+They do what the page does, through Gradio's queue. A photo comes as the base64 of its file: no path and no address that
+a client gives is ever opened.
+"""
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+
+from .gate import told
+from .photos import decode_base64
+from .workbench import Workbench, last
+
+
+def add_endpoints(server: gr.Server, bench: Workbench) -> None:
+    """Put ``encode``, ``segment`` and ``everything`` on a server."""
+
+    def encode(image: str, model: str = "") -> dict:
+        """Encode a photo, once, before asking for masks in it.
+
+        Args:
+            image: the content of a photo file (JPEG, PNG, WebP, ...) in base64, also as a data: address
+            model: a name that the server offers; empty for its default
+
+        Returns:
+            id (for the other calls; it expires), width, height, model, device, encode_ms
+        """
+        return last(bench.encode(decode_base64(image, bench.limits), model))
+
+    def segment(
+        id: str,
+        points: list[list[float]] | None = None,
+        labels: list[int] | None = None,
+        box: list[float] | None = None,
+        refine: dict[str, Any] | None = None,
+    ) -> dict:
+        """Masks of one object in a photo that was encoded, from clicks, a box or both.
+
+        Args:
+            id: from encode
+            points: [[x, y], ...] in pixels of the photo
+            labels: for each point 1 (on the object) or 0 (beside it); all 1 if left out
+            box: [x0, y0, x1, y1] around the object, in pixels of the photo
+            refine: {"result": result, "mask": index} of an earlier answer, to correct that mask with more points
+
+        Returns:
+            masks (each with score, rle in COCO's compressed run lengths, area, bbox as x, y, width, height), best (the
+            index of the one to take), result (for refine), decode_ms
+        """
+        given = {"points": points, "labels": labels, "box": box, "refine": refine}
+        answer = bench.segment(id, {k: v for k, v in given.items() if v is not None})
+        return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
+
+    def everything(id: str, preset: str = "default") -> dict:
+        """Masks of everything in a photo that was encoded.
+
+        Args:
+            id: from encode
+            preset: "fast", "default" or "fine"
+
+        Returns:
+            masks (as of segment, with stability and the point that found it), the largest first, and ms
+        """
+        answer = last(bench.everything(id, preset, threading.Event()))
+        return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
+
+    slow = {"concurrency_id": "encode", "concurrency_limit": bench.limits.encodes}
+    server.api(_named(encode), name="encode", **slow)
+    server.api(_named(everything), name="everything", **slow)
+    server.api(_named(segment), name="segment", concurrency_limit=bench.limits.decodes)
+
+
+def _without_outline(mask: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in mask.items() if k != "path"}
+
+
+def _named(function: Callable) -> Callable:
+    """A failure becomes its sentence."""
+
+    @wraps(function)
+    def named(*arguments: Any, **more: Any) -> dict:
+        try:
+            return function(*arguments, **more)
+        except Exception as e:
+            raise gr.Error(told(e)[1], print_exception=False) from None
+
+    return named

@@ -1,0 +1,110 @@
+"""The wiring: models, limits, page, endpoints and Gradio's server."""
+
+import logging
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio: nobody is told who uses the page
+
+import gradio as gr
+
+from ..errors import OutputError
+from .api import add_endpoints
+from .gate import Gate
+from .limits import Limits, Refusal
+from .routes import Routes
+from .shelf import Shelf
+from .workbench import Workbench
+
+TITLE = "sam-hub: segment anything"
+
+
+def build(
+    models: Sequence[str] = ("pocket",), device: str | None = None, limits: Limits | None = None
+) -> tuple[gr.Server, Workbench]:
+    """The server, not yet started, and the state behind it.
+
+    models: names, folders, files, Hub ids or exported bundles that visitors may choose from, the default first
+    device: "cpu", "cuda", ...; the fastest there is by default
+    raises: the default model is loaded here, with the errors of that
+    """
+    limits = limits or Limits()
+    bench = Workbench(Shelf(models, device, limits), limits)
+    bench.shelf.get()
+    server = gr.Server(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+
+    def user_of(scope: dict) -> str | None:
+        return server.tokens.get(_token(server, scope))
+
+    def is_private() -> bool:
+        return getattr(server, "auth", None) is not None
+
+    server.add_middleware(Gate, limits=limits, user_of=lambda scope: user_of(scope) if is_private() else "")
+    Routes(bench, lambda request: not is_private() or user_of(request.scope) is not None).add_to(server)
+    add_endpoints(server, bench)
+    return server, bench
+
+
+def launch(
+    server: gr.Server,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
+    mcp: bool = False,
+    block: bool = True,
+) -> str:
+    """Start the server; returns its address where ``block`` is False.
+
+    raises: Refusal where the port is taken, the extra for MCP is missing or a public link cannot be had
+    """
+    if mcp and find_spec("mcp") is None:
+        raise Refusal("MCP needs an extra; install sam-hub[mcp]")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        _, local, public = server.launch(
+            server_name=host,
+            server_port=port,
+            share=share,
+            auth=auth,
+            mcp_server=mcp,
+            prevent_thread_lock=True,
+            quiet=True,
+            show_error=False,
+            ssr_mode=False,
+            allowed_paths=[],
+            max_file_size=1,  # nothing is uploaded to Gradio
+        )
+    except OSError as e:
+        where = f"port {port}" if port else "a port"
+        raise OutputError(f"{where} cannot be opened ({e}); choose another with --port") from e
+    blocks = server.get_blocks()
+    if share and not public:
+        blocks.close(verbose=False)
+        raise Refusal("no public link can be had: Gradio's share server cannot be reached; leave --share out")
+    address = public or local
+    if block:
+        print(f"sam-hub runs at {address}  (Ctrl-C stops it)", flush=True)
+        if mcp:
+            print(f"MCP: {local}gradio_api/mcp/", flush=True)
+        blocks.block_thread()
+    return address
+
+
+def _token(server: gr.Server, scope: dict) -> str | None:
+    """The cookie that Gradio's login has set."""
+    from starlette.requests import Request
+
+    cookies = Request(scope).cookies
+    names = (f"access-token-{server.cookie_id}", f"access-token-unsecure-{server.cookie_id}")
+    return next((cookies[name] for name in names if name in cookies), None)
+
+
+def main(**options: Any) -> None:
+    """Build and run: for a Space's ``app.py``."""
+    names = {"models", "device", "limits"}
+    server, _ = build(**{k: v for k, v in options.items() if k in names})
+    launch(server, **{k: v for k, v in options.items() if k not in names})

@@ -1,0 +1,62 @@
+// When the server is asked: previews one at a time, the newest waiting; answers for every prompt that has none.
+
+/** Runs one task at a time; of those that come meanwhile only the newest is kept. At most one in `gap` ms begins. */
+export class Newest {
+  constructor(run, gap = 0, now = () => performance.now()) {
+    Object.assign(this, { run, gap, now, busy: false, next: null, began: -Infinity, timer: null });
+  }
+
+  push(task) {
+    this.next = task;
+    this.go();
+  }
+
+  drop() {
+    this.next = null;
+    clearTimeout(this.timer);
+    this.timer = null;
+  }
+
+  async go() {
+    if (this.busy || this.next === null || this.timer !== null) return;
+    const wait = this.began + this.gap - this.now();
+    if (wait > 0) {
+      this.timer = setTimeout(() => {
+        this.timer = null;
+        this.go();
+      }, wait);
+      return;
+    }
+    const task = this.next;
+    this.next = null;
+    this.busy = true;
+    this.began = this.now();
+    try {
+      await this.run(task);
+    } finally {
+      this.busy = false;
+      this.go();
+    }
+  }
+}
+
+/** Asks about each key once at a time, one after the other, until nothing is wanted. */
+export class Answers {
+  constructor(wanted, ask) {
+    Object.assign(this, { wanted, ask, busy: false, failed: new Set() });
+  }
+
+  async go() {
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      for (;;) {
+        const item = this.wanted().find((o) => !this.failed.has(o.rev));
+        if (!item) break;
+        if ((await this.ask(item)) === false) this.failed.add(item.rev);
+      }
+    } finally {
+      this.busy = false;
+    }
+  }
+}

@@ -1,0 +1,7 @@
+const form = document.getElementById("form"), error = document.getElementById("error");
+form.addEventListener("submit", async (e) => {
+  e.preventDefault();
+  const answer = await fetch("login", { method: "POST", body: new URLSearchParams(new FormData(form)) }).catch(() => null);
+  if (answer?.ok) return location.reload();
+  error.textContent = answer ? "That name and password do not fit." : "The server cannot be reached.";
+});

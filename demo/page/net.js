@@ -1,0 +1,111 @@
+// The server. Addresses are relative, so that the page works behind any prefix.
+
+export class ServerError extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+async function failure(response) {
+  if (response.status === 401) location.reload();
+  let text = "the server did not answer as expected; try again";
+  try {
+    text = (await response.json()).error ?? text;
+  } catch {
+    // no JSON: the sentence above must do
+  }
+  return new ServerError(response.status, text);
+}
+
+async function send(path, options) {
+  try {
+    return await fetch(`sam/${path}`, options);
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+    throw new ServerError(0, "the server cannot be reached; check that it is running");
+  }
+}
+
+const posted = (body, signal) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+
+export async function ask(path, body, signal) {
+  const response = await send(path, body === undefined ? { signal } : posted(body, signal));
+  if (!response.ok) throw await failure(response);
+  return response.json();
+}
+
+/** Events line by line; returns the last, throws what failed. */
+export async function follow(path, body, onEvent, signal) {
+  const response = await send(path, posted(body, signal));
+  if (!response.ok) throw await failure(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const lines = new Lines(onEvent);
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    lines.add(value);
+  }
+  return lines.result();
+}
+
+/** Send a photo; unlike fetch, this tells how much of it is on its way. */
+export function upload(file, model, onEvent, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const lines = new Lines(onEvent);
+    let taken = 0;
+    const read = () => {
+      lines.add(request.responseText.slice(taken));
+      taken = request.responseText.length;
+    };
+    request.open("POST", `sam/encode?model=${encodeURIComponent(model)}`);
+    request.upload.onprogress = (e) => onEvent({ stage: "sending", done: e.loaded, of: e.total });
+    request.onprogress = () => request.status === 200 && read();
+    request.onerror = () => reject(new ServerError(0, "the server cannot be reached; check that it is running"));
+    request.onabort = () => reject(new DOMException("stopped", "AbortError"));
+    request.onload = async () => {
+      if (request.status !== 200) return reject(await failure(new Response(request.responseText, { status: request.status })));
+      try {
+        read();
+        resolve(lines.result());
+      } catch (e) {
+        reject(e);
+      }
+    };
+    signal?.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
+
+class Lines {
+  constructor(onEvent) {
+    this.onEvent = onEvent;
+    this.rest = "";
+    this.last = null;
+  }
+
+  add(text) {
+    const parts = (this.rest + text).split("\n");
+    this.rest = parts.pop();
+    for (const part of parts) {
+      if (!part) continue;
+      this.last = JSON.parse(part);
+      this.onEvent(this.last);
+    }
+  }
+
+  result() {
+    if (this.last?.stage === "failed") throw new ServerError(this.last.status, this.last.error);
+    if (this.last?.stage !== "done") throw new ServerError(0, "the connection was cut; try again");
+    return this.last;
+  }
+}
+
+/** A file to download. */
+export async function fetchFile(path, body) {
+  const response = await send(path, posted(body));
+  if (!response.ok) throw await failure(response);
+  const name = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("content-disposition") ?? "");
+  return { name: name ? decodeURIComponent(name[1]) : "masks", content: await response.blob() };
+}

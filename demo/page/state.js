@@ -1,0 +1,137 @@
+// The document and its history, as pure functions: no page, no network. Nothing is changed in place.
+//
+// An object: {id, rev, name, color, visible, points: [{x, y, label}], box: [x0, y0, x1, y1] | null, strokes: [...],
+//   refine: {result, mask} | null, answer: {result, masks, best} | null, chosen, origin: "prompt" | "found" | "file"}
+// Its rev changes with its prompt, so that an answer finds the prompt that it belongs to, also after undo.
+
+export const COLORS = ["#2e90ff", "#ff7a30", "#16be82", "#ec4899", "#9664ff", "#fabe14", "#0abed7", "#f04646", "#8cc828", "#be8250"];
+
+export const emptyDocument = () => ({ objects: [], selected: null, made: 0, revs: 0 });
+export const newHistory = () => ({ past: [], present: emptyDocument(), future: [] });
+
+const MOST = 200;
+
+/** Make a change that can be undone. */
+export function change(history, next) {
+  if (next === history.present) return history;
+  return { past: [...history.past, history.present].slice(-MOST), present: next, future: [] };
+}
+
+/** Make a change that is not worth an undo: selecting, hiding. */
+export const touch = (history, next) => ({ ...history, present: next });
+
+export function undo(history) {
+  if (!history.past.length) return history;
+  const past = history.past.slice(0, -1);
+  return { past, present: history.past.at(-1), future: [history.present, ...history.future] };
+}
+
+export function redo(history) {
+  if (!history.future.length) return history;
+  const [present, ...future] = history.future;
+  return { past: [...history.past, history.present], present, future };
+}
+
+/** Put an answer where its prompt is, in whatever moment of the history that is. */
+export function settle(history, id, rev, answer) {
+  const fill = (doc) => {
+    if (!doc.objects.some((o) => o.id === id && o.rev === rev && !o.answer)) return doc;
+    const objects = doc.objects.map((o) => (o.id === id && o.rev === rev && !o.answer ? { ...o, answer, chosen: answer.best } : o));
+    return { ...doc, objects };
+  };
+  return { past: history.past.map(fill), present: fill(history.present), future: history.future.map(fill) };
+}
+
+export const selectedObject = (doc) => doc.objects.find((o) => o.id === doc.selected) ?? null;
+export const maskOf = (object) => object?.answer?.masks[object.chosen] ?? null;
+export const hasPrompt = (o) => Boolean(o && (o.points.length || o.box || o.strokes.length));
+export const waiting = (doc) => doc.objects.filter((o) => hasPrompt(o) && !o.answer);
+export const select = (doc, id) => (doc.selected === id ? doc : { ...doc, selected: id });
+
+function blank(doc) {
+  const made = doc.made + 1;
+  const object = { id: made, rev: 0, name: "", color: COLORS[(made - 1) % COLORS.length], visible: true, points: [], box: null,
+    strokes: [], refine: null, answer: null, chosen: 0, origin: "prompt" };
+  return [{ ...doc, made }, object];
+}
+
+/** Begin another object: the empty one that is there, or a new one. */
+export function begin(doc) {
+  const empty = doc.objects.find((o) => !hasPrompt(o) && !o.answer);
+  if (empty) return select(doc, empty.id);
+  const [next, object] = blank(doc);
+  return { ...next, objects: [...doc.objects, object], selected: object.id };
+}
+
+/** Change the prompt of the selected object, or of a new one: edit(object) -> its new points, box, strokes. */
+function prompted(doc, edit, refining) {
+  const base = selectedObject(doc) ? doc : begin(doc);
+  const revs = base.revs + 1;
+  const objects = base.objects.map((o) => {
+    if (o.id !== base.selected) return o;
+    const refine = refining && o.answer?.result ? { result: o.answer.result, mask: o.chosen } : null;
+    return { ...o, ...edit(o), rev: revs, refine, answer: null, chosen: 0, visible: true, last: maskOf(o) ?? o.last ?? null };
+  });
+  return { ...base, revs, objects };
+}
+
+export const addPoint = (doc, x, y, label) => prompted(doc, (o) => ({ points: [...o.points, { x, y, label }] }), true);
+export const setBox = (doc, box) => prompted(doc, () => ({ box }), false);
+export const addStroke = (doc, stroke) => prompted(doc, (o) => ({ strokes: [...o.strokes, stroke] }), false);
+
+/** Forget the prompt and the mask of an object, and keep its name. */
+export function clear(doc, id) {
+  const target = doc.objects.find((o) => o.id === id);
+  if (!target || (!hasPrompt(target) && !target.answer)) return doc;
+  const revs = doc.revs + 1;
+  const cleared = { points: [], box: null, strokes: [], refine: null, answer: null, chosen: 0, last: null, rev: revs, origin: "prompt" };
+  return { ...doc, revs, objects: doc.objects.map((o) => (o.id === id ? { ...o, ...cleared } : o)) };
+}
+
+export function remove(doc, id) {
+  const at = doc.objects.findIndex((o) => o.id === id);
+  if (at < 0) return doc;
+  const objects = doc.objects.filter((o) => o.id !== id);
+  const next = objects[Math.min(at, objects.length - 1)]?.id ?? null;
+  return { ...doc, objects, selected: doc.selected === id ? next : doc.selected };
+}
+
+const edited = (doc, id, part) => ({ ...doc, objects: doc.objects.map((o) => (o.id === id ? { ...o, ...part } : o)) });
+export const rename = (doc, id, name) => (doc.objects.find((o) => o.id === id)?.name === name ? doc : edited(doc, id, { name }));
+export const show = (doc, id, visible) => edited(doc, id, { visible });
+
+export function choose(doc, id, index) {
+  const object = doc.objects.find((o) => o.id === id);
+  if (!object?.answer || object.chosen === index || !object.answer.masks[index]) return doc;
+  return edited(doc, id, { chosen: index });
+}
+
+/** Objects whose masks are known: of everything mode, or of a file. */
+export function addMasks(doc, masks, origin) {
+  let next = doc;
+  for (const mask of masks) {
+    const [counted, object] = blank(next);
+    const points = (mask.points ?? []).map(([x, y], i) => ({ x, y, label: mask.labels?.[i] ?? 1 }));
+    const box = mask.box ?? (points.length || mask.key !== undefined ? null : around(mask.bbox));
+    const made = { ...object, name: mask.name ?? "", points, box, origin, key: mask.key, answer: { result: null, masks: [mask], best: 0 } };
+    next = { ...counted, objects: [...next.objects.filter((o) => hasPrompt(o) || o.answer), made] };
+  }
+  return { ...next, selected: next.objects.at(-1)?.id ?? null };
+}
+
+const around = ([x, y, w, h]) => [x, y, x + w, y + h];
+
+/** What the server is asked about an object. */
+export function promptOf(o) {
+  const prompt = {};
+  if (o.points.length) {
+    prompt.points = o.points.map((p) => [p.x, p.y]);
+    prompt.labels = o.points.map((p) => p.label);
+  }
+  if (o.box) prompt.box = o.box;
+  if (o.strokes.length) prompt.strokes = o.strokes;
+  if (o.refine) prompt.refine = o.refine;
+  return prompt;
+}
+
+export const nameOf = (o) => o.name || `Object ${o.id}`;

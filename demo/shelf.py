@@ -1,0 +1,123 @@
+"""The models that the page offers, and the few of them that are in memory."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import SamHubError
+from ..zoo import ZOO, canonical_name
+from .limits import Limits, Refusal
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model to choose. A visitor names it; what is loaded for the name was settled when the server started.
+
+    name: as shown; source: for loading, never shown
+    """
+
+    name: str
+    source: str
+    good_for: str = ""
+    params: int = 0
+    license: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """For the page."""
+        return {"name": self.name, "good_for": self.good_for, "params": self.params, "license": self.license}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory.
+
+    new_predictor: makes a predictor without an image; device: as shown
+    """
+
+    name: str
+    device: str
+    new_predictor: Callable[[], Any]
+
+
+def offer(source: str) -> Offer:
+    """What a name of the catalogue, a folder, a file, a Hub id or an exported bundle is offered as."""
+    key = canonical_name(source)
+    if key:
+        variant = ZOO[key]
+        return Offer(key, key, variant.good_for, variant.params, variant.license)
+    path = Path(source)
+    return Offer(path.name if path.exists() else source, source, "exported bundle" if is_bundle(path) else "")
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder holds an exported ONNX model."""
+    return path.is_dir() and any(path.glob("*.onnx"))
+
+
+class Shelf:
+    """Loads what is asked for and keeps the models that were used last.
+
+    sources: what is offered, the default first
+    device: as of `--device`
+    """
+
+    def __init__(self, sources: Iterable[str], device: str | None, limits: Limits) -> None:
+        self.offers = {o.name: o for o in map(offer, sources)}
+        if not self.offers:
+            raise Refusal("there is no model to offer; name one with --model")
+        self.default = next(iter(self.offers))
+        self.device, self.limits = device, limits
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def chosen(self, name: Any) -> Offer:
+        """The offer of a name; None means the default. raises: Refusal"""
+        if name is None or name == "":
+            name = self.default
+        if not isinstance(name, str) or name not in self.offers:
+            raise Refusal(f"this server does not offer that model; choose one of {', '.join(self.offers)}", 404)
+        return self.offers[name]
+
+    def is_loaded(self, name: str) -> bool:
+        return name in self._loaded
+
+    def get(self, name: Any = None) -> Loaded:
+        """The model of a name, loaded where it is not. raises: Refusal, and what loading raises"""
+        wanted = self.chosen(name)
+        with self._lock:
+            if wanted.name not in self._loaded:
+                self._loaded[wanted.name] = _load(wanted, self.device)
+                while len(self._loaded) > self.limits.models:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(wanted.name)
+            return self._loaded[wanted.name]
+
+
+def _load(wanted: Offer, device: str | None) -> Loaded:
+    """raises: Refusal (503) with the reason"""
+    try:
+        if is_bundle(Path(wanted.source)):
+            return _load_bundle(wanted)
+        from ..inference.devices import pick_device
+        from ..inference.predictor import SamPredictor
+        from ..models.modeling_sam import SamModel
+
+        where = pick_device(device)
+        model = SamModel.from_pretrained(wanted.source).to(where).eval()
+    except SamHubError as e:
+        raise Refusal(f"{wanted.name} cannot be used: {e}", 503) from e
+    except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file
+        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise Refusal(f"{wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
+    return Loaded(wanted.name, str(where), lambda: SamPredictor(model, cache_size=1))
+
+
+def _load_bundle(wanted: Offer) -> Loaded:
+    try:
+        from ..inference.runtime import OnnxPredictor
+    except ImportError as e:
+        raise Refusal(f"{wanted.name} needs onnxruntime; install sam-hub[onnx]", 503) from e
+    return Loaded(wanted.name, "onnxruntime", lambda: OnnxPredictor(wanted.source))

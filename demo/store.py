@@ -1,0 +1,149 @@
+"""Photos that were encoded, each under an id that nobody can guess, for as long as there is room."""
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..inference.upsample import Size, Upsampler
+from .limits import Limits, Refusal
+
+
+class Photo:
+    """One encoded photo.
+
+    predictor: with the image set
+    pixels: (H, W, 3) uint8, as a viewer shows them; what else the file held is gone
+    model: the name under which the model is offered
+    taken: bytes of memory
+    """
+
+    def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int) -> None:
+        self.predictor, self.pixels, self.model = predictor, pixels, model
+        self.taken = pixels.nbytes + held_bytes(predictor)
+        self.busy = threading.Lock()  # held while everything is searched for
+        self._most, self._results = results, OrderedDict[str, np.ndarray]()
+        self._upsamplers: dict[Size, Upsampler] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> Size:
+        """(height, width)"""
+        return self.pixels.shape[:2]
+
+    def remember(self, low_res: np.ndarray) -> str:
+        """Keep low-res logits (M, h, w) to go on from; returns their id."""
+        key = secrets.token_urlsafe(9)
+        with self._lock:
+            self._results[key] = low_res.astype(np.float16)
+            while len(self._results) > self._most:
+                self._results.popitem(last=False)
+        return key
+
+    def recall(self, key: str) -> np.ndarray | None:
+        """What was kept, (M, h, w) float32, or None where it had to go."""
+        with self._lock:
+            found = self._results.get(key)
+            if found is not None:
+                self._results.move_to_end(key)
+        return None if found is None else found.astype(np.float32)
+
+    def upsampler(self, low_size: Size, size: Size) -> Upsampler:
+        """From low-res masks to the photo at ``size``."""
+        from dataclasses import replace
+
+        with self._lock:
+            if size not in self._upsamplers:
+                frame = replace(self.predictor.mask_frame, original_size=size)
+                self._upsamplers[size] = Upsampler(low_size, frame)
+            return self._upsamplers[size]
+
+
+class PhotoStore:
+    """A bounded, expiring, least-recently-used store; see `Limits` for its bounds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits, self._clock = limits, clock
+        self._photos: OrderedDict[str, tuple[float, Photo]] = OrderedDict()  # the longest unused first
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    @property
+    def taken(self) -> int:
+        """Bytes of all photos."""
+        with self._lock:
+            return sum(photo.taken for _, photo in self._photos.values())
+
+    def add(self, photo: Photo) -> str:
+        """Keep a photo; returns its id. Others may have to go for it."""
+        key = secrets.token_urlsafe(24)
+        with self._lock:
+            self._photos[key] = (self._clock(), photo)
+            self._tidy()
+        return key
+
+    def get(self, key: Any) -> Photo:
+        """The photo of an id, which is fresh again by that.
+
+        raises: Refusal (410) where there is none, or no more
+        """
+        with self._lock:
+            self._tidy()
+            if not isinstance(key, str) or key not in self._photos:
+                raise Refusal("this photo is no longer on the server; open it again", 410)
+            photo = self._photos.pop(key)[1]
+            self._photos[key] = (self._clock(), photo)
+            return photo
+
+    def drop(self, key: Any) -> None:
+        """Forget a photo, if it is there."""
+        with self._lock:
+            if isinstance(key, str):
+                self._photos.pop(key, None)
+
+    def _tidy(self) -> None:
+        """Remove what is too old, and then the longest unused until the rest fits."""
+        oldest = self._clock() - self.limits.photo_seconds
+        taken = sum(photo.taken for _, photo in self._photos.values())
+        for key, (used, photo) in list(self._photos.items()):
+            crowded = len(self._photos) > self.limits.photos or taken > self.limits.photo_bytes
+            if used >= oldest and (not crowded or len(self._photos) == 1):
+                break
+            del self._photos[key]
+            taken -= photo.taken
+
+
+def held_bytes(owner: Any) -> int:
+    """Memory of the arrays and tensors that an object holds, the weights of its model excepted."""
+    import torch
+
+    weights: set[int] = set()
+    blocks: dict[int, int] = {}
+    seen: set[int] = set()
+    queue = [owner]
+    while queue:
+        at = queue.pop()
+        if id(at) in seen:
+            continue
+        seen.add(id(at))
+        if isinstance(at, torch.nn.Module):
+            tensors = [*at.parameters(), *at.buffers()]
+            weights |= {t.untyped_storage().data_ptr() for t in tensors}
+        elif isinstance(at, torch.Tensor):
+            storage = at.untyped_storage()
+            blocks[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(at, np.ndarray):
+            blocks[at.__array_interface__["data"][0]] = at.nbytes
+        elif isinstance(at, dict):
+            queue += at.values()
+        elif isinstance(at, list | tuple | set):
+            queue += at
+        elif type(at).__module__.startswith("sam_hub."):
+            queue += vars(at).values() if hasattr(at, "__dict__") else ()
+    return sum(size for place, size in blocks.items() if place not in weights)

@@ -1,0 +1,225 @@
+"""What the page and its API do: encode a photo, segment, find everything. Knows nothing of HTTP.
+
+Whatever comes from outside is checked here or below; what is wrong with it is a `SamHubError`.
+"""
+
+import copy
+import queue
+import threading
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..errors import PromptError
+from ..inference.amg import SamAutomaticMaskGenerator
+from ..ops.mask_prompt import mask_prompt
+from ..ops.masks import rle_to_mask
+from .asked import Asked, read_prompt
+from .limits import Limits, Refusal
+from .photos import read_photo
+from .searches import SEARCHES
+from .shapes import drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
+from .shelf import Loaded, Shelf
+from .store import Photo, PhotoStore
+from .turns import Turnstile
+
+Event = dict[str, Any]
+"""What happens meanwhile: ``{"stage": name, ...}``; the last has the stage "done" and the result."""
+
+
+class Workbench:
+    """The state of one server.
+
+    shelf: the models; photos: those that were encoded
+    """
+
+    def __init__(self, shelf: Shelf, limits: Limits) -> None:
+        self.shelf, self.limits = shelf, limits
+        self.photos = PhotoStore(limits)
+        self._encodes = Turnstile(limits.encodes, limits.waiting)
+        self._decodes = Turnstile(limits.decodes, limits.waiting * 4)
+
+    def facts(self) -> dict[str, Any]:
+        """What the page needs to know of the server."""
+        limits = {k: getattr(self.limits, k) for k in ("upload_bytes", "pixels", "points", "strokes", "objects")}
+        searches = [{"name": name, **search.facts()} for name, search in SEARCHES.items()]
+        models = [o.facts() for o in self.shelf.offers.values()]
+        return {"models": models, "default": self.shelf.default, "searches": searches, "limits": limits}
+
+    def encode(self, data: bytes, model: Any = None) -> Iterator[Event]:
+        """Read a photo and encode it. The result: ``id, width, height, model, device, encode_ms``."""
+        wanted = self.shelf.chosen(model)
+        yield self._waiting(self._encodes)
+        with self._encodes.turn():
+            yield {"stage": "reading"}
+            pixels = read_photo(data, self.limits)
+            yield from self._encode(pixels, wanted.name)
+
+    def encode_again(self, key: Any, model: Any) -> Iterator[Event]:
+        """Encode a photo that is here already with another model; it gets a new id and the old one goes."""
+        photo, wanted = self.photos.get(key), self.shelf.chosen(model)
+        yield self._waiting(self._encodes)
+        with self._encodes.turn():
+            yield from self._encode(photo.pixels, wanted.name)
+        self.photos.drop(key)
+
+    def _encode(self, pixels: np.ndarray, model: str) -> Iterator[Event]:
+        if not self.shelf.is_loaded(model):
+            yield {"stage": "loading", "model": model}
+        loaded = self.shelf.get(model)
+        yield {"stage": "encoding", "model": model}
+        predictor = loaded.new_predictor()
+        start = perf_counter()
+        predictor.set_image(pixels)
+        took = perf_counter() - start
+        photo = self._ready(predictor, pixels, loaded)
+        height, width = photo.size
+        yield {
+            "stage": "done",
+            "id": self.photos.add(photo),
+            "width": width,
+            "height": height,
+            "model": loaded.name,
+            "device": loaded.device,
+            "encode_ms": _ms(took),
+        }
+
+    def _ready(self, predictor: Any, pixels: np.ndarray, loaded: Loaded) -> Photo:
+        """A photo for which everything is made that the first click would wait for."""
+        height, width = pixels.shape[:2]
+        _, low_res = _predict(predictor, np.array([[width / 2, height / 2]]), np.array([1]), None, None, True)
+        photo = Photo(predictor, pixels, loaded.name, self.limits.results)
+        for size in {photo.size, drawn_size(photo.size)}:
+            photo.upsampler(low_res.shape[-2:], size)
+        return photo
+
+    def pixels(self, key: Any) -> np.ndarray:
+        """(H, W, 3) uint8, for browsers that cannot read the file themselves."""
+        return self.photos.get(key).pixels
+
+    def segment(self, key: Any, prompt: Any, preview: bool = False) -> dict[str, Any]:
+        """Masks of one object; see `asked` for prompts.
+
+        preview: only the outline of the best mask: ``path, score, decode_ms``
+        returns: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
+            and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
+            first, and then the three.
+        """
+        photo = self.photos.get(key)
+        asked = read_prompt(prompt, photo.size, self.limits)
+        with self._decodes.turn():
+            start = perf_counter()
+            scores, low_res = self._decode(photo, asked, preview)
+            took = _ms(perf_counter() - start)
+            low_size = low_res.shape[-2:]
+            drawn = photo.upsampler(low_size, drawn_size(photo.size))
+            best = 0 if len(scores) != 3 else int(scores.argmax())
+            if preview:
+                path = outline_of_logits(low_res[best], drawn, photo.size)
+                return {"path": path, "score": _score(scores[best]), "decode_ms": took}
+            exact = photo.upsampler(low_size, photo.size)
+            masks = [
+                {"score": _score(score), **shape_of_logits(logits, exact, drawn)}
+                for score, logits in zip(scores, low_res, strict=True)
+            ]
+            return {"result": photo.remember(low_res), "best": best, "masks": masks, "decode_ms": took}
+
+    def _decode(self, photo: Photo, asked: Asked, preview: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (M,) and low-res logits (M, h, w)."""
+        predictor, mask = photo.predictor, None
+        if asked.refine is not None:
+            earlier = photo.recall(asked.refine[0])
+            if earlier is not None:  # where it had to go, the clicks alone must do
+                if asked.refine[1] >= len(earlier):
+                    raise PromptError(f"the earlier result has {len(earlier)} masks; refine one of them")
+                mask = earlier[asked.refine[1]][None]
+        if mask is None and asked.rough is not None:
+            mask = mask_prompt(asked.rough, predictor.processor.frame_size["longest_edge"] // 4)
+        prompt = (predictor, asked.points, asked.labels, asked.box, mask)
+        if asked.ambiguous:
+            return _predict(*prompt, True)
+        one = _predict(*prompt, False)
+        if preview or len(one[0]) > 1:  # some models always give three
+            return one
+        many = _predict(*prompt, True)
+        return one if len(many[0]) == 1 else tuple(np.concatenate(pair) for pair in zip(one, many, strict=True))
+
+    def everything(self, key: Any, preset: Any, stop: threading.Event) -> Iterator[Event]:
+        """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``.
+
+        stop: once set, what was found until then is the result
+        """
+        photo = self.photos.get(key)
+        if not isinstance(preset, str) or preset not in SEARCHES:
+            raise Refusal(f"there is no such preset; choose one of {', '.join(SEARCHES)}")
+        yield self._waiting(self._encodes)
+        with self._encodes.turn(), photo.busy:
+            start = perf_counter()
+            # A shallow copy: it shares the embedding, and setting crops on it leaves the photo's own predictor alone.
+            generator = SamAutomaticMaskGenerator(
+                copy.copy(photo.predictor), output_mode="uncompressed_rle", **SEARCHES[preset].arguments
+            )
+            records = None
+            for step in _in_a_thread(lambda progress: generator.generate(photo.pixels, progress, stop.is_set), stop):
+                if isinstance(step, tuple):
+                    yield {"stage": "searching", "done": step[0], "of": step[1]}
+                else:
+                    records = step
+            records.sort(key=lambda r: -r["area"])
+            masks = []
+            for r in records[: self.limits.objects]:
+                shape = shape_of_mask(rle_to_mask(r["segmentation"]))
+                scores = {"score": _score(r["predicted_iou"]), "stability": _score(r["stability_score"])}
+                masks.append({**scores, "point": r["point_coords"][0], **shape})
+            yield {"stage": "done", "masks": masks, "ms": _ms(perf_counter() - start)}
+
+    @staticmethod
+    def _waiting(turnstile: Turnstile) -> Event:
+        return {"stage": "waiting", "ahead": turnstile.ahead}
+
+
+def last(events: Iterator[Event]) -> Event:
+    """The result of events, for callers who cannot watch."""
+    *_, result = events
+    return {k: v for k, v in result.items() if k != "stage"}
+
+
+def _predict(predictor: Any, points: Any, labels: Any, box: Any, mask: Any, multimask: bool) -> tuple:
+    """Scores and low-res logits from a predictor of either kind."""
+    if hasattr(predictor, "predict_low_res"):
+        return predictor.predict_low_res(points, labels, box, mask, multimask)
+    return predictor.predict(points, labels, box, mask, multimask)[1:]
+
+
+def _in_a_thread(work: Any, stop: threading.Event) -> Iterator[Any]:
+    """Run ``work(progress)`` in a thread; yields what it tells as tuples, and its result at the end."""
+    told: queue.Queue = queue.Queue()
+
+    def run() -> None:
+        try:
+            told.put(work(lambda *step: told.put(step)))
+        except Exception as e:
+            told.put(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        while isinstance(step := told.get(), tuple):
+            yield step
+    finally:
+        stop.set()
+        thread.join()
+    if isinstance(step, Exception):
+        raise step
+    yield step
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def _score(value: float) -> float:
+    """Scores are predictions and may leave [0, 1] a little; NaN is no JSON."""
+    return round(float(np.clip(np.nan_to_num(value), 0, 1)), 4)

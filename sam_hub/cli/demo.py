@@ -1,0 +1,75 @@
+"""``sam-hub demo``: the web page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .boundary import WrongUsage
+from .options import Debug, Device
+
+
+def demo(
+    models: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="A model to offer, the first by default; may be given several times. A name of `sam-hub zoo`, a "
+            "folder, a checkpoint, a Hub id or an exported ONNX bundle. Left out: pocket, and the catalogue.",
+        ),
+    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
+    ] = None,
+    share: Annotated[bool, typer.Option("--share", help="Ask Gradio for a public link.")] = False,
+    auth: Annotated[
+        str | None, typer.Option("--auth", metavar="USER:PASSWORD", help="Ask visitors for this name and password.")
+    ] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the endpoints as MCP tools too.")] = False,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", metavar="DIR", help="Write a folder that runs as a Hugging Face Space, and stop."),
+    ] = None,
+    device: Device = None,
+    debug: Debug = False,
+) -> None:
+    """Open a web page to segment photos by pointing at things.
+
+    \b
+    sam-hub demo
+    sam-hub demo --model pocket --model mobile-sam --port 7860
+    sam-hub demo --host 0.0.0.0 --auth me:secret
+    sam-hub demo --space my-space/
+
+    The page works offline with the embedded model. Programs may call it too: the endpoints encode, segment and
+    everything are there for gradio_client and, with --mcp, for language models.
+    """
+    pair = None
+    if auth is not None:
+        user, colon, password = auth.partition(":")
+        if not (user and colon and password):
+            raise WrongUsage("--auth is not USER:PASSWORD; for example --auth me:secret")
+        pair = (user, password)
+    if space is not None:
+        from ..demo.space import write_space
+
+        for path in write_space(space, models or ["pocket"]):
+            typer.echo(path)
+        return
+    from importlib.util import find_spec
+
+    from ..errors import OutputError
+
+    if find_spec("gradio") is None:
+        raise OutputError("the web page needs gradio; install sam-hub[demo]")
+    from ..demo.app import build, launch
+    from ..zoo import ZOO
+
+    typer.echo("Loading the model ...", err=True)
+    server, _ = build(models or ["pocket", *(name for name in ZOO if name != "pocket")], device)
+    launch(server, host=host, port=port, share=share, auth=pair, mcp=mcp)
