@@ -7,6 +7,8 @@ transformers.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import autoclasses
+
 if TYPE_CHECKING:
     from .inference.amg import SamAutomaticMaskGenerator
     from .inference.predictor import SamPredictor
@@ -44,9 +46,13 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name], __name__), name)
+    autoclasses.register_loaded()
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+autoclasses.install()

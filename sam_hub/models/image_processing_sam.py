@@ -25,6 +25,7 @@ from ..hub.download import PROCESSORS, Repository
 from ..ops.geometry import resized_size
 from ..ops.images import normalize_and_pad, read_image, resize_longest_side, stretch, stretch_float
 from .configuration_sam import SamConfig
+from .mask_generation import MaskGenerationMixin
 from .mask_resizing import resize_masks
 
 Size = tuple[int, int]
@@ -101,7 +102,7 @@ class SamBatchFeature(BatchFeature):
         return self
 
 
-class SamImageProcessor(PilBackend):
+class SamImageProcessor(MaskGenerationMixin, PilBackend):
     """Resizes the long side to ``size["longest_edge"]``, normalises, then pads with zeros at the right and bottom.
 
     size: {"longest_edge": pixels}
