@@ -6,7 +6,7 @@ widths grow with the image, so that a thumbnail and a 12-megapixel photo look al
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ PALETTE = (
 WHITE, SHADE, GREEN, RED = (255, 255, 255), (20, 24, 32), (24, 170, 84), (225, 50, 56)
 
 
-def draw_masks(image: np.ndarray, masks: Sequence[np.ndarray], opacity: float = 0.42) -> np.ndarray:
+def draw_masks(image: np.ndarray, masks: Iterable[np.ndarray], opacity: float = 0.42) -> np.ndarray:
     """Tint each mask in a colour of its own and line its edge.
 
     image: (H, W, 3) uint8 RGB; masks: each (H, W) bool; a later one lies over an earlier one

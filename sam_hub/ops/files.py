@@ -3,14 +3,15 @@
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import OutputError
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Write ``data`` beside ``path`` and rename it into place, so that no reader ever sees half a file.
+def write_atomically(path: str | os.PathLike, data: bytes | Iterable[bytes]) -> None:
+    """Write ``data``, whole or in pieces, beside ``path`` and rename it into place: no reader ever sees half a file.
 
     A file that was there is replaced; one behind a symbolic link is replaced where the link points. The folder
     must exist. On any failure what was there before stays as it was and nothing else is left behind.
@@ -26,7 +27,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     aside = target.parent / f".{secrets.token_hex(8)}.part"  # a short name: the target's may be as long as allowed
     try:
         with open(aside, "xb") as f:
-            f.write(data)
+            f.writelines([data] if isinstance(data, bytes) else data)
             f.flush()
             os.fsync(f.fileno())
         os.replace(aside, target)

@@ -1,0 +1,88 @@
+"""The engine for many processes and machines: Ray Data with a pool of actors (``pip install "sam-hub[ray]"``).
+
+Ray schedules, restarts what was killed and gives its photos to another worker; photos and results must be reachable
+under the same paths from every machine.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import SamHubError
+from .plan import Photo
+from .work import Annotator, Job, Outcome
+
+OBJECT_STORE = 128 * 2**20
+"""Bytes of shared memory on this machine: only paths and numbers travel."""
+MOST_TASKS = 10_000
+
+
+class Worker:
+    """What an actor runs: the model is loaded once, then photos come one by one."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+        from transformers.utils import logging as chatter
+
+        from ..inference.devices import pick_device
+        from ..inference.predictor import SamPredictor
+        from ..models.modeling_sam import SamModel
+
+        torch.set_num_threads(job.threads)
+        chatter.set_verbosity_error()
+        chatter.disable_progress_bar()
+        model = SamModel.from_pretrained(job.model).to(pick_device(job.device)).eval()
+        self.annotator = Annotator(job, SamPredictor(model, cache_size=0))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list]:
+        (photo,) = batch["photo"]
+        return {"outcome": [json.dumps(asdict(self.annotator(Photo(**json.loads(photo)))))]}
+
+
+def annotate_on_ray(
+    job: Job, photos: Sequence[Photo], address: str | None = None, workers: int | None = None
+) -> Iterator[Outcome]:
+    """The outcome of each photo, in the order in which they are done.
+
+    address: of a cluster, as for ``ray.init``; this machine alone by default
+    workers: at most so many; as many as there is room for by default
+    raises: SamHubError where Ray is missing or cannot be reached
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as e:
+        raise SamHubError('--engine ray needs Ray: pip install "sam-hub[ray]"') from e
+    gpus = 1 if (job.device or "").startswith("cuda") else 0
+    local = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+    except Exception as e:  # connection errors of several kinds
+        raise SamHubError(f"Ray cannot be reached at {address} ({e}); check --ray-address") from e
+    try:
+        yield from _run(ray, job, photos, gpus, workers)
+    finally:
+        ray.shutdown()
+
+
+def _run(ray: Any, job: Job, photos: Sequence[Photo], gpus: int, workers: int | None) -> Iterator[Outcome]:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # a photo that no worker survives fails alone
+    room = ray.cluster_resources()
+    most = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1) / job.threads)
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(workers or most, most, len(photos))))
+    rows = [{"photo": json.dumps(asdict(photo))} for photo in photos]  # ASCII: Arrow refuses names that are not UTF-8
+    outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map_batches(
+        Worker, fn_constructor_args=(job,), batch_size=1, compute=pool, num_cpus=job.threads, num_gpus=gpus
+    )
+    waiting = {photo.name: photo for photo in photos}
+    for row in outcomes.iter_rows():
+        outcome = Outcome(**json.loads(row["outcome"]))
+        waiting.pop(outcome.name, None)
+        yield outcome
+    for photo in waiting.values():
+        yield Outcome(photo.name, error=f"{photo.source}: the worker failed at it; try it with --engine local")

@@ -1,0 +1,202 @@
+"""What a run over many photos has to do: their names in the output folder, and what an earlier run has done.
+
+OUT/everything.json     the settings and the photos (the plan)
+OUT/masks/NAME.json     one photo's annotations; that it is there means that the photo is done
+OUT/previews/NAME.jpg   the photo with its masks
+OUT/coco.json           all annotations
+OUT/summary.json        what the last run did
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import ImageError, OutputError
+from ..ops.files import make_folder, write_atomically
+from ..results import json_bytes
+
+PLAN = "everything.json"
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
+"""What `write_atomically` leaves behind when its process is killed."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo and the name of its results.
+
+    name: path below the folders of results, without suffix; file_name: path below the folder of all photos
+    source: absolute path; bytes, modified: size and time in nanoseconds when it was planned, None of a missing file
+    """
+
+    name: str
+    file_name: str
+    source: str
+    bytes: int | None
+    modified: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All photos of a folder of results, and those of them that are still to do."""
+
+    out: Path
+    settings: dict[str, Any]
+    photos: tuple[Photo, ...]
+    pending: tuple[Photo, ...]
+
+    def done(self) -> Iterable[Photo]:
+        """The photos that have results by now, in the order of the plan."""
+        return (photo for photo in self.photos if masks_path(self.out, photo.name).is_file())
+
+
+def masks_path(out: Path, name: str) -> Path:
+    return out / "masks" / f"{name}.json"
+
+
+def preview_path(out: Path, name: str) -> Path:
+    return out / "previews" / f"{name}.jpg"
+
+
+def find_photos(inputs: Sequence[Path], out: Path) -> list[Path]:
+    """Absolute paths of the photos: files as given, folders searched in depth, in order of their names.
+
+    In folders only files with the suffix of an image count; hidden ones, and what lies in ``out``, do not.
+    raises: ImageError for a folder without photos
+    """
+    out = Path(os.path.realpath(out))
+    suffixes = set(Image.registered_extensions())
+    found: dict[Path, None] = {}
+    for path in inputs:
+        if not path.is_dir():
+            found[Path(os.path.abspath(path))] = None
+            continue
+        inside = []
+        for folder, folders, files in os.walk(os.path.abspath(path)):
+            hidden_or_out = (f for f in folders if f.startswith(".") or Path(os.path.realpath(folder), f) == out)
+            folders[:] = sorted(set(folders) - set(hidden_or_out))
+            inside += [
+                Path(folder, file)
+                for file in sorted(files)
+                if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes
+            ]
+        if not inside:
+            raise ImageError(f"there are no photos in {path}; give another folder, or the photos themselves")
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
+def make_plan(inputs: Sequence[Path], out: Path, settings: dict[str, Any], resume: bool) -> Plan:
+    """Settle names, and write the plan to ``out``; with ``resume`` go on with the one that is there.
+
+    settings: what the results depend on, as JSON
+    raises: OutputError for a folder that is not empty, or whose results were made with other settings; ImageError
+    """
+    sources = find_photos(inputs, out)
+    earlier = read_plan(out)
+    if earlier is None or not resume:
+        _check_unused(out, resume, earlier is not None)
+        earlier = {"settings": settings, "images": []}
+    _check_same(out, earlier["settings"], settings)
+    known = {photo["source"]: Photo(**photo) for photo in earlier["images"]}
+    taken = {photo.name for photo in known.values()}
+    root = _common_folder(inputs)
+    current = []
+    for source in sources:
+        photo = _describe(source, root, taken, known.get(str(source)))
+        if photo != known.get(photo.source):  # new, or changed since; what was made of the older one goes first
+            for path in (masks_path(out, photo.name), preview_path(out, photo.name)):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+        known[photo.source] = photo
+        current.append(photo)
+    photos = tuple(known.values())
+    make_folder(out)
+    _sweep(out)
+    plan = {"settings": settings, "images": [asdict(photo) for photo in photos]}
+    write_atomically(out / PLAN, json_bytes(plan))
+    pending = tuple(photo for photo in current if not masks_path(out, photo.name).is_file())
+    return Plan(out, settings, photos, pending)
+
+
+def read_plan(out: Path) -> dict[str, Any] | None:
+    """The plan of an earlier run; raises OutputError for one that is damaged."""
+    try:
+        text = (out / PLAN).read_text("ascii")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as e:
+        raise OutputError(f"{out / PLAN} cannot be read ({e}); choose another folder with --out") from e
+    try:
+        plan = json.loads(text)
+        return {"settings": dict(plan["settings"]), "images": [asdict(Photo(**image)) for image in plan["images"]]}
+    except (ValueError, KeyError, TypeError) as e:
+        raise OutputError(f"{out / PLAN} is not the plan of an earlier run; choose another folder with --out") from e
+
+
+def _check_unused(out: Path, resume: bool, planned: bool) -> None:
+    if not os.path.lexists(out):
+        return
+    if not out.is_dir():
+        raise OutputError(f"{out} is not a folder; choose another place with --out")
+    if not any(out.iterdir()):
+        return
+    if planned and not resume:
+        raise OutputError(
+            f"{out} has results of an earlier run; add --resume to go on with it, or choose another --out"
+        )
+    raise OutputError(f"{out} is not empty; choose another folder with --out")
+
+
+def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    differs = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if differs:
+        parts = ", ".join(f"{key} {before.get(key)!r} and not {now.get(key)!r}" for key in differs)
+        raise OutputError(
+            f"the results in {out} were made with {parts}; give the same options to go on, or choose another --out"
+        )
+
+
+def _common_folder(inputs: Sequence[Path]) -> str:
+    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in inputs]
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # several drives
+        return os.sep
+
+
+def _describe(source: Path, root: str, taken: set[str], known: Photo | None) -> Photo:
+    """The photo as it is now, under the name that it has or one that is free."""
+    try:
+        state = source.stat()
+        size, modified = state.st_size, state.st_mtime_ns
+    except OSError:
+        size = modified = None
+    if known is not None:
+        return Photo(known.name, known.file_name, known.source, size, modified)
+    try:
+        below = source.relative_to(root)
+    except ValueError:
+        below = Path(*source.parts[1:])
+    stem = name = below.with_suffix("").as_posix()
+    number = 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return Photo(name, below.as_posix(), str(source), size, modified)
+
+
+def _sweep(out: Path) -> None:
+    """Remove what was half written when an earlier run was killed."""
+    for folder, _, files in os.walk(out):
+        for file in files:
+            if PART.fullmatch(file):
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, file))

@@ -1,0 +1,106 @@
+"""After the photos: one COCO file of all annotations, and the summary."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+from ..errors import DataError
+from ..ops.files import write_atomically
+from ..results import coco_document
+from .plan import Photo, Plan, masks_path
+from .work import Outcome
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    masks: of every photo that is done, now or before, by name; outcomes: of this run; seconds: of this run
+    missed: photos that are neither done nor known to have failed, because the run was stopped
+    """
+
+    plan: Plan
+    coco: Path
+    masks: dict[str, int]
+    outcomes: Sequence[Outcome]
+    seconds: float
+    missed: int
+
+    @property
+    def failed(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.error]
+
+    def as_json(self) -> dict[str, Any]:
+        file_names = {photo.name: photo.file_name for photo in self.plan.photos}
+        sources = {photo.name: photo.source for photo in self.plan.photos}
+        seconds = {outcome.name: round(outcome.seconds, 3) for outcome in self.outcomes}
+        return {
+            "settings": self.plan.settings,
+            "images": [
+                {"image": file_names[name], "masks": count, "seconds": seconds.get(name), "file": f"masks/{name}.json"}
+                for name, count in self.masks.items()
+            ],
+            "failed": [{"image": sources[o.name], "error": o.error} for o in self.failed],
+            "missed": self.missed,
+            "masks": sum(self.masks.values()),
+            "seconds": round(self.seconds, 3),
+            "coco": str(self.coco),
+        }
+
+    def text(self) -> str:
+        """Some lines for a person."""
+        now = len(self.outcomes) - len(self.failed)
+        before = len(self.masks) - now
+        parts = [f"{now} done in {self.seconds:.1f} s"]
+        parts += [f"{before} done before"] * (before > 0)
+        parts += [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{self.missed} left"] * (self.missed > 0)
+        lines = [f"photos: {', '.join(parts)}"]
+        if now:
+            each = [outcome.seconds for outcome in self.outcomes if not outcome.error]
+            lines.append(f"seconds a photo: {mean(each):.2f} on average, from {min(each):.2f} to {max(each):.2f}")
+        if self.masks:
+            counts = list(self.masks.values())
+            lines.append(
+                f"masks: {sum(counts)}; a photo has {mean(counts):.1f} on average, {median(counts):g} in the middle, "
+                f"from {min(counts)} to {max(counts)}"
+            )
+        return "\n".join(lines)
+
+
+def write_coco(plan: Plan, path: Path) -> dict[str, int]:
+    """Join the annotations of every photo that is done, reading one at a time; returns their numbers by name."""
+    counts: dict[str, int] = {}
+    write_atomically(path, _coco_parts(plan.out, plan.done(), counts))
+    return counts
+
+
+def _coco_parts(out: Path, photos: Iterable[Photo], counts: dict[str, int]) -> Iterator[bytes]:
+    """A COCO file in pieces, numbered as by `coco_document`."""
+    images: list[dict[str, Any]] = []
+    total = 0
+    frame = coco_document([])
+    yield b'{"annotations": ['
+    for photo in photos:
+        one = coco_document([read_annotations(masks_path(out, photo.name))])
+        images += [{**image, "id": len(images) + 1} for image in one["images"]]
+        for record in one["annotations"]:
+            total += 1
+            shifted = json.dumps({**record, "id": total, "image_id": len(images)})
+            yield ("\n" if total == 1 else ",\n").encode() + shifted.encode("ascii")
+        counts[photo.name] = len(one["annotations"])
+    rest = {**frame, "images": images}
+    del rest["annotations"]
+    yield b"\n],\n" + json.dumps(rest)[1:].encode("ascii") + b"\n"
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """A photo's annotations as `Annotator` wrote them; raises DataError"""
+    try:
+        document = json.loads(path.read_text("ascii"))
+        document["image"]["file_name"], document["annotations"][:0]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise DataError(f"{path} is damaged ({e}); delete it and run again with --resume") from e
+    return document

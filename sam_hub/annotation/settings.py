@@ -1,0 +1,44 @@
+"""What results depend on: the generator's arguments, with the thresholds that suit the model, and the weights."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from ..inference.amg import PRESETS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+THRESHOLDS: dict[str, dict[str, Any]] = {
+    "pocket": {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.6, "stability_score_offset": 0.5},
+}
+"""By model, in place of the original's, which suit models of SAM's size. `pocket` is less sure of itself: its
+logits are flatter and its predicted IoU lower, and at the original's thresholds little or nothing would be left."""
+
+BATCH = "points_per_batch"
+"""The argument that sets memory against speed; results do not depend on it beyond rounding."""
+
+
+def generator_arguments(model: str, preset: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `SamAutomaticMaskGenerator`: of the preset, over them the model's, over them those that are given.
+
+    given: by name; None stands for what was not given
+    """
+    return {**PRESETS[preset], **THRESHOLDS.get(model, {}), **{k: v for k, v in given.items() if v is not None}}
+
+
+def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What two runs must have in common for their results to belong together, as JSON."""
+    return {"model": model, "weights": weights, **{k: v for k, v in sorted(arguments.items()) if k != BATCH}}
+
+
+def fingerprint(model: "nn.Module") -> str:
+    """Sixteen hexadecimal digits that change when weights are trained further or replaced.
+
+    Of each tensor the shape and up to 64 values, spread over it, are looked at: quick for the largest model.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().flatten()
+        values = flat[:: max(1, flat.numel() // 64)][:64].cpu().double().numpy()
+        digest.update(f"{name} {tuple(tensor.shape)} ".encode() + values.tobytes())
+    return digest.hexdigest()[:16]

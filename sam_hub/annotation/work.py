@@ -1,0 +1,127 @@
+"""One photo -> its annotations and its preview, as files; the part that every engine runs alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from ..errors import OutputError, SamHubError
+from ..inference.amg import SamAutomaticMaskGenerator
+from ..ops.drawing import draw_masks
+from ..ops.files import make_folder, write_atomically
+from ..ops.images import read_image, resize_longest_side
+from ..ops.masks import rle_to_mask
+from ..results import jpeg, json_bytes, sa1b_document
+from .plan import Photo, masks_path, preview_path
+
+if TYPE_CHECKING:
+    from ..inference.predictor import SamPredictor
+
+PREVIEW_SIDE = 1280
+"""Longest side of a preview, in pixels."""
+
+Progress = Callable[[float], None]
+"""Called with the part of a photo that is done, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every photo; it travels to other processes.
+
+    model, device: as for `SamModel.from_pretrained` and `pick_device`
+    arguments: of `SamAutomaticMaskGenerator`
+    threads: of torch; another number may round otherwise
+    """
+
+    out: Path
+    model: str
+    device: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    preview: bool = True
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """masks: their number; error: one sentence, where the photo could not be done"""
+
+    name: str
+    masks: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+
+class Annotator:
+    """Does the job on one photo after the other."""
+
+    def __init__(self, job: Job, predictor: "SamPredictor", raises: bool = False) -> None:
+        """raises: let a failure through that is no one's fault but ours (otherwise it is an outcome, too)"""
+        self.job, self.raises = job, raises
+        self.generator = SamAutomaticMaskGenerator(predictor, **{**job.arguments, "output_mode": "coco_rle"})
+
+    def __call__(self, photo: Photo, progress: Progress | None = None) -> Outcome:
+        """Write the photo's files; the annotations last, because they tell that the photo is done.
+
+        raises: OutputError where nothing can be written, which no other photo would mend
+        """
+        start = perf_counter()
+        try:
+            image = read_image(photo.source)
+            told = None if progress is None else lambda done, total: progress(done / total)
+            document = annotate(self.generator, image, photo.file_name, told)
+            picture = jpeg(preview(image, document)) if self.job.preview else None
+        except OutputError:
+            raise
+        except SamHubError as e:
+            return Outcome(photo.name, seconds=perf_counter() - start, error=" ".join(str(e).split()))
+        except Exception as e:  # one photo of thousands must not stop the run
+            if self.raises:
+                raise
+            what = "not enough memory" if _is_out_of_memory(e) else f"{type(e).__name__}: {e}"
+            return Outcome(photo.name, seconds=perf_counter() - start, error=f"{photo.source}: {what}")
+        for path, content in (
+            (preview_path(self.job.out, photo.name), picture),
+            (masks_path(self.job.out, photo.name), json_bytes(document)),
+        ):
+            if content is not None:
+                make_folder(path.parent)
+                write_atomically(path, content)
+        return Outcome(photo.name, len(document["annotations"]), perf_counter() - start)
+
+
+def annotate(
+    generator: SamAutomaticMaskGenerator,
+    image: np.ndarray,
+    file_name: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Every mask of an image (H, W, 3) uint8, as a document of SA-1B; boxes count pixels, as COCO does.
+
+    generator: with the output mode "coco_rle"
+    """
+    annotations = []
+    for number, record in enumerate(generator.generate(image, progress), start=1):
+        x, y, w, h = record["bbox"]
+        annotations.append({"id": number, **record, "bbox": [x, y, w + 1, h + 1]})
+    return sa1b_document(file_name, image.shape[:2], annotations)
+
+
+def preview(image: np.ndarray, document: dict[str, Any]) -> np.ndarray:
+    """The photo, at most `PREVIEW_SIDE` pixels wide and high, with its masks in colours, small ones over large ones."""
+    small = resize_longest_side(image, PREVIEW_SIDE) if max(image.shape[:2]) > PREVIEW_SIDE else image
+    size = small.shape[1::-1]
+    by_size = sorted(document["annotations"], key=lambda record: -record["area"])
+
+    def shrunk(record: dict[str, Any]) -> np.ndarray:
+        mask = rle_to_mask(record["segmentation"])
+        return cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
+
+    return draw_masks(small, (shrunk(record) for record in by_size))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "alloc" in str(error)
