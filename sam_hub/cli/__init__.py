@@ -16,6 +16,7 @@ from .boundary import Boundary
 from .convert import convert
 from .doctor import doctor
 from .evaluate import evaluate
+from .everything import everything
 from .segment import segment
 from .zoo import zoo
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(segment)
+app.command()(everything)
 app.command()(zoo)
 app.command()(convert)
 app.command("eval")(evaluate)
