@@ -33,6 +33,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.inference": CORE},
     {"sam_hub.data": CORE, "sam_hub.inference.amg": ARRAYS},
     {
+        "sam_hub.annotation": CORE | {"ray"},
         "sam_hub.training": CORE | TRAINING,
         "sam_hub.bench": CORE | DEVICES,
         "sam_hub.doctor": CORE,
