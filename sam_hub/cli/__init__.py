@@ -14,10 +14,16 @@ import typer
 from .. import __version__
 from .boundary import Boundary
 from .convert import convert
+from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
 from .everything import everything
+from .export import export
+from .pull import pull
+from .push import push
 from .segment import segment
+from .train import train
+from .verify import verify
 from .zoo import zoo
 
 app = typer.Typer(
@@ -33,7 +39,13 @@ app.command()(segment)
 app.command()(everything)
 app.command()(zoo)
 app.command()(convert)
+app.command()(pull)
+app.command()(push)
 app.command("eval")(evaluate)
+app.command()(export)
+app.command()(verify)
+app.command()(train)
+app.command()(demo)
 app.command()(doctor)
 
 

@@ -2,15 +2,16 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
+from ..data.inspection import usable_objects
 from ..data.sa1b import Sample, decode_segmentation
 from ..errors import DataError
 from ..models.image_processing_sam import SamImageProcessor
@@ -164,6 +165,12 @@ class EpisodeDataset(Dataset):
                 return {**episode, "seed": torch.tensor(int(rng.integers(2**62)))}
         raise DataError(f"{TRIES} samples in a row had no usable object; check the data and min_area")
 
+    def episode_of(self, sample: Sample, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
+        """A training sample from an image that is at hand; None when nothing of it is of use."""
+        if not sample.annotations:
+            return None
+        return self._finished(sample, self._show(sample, 0, rng, self.recipe.augmentation), rng)
+
     def _read(self, which: int, number: int) -> Sample | None:
         try:
             return self.datasets[which][number]
@@ -178,9 +185,13 @@ class EpisodeDataset(Dataset):
         if sample is None or not sample.annotations:
             return None
         if self.views is None:
-            shown, view, extra = self._show(sample, which, rng, self.recipe.augmentation)
+            seen = self._show(sample, which, rng, self.recipe.augmentation)
         else:
-            shown, view, extra = self._numbered_view(sample, which, number, int(rng.integers(self.views)))
+            seen = self._numbered_view(sample, which, number, int(rng.integers(self.views)))
+        return self._finished(sample, seen, rng)
+
+    def _finished(self, sample: Sample, seen: tuple, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
+        shown, view, extra = seen
         masks = extra + self._masks(sample, view, extra, rng)
         if not masks:
             return None
@@ -293,7 +304,7 @@ class EpisodeDataset(Dataset):
     def _fits(self, mask: np.ndarray) -> bool:
         return self.recipe.min_area <= mask.sum() <= self.recipe.max_area_ratio * mask.size
 
-    def each_view(self, track: Callable = iter) -> "Sequence[tuple[str, np.ndarray]]":
+    def each_view(self, track: Callable = iter) -> Iterator[tuple[str, np.ndarray]]:
         """Key and (h, w, 3) uint8 of every view there is; damaged images are passed over.
 
         track: wraps the list of (data set, image) numbers, to show progress
@@ -305,6 +316,37 @@ class EpisodeDataset(Dataset):
             for view in range(self.views):
                 shown, _, _ = self._numbered_view(sample, which, number, view)
                 yield key_of(shown), shown
+
+
+class EpisodeStream(IterableDataset):
+    """As `EpisodeDataset`, from samples that come one after the other (`sam_hub.data.stream.ShardStream`).
+
+    Each image gives one training sample a round. On several processes the first one reads and hands out.
+    """
+
+    def __init__(self, samples: Iterable[Sample], recipe: Recipe, length: int, preparation: Preparation) -> None:
+        if recipe.augmentation.copy_paste:
+            raise ValueError("copy-paste needs samples at random; a stream has only the next one")
+        self.samples, self.length = samples, length
+        self._maker = EpisodeDataset([[None]], recipe, length, preparation)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        made = in_vain = 0
+        for number, sample in enumerate(self.samples):
+            rng = np.random.default_rng([self._maker.recipe.seed, number])
+            sample = replace(sample, annotations=usable_objects(sample, self._maker.recipe.max_area_ratio)[0])
+            episode = self._maker.episode_of(sample, rng)
+            in_vain = 0 if episode else in_vain + 1
+            if in_vain > 20 * TRIES:
+                raise DataError(f"{in_vain} samples in a row had no usable object; check the shards and min_area")
+            if episode:
+                yield {**episode, "seed": torch.tensor(int(rng.integers(2**62)))}
+                made += 1
+            if made == self.length:
+                return
 
 
 def key_of(view: np.ndarray) -> str:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -97,7 +97,7 @@ class FineTuned:
 def fine_tune(
     model: SamModel,
     processor: SamImageProcessor,
-    train: Sequence,
+    train: Sequence | Iterable,
     validator: Validator,
     out: Path,
     settings: FineTuning,
@@ -106,7 +106,8 @@ def fine_tune(
 ) -> FineTuned:
     """Train on samples, or go on where a run in ``out`` was stopped; `finish` writes the result.
 
-    train: samples with COCO annotations (see `sam_hub.data.discovery.open_dataset`)
+    train: samples with COCO annotations (`sam_hub.data.discovery.open_dataset`), or a stream of them, for ever
+        (`sam_hub.data.stream.ShardStream`)
     raises: OutputError when ``out`` holds a result, or a run with other settings
     """
     started = time.monotonic()
@@ -118,9 +119,9 @@ def fine_tune(
     if first and not scores_file.exists():
         say(f"scoring {settings.model} before training")
         write_atomically(scores_file, json_bytes(validator(model.eval())))
-    cached = settings.freeze == "encoder" and not settings.lora
+    cached = settings.freeze == "encoder" and not settings.lora and isinstance(train, Sequence)
     model.requires_grad_(True)
-    model.vision_encoder.requires_grad_(settings.freeze == "none" and not settings.lora)
+    model.vision_encoder.requires_grad_(settings.freeze == "none")
     if settings.lora:
         add_lora(model, settings.lora)
     preparation = Preparation.of(processor, recipe.image_size)

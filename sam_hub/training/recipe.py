@@ -178,12 +178,12 @@ The zoomed recipe shows objects at the scale that they have at 512 pixels, for a
 """
 
 FINE_TUNING = Recipe(
-    images=4,
+    images=2,
     objects=4,
     min_area=4,
-    steps=300,
+    steps=200,
     schedule="linear",
-    learning_rate=2e-4,
+    learning_rate=3e-4,
     encoder_rate=0.1,
     layer_decay=0.8,
     drop_path=0.0,

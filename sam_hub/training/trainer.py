@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save, save_file
 from torch import nn
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import IterableDataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -46,6 +46,8 @@ class SamTrainer(Trainer):
             encoder.set_drop_path(recipe.drop_path)
 
     def _get_train_sampler(self, *args, **kwargs) -> Sampler | None:
+        if isinstance(self.train_dataset, IterableDataset):
+            return None
         return SequentialSampler(self.train_dataset)  # the episodes are random by themselves
 
     def create_optimizer(self, *args, **kwargs) -> torch.optim.Optimizer:
