@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..models.encoders import EncoderOutput
 from ..models.encoders.efficientvit import FusionNeck, LinearAttention
 from ..models.encoders.repvit import RepVitEncoder
-from ..models.encoders.tiny_vit import TinyVitBlock
+from ..models.encoders.tiny_vit import TinyVitBlock, WindowAttention
 from ..models.encoders.vit import VitAttention, VitLayer, relative_positions
 from ..models.fuse import fold_modules
 from ..models.modeling_sam import SamModel
@@ -29,9 +29,12 @@ def restated_encoder(model: SamModel) -> nn.Module:
     encoder = shared_copy(model.vision_encoder).eval()
     encoder.config._attn_implementation = "eager"  # matrix products and a softmax, which every runtime has
     fold_modules(encoder)
-    for part in encoder.modules():
-        if type(part) in RESTATED:
-            part.__class__ = RESTATED[type(part)]
+    with torch.no_grad():
+        for part in encoder.modules():
+            if type(part) in RESTATED:
+                part.__class__ = RESTATED[type(part)]
+                if hasattr(part, "look_up"):
+                    part.look_up()
     return Embedding(encoder)
 
 
@@ -69,7 +72,13 @@ def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, i
 
 
 class FlatVitAttention(VitAttention):
-    """Relative positions are added in (B * heads, h * w, h, w), never in six axes."""
+    """Relative positions are added in (B * heads, h * w, h, w), never in six axes; their tables are constants."""
+
+    def look_up(self) -> None:
+        if self.use_rel_pos:
+            side = (len(self.rel_pos_h) + 1) // 2  # of the window or of the whole grid: as many as there are rows
+            self.register_buffer("rows", relative_positions(self.rel_pos_h, side).transpose(1, 2).clone())
+            self.register_buffer("columns", relative_positions(self.rel_pos_w, side).transpose(1, 2).clone())
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, None]:
         b, h, w, c = x.shape
@@ -81,9 +90,8 @@ class FlatVitAttention(VitAttention):
         logits = q * self.scale @ k.transpose(1, 2)  # (B * heads, h * w, h * w)
         if self.use_rel_pos:
             grid = q.reshape(b * heads, h, w, d)
-            rows = grid @ relative_positions(self.rel_pos_h, h).detach().transpose(1, 2)  # (B * heads, h, w, h)
-            columns = grid.transpose(1, 2) @ relative_positions(self.rel_pos_w, w).detach().transpose(1, 2)
-            columns = columns.transpose(1, 2)  # (B * heads, h, w, w)
+            rows = grid @ self.rows  # (B * heads, h, w, h)
+            columns = (grid.transpose(1, 2) @ self.columns).transpose(1, 2)  # (B * heads, h, w, w)
             logits = logits.reshape(b * heads, h * w, h, w)
             logits = logits + rows.reshape(b * heads, h * w, h, 1) + columns.reshape(b * heads, h * w, 1, w)
             logits = logits.reshape(b * heads, h * w, h * w)
@@ -113,6 +121,16 @@ class FlatTinyVitBlock(TinyVitBlock):
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = x + self.mlp(self.layer_norm2(x))
         return x.permute(0, 3, 1, 2), None
+
+
+class FlatWindowAttention(WindowAttention):
+    """The biases are a constant."""
+
+    def look_up(self) -> None:
+        self.register_buffer("pairs", super().bias().clone())
+
+    def bias(self) -> Tensor:
+        return self.pairs
 
 
 class FlatLinearAttention(LinearAttention):
@@ -181,6 +199,7 @@ RESTATED = {
     VitAttention: FlatVitAttention,
     VitLayer: FlatVitLayer,
     TinyVitBlock: FlatTinyVitBlock,
+    WindowAttention: FlatWindowAttention,
     LinearAttention: FlatLinearAttention,
     FusionNeck: FlatFusionNeck,
     RepVitEncoder: FlatRepVitEncoder,

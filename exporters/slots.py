@@ -62,7 +62,9 @@ class SlotPromptEncoder(nn.Module):
         kind = (labels.unsqueeze(-1) == self.kinds).float() @ self.table  # (1, N, C)
         sparse = torch.cat([position + kind, self.table[None, :1]], dim=1)
 
-        dense = self.no_mask + has_mask_input.reshape(1, 1, 1, 1) * (self.mask_embed(mask_input) - self.no_mask)
+        # Never "embedding - no_mask": coremltools 9 fuses that into the convolution and negates no_mask everywhere.
+        has = has_mask_input.reshape(1, 1, 1, 1)
+        dense = has * self.mask_embed(mask_input) + (1 - has) * self.no_mask
         return sparse, dense, (1 - counts) * MASKED
 
 

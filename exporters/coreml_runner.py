@@ -1,0 +1,96 @@
+"""Runs Core ML packages for the gate: by Core ML itself on macOS, elsewhere by the evaluator of `mil`."""
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ..errors import PromptError
+from ..models.configuration_sam import PAD_LABEL
+from ..ops.preparation import Prepared
+from .manifest import Artefact
+from .proof import Answer, Prompt
+
+NOT_ON_DEVICE = "evaluated, not run on device"
+
+
+class Predictor(Protocol):
+    """What coremltools' ``MLModel`` and `mil.evaluate.Evaluator` have in common."""
+
+    def predict(self, inputs: dict[str, Any]) -> dict[str, np.ndarray]: ...
+
+
+class CoreMlRunner:
+    """A `gate.Runner` of the three packages of an artefact.
+
+    folder: the bundle
+    """
+
+    def __init__(self, folder: Path, artefact: Artefact) -> None:
+        encoder, prompts, decoder = (artefact.file(role) for role in ("encoder", "prompt_encoder", "decoder"))
+        self._encoder, self._prompts, self._decoder = (
+            open_package(folder / record.path) for record in (encoder, prompts, decoder)
+        )
+        self.masks = "all" if any(t.name == "single_mask" for t in decoder.outputs) else "multi"
+        self.runtime = describe_runtime()
+        shapes = {t.name: t.shape for t in (*encoder.inputs, *prompts.inputs)}
+        self._size = tuple(shapes["image"][:2])
+        self._slots = shapes["labels"][1]
+        self._mask_shape = tuple(shapes["mask_input"])
+        self._fill = tuple(encoder.facts["fill"])
+
+    def encode(self, image: Prepared) -> np.ndarray:
+        height, width = self._size
+        square = Image.new("RGB", (width, height), self._fill)
+        square.paste(Image.fromarray(image.resized), (0, 0))
+        return self._encoder.predict({"image": square})["image_embedding"]
+
+    def decode(self, embedded: np.ndarray, prompt: Prompt) -> Answer:
+        """raises: PromptError when there are more points than slots"""
+        inputs = in_slots(prompt, self._slots, self._mask_shape)
+        found = self._decoder.predict({"image_embedding": embedded, **self._prompts.predict(inputs)})
+        masks, scores = ["low_res_masks"], ["scores"]
+        if self.masks == "all":
+            masks, scores = ["single_mask", *masks], ["single_score", *scores]
+        return Answer(*(np.concatenate([np.float32(found[name][0]) for name in part]) for part in (masks, scores)))
+
+
+def in_slots(prompt: Prompt, slots: int, mask_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The inputs of a file with fixed prompt slots: points, labels, mask_input and has_mask_input."""
+    count = len(prompt.points)
+    if count > slots:
+        raise PromptError(f"{count} points do not fit the {slots} slots of this file; export it with more --slots")
+    points = np.zeros((1, slots, 2), np.float32)
+    labels = np.full((1, slots), PAD_LABEL, np.int32)
+    points[0, :count], labels[0, :count] = prompt.points, prompt.labels
+    mask = np.zeros(mask_shape, np.float32) if prompt.mask_input is None else prompt.mask_input
+    has_mask = np.array([prompt.mask_input is not None], np.float32)
+    return {"points": points, "labels": labels, "mask_input": mask, "has_mask_input": has_mask}
+
+
+def open_package(path: Path) -> Predictor:
+    """Core ML itself on macOS, the evaluator elsewhere."""
+    if sys.platform == "darwin":
+        import coremltools as ct
+
+        return ct.models.MLModel(str(path))
+    from .mil.evaluate import Evaluator
+
+    return Evaluator(path)
+
+
+def describe_runtime() -> str:
+    """For the manifest."""
+    from importlib.metadata import version
+
+    if sys.platform == "darwin":
+        return f"Core ML of macOS {platform.mac_ver()[0]}, predict"
+    return f"{NOT_ON_DEVICE} (coremltools {version('coremltools')}, torch {version('torch')})"
+
+
+def open_runner(folder: Path, artefact: Artefact) -> CoreMlRunner:
+    """For `formats.Format.runner`."""
+    return CoreMlRunner(folder, artefact)

@@ -1,0 +1,325 @@
+"""Core ML packages: ImageEncoder, PromptEncoder and MaskDecoder, as Apple's packages of SAM 2 are split.
+
+The image input is an image, normalised in the graph channel by channel. SAM pads after normalising, so the caller fills
+the rest of the square with the mean colour, which normalises to (nearly) zero; ``fill`` in the metadata says which.
+Prompts have fixed slots (see `slots`), so that no shape is new to the device after the first run.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ExportError
+from ..models.modeling_sam import SamModel
+from ..ops.files import make_folder
+from ..ops.preparation import Preparation
+from .coreml_runner import NOT_ON_DEVICE, open_runner
+from .formats import Job
+from .gate import TOLERANCES, prove
+from .manifest import Artefact, FileRecord
+from .manifest import Tensor as Described
+from .rank_four import restated_encoder
+from .slots import SLOTS, SlotMaskDecoder, SlotPromptEncoder
+
+__all__ = ["export", "open_runner"]
+
+TARGET = "iOS17"
+"""Minimum deployment target: iOS 17, macOS 14."""
+
+WEIGHT_BITS = {"int8": 8, "p6": 6, "p4": 4}
+"""Bits of a weight in the variants that compress: linear, per channel; and palettes of 64 and of 16 values."""
+
+FEWEST_SLOTS = 8
+
+LEAST_WEIGHTS = 2048
+"""Smaller tensors stay as they are."""
+
+STATISTICS = frozenset({"layer_norm", "batch_norm", "reduce_mean"})
+"""Operations that are computed in float32 in every variant: their sums run over many values."""
+
+LINEAR_ATTENTION = frozenset({"matmul", "real_div", "slice_by_index", "split"})
+"""In EfficientViT's encoder these too: its sums run over all pixels, beyond the range of float16."""
+
+ROLES = {"ImageEncoder": "encoder", "PromptEncoder": "prompt_encoder", "MaskDecoder": "decoder"}
+PURPOSES = {
+    "ImageEncoder": "photo to embedding, once for each photo",
+    "PromptEncoder": "clicks, a box and a mask to embeddings",
+    "MaskDecoder": "embeddings to masks and their predicted IoU",
+}
+AUTHORS = "Segment Anything (Kirillov et al. 2023, arXiv 2304.02643) and its family; exported by sam-hub"
+
+MEANINGS = {
+    "image": "RGB photo at the top left, its long side resized to the input's; the rest filled with the mean colour",
+    "image_embedding": "what the mask decoder reads; the same for every prompt on the image",
+    "points": "x then y, in pixels of the padded frame; clicks, then the two corners of a box",
+    "labels": "1 object, 0 background, 2 and 3 top-left and bottom-right corner of a box, -10 empty slot",
+    "mask_input": "low_res_masks of a step before; zeros where there is none",
+    "has_mask_input": "1 where mask_input counts, else 0",
+    "sparse_embeddings": "a token for each slot, and one for 'not a point'",
+    "dense_embeddings": "the mask prompt",
+    "token_mask": "0 where a token counts; it is added to the logits of attention",
+    "low_res_masks": "logits of three masks, for a prompt that is ambiguous, such as one click; above 0 is object",
+    "scores": "predicted IoU of each of low_res_masks",
+    "single_mask": "logits of one mask, for a prompt that is not ambiguous, such as a box",
+    "single_score": "predicted IoU of single_mask",
+}
+"""Input or output -> what it is, for the packages and the manifest."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One package before it is converted.
+
+    inputs: name -> example, in the order of the module's arguments; the example of "image" is what it is scaled from
+    outputs: names
+    half: whether weights and activations may be float16
+    keep: which operations stay in float32 then
+    """
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    half: bool
+    keep: frozenset[str]
+
+
+class NormalisedEncoder(nn.Module):
+    """Grey levels (1, 3, H, W), 0 to 255, RGB -> image embedding.
+
+    A pixel becomes (level - mean) / std, in whole levels first, which float16 has room for. Pixels of the fill colour
+    become 0, as SAM's padding is; the mean is not a whole level, so they would be up to 0.01 off.
+    """
+
+    def __init__(self, encoder: nn.Module, preparation: Preparation) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.min_max = preparation.do_min_max
+        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (preparation.mean, preparation.std))
+        grey = torch.tensor(fill_colour(preparation), dtype=torch.float64)
+        rest = (grey * preparation.rescale_factor - mean) / std
+        values = {"grey": grey, "gain": preparation.rescale_factor / std, "rest": rest}
+        for name, value in values.items():
+            self.register_buffer(name, value.float().reshape(1, 3, 1, 1))
+        self.is_whole = not rest.any()
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.min_max:
+            low, high = (f(image.flatten(1), 1, keepdim=True)[..., None, None] for f in (torch.amin, torch.amax))
+            return self.encoder((image - low) / (high - low).clamp(min=1e-8))
+        levels = image - self.grey
+        values = levels * self.gain
+        if not self.is_whole:
+            values = values + self.rest * levels.abs().amax(1, keepdim=True).clamp(max=1)  # 0 where it is filled
+        return self.encoder(values)
+
+
+def export(job: Job) -> list[Artefact]:
+    """Convert, save and prove one artefact for each variant; see `formats.Job`.
+
+    options: ``slots``, the number of prompt slots
+    raises: ExportError, ExportMismatch
+    """
+    slots = int(job.options.get("slots") or SLOTS)
+    if slots < FEWEST_SLOTS:
+        raise ExportError(f"--slots must be {FEWEST_SLOTS} at least, as many as the proof needs; got {slots}")
+    if job.preparation.resize_mode == "stretch_float":
+        raise ExportError("this model reads images that were resized without rounding, which an image input cannot be")
+    parts = parts_of(job.model, job.preparation, slots)
+    artefacts: list[Artefact] = []
+    for variants in (("fp32",), ("fp16", *WEIGHT_BITS)):
+        wanted = [v for v in job.variants if v in variants]
+        if not wanted:
+            continue
+        job.tell(f"Core ML: converting {job.name}")
+        packages = [convert(part, half=variants[0] == "fp16") for part in parts]
+        for variant in wanted:
+            artefacts.append(_export_variant(job, variant, parts, packages, slots))
+    return artefacts
+
+
+def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> list[Part]:
+    """The three packages of a model, as modules with examples of their inputs.
+
+    raises: ExportError for a family whose decoder is not SAM's
+    """
+    prompts, decoder = SlotPromptEncoder(model).eval(), SlotMaskDecoder(model).eval()
+    width, side = model.config.prompt_encoder_config.hidden_size, prompts.side
+    image = torch.zeros(1, 3, *preparation.padded)
+    keep = STATISTICS
+    if model.config.vision_config.model_type == "sam_hub_efficientvit":
+        keep = keep | LINEAR_ATTENTION
+    encoder = NormalisedEncoder(restated_encoder(model), preparation).eval()
+    prompt_inputs = {
+        "points": torch.zeros(1, slots, 2),
+        "labels": torch.ones(1, slots, dtype=torch.int32),
+        "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
+        "has_mask_input": torch.zeros(1),
+    }
+    embedded = {
+        "image_embedding": torch.zeros(1, width, side, side),
+        "sparse_embeddings": torch.zeros(1, slots + 1, width),
+        "dense_embeddings": torch.zeros(1, width, side, side),
+        "token_mask": torch.zeros(1, slots + 1),
+    }
+    masks = ("low_res_masks", "scores", "single_mask", "single_score")
+    return [
+        Part("ImageEncoder", encoder, {"image": image}, ("image_embedding",), True, keep),
+        # Small, and full of coordinates: in float32 throughout.
+        Part("PromptEncoder", prompts, prompt_inputs, tuple(embedded)[1:], False, STATISTICS),
+        Part("MaskDecoder", decoder, embedded, masks if decoder.has_single else masks[:2], True, STATISTICS),
+    ]
+
+
+def traced(module: nn.Module, inputs: Sequence[Tensor]) -> torch.export.ExportedProgram:
+    """The graph of a module with fixed shapes, without what converters stumble over."""
+    with torch.no_grad():
+        program = torch.export.export(module, tuple(inputs)).run_decompositions({})
+    for node in list(program.graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    return program
+
+
+def convert(part: Part, half: bool) -> Any:
+    """A coremltools ``MLModel`` of a part, not saved yet."""
+    import coremltools as ct
+    import numpy as np
+
+    inputs = []
+    for name, example in part.inputs.items():
+        if name == "image":
+            layout = ct.colorlayout.RGB
+            inputs.append(ct.ImageType(name=name, shape=tuple(example.shape), scale=1.0, color_layout=layout))
+        else:
+            handed = half and part.name == "MaskDecoder"  # float16 from the other two
+            dtype = np.int32 if example.dtype == torch.int32 else np.float16 if handed else np.float32
+            inputs.append(ct.TensorType(name=name, shape=tuple(example.shape), dtype=dtype))
+    results = {"low_res_masks", "scores", "single_mask", "single_score"}  # the end: easy to read in any language
+    outputs = [
+        ct.TensorType(name=name, dtype=np.float16 if half and name not in results else np.float32)
+        for name in part.outputs
+    ]
+    precision = ct.precision.FLOAT32
+    if half and part.half:
+        precision = ct.transform.FP16ComputePrecision(op_selector=may_be_half(part.keep))
+    return ct.convert(
+        traced(part.module, part.inputs.values()),
+        inputs=inputs,
+        outputs=outputs,
+        convert_to="mlprogram",
+        minimum_deployment_target=getattr(ct.target, TARGET),
+        compute_precision=precision,
+        skip_model_load=True,
+    )
+
+
+def may_be_half(keep: frozenset[str]) -> Callable[[Any], bool]:
+    """Whether an operation of the program may be float16."""
+
+    def selected(op: Any) -> bool:
+        if op.op_type == "add" and "real_div" in keep:  # the denominator of linear attention
+            return not any(child.op_type == "real_div" for child in op.outputs[0].child_ops)
+        return op.op_type not in keep
+
+    return selected
+
+
+def compressed(package: Any, variant: str) -> Any:
+    """A converted part with weights of 8, 6 or 4 bits; what it computes with stays float16."""
+    from coremltools.optimize import coreml as optimize
+
+    if variant not in WEIGHT_BITS:
+        return package
+    if variant == "int8":
+        settings: Any = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=LEAST_WEIGHTS)
+        compress = optimize.linear_quantize_weights
+    else:
+        bits = WEIGHT_BITS[variant]
+        settings = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=LEAST_WEIGHTS)
+        compress = optimize.palettize_weights
+    only = dict.fromkeys(("conv", "conv_transpose", "linear", "matmul"), settings)  # positions stay as they are
+    return compress(package, config=optimize.OptimizationConfig(global_config=None, op_type_configs=only))
+
+
+def _export_variant(job: Job, variant: str, parts: list[Part], packages: list[Any], slots: int) -> Artefact:
+    folder = f"coreml/{variant}"
+    make_folder(job.out / folder)
+    files = []
+    for part, package in zip(parts, packages, strict=True):
+        if part.name != "PromptEncoder":  # a hundredth of the size
+            job.tell(f"Core ML {variant}: {part.name}")
+            package = compressed(package, variant)
+        name = f"{camel(job.name)}{part.name}.mlpackage"
+        facts = {
+            "minimum_deployment_target": TARGET,
+            "slots": slots,
+            "fill": fill_colour(job.preparation),
+            "frame": job.preparation.frame,
+        }
+        describe(package, job, part, variant, facts)
+        package.save(str(job.out / folder / name))
+        files.append(
+            FileRecord(
+                path=f"{folder}/{name}",
+                role=ROLES[part.name],
+                inputs=_described(package.input_description, package.get_spec().description.input),
+                outputs=_described(package.output_description, package.get_spec().description.output),
+                facts=facts,
+            )
+        )
+    artefact = Artefact("coreml", variant, "", files, gate={}, runtime="")
+    runner = open_runner(job.out, artefact)
+    job.tell(f"Core ML {variant}: comparing with PyTorch")
+    tolerance = TOLERANCES["coreml", variant]
+    artefact.gate = prove(runner, job.proof, tolerance, artefact.name).facts(tolerance)
+    artefact.runtime = runner.runtime
+    if NOT_ON_DEVICE in runner.runtime:
+        artefact.notes.append(NOT_ON_DEVICE)
+    return artefact
+
+
+def describe(package: Any, job: Job, part: Part, variant: str, facts: dict[str, Any]) -> None:
+    """Fill in the metadata that Xcode shows."""
+    from .. import __version__
+
+    package.author = AUTHORS
+    package.license = job.licence
+    package.version = __version__
+    package.short_description = f"{part.name} of {job.name}, {variant}: {PURPOSES[part.name]}"
+    for name in part.inputs:
+        package.input_description[name] = MEANINGS[name]
+    for name in part.outputs:
+        package.output_description[name] = MEANINGS[name]
+    package.user_defined_metadata.update({f"sam_hub.{key}": str(value) for key, value in facts.items()})
+
+
+def fill_colour(preparation: Preparation) -> list[int]:
+    """The colour (R, G, B) to fill the rest of the input with: it becomes 0."""
+    return [round(m / preparation.rescale_factor) for m in preparation.mean]
+
+
+def camel(name: str) -> str:
+    """ "facebook/sam-vit-base" -> "SamVitBase"."""
+    words = re.split(r"[^A-Za-z0-9]+", re.sub(r"\.(pth|pt|safetensors)$", "", name.rstrip("/").rpartition("/")[2]))
+    return "".join(word[:1].upper() + word[1:] for word in words) or "Model"
+
+
+def _described(meanings: Any, features: Any) -> list[Described]:
+    """The inputs or outputs of a package as the manifest lists them."""
+    found = []
+    for feature in features:
+        if feature.type.WhichOneof("Type") == "imageType":
+            kind = feature.type.imageType
+            shape, dtype = [kind.height, kind.width, 3], "image"
+        else:
+            array = feature.type.multiArrayType
+            shape = list(array.shape)
+            dtype = type(array).ArrayDataType.Name(array.dataType).lower()
+        found.append(Described(feature.name, dtype, shape, meanings[feature.name]))
+    return found
