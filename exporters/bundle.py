@@ -5,12 +5,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import ExportError, OutputError
-from ..models.image_processing_sam import SamImageProcessor
-from ..models.modeling_sam import SamModel
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image
 from ..ops.preparation import Preparation
@@ -18,6 +16,10 @@ from ..zoo import ZOO, canonical_name
 from .formats import FORMATS, Format, Job
 from .manifest import MANIFEST, Manifest, versions
 from .proof import Proof, make_proof
+
+if TYPE_CHECKING:
+    from ..models.image_processing_sam import SamImageProcessor
+    from ..models.modeling_sam import SamModel
 
 
 def export_bundle(
@@ -28,8 +30,8 @@ def export_bundle(
     photos: Sequence[Path] = (),
     calibration: Sequence[Path] = (),
     tell: Callable[[str], None] = lambda line: None,
-    model: SamModel | None = None,
-    processor: SamImageProcessor | None = None,
+    model: "SamModel | None" = None,
+    processor: "SamImageProcessor | None" = None,
 ) -> Manifest:
     """Export a model, prove every file, and leave a folder that has everything, or nothing.
 
@@ -46,6 +48,9 @@ def export_bundle(
         raise OutputError(f"{out} is there already; choose another place, or remove it first")
     for format in wanted:
         check_installed(format)
+    from ..models.image_processing_sam import SamImageProcessor
+    from ..models.modeling_sam import SamModel
+
     tell(f"loading {name}")
     model = model or SamModel.from_pretrained(name)
     processor = processor or SamImageProcessor.from_pretrained(name)
@@ -104,19 +109,20 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
     seen = []
     for artefact in manifest.artefacts:
         tell(artefact.name)
-        check_installed(artefact.format)
+        check_installed(artefact.format, to_export=False)
         tolerance = TOLERANCES[artefact.format, artefact.variant]
         runner = FORMATS[artefact.format].open_runner(folder, artefact)
         seen.append((artefact.name, prove(runner, proof, tolerance, artefact.name).facts(tolerance)))
     return seen
 
 
-def check_installed(format: str) -> Format:
+def check_installed(format: str, to_export: bool = True) -> Format:
     """The format of that name. raises: ExportError when its libraries are not installed"""
     from importlib.util import find_spec
 
     chosen = FORMATS[format]
-    missing = [package for package in chosen.packages if find_spec(package) is None]
+    needed = chosen.packages if to_export else chosen.runs_on
+    missing = [package for package in needed if find_spec(package) is None]
     if missing:
         raise ExportError(
             f"{format} needs {', '.join(missing)}: install it with `pip install 'sam-hub[{chosen.needs}]'`"
@@ -129,7 +135,7 @@ def _licence(name: str) -> str:
     return ZOO[key].license if key else "unknown"
 
 
-def _write_settings(folder: Path, model: SamModel, processor: SamImageProcessor) -> None:
+def _write_settings(folder: Path, model: "SamModel", processor: "SamImageProcessor") -> None:
     """``config.json`` and ``preprocessor_config.json``, as transformers.js reads them."""
     config = model.config.to_dict()
     config |= {"model_type": "sam", "architectures": ["SamModel"], "sam_hub_version": __version__}

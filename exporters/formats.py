@@ -49,7 +49,8 @@ class Format:
     variants: all there are; the first ones are exported by default
     default: of these, what is exported unless told
     needs: the extra to install
-    packages: whose versions go into the manifest
+    packages: what exporting needs, whose versions go into the manifest
+    runs_on: what running needs
     """
 
     export: str
@@ -58,6 +59,7 @@ class Format:
     default: tuple[str, ...]
     needs: str
     packages: tuple[str, ...]
+    runs_on: tuple[str, ...]
 
     def run_export(self, job: Job) -> list[Artefact]:
         return _resolve(self.export)(job)
@@ -74,6 +76,7 @@ FORMATS: dict[str, Format] = {
         default=("fp32", "fp16", "int8"),
         needs="onnx",
         packages=("torch", "onnx", "onnxruntime", "onnxscript"),
+        runs_on=("onnxruntime",),
     ),
     "coreml": Format(
         export="to_coreml:export",
@@ -82,6 +85,7 @@ FORMATS: dict[str, Format] = {
         default=("fp16",),
         needs="coreml",
         packages=("torch", "coremltools"),
+        runs_on=("torch", "coremltools"),
     ),
     "executorch": Format(
         export="to_executorch:export",
@@ -90,6 +94,7 @@ FORMATS: dict[str, Format] = {
         default=("fp32",),
         needs="executorch",
         packages=("torch", "executorch"),
+        runs_on=("executorch",),
     ),
 }
 

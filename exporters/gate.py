@@ -59,7 +59,7 @@ class Tolerance:
 
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
-    ("onnx", "fp32"): Tolerance(1e-3, 0.99999, 0.9999, 0.999, 1e-3),
+    ("onnx", "fp32"): Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4),
     ("onnx", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
     ("onnx", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
     ("onnx", "int8-dynamic"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
@@ -67,12 +67,12 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("onnx", "uint8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
     ("onnx", "q4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
     ("onnx", "q4f16"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
-    ("coreml", "fp32"): Tolerance(1e-3, 0.99999, 0.9999, 0.999, 1e-3),
+    ("coreml", "fp32"): Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4),
     ("coreml", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
     ("coreml", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
     ("coreml", "p6"): Tolerance(0.5, 0.98, 0.98, 0.8, 0.1),
     ("coreml", "p4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
-    ("executorch", "fp32"): Tolerance(1e-3, 0.99999, 0.9999, 0.999, 1e-3),
+    ("executorch", "fp32"): Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4),
     ("executorch", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
 }
 """(format, variant) -> what is accepted, on the photos and prompts of the proof."""

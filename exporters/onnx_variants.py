@@ -20,8 +20,14 @@ Feeds = Sequence[Mapping[str, np.ndarray]]
 WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 0}
 """Operator -> axis of its weight's output channels (Gemm with transB)."""
 
-MIN_ELEMENTS = 2048
-"""Smaller weights stay as they are."""
+INT8_ELEMENTS = 16384
+"""Smaller weights are stored in half precision: they are few bytes, and the first layers lose most in int8."""
+
+HALF_ELEMENTS = 1024
+"""Still smaller ones stay as they are."""
+
+CLIPS = tuple(1 - i / 50 for i in range(16))
+"""Parts of the largest weight of a channel that are tried as the end of its scale."""
 
 FP16_LIMIT = 1e4
 """A node that has seen a larger value stays in fp32; half precision ends at 65504."""
@@ -58,32 +64,42 @@ def fp16(model: ModelProto, context: Context) -> ModelProto:
 
 
 def int8(model: ModelProto, context: Context) -> ModelProto:
-    """Weights in int8 with a scale for each output channel; the arithmetic stays in fp32."""
+    """Large weights in int8 with a scale for each output channel, small ones in fp16; the arithmetic stays in fp32."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     graph = copied.graph
     initializers = {t.name: t for t in graph.initializer}
-    uses = _weight_uses(copied, initializers)
     nodes = []
-    for name, axis in uses.items():
+    for name, axis in _weight_uses(copied, initializers).items():
         weight = numpy_helper.to_array(initializers[name])
-        if weight.dtype != np.float32 or weight.size < MIN_ELEMENTS:
+        if weight.dtype != np.float32 or weight.size < HALF_ELEMENTS:
             continue
-        other = tuple(i for i in range(weight.ndim) if i != axis)
-        scale = (np.abs(weight).max(other, keepdims=True) / 127).astype(np.float32)
-        scale[scale == 0] = 1
-        levels = np.rint(weight / scale).clip(-127, 127).astype(np.int8)
         graph.initializer.remove(initializers[name])
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(levels, f"{name}_int8"),
-                numpy_helper.from_array(scale.reshape(-1), f"{name}_scale"),
-            ]
-        )
+        depthwise = weight.ndim == 4 and weight.shape[1] == 1
+        if weight.size < INT8_ELEMENTS or depthwise:
+            graph.initializer.append(numpy_helper.from_array(weight.astype(np.float16), f"{name}_half"))
+            nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
+            continue
+        levels, scale = quantize(weight, axis)
+        graph.initializer.append(numpy_helper.from_array(levels, f"{name}_int8"))
+        graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
         inputs = [f"{name}_int8", f"{name}_scale"]
         nodes.append(helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}_dequantize", axis=axis))
     _put_first(graph, nodes)
     return copied
+
+
+def quantize(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 levels, and the scale of each channel along ``axis`` whose squared error is least."""
+    other = tuple(i for i in range(weight.ndim) if i != axis)
+    largest = np.abs(weight).max(other, keepdims=True)
+    least, scale = np.full(largest.shape, np.inf), np.ones(largest.shape, np.float32)
+    for clip in CLIPS:
+        tried = np.where(largest > 0, largest * np.float32(clip / 127), 1).astype(np.float32)
+        error = (((np.rint(weight / tried).clip(-127, 127) * tried) - weight) ** 2).sum(other, keepdims=True)
+        scale = np.where(error < least, tried, scale)
+        least = np.minimum(error, least)
+    return np.rint(weight / scale).clip(-127, 127).astype(np.int8), scale.reshape(-1)
 
 
 def int8_dynamic(model: ModelProto, context: Context) -> ModelProto:

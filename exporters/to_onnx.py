@@ -19,11 +19,12 @@ from ..errors import ExportError
 from ..inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
 from ..models.hq_decoder import HqMaskDecoder
 from ..models.modeling_sam import SamModel
-from ..ops.files import make_folder
+from ..ops.files import make_folder, write_atomically
 from . import gate
 from .formats import Job
 from .graphs import Decoder, Encoder, MetaDecoder, TransformersJsDecoder, plain_attention
 from .manifest import Artefact, FileRecord, Tensor
+from .norms import check_norms
 from .onnx_ends import add_grey_levels, add_upscaling
 from .onnx_runner import open_runner
 from .onnx_variants import CONVERSIONS, Context, Feeds
@@ -73,7 +74,21 @@ def export(job: Job) -> list[Artefact]:
         for variant in job.variants:
             job.tell(f"onnx, {layout}: {variant}")
             found.append(_artefact(job, layout, variant, graphs, contexts))
+    if "transformersjs" in layouts and not job.model.mask_decoder.reads_intermediate:
+        write_page(job)
     return found
+
+
+def write_page(job: Job) -> None:
+    """A minimal page for onnxruntime-web, over the smallest of the exported variants."""
+    order = [variant for variant in ("int8", "fp16", "fp32") if variant in job.variants] or list(job.variants)
+    page = (Path(__file__).parent / "web" / "index.html").read_text("utf-8")
+    line = 'const SUFFIX = "_quantized";'
+    if line not in page:
+        raise ExportError("the page of the package has changed; install sam-hub again")
+    make_folder(job.out / "web")
+    page = page.replace(line, f'const SUFFIX = "{SUFFIXES[order[0]]}";')
+    write_atomically(job.out / "web" / "index.html", page.encode())
 
 
 def points_scale(job: Job) -> float:
@@ -152,6 +167,7 @@ def trace(
             verbose=False,
         )
         model = program.model_proto
+    check_norms(model, module, type(module).__name__)
     for node in model.graph.node:  # paths of the machine it was made on
         del node.metadata_props[:]
         node.doc_string = ""

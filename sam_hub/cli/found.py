@@ -112,7 +112,7 @@ def find(
     """
     start = perf_counter()
     predictor.set_image(image)
-    low_res = None if rough is None else mask_prompt(rough, predictor.processor.frame_size["longest_edge"] // 4)
+    low_res = None if rough is None else mask_prompt(rough, predictor.mask_frame.padded_size[0] // 4)
     masks, scores = {}, {}
     for i, prompt in enumerate(prompts):
         ambiguous = len(prompt.points) == 1 and prompt.box is None and rough is None

@@ -1,0 +1,145 @@
+"""``sam-hub export``: files for phones, browsers and servers, each proven before it is kept."""
+
+import difflib
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .boundary import WrongUsage
+from .options import Debug, Json, echo_json, echo_path
+
+
+class Layout(str, Enum):
+    transformersjs = "transformersjs"
+    meta = "meta"
+
+
+class Masks(str, Enum):
+    multi = "multi"
+    single = "single"
+    all = "all"
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A name of `sam-hub zoo`, a folder, a checkpoint or a Hub id."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The bundle: a folder that is not there, or empty.")
+    ],
+    formats: Annotated[
+        list[str], typer.Option("--format", "-f", metavar="FORMAT", help="onnx, coreml, executorch or all.")
+    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    variants: Annotated[
+        list[str],
+        typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, q4, ...; as many as wanted."),
+    ] = [],  # noqa: B006
+    layouts: Annotated[
+        list[Layout], typer.Option("--layout", help="Of ONNX: whose inputs, outputs and file names.")
+    ] = [],  # noqa: B006
+    preset: Annotated[
+        str | None,
+        typer.Option("--preset", metavar="DEVICE", help="iphone, android, browser, jetson or cpu-server."),
+    ] = None,
+    masks: Annotated[
+        Masks, typer.Option("--masks", help="Of the meta layout: three masks, the best one, or all four.")
+    ] = Masks.multi,
+    stability: Annotated[bool, typer.Option("--stability", help="Of the meta layout: also stability scores.")] = False,
+    upscale: Annotated[
+        bool, typer.Option(help="Of the meta layout: masks at the size of the image come out of the graph.")
+    ] = True,
+    grey_levels: Annotated[
+        bool, typer.Option("--grey-levels", help="Of ONNX: the encoder takes a resized uint8 image, and normalises it.")
+    ] = False,
+    slots: Annotated[
+        int | None, typer.Option("--slots", min=2, help="Of Core ML and ExecuTorch: points that a prompt may have.")
+    ] = None,
+    photos: Annotated[
+        list[Path], typer.Option("--photo", metavar="IMAGE", help="Also prove the files on this photo.", readable=False)
+    ] = [],  # noqa: B006
+    calibration: Annotated[
+        list[Path],
+        typer.Option("--calibration", metavar="IMAGE", help="Photos for int8-static to measure on.", readable=False),
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Export a model for phones, browsers and servers.
+
+    \b
+    sam-hub export pocket --out pocket-web --preset browser
+    sam-hub export pocket --out pocket-onnx --format onnx --variant fp32 --variant int8
+    sam-hub export pocket --out pocket-demo --layout meta --masks single
+    sam-hub export mobile-sam --out mobile --format all
+
+    Encoder and decoder are separate files, so that a click never encodes the photo again. Every file is run and
+    compared with PyTorch in fp32, on photos and prompts of several kinds, before it is kept: export.json in the folder
+    says what was seen. Where one is too far off, the export fails and leaves nothing. `sam-hub verify DIR` repeats the
+    comparison, `sam-hub segment --model DIR` uses the ONNX files.
+    """
+    from transformers.utils import logging
+
+    from ..exporters.bundle import export_bundle
+    from ..exporters.presets import PRESETS
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    options: dict[str, Any] = {"grey_levels": grey_levels, "masks": masks.value}
+    options |= {"stability": stability, "upscale": upscale}
+    if slots:
+        options["slots"] = slots
+    if preset is not None:
+        chosen = PRESETS[_choose("--preset", preset, PRESETS)]
+        typer.echo(f"{preset}: {chosen.why}.", err=True)
+        options |= chosen.options
+        wanted = {format: tuple(names) for format, names in chosen.wanted.items()}
+        if formats or variants:
+            raise WrongUsage("--preset chooses format and variant; give either it, or --format and --variant")
+    else:
+        wanted = plan(formats or ["onnx"], variants)
+    if layouts:
+        options["layouts"] = tuple(dict.fromkeys(layout.value for layout in layouts))
+    manifest = export_bundle(
+        model, out, wanted, options, photos, calibration, tell=lambda line: typer.echo(line, err=True)
+    )
+    if as_json:
+        from dataclasses import asdict
+
+        echo_json({"out": str(out), **asdict(manifest)})
+        return
+    for artefact in manifest.artefacts:
+        size = sum(record.bytes for record in artefact.files) / 1e6
+        mean, worst = artefact.gate["iou_mean"], artefact.gate["iou_worst"]
+        line = f"{artefact.name}: {size:.1f} MB, mask IoU to PyTorch {mean:.4f} (worst {worst:.4f})"
+        typer.echo(line, err=True)
+    echo_path(out)
+
+
+def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:
+    """Format -> variants. raises: WrongUsage for a name that means nothing, or a format left without a variant"""
+    from ..exporters.formats import FORMATS
+
+    if "all" in formats:
+        formats = list(FORMATS)
+    formats = [_choose("--format", format, [*FORMATS, "all"]) for format in dict.fromkeys(formats)]
+    known = dict.fromkeys(variant for format in formats for variant in FORMATS[format].variants)
+    variants = [_choose("--variant", variant, known) for variant in dict.fromkeys(variants)]
+    wanted = {}
+    for format in formats:
+        there = FORMATS[format]
+        wanted[format] = tuple(v for v in variants if v in there.variants) if variants else there.default
+        if not wanted[format]:
+            raise WrongUsage(f"{format} has no variant {' or '.join(variants)}; it has {', '.join(there.variants)}")
+    return wanted
+
+
+def _choose(option: str, name: str, choices: Any) -> str:
+    """The name, if it is one of the choices; else WrongUsage with the nearest."""
+    if name in choices:
+        return name
+    near = difflib.get_close_matches(name, list(choices), n=1)
+    hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(choices)}"
+    raise WrongUsage(f"{option} {name} is unknown; {hint}")

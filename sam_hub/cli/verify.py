@@ -1,0 +1,29 @@
+"""``sam-hub verify``: whether an exported folder still is, and computes, what was exported."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Debug, Json, echo_json
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `sam-hub export` wrote.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check an exported folder: hashes of all files, then the proof again, from the files alone.
+
+    The folder holds photos, prompts and the masks that PyTorch gave for them. Every artefact is run on them anew and
+    compared; no model is loaded, and ONNX files need neither torch nor transformers. Exit code 1 where a file differs
+    or computes something else.
+    """
+    from ..exporters.bundle import verify_bundle
+
+    seen = verify_bundle(folder, tell=lambda line: typer.echo(line, err=True))
+    if as_json:
+        echo_json({"folder": str(folder), "artefacts": [{"name": name, **facts} for name, facts in seen]})
+        return
+    for name, facts in seen:
+        typer.echo(f"{name}: as exported; mask IoU to PyTorch {facts['iou_mean']:.4f} (worst {facts['iou_worst']:.4f})")

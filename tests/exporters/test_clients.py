@@ -1,0 +1,190 @@
+"""Programs that we did not write use the files: transformers.js in Node, onnxruntime-web in Chromium, a notebook."""
+
+import contextlib
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from sam_hub.exporters.bundle import export_bundle
+
+from sam_hub.inference.predictor import SamPredictor
+from sam_hub.models.modeling_sam import SamModel
+
+CLICK = {"points": [[225.0, 150.0]], "labels": [1]}
+PROMPTS = [CLICK, {"points": [[225, 150], [40, 20]], "labels": [1, 0]}]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pocket` for transformers.js (fp32, q8) and for the original's notebook."""
+    out = tmp_path_factory.mktemp("pocket") / "pocket"
+    export_bundle("pocket", out, {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"})
+    return out
+
+
+@pytest.fixture(scope="module")
+def predictor(root) -> SamPredictor:
+    found = SamPredictor(SamModel.from_pretrained("pocket").eval())
+    found.set_image(root / "examples" / "cat.jpg")
+    return found
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory, root) -> Path:
+    """A folder with transformers.js in it, installed from the registry (no install scripts: its binaries ship)."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("no node and npm: transformers.js and onnxruntime-web are not tried")
+    folder = Path(os.environ.get("SAM_HUB_NODE") or tmp_path_factory.mktemp("node"))
+    if not (folder / "node_modules" / "@huggingface" / "transformers").is_dir():
+        shutil.copy(root / "tests" / "exporters" / "node" / "package.json", folder)
+        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    shutil.copy(root / "tests" / "exporters" / "node" / "segment.mjs", folder)
+    return folder
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("fp32", 0.99), ("q8", 0.98)])
+def test_transformers_js_gives_the_same_masks(bundle, node, root, predictor, tmp_path, dtype, least):
+    """Against PyTorch in fp32; it resizes with another library, which alone moves masks by up to half a percent."""
+    out = tmp_path / "found.json"
+    done = subprocess.run(
+        ["node", "segment.mjs", str(bundle), str(root / "examples" / "cat.jpg"), str(out), dtype],
+        cwd=node,
+        input=json.dumps(PROMPTS),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for i, (prompt, found) in enumerate(zip(PROMPTS, json.loads(out.read_text()), strict=True)):
+        expected, scores, _ = predictor.predict(np.array(prompt["points"]), np.array(prompt["labels"]))
+        assert found["dims"] == [1, 3, 300, 451]
+        np.testing.assert_allclose(found["scores"], scores, atol=0.02)
+        masks = np.fromfile(f"{out}.{i}", np.uint8).reshape(3, 300, 451) > 0
+        best = int(scores.argmax())
+        assert 0.05 < expected[best].mean() < 0.95
+        assert iou(masks[best], expected[best]) >= least
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A folder over HTTP on this machine, for as long as the block lasts."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_the_page_segments_in_chromium(bundle, node, root, predictor):
+    """The page of the bundle, with onnxruntime-web from the registry instead of its address on the web."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: onnxruntime-web is not tried")
+    from playwright.sync_api import sync_playwright
+
+    shutil.copy(root / "examples" / "cat.jpg", bundle.parent)
+    scripts = node / "node_modules" / "onnxruntime-web" / "dist"
+    with served(bundle.parent) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        asked = []
+
+        def answer(route):
+            asked.append(route.request.url)
+            route.fulfill(path=scripts / route.request.url.rsplit("/", 1)[1])
+
+        page.route("https://cdn.jsdelivr.net/**", answer)
+        page.goto(f"{address}/{bundle.name}/web/index.html")
+        page.evaluate("ort.env.wasm.numThreads = 1")
+        page.evaluate("ready")
+        found = page.evaluate(
+            """async ([address, points, labels]) => {
+                await setImage(await createImageBitmap(await (await fetch(address)).blob()));
+                const { score, mask } = await segment(points, labels);
+                return [score, Array.from(mask)];
+            }""",
+            [f"{address}/cat.jpg", CLICK["points"], CLICK["labels"]],
+        )
+        browser.close()
+    assert asked
+    masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array(CLICK["labels"]))
+    assert abs(found[0] - scores.max()) < 0.02
+    assert iou(np.array(found[1], bool).reshape(300, 451), masks[scores.argmax()]) >= 0.97
+
+
+def test_the_original_notebooks_calls_work(bundle, root, predictor):
+    """``onnx_model_example.ipynb`` of the original, word for word where it touches the decoder."""
+    ort_session = onnxruntime.InferenceSession(
+        bundle / "meta" / "mask_decoder.onnx", providers=["CPUExecutionProvider"]
+    )
+    assert [i.name for i in ort_session.get_inputs()] == [
+        "image_embeddings",
+        "point_coords",
+        "point_labels",
+        "mask_input",
+        "has_mask_input",
+        "orig_im_size",
+    ]
+    assert [o.name for o in ort_session.get_outputs()] == ["masks", "iou_predictions", "low_res_masks"]
+    image = np.asarray(Image.open(root / "examples" / "cat.jpg"))
+    image_embedding = predictor.get_image_embedding().cpu().numpy()
+
+    input_point, input_label = np.array([[225, 150]]), np.array([1])
+    onnx_coord = np.concatenate([input_point, np.array([[0.0, 0.0]])], axis=0)[None, :, :]
+    onnx_label = np.concatenate([input_label, np.array([-1])], axis=0)[None, :].astype(np.float32)
+    onnx_coord = predictor.transform.apply_coords(onnx_coord, image.shape[:2]).astype(np.float32)
+    ort_inputs = {
+        "image_embeddings": image_embedding,
+        "point_coords": onnx_coord,
+        "point_labels": onnx_label,
+        "mask_input": np.zeros((1, 1, 128, 128), dtype=np.float32),
+        "has_mask_input": np.zeros(1, dtype=np.float32),
+        "orig_im_size": np.array(image.shape[:2], dtype=np.float32),
+    }
+    masks, scores, low_res_logits = ort_session.run(None, ort_inputs)
+    assert masks.shape == (1, 1, 300, 451) and low_res_logits.shape == (1, 1, 128, 128)
+    expected, iou_scores, _ = predictor.predict(input_point, input_label, return_logits=True)
+    best = iou_scores.argmax()
+    np.testing.assert_allclose(scores[0, 0], iou_scores[best], atol=1e-4)
+    np.testing.assert_allclose(masks[0, 0], expected[best], atol=2e-3 * np.abs(expected[best]).max())
+
+    # The notebook's second prompt: a box, a point in it and the mask before; the box has no (0, 0, -1).
+    input_box, input_point, input_label = np.array([60, 20, 440, 290]), np.array([[225, 150]]), np.array([1])
+    onnx_box_coords = input_box.reshape(2, 2)
+    onnx_coord = np.concatenate([input_point, onnx_box_coords], axis=0)[None, :, :]
+    onnx_label = np.concatenate([input_label, np.array([2, 3])], axis=0)[None, :].astype(np.float32)
+    ort_inputs |= {
+        "point_coords": predictor.transform.apply_coords(onnx_coord, image.shape[:2]).astype(np.float32),
+        "point_labels": onnx_label,
+        "mask_input": low_res_logits,
+        "has_mask_input": np.ones(1, dtype=np.float32),
+    }
+    masks, scores, _ = ort_session.run(None, ort_inputs)
+    expected, single, _ = predictor.predict(input_point, input_label, input_box, low_res_logits[0], False, True)
+    np.testing.assert_allclose(scores[0], single, atol=1e-4)
+    np.testing.assert_allclose(masks[0], expected, atol=2e-3 * np.abs(expected).max())
+    assert iou(masks[0, 0] > 0, expected[0] > 0) > 0.999
