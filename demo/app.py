@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait for each other sleep
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio: nobody is told who uses the page
 
 import gradio as gr
@@ -32,7 +33,7 @@ def build(
     """
     limits = limits or Limits()
     bench = Workbench(Shelf(models, device, limits), limits)
-    bench.shelf.get()
+    bench.warm_up()
     server = gr.Server(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
 
     def user_of(scope: dict) -> str | None:

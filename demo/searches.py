@@ -11,7 +11,7 @@ from typing import Any
 from ..inference.amg import PRESETS
 
 LENIENT = {
-    "pred_iou_thresh": 0.3,
+    "pred_iou_thresh": 0.25,
     "stability_score_thresh": 0.6,
     "stability_score_offset": 0.3,
     "max_mask_area_ratio": 0.95,

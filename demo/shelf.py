@@ -1,8 +1,10 @@
 """The models that the page offers, and the few of them that are in memory."""
 
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,9 @@ def offer(source: str) -> Offer:
 
 def is_bundle(path: Path) -> bool:
     """Whether a folder holds an exported ONNX model."""
-    return path.is_dir() and any(path.glob("*.onnx"))
+    from ..inference.runtime import is_onnx_folder
+
+    return path.is_dir() and is_onnx_folder(path)
 
 
 class Shelf:
@@ -84,6 +88,30 @@ class Shelf:
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded
 
+    def prepare(self, name: str) -> Iterator[dict[str, Any]]:
+        """Load a model where it is not, and tell meanwhile what happens: events of the stage "loading"."""
+        if self.is_loaded(name):
+            return
+        yield {"stage": "loading", "model": name, "note": f"Loading {name}"}
+        failed: list[Exception] = []
+        thread = threading.Thread(target=self._try_to_get, args=(name, failed), daemon=True)
+        thread.start()
+        before = _arriving()
+        while thread.is_alive():
+            thread.join(0.4)
+            if (arrived := _arriving() - before) > 0:
+                whole = self.offers[name].params * 4  # in float32, as nearly all are published
+                share = {"done": min(arrived, whole), "of": whole} if whole else {}
+                yield {"stage": "loading", "model": name, "note": f"Downloading {name}: {arrived >> 20} MB", **share}
+        if failed:
+            raise failed[0]
+
+    def _try_to_get(self, name: str, failed: list[Exception]) -> None:
+        try:
+            self.get(name)
+        except Exception as e:
+            failed.append(e)
+
     def get(self, name: Any = None) -> Loaded:
         """The model of a name, loaded where it is not. raises: Refusal, and what loading raises"""
         wanted = self.chosen(name)
@@ -96,15 +124,30 @@ class Shelf:
             return self._loaded[wanted.name]
 
 
+def _arriving() -> int:
+    """Bytes of downloads that are on their way into the Hub's cache."""
+    from huggingface_hub.constants import HF_HOME
+
+    total = 0
+    for path in Path(HF_HOME).rglob("*.incomplete"):
+        with suppress(OSError):  # it has arrived meanwhile
+            total += path.stat().st_size
+    return total
+
+
 def _load(wanted: Offer, device: str | None) -> Loaded:
     """raises: Refusal (503) with the reason"""
     try:
         if is_bundle(Path(wanted.source)):
             return _load_bundle(wanted)
+        from transformers.utils import logging
+
         from ..inference.devices import pick_device
         from ..inference.predictor import SamPredictor
         from ..models.modeling_sam import SamModel
 
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
         where = pick_device(device)
         model = SamModel.from_pretrained(wanted.source).to(where).eval()
     except SamHubError as e:
@@ -120,4 +163,11 @@ def _load_bundle(wanted: Offer) -> Loaded:
         from ..inference.runtime import OnnxPredictor
     except ImportError as e:
         raise Refusal(f"{wanted.name} needs onnxruntime; install sam-hub[onnx]", 503) from e
-    return Loaded(wanted.name, "onnxruntime", lambda: OnnxPredictor(wanted.source))
+    opened = OnnxPredictor(wanted.source, cache_size=1)
+
+    def new_predictor() -> OnnxPredictor:
+        predictor = copy.copy(opened)  # shares the session, which is what takes time and memory
+        predictor.reset_image()
+        return predictor
+
+    return Loaded(wanted.name, opened.model.runtime, new_predictor)

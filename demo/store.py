@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ class Photo:
     predictor: with the image set
     pixels: (H, W, 3) uint8, as a viewer shows them; what else the file held is gone
     model: the name under which the model is offered
+    low_side: of a mask prompt
     taken: bytes of memory
     """
 
-    def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int) -> None:
-        self.predictor, self.pixels, self.model = predictor, pixels, model
+    def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int, low_side: int) -> None:
+        self.predictor, self.pixels, self.model, self.low_side = predictor, pixels, model, low_side
         self.taken = pixels.nbytes + held_bytes(predictor)
         self.busy = threading.Lock()  # held while everything is searched for
         self._most, self._results = results, OrderedDict[str, np.ndarray]()
@@ -54,8 +56,6 @@ class Photo:
 
     def upsampler(self, low_size: Size, size: Size) -> Upsampler:
         """From low-res masks to the photo at ``size``."""
-        from dataclasses import replace
-
         with self._lock:
             if size not in self._upsamplers:
                 frame = replace(self.predictor.mask_frame, original_size=size)

@@ -41,6 +41,13 @@ class Workbench:
         self._encodes = Turnstile(limits.encodes, limits.waiting)
         self._decodes = Turnstile(limits.decodes, limits.waiting * 4)
 
+    def warm_up(self) -> None:
+        """Load the default model and use it once: what is slow the first time shall not wait for a visitor."""
+        loaded = self.shelf.get()
+        predictor, pixels = loaded.new_predictor(), np.zeros((48, 64, 3), np.uint8)
+        predictor.set_image(pixels)
+        self._ready(predictor, pixels, loaded)
+
     def facts(self) -> dict[str, Any]:
         """What the page needs to know of the server."""
         limits = {k: getattr(self.limits, k) for k in ("upload_bytes", "pixels", "points", "strokes", "objects")}
@@ -66,8 +73,7 @@ class Workbench:
         self.photos.drop(key)
 
     def _encode(self, pixels: np.ndarray, model: str) -> Iterator[Event]:
-        if not self.shelf.is_loaded(model):
-            yield {"stage": "loading", "model": model}
+        yield from self.shelf.prepare(model)
         loaded = self.shelf.get(model)
         yield {"stage": "encoding", "model": model}
         predictor = loaded.new_predictor()
@@ -90,7 +96,7 @@ class Workbench:
         """A photo for which everything is made that the first click would wait for."""
         height, width = pixels.shape[:2]
         _, low_res = _predict(predictor, np.array([[width / 2, height / 2]]), np.array([1]), None, None, True)
-        photo = Photo(predictor, pixels, loaded.name, self.limits.results)
+        photo = Photo(predictor, pixels, loaded.name, self.limits.results, low_res.shape[-1])
         for size in {photo.size, drawn_size(photo.size)}:
             photo.upsampler(low_res.shape[-2:], size)
         return photo
@@ -136,7 +142,7 @@ class Workbench:
                     raise PromptError(f"the earlier result has {len(earlier)} masks; refine one of them")
                 mask = earlier[asked.refine[1]][None]
         if mask is None and asked.rough is not None:
-            mask = mask_prompt(asked.rough, predictor.processor.frame_size["longest_edge"] // 4)
+            mask = mask_prompt(asked.rough, photo.low_side)
         prompt = (predictor, asked.points, asked.labels, asked.box, mask)
         if asked.ambiguous:
             return _predict(*prompt, True)

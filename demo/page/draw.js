@@ -55,15 +55,21 @@ export class Drawing {
     c.clearRect(0, 0, c.canvas.width, c.canvas.height);
     if (!app.photo) return;
     const doc = app.history.present;
+    this.inPhoto(app.view);
+    c.save();
+    c.beginPath();
+    c.rect(0, 0, app.photo.width, app.photo.height);
+    c.clip(); // outlines along the border of the photo are half as wide, and do not frame it
     if (app.tab === "everything" && app.found.masks) this.drawFound(app);
     else {
       for (const o of doc.objects) {
         if (!o.visible) continue;
         const mask = maskOf(o) ?? o.last;
-        if (mask) this.mask(app, mask, o.color, { strong: o.id === doc.selected, faint: !maskOf(o) });
+        if (mask) this.mask(app, mask, o.color, { strong: o.id === doc.selected, faint: !maskOf(o), tint: o.id === doc.selected ? 1 : 0.6 });
       }
       if (app.preview) this.mask(app, app.preview, app.nextColor(), { preview: true });
     }
+    c.restore();
     this.screen();
     const o = doc.objects.find((each) => each.id === doc.selected);
     if (o && app.tab === "objects") {
@@ -109,7 +115,7 @@ export class Drawing {
   drawFound(app) {
     const lit = app.found.lit;
     for (const m of app.found.shown) {
-      if (m !== lit) this.mask(app, m, COLORS[m.key % COLORS.length], { tint: lit ? 0.3 : 1 });
+      if (m !== lit) this.mask(app, m, COLORS[m.key % COLORS.length], { tint: lit ? 0.2 : 0.8 });
     }
     if (lit) this.mask(app, lit, COLORS[lit.key % COLORS.length], { strong: true, tint: 1.4 });
   }

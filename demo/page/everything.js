@@ -37,6 +37,7 @@ export function startEverything(app) {
       if (photo !== app.photo) return;
       take(answer.masks);
       say(`${answer.masks.length} masks found.`);
+      $("hint").textContent = answer.masks.length ? "Click on a mask to add it to the objects" : "Nothing held together; try a finer search";
       $("preset-words").textContent = `${answer.masks.length} masks in ${(answer.ms / 1000).toFixed(1)} s`;
     } catch (e) {
       if (e.name !== "AbortError") app.fail(e);

@@ -55,7 +55,7 @@ app.fit = () => {
 new ResizeObserver(() => {
   const box = canvas.getBoundingClientRect(), before = app.photo && fit(app.photo, app.stage());
   if (!drawing.resize(box)) return;
-  if (app.photo && before.scale === app.view.scale) app.fit(); // it was fitted, and stays so
+  if (app.photo && before?.scale === app.view.scale) app.fit(); // it was fitted, and stays so
   app.redraw();
 }).observe(canvas);
 app.nextColor = () => {
@@ -344,7 +344,7 @@ function hint(o) {
   if (!app.photo) return "";
   if (!app.photo.id) return "You may click already; the answer comes when the photo is ready";
   if (app.tab === "everything") return app.found.masks ? "Click on a mask to add it to the objects" : "Find everything in the photo, then choose";
-  if (app.tool === "add" && (state.hasPrompt(o) || o?.answer)) return "Click adds, right click takes away. N begins another object";
+  if (app.tool === "add" && (state.hasPrompt(o) || o?.answer)) return "Click adds, right click takes away";
   return HINTS[app.tool];
 }
 app.use = (tool) => {
