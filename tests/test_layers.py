@@ -36,11 +36,11 @@ LAYERS: list[dict[str, set[str]]] = [
     {
         "sam_hub.annotation": CORE | {"ray"},
         "sam_hub.training": CORE | TRAINING,
-        "sam_hub.bench": CORE | DEVICES,
         "sam_hub.doctor": CORE,
         "sam_hub.exporters": CORE | DEVICES,
     },
     {"sam_hub.publishing": CORE},
+    {"sam_hub.bench": CORE | {"matplotlib"}},
     {"sam_hub.cli": CORE | TERMINAL, "sam_hub.demo": CORE | {"gradio", "starlette", "packaging"}},
     {"sam_hub.__main__": set()},
 ]

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .bench import bench
 from .boundary import Boundary
 from .convert import convert
 from .demo import demo
@@ -44,6 +45,7 @@ app.command()(push)
 app.command("eval")(evaluate)
 app.command()(export)
 app.command()(verify)
+app.command()(bench)
 app.command()(train)
 app.command()(demo)
 app.command()(doctor)
