@@ -63,7 +63,7 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     ("onnx", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
     ("onnx", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
     ("onnx", "int8-dynamic"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
-    ("onnx", "int8-static"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+    ("onnx", "int8-static"): Tolerance(0.5, 0.98, 0.97, 0.8, 0.1),
     ("onnx", "uint8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
     ("onnx", "q4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
     ("onnx", "q4f16"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),

@@ -4,7 +4,9 @@ What a variant touches was chosen by measurement (see the table in the README): 
 in int8 with one scale for each channel; activations lose more, and attention does not survive them.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,14 +112,18 @@ def int8_dynamic(model: ModelProto, context: Context) -> ModelProto:
 
 
 def uint8(model: ModelProto, context: Context) -> ModelProto:
-    """Activations and weights of matrix products and convolutions in uint8, measured at every run."""
+    """As `int8_dynamic`, with weights in uint8, for runtimes that have no signed kernels."""
     from onnxruntime.quantization import QuantType
 
-    return _dynamic(model, ["MatMul", "Gemm", "Conv"], QuantType.QUInt8)
+    return int8(_dynamic(model, ["MatMul", "Gemm"], QuantType.QUInt8), context)
 
 
 def int8_static(model: ModelProto, context: Context) -> ModelProto:
-    """The encoder's convolutions in int8 with activation ranges from photos (QDQ); attention and decoder as `int8`."""
+    """The encoder's large convolutions in int8 with activation ranges from photos (QDQ), the rest as `int8`.
+
+    Attention and the decoder do not survive quantised activations, nor do depthwise convolutions, the first small ones
+    and the neck, whose output is the embedding.
+    """
     if context.role != "encoder" or not any(node.op_type == "Conv" for node in model.graph.node):
         return int8(model, context)
     from onnxruntime.quantization import (
@@ -139,23 +145,25 @@ def int8_static(model: ModelProto, context: Context) -> ModelProto:
     with TemporaryDirectory() as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         onnx.save(model, before)
-        quantize_static(
-            before,
-            after,
-            Photos(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": False},
-        )
+        with _quiet("root"):
+            quantize_static(
+                before,
+                after,
+                Photos(),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv"],
+                nodes_to_exclude=_sensitive(model),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"CalibMovingAverage": False},
+            )
         return int8(onnx.load(after), context)
 
 
 def q4(model: ModelProto, context: Context) -> ModelProto:
-    """Weights of matrix products in 4 bits, in blocks of 32 (MatMulNBits); convolutions as in `int8`."""
+    """Weights of matrix products in 4 bits, in blocks of 16 (MatMulNBits); convolutions as in `int8`."""
     return int8(_four_bits(model), context)
 
 
@@ -250,6 +258,19 @@ def _put_first(graph: Any, nodes: list[NodeProto]) -> None:
     graph.node.extend([*nodes, *rest])
 
 
+def _sensitive(model: ModelProto) -> list[str]:
+    """Names of convolutions whose activations are not to be quantised."""
+    weights = {t.name: t.dims for t in model.graph.initializer}
+    width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            shape = weights.get(node.input[1], (0, 1))
+            if shape[1] == 1 or shape[0] == width or int(np.prod(shape)) < INT8_ELEMENTS:
+                found.append(node.name)
+    return found
+
+
 def _dynamic(model: ModelProto, operators: list[str], weights: Any) -> ModelProto:
     from onnxruntime.quantization import quantize_dynamic
 
@@ -257,9 +278,8 @@ def _dynamic(model: ModelProto, operators: list[str], weights: Any) -> ModelProt
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         onnx.save(model, before)
         skip = sorted(coordinate_nodes(model))
-        quantize_dynamic(
-            before, after, op_types_to_quantize=operators, weight_type=weights, nodes_to_exclude=skip, per_channel=False
-        )
+        with _quiet("root"):
+            quantize_dynamic(before, after, op_types_to_quantize=operators, weight_type=weights, nodes_to_exclude=skip)
         return onnx.load(after)
 
 
@@ -269,11 +289,20 @@ def _four_bits(model: ModelProto) -> ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     skip = sorted(coordinate_nodes(model))
-    quantizer = MatMulNBitsQuantizer(copied, block_size=32, is_symmetric=True, nodes_to_exclude=skip)
-    quantizer.process()
+    quantizer = MatMulNBitsQuantizer(copied, block_size=16, is_symmetric=False, nodes_to_exclude=skip)
+    with _quiet("onnxruntime.quantization.matmul_nbits_quantizer"):
+        quantizer.process()
     return quantizer.model.model
 
 
-def nodes_of(model: ModelProto, *operators: str) -> Iterator[NodeProto]:
-    """The nodes of some kinds."""
-    return (node for node in model.graph.node if node.op_type in operators)
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Without the quantisers' advice, which is for who writes quantisers."""
+    levels = [(logger, logger.level) for logger in map(logging.getLogger, loggers)]
+    for logger, _ in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in levels:
+            logger.setLevel(level)

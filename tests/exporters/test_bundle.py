@@ -1,0 +1,126 @@
+"""A bundle is whole and what was exported, or says what is wrong."""
+
+import json
+import shutil
+
+import pytest
+from sam_hub.exporters import bundle as bundles
+from sam_hub.exporters.bundle import export_bundle, verify_bundle
+from sam_hub.exporters.formats import FORMATS
+from sam_hub.exporters.gate import ExportMismatch
+from sam_hub.exporters.manifest import BundleError, Manifest, fingerprint
+from sam_hub.exporters.presets import PRESETS
+from sam_hub.exporters.proof import Proof
+
+from sam_hub.cli.boundary import WrongUsage
+from sam_hub.cli.export import plan
+from sam_hub.errors import ExportError, OutputError
+
+
+@pytest.fixture
+def copy(repvit_bundle, tmp_path):
+    return shutil.copytree(repvit_bundle[1], tmp_path / "copy")
+
+
+def test_verify_repeats_the_proof(copy):
+    seen = verify_bundle(copy)
+    assert [name for name, _ in seen] == ["onnx fp32 (transformersjs)", "onnx fp16 (transformersjs)"]
+    assert all(facts["passed"] for _, facts in seen)
+
+
+@pytest.mark.parametrize("name", ["onnx/vision_encoder_fp16.onnx", "preprocessor_config.json", "proof/proof.npz"])
+def test_a_changed_file_is_found(copy, name):
+    path = copy / name
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(BundleError, match=f"{name} is not the file"):
+        verify_bundle(copy)
+
+
+def test_a_missing_file_is_found(copy):
+    (copy / "config.json").unlink()
+    with pytest.raises(BundleError, match=r"config\.json is missing"):
+        verify_bundle(copy)
+
+
+def test_files_of_another_model_fail_though_their_hashes_are_right(copy):
+    """The proof, not only the hashes, is repeated: two files change places, and the manifest is written anew."""
+    manifest = Manifest.read(copy)
+    proof = Proof.load(copy)
+    for case in proof.cases:
+        for answer in case.answers:
+            answer.low_res = -answer.low_res
+    proof.save(copy)
+    manifest.write(copy)
+    with pytest.raises(ExportMismatch):
+        verify_bundle(copy)
+
+
+def test_the_manifest_tells_what_is_wrong_with_it(copy, tmp_path):
+    path = copy / "export.json"
+    content = json.loads(path.read_text())
+    for damaged, what in (
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        (json.dumps(content | {"version": 9}), "version 9"),
+    ):
+        path.write_text(damaged)
+        with pytest.raises(BundleError, match=what):
+            Manifest.read(copy)
+    path.write_text(json.dumps({**content, "artefacts": [{}]}))
+    with pytest.raises(BundleError, match="is damaged"):
+        Manifest.read(copy)
+    with pytest.raises(BundleError, match="no exported bundle"):
+        Manifest.read(tmp_path / "nowhere")
+
+
+def test_what_the_manifest_says_survives_writing_and_reading(repvit_bundle):
+    manifest = Manifest.read(repvit_bundle[1])
+    assert manifest.find("onnx", "fp16").file("encoder").path == "onnx/vision_encoder_fp16.onnx"
+    with pytest.raises(BundleError, match="it has onnx fp32"):
+        manifest.find("coreml")
+    record = manifest.find("onnx").file("decoder")
+    assert (record.sha256, record.bytes) == fingerprint(repvit_bundle[1] / record.path)
+    assert {t.name for t in record.inputs} > {"input_points", "mask_input"}
+    assert "web/index.html" in manifest.others
+
+
+def test_a_folder_has_a_hash_of_its_names_and_files(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "file").write_text("same")
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+    (tmp_path / "b" / "inner" / "file").rename(tmp_path / "b" / "inner" / "other")
+    assert fingerprint(tmp_path / "a")[0] != fingerprint(tmp_path / "b")[0]
+
+
+def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
+    with pytest.raises(OutputError, match="is there already"):
+        export_bundle("pocket", tmp_path, {"onnx": ("fp32",)})
+
+
+def test_a_format_without_its_libraries_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ExportError, match=r"pip install 'sam-hub\[onnx\]'"):
+        export_bundle("pocket", tmp_path / "out", {"onnx": ("fp32",)})
+
+
+def test_plan_reads_formats_and_variants():
+    assert plan(["onnx"], []) == {"onnx": FORMATS["onnx"].default}
+    assert plan(["onnx", "coreml"], ["fp16"]) == {"onnx": ("fp16",), "coreml": ("fp16",)}
+    assert set(plan(["all"], [])) == set(FORMATS)
+    with pytest.raises(WrongUsage, match="did you mean onnx"):
+        plan(["onx"], [])
+    with pytest.raises(WrongUsage, match="did you mean fp16"):
+        plan(["onnx"], ["fp-16"])
+    with pytest.raises(WrongUsage, match="executorch has no variant q4"):
+        plan(["onnx", "executorch"], ["q4"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_ask_for_what_there_is_and_say_why(name):
+    preset = PRESETS[name]
+    assert len(preset.why) > 40
+    for format, variants in preset.wanted.items():
+        assert set(variants) <= set(FORMATS[format].variants)
