@@ -40,7 +40,9 @@ def _model(auto: ModuleType) -> None:
 
 def _image_processor(auto: ModuleType) -> None:
     config, processor = _class("configuration_sam", "SamConfig"), _class("image_processing_sam", "SamImageProcessor")
-    auto.AutoImageProcessor.register(config, image_processor_classes={"pil": processor}, exist_ok=True)
+    # The registry's own method: that of AutoImageProcessor takes our SamConfig for theirs, which has the same name, and
+    # keeps their processor for machines with torchvision.
+    auto.IMAGE_PROCESSOR_MAPPING.register(config, {"pil": processor, "torchvision": processor}, exist_ok=True)
 
 
 def _processor(auto: ModuleType) -> None:

@@ -21,13 +21,12 @@ def convert(
     The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too where it
     knows the architecture. Tensors stay equal bit by bit in both directions.
     """
-    from transformers.utils import logging
-
     from ..hub import locate
     from ..models.layouts import folder_card, save_folder, save_original
     from ..models.modeling_sam import SamModel
+    from .loading import quiet_but_for_downloads
 
-    logging.disable_progress_bar()
+    quiet_but_for_downloads()
     model = SamModel.from_pretrained(checkpoint, dtype="auto")  # as it is stored
     if to.suffix in (".pth", ".pt"):
         echo_path(save_original(model, to))

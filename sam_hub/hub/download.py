@@ -1,19 +1,20 @@
 """Downloads that go on where they stopped, are checked, and appear whole or not at all.
 
-``huggingface_hub`` resumes a dropped connection, but throws the bytes away when its process ends, and checks the
-size alone. Here the bytes lie beside the target as ``.incomplete`` until they are all there and their sha256 is
-right, under a lock that a second process waits for. Repositories still go into the Hub's own cache, laid out by its
-own client: `Repository.fetch` only puts large files where that client looks for them first.
+``huggingface_hub`` resumes a dropped connection, but throws away blocks of 10 MB that are not complete, and everything
+when its process ends, and checks the size alone. Here the bytes lie beside the target as ``.incomplete`` until they are
+all there and their sha256 is right, under a lock that a second process waits for. Repositories still go into the Hub's
+own cache, laid out by its own client: `Repository.fetch` only puts large files where that client looks first.
 """
 
 import hashlib
 import json
 import logging
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 from huggingface_hub import (
@@ -25,14 +26,15 @@ from huggingface_hub import (
     try_to_load_from_cache,
 )
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-from huggingface_hub.file_download import http_get, repo_folder_name
-from huggingface_hub.utils import build_hf_headers, get_session
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, http_stream_backoff, tqdm
 
 from ..errors import CheckpointError, HubError, ModelNotFoundError
 from ..zoo import ZOO
-from .failures import explained
+from .failures import explained, is_network_failure
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+PATIENCE = 5
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, PROCESSORS = "config.json", ("processor_config.json", "preprocessor_config.json")
 
@@ -67,16 +69,9 @@ def download(
     for again in (True, False):
         with open(part, "ab") as f:
             if size is not None and f.tell() > size:
-                f.truncate(0)
+                _empty(f)
             start = f.tell()
-            http_get(
-                url,
-                f,
-                resume_size=start,
-                headers=dict(headers or {}),
-                expected_size=size,
-                displayed_filename=url.rsplit("/", 1)[-1],
-            )
+            _stream(url, f, size, headers or {})
         found = sha256_of(part) if sha256 else ""
         if found == sha256:
             part.replace(target)
@@ -88,6 +83,50 @@ def download(
         f"{url} arrived with sha256 {found[:12]}... instead of {sha256[:12]}...: it was damaged on the way, "
         "or replaced; try again"
     )
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
+
+
+def _stream(url: str, file: BinaryIO, size: int | None, headers: Mapping[str, str]) -> None:
+    """Append what ``file`` lacks of ``url``; give up when `PATIENCE` attempts in a row brought nothing.
+
+    ``huggingface_hub``'s own ``http_get`` writes in blocks of 10 MB and forgets one that is not complete.
+    """
+    name = url.partition("?")[0].rsplit("/", 1)[-1]
+    with tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, desc=name[-40:]) as bar:
+        idle = 0
+        while size is None or file.tell() < size:
+            before = file.tell()
+            ranged = {"Range": f"bytes={before}-"} if before else {}
+            plain = {**headers, **ranged, "Accept-Encoding": "identity"}
+            failure = None
+            try:
+                # Statuses are tried again in there, what happens to the connection out here.
+                with http_stream_backoff(
+                    "GET", url, headers=plain, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
+                ) as answer:
+                    hf_raise_for_status(answer)
+                    if before and answer.status_code == 200:  # all of it, from the start
+                        _empty(file)
+                        bar.reset(total=size)
+                    for block in answer.iter_bytes():
+                        file.write(block)
+                        bar.update(len(block))
+                if size is None:
+                    return
+            except Exception as e:
+                if not is_network_failure(e):
+                    raise
+                failure = e
+            file.flush()
+            idle = idle + 1 if file.tell() <= before else 0
+            if idle > PATIENCE:
+                raise failure or ConnectionError("the answers are empty")
+            if failure:
+                time.sleep(1)
 
 
 def download_url(url: str, folder: Path, sha256: str = "") -> Path:

@@ -50,10 +50,17 @@ def explanation(error: BaseException, repo: str, revision: str | None, writing: 
                 return _offline(repo)
             return _unreachable(repo, next((c for c in reversed(chain) if c is not e), e))
     for e in chain:
-        # httpx and httpx2, whichever the client uses; the builtin ones come from sockets
-        if isinstance(e, ConnectionError | TimeoutError) or type(e).__module__.split(".")[0] in ("httpx", "httpx2"):
+        if is_network_failure(e):
             return _unreachable(repo, e)
     return None
+
+
+def is_network_failure(e: BaseException) -> bool:
+    """Whether a connection could not be made or was lost, as opposed to an answer that refuses."""
+    if isinstance(e, HfHubHTTPError):
+        return False
+    # httpx or httpx2, whichever the client uses; the builtin ones come from sockets
+    return isinstance(e, ConnectionError | TimeoutError) or type(e).__module__.split(".")[0] in ("httpx", "httpx2")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,4 +1,4 @@
-"""What the pipeline ``mask-generation`` of transformers asks of an image processor, without torchvision.
+"""What transformers asks of the image processor of a SAM, without torchvision: for its pipeline and its `SamProcessor`.
 
 Names, arguments and results are those of ``transformers.SamImageProcessor``, with two of its faults mended: layers of
 crops may have coarser grids, and the stability of a mask is measured only where its predicted IoU passes. Our own
@@ -13,13 +13,17 @@ from torch import Tensor
 
 from ..ops.boxes import near_crop_edge, nms, uncrop_boxes
 from ..ops.crops import crop_boxes, layer_point_grids
-from ..ops.geometry import scale_points
+from ..ops.geometry import resized_size, scale_points
 from ..ops.images import read_image
 from ..ops.masks import Rle, mask_to_box, mask_to_uncompressed_rle, rle_to_mask, stability_score
 
 
 class MaskGenerationMixin:
     """For `SamImageProcessor`, of which it uses ``size_in_frame``."""
+
+    def _get_preprocess_shape(self, old_shape: tuple[int, int], longest_edge: int) -> tuple[int, int]:
+        """(height, width) of a resized image; ``transformers.SamProcessor`` scales its prompts by it."""
+        return resized_size(old_shape, longest_edge)
 
     def generate_crop_boxes(
         self,

@@ -44,6 +44,7 @@ def hub(tmp_path: Path, cache: Path, endpoint_of, monkeypatch: pytest.MonkeyPatc
     impatient = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
     monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
+    monkeypatch.setattr("sam_hub.hub.download.time", impatient)
     with LocalHub(tmp_path / "server") as server:
         endpoint_of(server.endpoint)
         yield server
@@ -70,3 +71,39 @@ def files_below(folder: Path) -> set[str]:
 def left_in(cache: Path):
     """What lies in the client's home."""
     return lambda: files_below(cache)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory):
+    """(folder, model): a small ViT with random weights, which transformers can represent."""
+    import torch
+
+    from sam_hub import SamConfig, SamModel, SamProcessor
+
+    vision = dict(
+        hidden_size=16,
+        output_channels=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_pos_feats=16,
+        window_size=3,
+        global_attn_indexes=[1],
+        image_size=64,
+    )
+    torch.manual_seed(2)
+    config = SamConfig(
+        vision_config=vision,
+        prompt_encoder_config=dict(hidden_size=32, image_size=64),
+        mask_decoder_config=dict(hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32),
+    )
+    model = SamModel(config).eval()
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    model.save_pretrained(folder)
+    SamProcessor.for_config(config).save_pretrained(folder)
+    return folder, model
+
+
+@pytest.fixture(scope="session")
+def files_of():
+    """A folder as {path: content}."""
+    return lambda folder: {name: (folder / name).read_bytes() for name in files_below(folder)}

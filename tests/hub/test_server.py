@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
@@ -27,7 +28,7 @@ def test_uploads_and_downloads(hub, tmp_path):
     assert tree["model.safetensors"].lfs.size == len(WEIGHTS) and tree["config.json"].lfs is None and "onnx" in tree
     assert [f.path for f in api.get_paths_info("alice/model", ["README.md", "absent"])] == ["README.md"]
     for name, data in FILES.items():
-        assert open(hf_hub_download("alice/model", name), "rb").read() == data
+        assert Path(hf_hub_download("alice/model", name)).read_bytes() == data
     # the token stays at home: the content of large files is on another host
     assert all(token for _, path, _, token in hub.requests if "alice/model" in path)
     assert not any(token for _, path, _, token in hub.requests if path.startswith("/cdn"))
@@ -38,7 +39,7 @@ def test_large_files_in_parts(hub, tmp_path):
     HfApi().create_repo("alice/model")
     HfApi().upload_file(path_or_fileobj=WEIGHTS, path_in_repo="model.safetensors", repo_id="alice/model")
     assert sum("/storage/" in path and method == "PUT" for method, path, *_ in hub.requests) == 5
-    assert open(hf_hub_download("alice/model", "model.safetensors"), "rb").read() == WEIGHTS
+    assert Path(hf_hub_download("alice/model", "model.safetensors")).read_bytes() == WEIGHTS
 
 
 def test_branches_tags_and_a_commit_that_comes_too_late(hub):
@@ -51,8 +52,8 @@ def test_branches_tags_and_a_commit_that_comes_too_late(hub):
     api.upload_file(**add, revision="pr/one")
     refs = api.list_repo_refs("alice/model")
     assert {b.name for b in refs.branches} == {"main", "pr/one"} and [t.name for t in refs.tags] == ["v1"]
-    assert open(hf_hub_download("alice/model", "config.json", revision="pr/one"), "rb").read() == b"new"
-    assert open(hf_hub_download("alice/model", "config.json", revision="v1"), "rb").read() == b"{}"
+    assert Path(hf_hub_download("alice/model", "config.json", revision="pr/one")).read_bytes() == b"new"
+    assert Path(hf_hub_download("alice/model", "config.json", revision="v1")).read_bytes() == b"{}"
     api.upload_file(**add)
     with pytest.raises(HfHubHTTPError, match="412"):
         api.upload_file(**{**add, "path_or_fileobj": b"newer"}, parent_commit=first)
@@ -101,7 +102,7 @@ def test_faults(hub):
         Fault("/cdn", rate=3_000_000),
     ]
     folder = snapshot_download("alice/model")
-    assert open(f"{folder}/model.safetensors", "rb").read() == WEIGHTS
+    assert Path(folder, "model.safetensors").read_bytes() == WEIGHTS
     assert [fault.times for fault in hub.faults] == [0, 0, 0, 0]
 
 

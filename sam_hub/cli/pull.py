@@ -1,0 +1,45 @@
+"""``sam-hub pull``: models into the cache, for machines without a network."""
+
+from typing import Annotated
+
+import typer
+
+from .options import Debug, Json, echo_json
+
+
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `sam-hub zoo`, or Hub ids.")],
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit; of one NAME.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Download and convert again what is there.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Download models, so that they load later without a network.
+
+    \b
+    sam-hub pull mobile-sam sam-vit-b
+    sam-hub pull alice/cells --revision v2
+    HF_HUB_OFFLINE=1 sam-hub segment photo.jpg --point 10,20 --model mobile-sam
+
+    Original files are converted on the way. What was interrupted goes on where it stopped. To bring models to another
+    machine, copy the folder that HF_HOME names (~/.cache/huggingface by default).
+    """
+    from .boundary import WrongUsage
+
+    if revision and len(names) > 1:
+        raise WrongUsage("--revision is of one model; pull the others by themselves")
+
+    from ..models.fetching import prefetch
+    from .loading import quiet_but_for_downloads
+
+    quiet_but_for_downloads()
+    found = []
+    for name in names:
+        place = prefetch(name, revision, force)
+        found.append({"name": name, "path": str(place)})
+        if not as_json:
+            typer.echo(f"{name}: {place}")
+    if as_json:
+        echo_json(found)

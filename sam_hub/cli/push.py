@@ -1,0 +1,120 @@
+"""``sam-hub push``: a model, its processor, its exports and a card, to the Hub in one commit."""
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Debug, Json, echo_json
+
+if TYPE_CHECKING:
+    from ..publishing import Parcel
+
+
+def push(
+    model: Annotated[str, typer.Argument(metavar="DIR", help="A folder, or a name of `sam-hub zoo`.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="USER/NAME, or NAME under your own.")],
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="Who may see a new repository; the Hub's default else.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", metavar="BRANCH", help="A branch, made if need be; main by default.")
+    ] = None,
+    message: Annotated[str | None, typer.Option("--message", help="Of the commit.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="NAME", help="What the weights were made from, for the card.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Exported files to send along, from another folder.")
+    ] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option("--results", metavar="JSON", help="Reports of `sam-hub eval`, for the card.")
+    ] = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure latency here, for the card.")] = False,
+    card: Annotated[
+        Path | None, typer.Option("--card", metavar="FILE", help="This README.md as it is, instead of DIR's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and ask the Hub nothing.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Upload a model to the Hub: weights, configuration, processor, exported files and a model card.
+
+    \b
+    sam-hub push my-model alice/cells --private --dry-run
+    sam-hub push my-model alice/cells --base mobile-sam --results eval.json
+    sam-hub push pocket alice/pocket --revision experiment --bundle exported
+
+    Everything arrives in one commit, or nothing does; an upload that was cut off goes on where it stopped. Of DIR only
+    what belongs to a model is sent, with the files of every folder that holds an export.json. The README.md of
+    DIR is kept, and gets the sections of a model card that it lacks. Log in first: hf auth login.
+    """
+    import tempfile
+
+    from ..errors import ModelNotFoundError
+    from ..hub import locate
+    from ..hub.upload import push_files
+    from ..models.fetching import prefetch
+    from ..publishing import measure as measured
+    from ..publishing import pack
+    from .loading import quiet_but_for_downloads
+
+    quiet_but_for_downloads()
+    place = locate(model)
+    if place.repo:
+        raise ModelNotFoundError(f"{model} is on the Hub already; give a folder, which `sam-hub pull {model}` makes")
+    folder = prefetch(model)
+    if folder.is_file():
+        raise ModelNotFoundError(f"{folder} is a checkpoint; `sam-hub convert {folder} --to DIR` makes a folder first")
+    for file in (card, *(results or [])):
+        if file and not file.is_file():
+            raise ModelNotFoundError(f"{file} does not exist")
+    with tempfile.TemporaryDirectory() as aside:
+        latency = measured(folder, _machine()) if measure else []
+        parcel = pack(folder, repo, Path(aside), base or place.name, bundle, results or [], card, latency)
+        address = None
+        if not as_json:
+            _tell(parcel, repo, revision, private, dry_run)
+        if not dry_run:
+            address = push_files(parcel.files, repo, message, private, None, revision)
+        if as_json:
+            echo_json(
+                {
+                    "repo": repo,
+                    "revision": revision or "main",
+                    "private": private,
+                    "commit": address,
+                    "files": {path: file.stat().st_size for path, file in sorted(parcel.files.items())},
+                    "made": parcel.made,
+                    "left_out": parcel.left_out,
+                }
+            )
+        elif address:
+            typer.echo(address)
+
+
+def _machine() -> str:
+    """This machine in a few words."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32"
+
+
+def _tell(parcel: "Parcel", repo: str, revision: str | None, private: bool | None, dry_run: bool) -> None:
+    """What goes, on standard error; with --dry-run it is the answer, on standard output."""
+    kind = {True: ", private", False: ", public", None: ""}[private]
+    verb = "would go" if dry_run else "goes"
+    lines = [f"To {repo} ({revision or 'main'}{kind}) {verb}, {parcel.size / 1e6:.1f} MB in {len(parcel.files)} files:"]
+    width = max(map(len, parcel.files))
+    for path, file in sorted(parcel.files.items()):
+        note = f"  {parcel.made[path]}" if path in parcel.made else ""
+        lines.append(f"  {path:<{width}}  {file.stat().st_size / 1e6:8.2f} MB{note}")
+    lines += [f"  left out: {os.fsdecode(path)} ({why})" for path, why in sorted(parcel.left_out.items())]
+    typer.echo("\n".join(lines), err=not dry_run)

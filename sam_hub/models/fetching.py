@@ -1,0 +1,27 @@
+"""Models into the cache without loading them."""
+
+from pathlib import Path
+
+from ..hub import locate
+from ..hub.download import PROCESSORS, Repository
+from .modeling_sam import fetch_original
+
+
+def prefetch(name: str | Path, revision: str | None = None, force: bool = False) -> Path:
+    """Everything that `SamModel.from_pretrained` and `SamProcessor.from_pretrained` read, so that they need no network.
+
+    name: see `sam_hub.hub.locate`
+    force: download, and convert, what is there already
+    returns: the folder of the model, or the checkpoint file where ``name`` is one
+    raises: ModelNotFoundError, HubError, CheckpointError, OutputError
+    """
+    place = locate(name)
+    if place.original:
+        return fetch_original(place.original, {"revision": revision, "force_download": force})
+    if place.repo:
+        arguments = {"revision": revision, "force_download": force}
+        repository = Repository.of(place.repo, arguments, place.variant.revision if place.variant else "")
+        commit = repository.fetch_model()
+        repository.fetch_first(PROCESSORS)
+        return Repository(place.repo, commit).fetch("config.json").parent
+    return place.folder or place.file

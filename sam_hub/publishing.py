@@ -1,0 +1,216 @@
+"""What goes to the Hub when a folder is pushed: the model, its processor, exports that were proven, and a card."""
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from .cards import added_sections, complete, model_card
+from .errors import CheckpointError, DataError, ModelNotFoundError
+from .exporters.manifest import MANIFEST, Manifest, files_below
+from .hub.download import CONFIG, PROCESSORS
+from .hub.upload import WEIGHTS
+from .models.configuration_sam import SamConfig
+from .models.layouts import card_subject
+from .models.processing_sam import SamProcessor
+
+CARD = "README.md"
+PICTURES = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
+TEXTS = re.compile(r"(LICENSE|LICENCE|NOTICE|CREDITS)(\.\w+)?", re.IGNORECASE)
+
+
+@dataclass
+class Parcel:
+    """What would be pushed.
+
+    files: path in the repository -> file
+    made: of those paths, the ones that were written for the push, and from what
+    left_out: what else lies in the folder, and why it stays there
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return sum(file.stat().st_size for file in self.files.values())
+
+
+def pack(
+    folder: Path,
+    repo: str,
+    place: Path,
+    base: str | None = None,
+    bundle: Path | None = None,
+    results: Sequence[Path] = (),
+    card: Path | None = None,
+    latency: Sequence[Mapping[str, Any]] = (),
+) -> Parcel:
+    """Choose the files of a folder, and write those that it lacks.
+
+    Only what belongs to a model is chosen: optimizer states, logs and pickles stay. The card of the folder is kept word
+    for word, and gets the sections that it lacks.
+    place: an empty folder, for what is written
+    base: catalogue name or repository that the weights were made from
+    bundle: a folder of exported files, beside those that lie in ``folder``; it goes to the root of the repository
+    results: reports of `sam-hub eval`
+    card: goes as it is, instead of the folder's
+    raises: ModelNotFoundError, CheckpointError, DataError; BundleError where exported files are not what was proven
+    """
+    parcel = Parcel()
+    config = SamConfig.from_pretrained(folder)
+    written = (folder / CARD).read_text("utf-8") if (folder / CARD).is_file() else ""
+    bundles = _add_bundles(parcel, folder, bundle)
+    for file in sorted(folder.iterdir()):
+        if file.name not in parcel.files and file.name != CARD:
+            reason = _why_not(file, written)
+            if not reason:
+                parcel.files[file.name] = file
+            elif not any(path.startswith(f"{file.name}/") for path in parcel.files):
+                parcel.left_out[file.name] = reason
+    parameters = _check_weights(folder, [file for name, file in parcel.files.items() if WEIGHTS.fullmatch(name)])
+    if missing := [name for name in PROCESSORS if name not in parcel.files]:
+        SamProcessor.for_config(config).save_pretrained(place)
+        for name in missing:
+            parcel.files[name], parcel.made[name] = place / name, f"made from {CONFIG}"
+    if card:
+        parcel.files[CARD] = card
+        return parcel
+    subject = card_subject(
+        config,
+        base or _base_of(written),
+        repo,
+        parameters=parameters,
+        reports=[_read_json(path) for path in results],
+        latency=latency,
+        bundles=bundles,
+    )
+    target = place / CARD
+    target.write_text(complete(written, subject) if written else model_card(subject), "utf-8")
+    added = added_sections(written, subject) if written else []
+    if not written:
+        parcel.made[CARD] = "made from the catalogue, the configuration and what was measured"
+    elif added:
+        parcel.made[CARD] = f"the folder's own, with {', '.join(added)} added"
+    parcel.files[CARD] = target
+    return parcel
+
+
+def _why_not(file: Path, card: str) -> str:
+    """Why a file of a folder is not pushed; empty where it is."""
+    name = file.name
+    if WEIGHTS.fullmatch(name) or name == CONFIG or name in PROCESSORS or TEXTS.fullmatch(name):
+        return "" if file.is_file() else "not a file"
+    if name.startswith("."):
+        return "hidden"
+    if file.is_dir():
+        return f"a folder without {MANIFEST}"
+    if file.suffix.lower() in PICTURES:
+        return "" if name in card else f"{CARD} does not show it"
+    if file.suffix in (".bin", ".pt", ".pth", ".pkl"):
+        return "may hold code; weights go as safetensors"
+    return "not part of a model"
+
+
+def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[str, Any]]:
+    """Add the exported files of every bundle, checked against its manifest. Returns the manifests' content."""
+    found = []
+    for manifest in [*sorted(folder.glob(MANIFEST)), *sorted(folder.glob(f"*/{MANIFEST}"))]:
+        home = manifest.parent.relative_to(folder).as_posix()
+        found.append((manifest.parent, "" if home == "." else f"{home}/"))
+    if other:
+        found.append((other, ""))
+    contents = []
+    for home, prefix in found:
+        manifest = Manifest.read(home)
+        manifest.check_files(home)
+        paths = [record.path for artefact in manifest.artefacts for record in artefact.files]
+        for path in (*paths, *manifest.others, MANIFEST):
+            inside = [f"{path}/{name}" for name in files_below(home / path)] if (home / path).is_dir() else [path]
+            for name in inside:
+                if prefix or name not in (CARD, CONFIG):
+                    parcel.files[prefix + name] = home / name
+        contents.append(json.loads((home / MANIFEST).read_text("utf-8")))
+        for artefact in contents[-1]["artefacts"]:
+            for record in artefact["files"]:
+                record["path"] = prefix + record["path"]
+    return contents
+
+
+def _check_weights(folder: Path, files: Sequence[Path]) -> int:
+    """The number of parameters. raises: CheckpointError for damaged files, ModelNotFoundError where there are none"""
+    weights = [file for file in files if file.suffix == ".safetensors"]
+    if not weights:
+        raise ModelNotFoundError(f"{folder} holds no weights (model.safetensors); save the model there first")
+    count = 0
+    for file in weights:
+        try:
+            with safe_open(file, "pt") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 no mapping
+                    shape = tensors.get_slice(key).get_shape()
+                    buffer = re.search(r"running_(mean|var)$|num_batches_tracked$|positional_embedding$", key)
+                    count += 0 if buffer else _product(shape)
+        except (SafetensorError, OSError) as e:
+            raise CheckpointError(f"{file} is damaged or cut short ({e}); save the model again") from e
+    return count
+
+
+def _product(shape: Sequence[int]) -> int:
+    result = 1
+    for side in shape:
+        result *= side
+    return result
+
+
+def _base_of(card: str) -> str | None:
+    """What a card's front matter says that the model was made from."""
+    match = re.search(r"^base_model: *['\"]?([\w./-]+)", card.partition("\n---")[0], re.MULTILINE)
+    return match[1] if match else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as e:
+        raise DataError(f"{path} is no readable JSON; give what `sam-hub eval --out` wrote") from e
+    if not isinstance(report, dict) or not {"shards", "sam_hub"} <= report.keys():
+        raise DataError(f"{path} is no report of `sam-hub eval`; give what its --out wrote")
+    return report
+
+
+def measure(folder: Path, machine: str, repeats: int = 5, clock: Callable[[], float] = time.perf_counter) -> list[dict]:
+    """Medians of encoding a photo and of decoding a prompt, on this machine, in fp32.
+
+    machine: how it is called in the card
+    returns: rows for `sam_hub.cards.Subject.latency`
+    """
+    import numpy as np
+
+    from .inference.predictor import SamPredictor
+    from .models.modeling_sam import SamModel
+
+    predictor = SamPredictor(SamModel.from_pretrained(folder).float().eval())
+    noise = np.random.default_rng(0)
+    box = np.array([40, 20, 360, 300])
+    encode, decode = [], []
+    for _ in range(repeats + 1):
+        image = noise.integers(0, 256, (480, 640, 3), dtype=np.uint8)  # a new one: embeddings are cached
+        start = clock()
+        predictor.set_image(image)
+        encoded = clock()
+        predictor.predict(box=box, multimask_output=False)
+        decode.append(clock() - encoded)
+        encode.append(encoded - start)
+    times = {"a photo encoded": encode[1:], "a prompt decoded": decode[1:]}
+    return [
+        {"what": what, "milliseconds": statistics.median(seconds) * 1000, "machine": machine}
+        for what, seconds in times.items()
+    ]
