@@ -18,6 +18,8 @@ from .work import Annotator, Job, Outcome
 OBJECT_STORE = 128 * 2**20
 """Bytes of shared memory on this machine: only paths and numbers travel."""
 MOST_TASKS = 10_000
+RETRIES = 5
+"""How often photos are given to another worker after one was killed over them."""
 
 
 class Worker:
@@ -52,6 +54,7 @@ def annotate_on_ray(
     raises: SamHubError where Ray is missing or cannot be reached
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError as e:
@@ -77,7 +80,13 @@ def _run(ray: Any, job: Job, photos: Sequence[Photo], gpus: int, workers: int | 
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(workers or most, most, len(photos))))
     rows = [{"photo": json.dumps(asdict(photo))} for photo in photos]  # ASCII: Arrow refuses names that are not UTF-8
     outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map_batches(
-        Worker, fn_constructor_args=(job,), batch_size=1, compute=pool, num_cpus=job.threads, num_gpus=gpus
+        Worker,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        compute=pool,
+        num_cpus=job.threads,
+        num_gpus=gpus,
+        max_task_retries=RETRIES,
     )
     waiting = {photo.name: photo for photo in photos}
     for row in outcomes.iter_rows():

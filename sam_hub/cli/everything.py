@@ -1,7 +1,8 @@
 """``sam-hub everything``: all masks of photos and folders of them."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from enum import Enum
 from pathlib import Path
 from time import perf_counter
@@ -167,7 +168,7 @@ def everything(
         if engine is Engine.ray:
             run = _run_on_ray(job, plan, ray_address, workers)
         try:
-            with closing(run):
+            with closing(run), redirect_stdout(sys.stderr):  # Ray tells there what was killed
                 for outcome in run:
                     outcomes.append(outcome)
                     progress.finish(outcome)
