@@ -124,7 +124,7 @@ export function startEverything(app) {
     $("take-all").hidden = !shown.length;
     $("take-all").textContent = `Add ${shown.length === 1 ? "it" : `all ${shown.length}`} to the objects`;
     for (const [m, b] of buttons) b.setAttribute("aria-pressed", String(Boolean(taken(m))));
-    const wanted = shown.map((m) => buttons.get(m));
+    const wanted = [...shown].sort((a, b) => b.score - a.score).map((m) => buttons.get(m));
     if (wanted.length !== list.children.length || wanted.some((b, i) => list.children[i]?.firstChild !== b)) {
       list.replaceChildren(...wanted.map((b) => make("li", {}, b)));
     }

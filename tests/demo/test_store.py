@@ -1,0 +1,118 @@
+"""The store is bounded in number, memory and time; ids cannot be guessed."""
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sam_hub.demo.limits import Limits, Refusal
+from sam_hub.demo.store import Photo, PhotoStore
+from sam_hub.demo.turns import Turnstile
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def photo(height: int = 10) -> Photo:
+    return Photo(SimpleNamespace(), np.zeros((height, 100, 3), np.uint8), "pocket", 3, 64)
+
+
+def store(clock: Clock | None = None, **limits: float) -> PhotoStore:
+    return PhotoStore(replace(Limits(), **limits), clock or Clock())
+
+
+def alive(s: PhotoStore, key: str) -> bool:
+    try:
+        s.get(key)
+    except Refusal as e:
+        assert e.status == 410
+        return False
+    return True
+
+
+def test_the_longest_unused_goes_first():
+    s = store(photos=3)
+    a, b, c = (s.add(photo()) for _ in range(3))
+    s.get(a)
+    d = s.add(photo())
+    assert [alive(s, key) for key in (a, b, c, d)] == [True, False, True, True]
+
+
+def test_memory_is_bounded():
+    s = store(photo_bytes=10_000)
+    keys = [s.add(photo(10)) for _ in range(6)]  # 3000 bytes each
+    assert s.taken <= 10_000 and [alive(s, k) for k in keys] == [False] * 3 + [True] * 3
+
+
+def test_one_that_is_too_large_alone_stays_alone():
+    s = store(photo_bytes=10_000)
+    small, large = s.add(photo()), s.add(photo(100))
+    assert (alive(s, small), alive(s, large)) == (False, True)
+
+
+def test_what_is_unused_expires():
+    clock = Clock()
+    s = store(clock, photo_seconds=60)
+    a, b = s.add(photo()), s.add(photo())
+    clock.now = 50
+    s.get(a)
+    clock.now = 70
+    assert (alive(s, a), alive(s, b), len(s)) == (True, False, 1)
+
+
+@pytest.mark.parametrize("key", [None, 7, [], {}, "", "a" * 32, "../../etc/passwd"])
+def test_unknown_ids(key):
+    assert not alive(store(), key)
+
+
+def test_ids_are_long_and_different():
+    s = store(photos=1000)
+    keys = {s.add(photo()) for _ in range(200)}
+    assert len(keys) == 200 and min(map(len, keys)) >= 32
+
+
+def test_results_are_remembered_up_to_a_number():
+    p = photo()
+    keys = [p.remember(np.full((1, 2, 2), i, np.float32)) for i in range(5)]
+    assert [p.recall(k) is not None for k in keys] == [False, False, True, True, True]
+    assert p.recall(keys[4])[0, 0, 0] == 4 and p.recall("another") is None
+
+
+def test_memory_counts_what_the_predictor_holds_and_not_its_model(bench, photo):
+    held = bench.photos.get(photo["id"])
+    pixels, embedding = held.pixels.nbytes, held.predictor.features.nbytes
+    weights = sum(p.nbytes for p in held.predictor.model.parameters())
+    assert pixels + embedding <= held.taken < pixels + 20 * embedding < weights
+
+
+def test_turns_are_taken():
+    turnstile, inside, most = Turnstile(2, 10), [], []
+    lock = threading.Lock()
+
+    def visit() -> None:
+        with turnstile.turn():
+            with lock:
+                inside.append(1)
+                most.append(len(inside))
+            threading.Event().wait(0.01)
+            with lock:
+                inside.pop()
+
+    threads = [threading.Thread(target=visit) for _ in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert max(most) == 2 and len(most) == 8 and turnstile.ahead == 0
+
+
+def test_too_many_are_turned_away():
+    turnstile = Turnstile(1, 0)
+    with turnstile.turn(), pytest.raises(Refusal) as refused, turnstile.turn():
+        pass
+    assert refused.value.status == 429
+    with turnstile.turn():
+        pass

@@ -1,0 +1,159 @@
+"""Answers are those of the predictor, in pixels of the photo, and what is drawn is what is meant."""
+
+import re
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from sam_hub.demo.limits import Refusal
+from sam_hub.demo.shapes import shape_of_mask
+from sam_hub.demo.workbench import last
+
+from sam_hub import SamPredictor
+from sam_hub.errors import PromptError
+from sam_hub.ops.images import read_image
+from sam_hub.ops.masks import rle_to_mask
+
+CLICK = {"points": [[150, 200]], "labels": [1]}
+
+
+@pytest.fixture(scope="module")
+def predictor(bench, cat) -> SamPredictor:
+    made = bench.shelf.get().new_predictor()
+    made.set_image(cat)
+    return made
+
+
+def filled(path: str, size: tuple[int, int]) -> np.ndarray:
+    """An SVG path of straight lines, filled even-odd: (H, W) bool."""
+    mask = np.zeros(size, np.uint8)
+    rings = [np.float64([p.split(",") for p in ring.split("L")]) for ring in re.findall(r"M([^Z]+)Z", path)]
+    fixed = [np.rint((ring - 0.5) * 256).astype(np.int32) for ring in rings]
+    cv2.fillPoly(mask, fixed, 1, shift=8)
+    return mask.astype(bool)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return (a & b).sum() / max(1, (a | b).sum())
+
+
+def test_encoding_tells_size_model_and_time(bench, cat):
+    events = list(bench.encode(cat))
+    assert [e["stage"] for e in events] == ["waiting", "reading", "encoding", "done"]
+    done = events[-1]
+    assert (done["width"], done["height"], done["model"], done["device"]) == (451, 300, "pocket", "cpu")
+    assert done["encode_ms"] > 0 and done["id"] != last(bench.encode(cat))["id"]
+
+
+def test_a_click_has_the_three_masks_of_the_predictor(bench, photo, predictor):
+    answer = bench.segment(photo["id"], CLICK)
+    masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array([1]))
+    assert len(answer["masks"]) == 3 and answer["best"] == scores.argmax()
+    for found, mask, score in zip(answer["masks"], masks, scores, strict=True):
+        assert np.array_equal(rle_to_mask(found["rle"]), mask)
+        assert found["area"] == mask.sum() and found["score"] == pytest.approx(score, abs=1e-3)
+
+
+def test_a_precise_prompt_has_its_own_mask_first_and_then_the_three(bench, photo, predictor):
+    prompt = {"box": [25, 0, 400, 299], "points": [[150, 200], [430, 280]], "labels": [1, 0]}
+    answer = bench.segment(photo["id"], prompt)
+    given = np.array(prompt["points"]), np.array(prompt["labels"]), np.array(prompt["box"])
+    one, three = (predictor.predict(*given, multimask_output=many)[0] for many in (False, True))
+    assert answer["best"] == 0
+    for found, mask in zip(answer["masks"], [*one, *three], strict=True):
+        assert np.array_equal(rle_to_mask(found["rle"]), mask)
+
+
+def test_going_on_from_an_earlier_answer(bench, photo, predictor):
+    first = bench.segment(photo["id"], CLICK)
+    points, labels = np.array([[150, 200], [30, 280]]), np.array([1, 0])
+    prompt = {"points": points.tolist(), "labels": labels.tolist()}
+    again = bench.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 1}})
+    low_res = predictor.predict(points[:1], labels[:1])[2][[1]].astype(np.float16)  # as it is kept
+    expected = predictor.predict(points, labels, mask_input=low_res, multimask_output=False)[0][0]
+    assert np.array_equal(rle_to_mask(again["masks"][0]["rle"]), expected)
+    forgotten = bench.segment(photo["id"], {**prompt, "refine": {"result": "gone", "mask": 0}})
+    plain = bench.segment(photo["id"], prompt)
+    assert forgotten["masks"] == plain["masks"] != again["masks"]
+    with pytest.raises(PromptError, match="3 masks"):
+        bench.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}})
+
+
+def test_a_painted_mask_says_where(bench, photo):
+    stroke = {"points": [[60, 60], [200, 60], [200, 250], [60, 250]], "radius": 40}
+    answer = bench.segment(photo["id"], {"strokes": [stroke]})
+    boxed = bench.segment(photo["id"], {"box": [20, 20, 240, 290]})
+    assert len(answer["masks"]) == 4 and answer["masks"] != boxed["masks"]
+
+
+def test_a_preview_is_the_outline_of_the_best_mask(bench, photo):
+    answer, preview = bench.segment(photo["id"], CLICK), bench.segment(photo["id"], CLICK, preview=True)
+    best = answer["masks"][answer["best"]]
+    assert (preview["path"], preview["score"]) == (best["path"], best["score"])
+
+
+@pytest.mark.parametrize("scale", [1, 6])
+def test_the_outline_encloses_the_mask(bench, cat, root, scale):
+    """On a photo that is drawn at its size, and on one that is drawn smaller."""
+    pixels = cv2.resize(read_image(cat), None, fx=scale, fy=scale)
+    encoded = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    photo = last(bench.encode(encoded))
+    box = (np.array([25, 0, 400, 299]) * scale).tolist()
+    best = bench.segment(photo["id"], {"box": box})["masks"][0]
+    mask = rle_to_mask(best["rle"])
+    assert mask.shape == pixels.shape[:2]
+    assert iou(filled(best["path"], mask.shape), mask) > 0.97
+    assert iou(filled(shape_of_mask(mask)["path"], mask.shape), mask) > 0.97
+    x, y, w, h = best["bbox"]
+    assert mask[y : y + h, x : x + w].sum() == mask.sum() == best["area"]
+
+
+def test_an_empty_mask_is_nothing():
+    shape = shape_of_mask(np.zeros((30, 40), bool))
+    assert (shape["area"], shape["bbox"], shape["path"]) == (0, [0, 0, 0, 0], "")
+    assert not rle_to_mask(shape["rle"]).any() and shape["rle"]["size"] == [30, 40]
+
+
+def test_everything_tells_how_far_it_is_and_can_be_stopped(bench, photo):
+    stop, events = threading.Event(), []
+    for event in bench.everything(photo["id"], "fast", stop):
+        events.append(event)
+        if event["stage"] == "searching":
+            stop.set()
+    steps = [e for e in events if e["stage"] == "searching"]
+    assert events[-1]["stage"] == "done" and 1 <= len(steps) < 4
+    assert 0 < steps[0]["done"] < steps[0]["of"] == 256
+    for mask in events[-1]["masks"]:
+        assert rle_to_mask(mask["rle"]).sum() == mask["area"] and 0 <= mask["score"] <= 1
+    areas = [m["area"] for m in events[-1]["masks"]]
+    assert areas == sorted(areas, reverse=True)
+    again = bench.segment(photo["id"], CLICK)  # the search has left the photo's own predictor alone
+    assert again["masks"] == bench.segment(last(bench.encode_again(photo["id"], "pocket"))["id"], CLICK)["masks"]
+
+
+def test_a_search_that_is_abandoned_stops_and_gives_its_turn_back(bench, photo):
+    before = threading.active_count()
+    events = bench.everything(photo["id"], "default", threading.Event())
+    next(e for e in events if e["stage"] == "searching")
+    events.close()
+    assert threading.active_count() <= before and bench._encodes.ahead == 0
+
+
+@pytest.mark.parametrize("preset", ["finest", None, 7, ["fast"]])
+def test_unknown_presets(bench, photo, preset):
+    with pytest.raises(Refusal, match="preset"):
+        next(bench.everything(photo["id"], preset, threading.Event()))
+
+
+def test_models_that_are_not_offered(bench, cat):
+    for name in ("sam-vit-h", "/etc/passwd", "../pocket", 7, ["pocket"]):
+        with pytest.raises(Refusal, match="does not offer"):
+            next(bench.encode(cat, name))
+
+
+def test_encoding_again_replaces(bench, photo):
+    other = last(bench.encode_again(photo["id"], "pocket"))
+    assert other["id"] != photo["id"] and other["width"] == photo["width"]
+    with pytest.raises(Refusal, match="no longer"):
+        bench.segment(photo["id"], CLICK)
