@@ -8,11 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ..errors import PromptError
-from ..models.configuration_sam import PAD_LABEL
 from ..ops.preparation import Prepared
 from .manifest import Artefact
 from .proof import Answer, Prompt
+from .slot_io import answer_of, in_slots
 
 NOT_ON_DEVICE = "evaluated, not run on device"
 
@@ -52,23 +51,7 @@ class CoreMlRunner:
         """raises: PromptError when there are more points than slots"""
         inputs = in_slots(prompt, self._slots, self._mask_shape)
         found = self._decoder.predict({"image_embedding": embedded, **self._prompts.predict(inputs)})
-        masks, scores = ["low_res_masks"], ["scores"]
-        if self.masks == "all":
-            masks, scores = ["single_mask", *masks], ["single_score", *scores]
-        return Answer(*(np.concatenate([np.float32(found[name][0]) for name in part]) for part in (masks, scores)))
-
-
-def in_slots(prompt: Prompt, slots: int, mask_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """The inputs of a file with fixed prompt slots: points, labels, mask_input and has_mask_input."""
-    count = len(prompt.points)
-    if count > slots:
-        raise PromptError(f"{count} points do not fit the {slots} slots of this file; export it with more --slots")
-    points = np.zeros((1, slots, 2), np.float32)
-    labels = np.full((1, slots), PAD_LABEL, np.int32)
-    points[0, :count], labels[0, :count] = prompt.points, prompt.labels
-    mask = np.zeros(mask_shape, np.float32) if prompt.mask_input is None else prompt.mask_input
-    has_mask = np.array([prompt.mask_input is not None], np.float32)
-    return {"points": points, "labels": labels, "mask_input": mask, "has_mask_input": has_mask}
+        return answer_of(found)
 
 
 def open_package(path: Path) -> Predictor:
@@ -78,8 +61,9 @@ def open_package(path: Path) -> Predictor:
 
         return ct.models.MLModel(str(path))
     from .mil.evaluate import Evaluator
+    from .mil.package import read_package
 
-    return Evaluator(path)
+    return Evaluator(read_package(path))
 
 
 def describe_runtime() -> str:

@@ -16,9 +16,6 @@ from ..models.modeling_sam import SamModel
 from ..models.prompt_encoder import PromptEncoder
 from .rank_four import shared_copy
 
-SLOTS = 16
-"""Slots of a file unless it is asked for another number; a box takes two."""
-
 MASKED = -1e4
 """Added to the logits of a padding key: exp() of it is 0 in float16 too, and it stays finite there."""
 

@@ -23,7 +23,8 @@ from .gate import TOLERANCES, prove
 from .manifest import Artefact, FileRecord
 from .manifest import Tensor as Described
 from .rank_four import restated_encoder
-from .slots import SLOTS, SlotMaskDecoder, SlotPromptEncoder
+from .slot_io import EMBEDDED, MEANINGS, RESULTS, SLOTS, slot_count
+from .slots import SlotMaskDecoder, SlotPromptEncoder
 
 __all__ = ["export", "open_runner"]
 
@@ -32,8 +33,6 @@ TARGET = "iOS17"
 
 WEIGHT_BITS = {"int8": 8, "p6": 6, "p4": 4}
 """Bits of a weight in the variants that compress: linear, per channel; and palettes of 64 and of 16 values."""
-
-FEWEST_SLOTS = 8
 
 LEAST_WEIGHTS = 2048
 """Smaller tensors stay as they are."""
@@ -51,23 +50,6 @@ PURPOSES = {
     "MaskDecoder": "embeddings to masks and their predicted IoU",
 }
 AUTHORS = "Segment Anything (Kirillov et al. 2023, arXiv 2304.02643) and its family; exported by sam-hub"
-
-MEANINGS = {
-    "image": "RGB photo at the top left, its long side resized to the input's; the rest filled with the mean colour",
-    "image_embedding": "what the mask decoder reads; the same for every prompt on the image",
-    "points": "x then y, in pixels of the padded frame; clicks, then the two corners of a box",
-    "labels": "1 object, 0 background, 2 and 3 top-left and bottom-right corner of a box, -10 empty slot",
-    "mask_input": "low_res_masks of a step before; zeros where there is none",
-    "has_mask_input": "1 where mask_input counts, else 0",
-    "sparse_embeddings": "a token for each slot, and one for 'not a point'",
-    "dense_embeddings": "the mask prompt",
-    "token_mask": "0 where a token counts; it is added to the logits of attention",
-    "low_res_masks": "logits of three masks, for a prompt that is ambiguous, such as one click; above 0 is object",
-    "scores": "predicted IoU of each of low_res_masks",
-    "single_mask": "logits of one mask, for a prompt that is not ambiguous, such as a box",
-    "single_score": "predicted IoU of single_mask",
-}
-"""Input or output -> what it is, for the packages and the manifest."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +106,7 @@ def export(job: Job) -> list[Artefact]:
     options: ``slots``, the number of prompt slots
     raises: ExportError, ExportMismatch
     """
-    slots = int(job.options.get("slots") or SLOTS)
-    if slots < FEWEST_SLOTS:
-        raise ExportError(f"--slots must be {FEWEST_SLOTS} at least, as many as the proof needs; got {slots}")
+    slots = slot_count(job.options)
     if job.preparation.resize_mode == "stretch_float":
         raise ExportError("this model reads images that were resized without rounding, which an image input cannot be")
     parts = parts_of(job.model, job.preparation, slots)
@@ -166,12 +146,11 @@ def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> l
         "dense_embeddings": torch.zeros(1, width, side, side),
         "token_mask": torch.zeros(1, slots + 1),
     }
-    masks = ("low_res_masks", "scores", "single_mask", "single_score")
     return [
         Part("ImageEncoder", encoder, {"image": image}, ("image_embedding",), True, keep),
         # Small, and full of coordinates: in float32 throughout.
-        Part("PromptEncoder", prompts, prompt_inputs, tuple(embedded)[1:], False, STATISTICS),
-        Part("MaskDecoder", decoder, embedded, masks if decoder.has_single else masks[:2], True, STATISTICS),
+        Part("PromptEncoder", prompts, prompt_inputs, EMBEDDED, False, STATISTICS),
+        Part("MaskDecoder", decoder, embedded, RESULTS if decoder.has_single else RESULTS[:2], True, STATISTICS),
     ]
 
 
@@ -200,9 +179,8 @@ def convert(part: Part, half: bool) -> Any:
             handed = half and part.name == "MaskDecoder"  # float16 from the other two
             dtype = np.int32 if example.dtype == torch.int32 else np.float16 if handed else np.float32
             inputs.append(ct.TensorType(name=name, shape=tuple(example.shape), dtype=dtype))
-    results = {"low_res_masks", "scores", "single_mask", "single_score"}  # the end: easy to read in any language
-    outputs = [
-        ct.TensorType(name=name, dtype=np.float16 if half and name not in results else np.float32)
+    outputs = [  # the results in float32, which is easy to read in any language
+        ct.TensorType(name=name, dtype=np.float16 if half and name not in RESULTS else np.float32)
         for name in part.outputs
     ]
     precision = ct.precision.FLOAT32

@@ -6,7 +6,6 @@ runs, how long it takes) cannot be seen here.
 """
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,17 @@ from torch import Tensor
 
 from ...errors import ExportError
 from .operations import OPERATIONS
-from .package import ImageInput, read_package
+from .package import ImageInput, Package
 
 
 class Evaluator:
-    """A saved package in memory.
+    """A package in memory: ``Evaluator(read_package(path))``.
 
-    path: of a ``.mlpackage``
-    raises: ExportError for a file that cannot be read, or an operation that is not known here
+    raises: ExportError for an operation that is not known here
     """
 
-    def __init__(self, path: Path) -> None:
-        self.package = read_package(path)
+    def __init__(self, package: Package) -> None:
+        self.package = package
         unknown = {op.op_type for op in self.package.operations if not _is_constant(op)} - OPERATIONS.keys()
         if unknown:
             raise ExportError(f"the evaluator of Core ML packages does not know {', '.join(sorted(unknown))}")

@@ -55,8 +55,13 @@ def read_package(path: Path) -> Package:
     except Exception as e:
         raise ExportError(f"the program in {path} cannot be loaded ({e}); export the model again") from e
     images = {i.name: _image(i, path) for i in spec.description.input if i.type.WhichOneof("Type") == "imageType"}
+    return package_of(program, images)
+
+
+def package_of(program: Any, images: dict[str, ImageInput] | None = None) -> Package:
+    """Of a MIL program in memory."""
     main = program.functions["main"]
-    return Package(list(main.operations), dict(main.inputs), list(main.outputs), images)
+    return Package(list(main.operations), dict(main.inputs), list(main.outputs), images or {})
 
 
 def _image(described: Any, path: Path) -> ImageInput:

@@ -1,0 +1,190 @@
+"""ExecuTorch programs: ``image_encoder.pte`` and ``mask_decoder.pte``, lowered to XNNPACK (Android, iOS on the CPU).
+
+The encoder takes normalised, padded pixels, as the PyTorch model does. The decoder has fixed prompt slots (see
+`slots`). In ``int8`` the encoder's convolutions have 8-bit weights and activations, calibrated on photos; linear layers
+have 8-bit weights, and activations that are quantised as they come, since attention collapses under fixed ranges. Sums
+over prompts, norms and products of attention stay in float32.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ExportError
+from ..ops.files import make_folder, write_atomically
+from ..ops.preparation import Prepared
+from .formats import Job
+from .gate import TOLERANCES, prove
+from .manifest import Artefact, FileRecord
+from .manifest import Tensor as Described
+from .proof import Answer, Prompt, encode
+from .rank_four import restated_encoder
+from .slot_io import MEANINGS, PROMPTS, RESULTS, answer_of, in_slots, slot_count
+from .slots import SlotDecoder
+
+ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
+
+
+def export(job: Job) -> list[Artefact]:
+    """Lower, save and prove one artefact for each variant; see `formats.Job`.
+
+    options: ``slots``, the number of prompt slots; ``calibration``, prepared photos beside those of the proof
+    raises: ExportError, ExportMismatch
+    """
+    slots = slot_count(job.options)
+    encoder, decoder = restated_encoder(job.model).eval(), SlotDecoder(job.model).eval()
+    photos = [case.image for case in job.proof.cases] + list(job.options.get("calibration") or ())
+    width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
+    pixels = torch.zeros(1, 3, *job.preparation.padded)
+    prompts = {
+        "image_embedding": torch.zeros(1, width, side, side),
+        "points": torch.zeros(1, slots, 2),
+        "labels": torch.ones(1, slots, dtype=torch.int32),
+        "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
+        "has_mask_input": torch.zeros(1),
+    }
+    results = RESULTS if decoder.masks.has_single else RESULTS[:2]
+    artefacts = []
+    for variant in job.variants:
+        folder = f"executorch/{variant}"
+        make_folder(job.out / folder)
+        modules: list[nn.Module] = [encoder, decoder]
+        if variant == "int8":
+            job.tell(f"ExecuTorch int8: calibrating on {len(photos)} photos")
+            with torch.no_grad():
+                modules = [
+                    quantised(encoder, [(torch.from_numpy(image.pixel_values),) for image in photos]),
+                    quantised(decoder, _decoder_inputs(job, slots)),
+                ]
+        files = []
+        parts = zip(
+            (ENCODER, DECODER),
+            modules,
+            ({"pixel_values": pixels}, prompts),
+            (("image_embedding",), results),
+            strict=True,
+        )
+        for name, module, inputs, outputs in parts:
+            job.tell(f"ExecuTorch {variant}: {name}")
+            program, found = lowered(module, tuple(inputs.values()))
+            write_atomically(job.out / folder / name, program)
+            files.append(
+                FileRecord(
+                    path=f"{folder}/{name}",
+                    role="encoder" if name == ENCODER else "decoder",
+                    inputs=[_described(n, t) for n, t in inputs.items()],
+                    outputs=[_described(n, t) for n, t in zip(outputs, found, strict=True)],
+                    facts={"backend": "XNNPACK", "slots": slots},
+                )
+            )
+        artefact = Artefact("executorch", variant, "", files, gate={}, runtime="")
+        runner = open_runner(job.out, artefact)
+        artefact.runtime = runner.runtime
+        job.tell(f"ExecuTorch {variant}: comparing with PyTorch")
+        tolerance = TOLERANCES["executorch", variant]
+        artefact.gate = prove(runner, job.proof, tolerance, artefact.name).facts(tolerance)
+        artefacts.append(artefact)
+    return artefacts
+
+
+def lowered(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[bytes, list[Tensor]]:
+    """The program of a module, lowered to XNNPACK, and examples of its outputs.
+
+    raises: ExportError when ExecuTorch refuses the graph
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with torch.no_grad(), quiet("executorch"):
+        examples = module(*inputs)
+        program = torch.export.export(module, inputs)
+        try:
+            edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+            buffer = edge.to_executorch().buffer
+        except Exception as e:  # ExecuTorch raises anything
+            raise ExportError(f"ExecuTorch cannot lower this model ({e}); export it to ONNX") from e
+    return bytes(buffer), [examples] if isinstance(examples, Tensor) else list(examples)
+
+
+def quantised(module: nn.Module, inputs: Iterable[tuple[Tensor, ...]]) -> nn.Module:
+    """The module in 8 bits (PT2E), calibrated on inputs."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    inputs = list(inputs)
+    quantizer = XNNPACKQuantizer()
+    fixed = get_symmetric_quantization_config(is_per_channel=True)
+    quantizer.set_module_type(nn.Conv2d, fixed)
+    quantizer.set_module_type(nn.Linear, get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True))
+    prepared = prepare_pt2e(torch.export.export(module, inputs[0]).module(), quantizer)
+    for given in inputs:
+        prepared(*given)
+    return convert_pt2e(prepared)
+
+
+def _decoder_inputs(job: Job, slots: int) -> Iterator[tuple[Tensor, ...]]:
+    """The proof's prompts on the model's own embeddings."""
+    side = job.model.config.prompt_encoder_config.image_embedding_size
+    for case in job.proof.cases:
+        embedding = encode(job.model, case.image).embedding
+        for prompt in case.prompts:
+            filled = in_slots(prompt, slots, (1, 1, 4 * side, 4 * side))
+            yield embedding, *(torch.from_numpy(filled[name]) for name in PROMPTS)
+
+
+def _described(name: str, example: Tensor) -> Described:
+    return Described(name, str(example.dtype).removeprefix("torch."), list(example.shape), MEANINGS[name])
+
+
+class ExecutorchRunner:
+    """A `gate.Runner` of the two programs of an artefact, by ExecuTorch's own runtime."""
+
+    def __init__(self, folder: Path, artefact: Artefact) -> None:
+        from importlib.metadata import version
+
+        from executorch.runtime import Runtime
+
+        runtime = Runtime.get()
+        encoder, decoder = artefact.file("encoder"), artefact.file("decoder")
+        self._programs = [runtime.load_program(folder / record.path) for record in (encoder, decoder)]
+        self._encoder, self._decoder = (program.load_method("forward") for program in self._programs)
+        self._outputs = [t.name for t in decoder.outputs]
+        self.masks = "all" if "single_mask" in self._outputs else "multi"
+        self.runtime = f"executorch {version('executorch')}, XNNPACK, CPU"
+        shapes = {t.name: t.shape for t in decoder.inputs}
+        self._slots, self._mask_shape = shapes["labels"][1], tuple(shapes["mask_input"])
+
+    def encode(self, image: Prepared) -> Tensor:
+        return self._encoder.execute((torch.from_numpy(image.pixel_values),))[0].clone()
+
+    def decode(self, embedded: Tensor, prompt: Prompt) -> Answer:
+        """raises: PromptError when there are more points than slots"""
+        filled = in_slots(prompt, self._slots, self._mask_shape)
+        found = self._decoder.execute((embedded, *(torch.from_numpy(filled[name]) for name in PROMPTS)))
+        return answer_of({name: t.numpy() for name, t in zip(self._outputs, found, strict=True)})
+
+
+def open_runner(folder: Path, artefact: Artefact) -> ExecutorchRunner:
+    """For `formats.Format.runner`."""
+    return ExecutorchRunner(folder, artefact)
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Warnings of libraries left away."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
