@@ -38,6 +38,7 @@ EXTRAS = {
     "coreml": {"coremltools": "coremltools", "scikit-learn": "sklearn"},
     "executorch": {"executorch": "executorch.exir"},
     "demo": {"gradio": "gradio"},
+    "mcp": {"gradio": "gradio.mcp"},
     "train": {
         "accelerate": "accelerate",
         "matplotlib": "matplotlib",
@@ -52,6 +53,7 @@ PURPOSE = {
     "coreml": "export to iOS and macOS",
     "executorch": "export to Android and iOS through ExecuTorch",
     "demo": "the web page",
+    "mcp": "the web page as a tool for assistants (MCP)",
     "train": "training and fine-tuning",
     "ray": "folders of photos on a cluster",
 }
@@ -186,7 +188,7 @@ def _check_embedded_model() -> Check:
 
 
 def _check_hub() -> list[Check]:
-    """Cache, token and endpoint of the Hugging Face Hub; the token itself is never shown."""
+    """Cache, token, endpoint and downloads of the Hugging Face Hub; the token itself is never shown."""
     try:
         from huggingface_hub import constants, get_token
     except ImportError as e:
@@ -209,7 +211,30 @@ def _check_hub() -> list[Check]:
     offline = constants.HF_HUB_OFFLINE
     detail = constants.ENDPOINT + (", but HF_HUB_OFFLINE is set: nothing is downloaded" if offline else "")
     checks.append(Check("endpoint", "ok", detail, {"endpoint": constants.ENDPOINT, "offline": offline}))
+    names = _downloaded()
+    detail = f"downloaded: {', '.join(names)}" if names else "none downloaded"
+    advice = "" if names else "sam-hub pull NAME fetches one for offline use"
+    checks.append(Check("models", "ok" if names else "absent", detail, {"downloaded": names}, advice, optional=True))
     return checks
+
+
+def _downloaded() -> list[str]:
+    """Names of the catalogue that load without a network, beside the included one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from .hub.originals import is_converted
+    from .zoo import ZOO
+
+    def is_cached(repo: str, revision: str) -> bool:
+        files = ("model.safetensors", "model.safetensors.index.json")
+        return any(isinstance(try_to_load_from_cache(repo, f, revision=revision or None), str) for f in files)
+
+    return [
+        name
+        for name, variant in ZOO.items()
+        if (variant.file and is_converted(name))
+        or (variant.repo and not variant.file and is_cached(variant.repo, variant.revision))
+    ]
 
 
 def _check_extra(name: str) -> Check:

@@ -101,7 +101,7 @@ def test_pocket(photo):
 
 def test_the_pipeline_on_pocket(photo):
     generate = pipeline("mask-generation", model=str(POCKET))
-    settings = dict(points_per_crop=6, points_per_batch=36, pred_iou_thresh=0.5, stability_score_thresh=0.7)
+    settings = dict(points_per_crop=5, points_per_batch=25, pred_iou_thresh=0.5, stability_score_thresh=0.7)
     found = generate(photo, output_bboxes_mask=True, output_rle_mask=True, **settings)
     assert len(found["masks"]) >= 1
     for mask, box in zip(found["masks"], found["bounding_boxes"].tolist(), strict=True):

@@ -51,6 +51,7 @@ def _describe(name: str, variant: "Variant") -> dict[str, Any]:
         "state": _state(name, variant),
         "repo": variant.repo,
         "file": variant.file,
+        "url": variant.url,
         "revision": variant.revision,
         "sha256": variant.sha256,
         "published": variant.published,
@@ -58,18 +59,21 @@ def _describe(name: str, variant: "Variant") -> dict[str, Any]:
 
 
 def _state(name: str, variant: "Variant") -> str:
-    """Where the weights are: "included" in the package, "downloaded", or "on the Hub"."""
+    """Where the weights are: "included" in the package, "downloaded", "on the Hub" or "elsewhere"."""
     from ..hub import ASSETS
 
     if (ASSETS / name / "config.json").is_file():
         return "included"
-    if not variant.repo:
-        return "not published"
-    from huggingface_hub import try_to_load_from_cache
+    if not variant.file:
+        from huggingface_hub import try_to_load_from_cache
 
-    weights = variant.file or "model.safetensors"
-    cached = try_to_load_from_cache(variant.repo, weights, revision=variant.revision or None)
-    return "downloaded" if isinstance(cached, str) else "on the Hub"
+        cached = try_to_load_from_cache(variant.repo, "model.safetensors", revision=variant.revision or None)
+        return "downloaded" if isinstance(cached, str) else "on the Hub"
+    from ..hub.originals import is_converted
+
+    if is_converted(name):
+        return "downloaded"
+    return "on the Hub" if variant.repo else "elsewhere"
 
 
 def _licence(facts: dict[str, Any]) -> str:
@@ -89,7 +93,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _page(facts: dict[str, Any]) -> str:
-    source = " / ".join(filter(None, (facts["repo"], facts["file"])))
+    source = " / ".join(filter(None, (facts["repo"], facts["file"]))) if facts["repo"] else facts["url"]
     lines = {
         "good for": facts["good_for"],
         "family": facts["family"],

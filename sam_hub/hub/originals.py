@@ -88,7 +88,11 @@ def _fetch(name: str, source: Repository, downloads: Path) -> Path:
         except ModelNotFoundError:
             if not variant.url:
                 raise
-    return _unzipped(download_url(variant.url, downloads, "" if variant.url.endswith(".zip") else certain))
+    packed = variant.url.endswith(".zip")
+    file = _unzipped(download_url(variant.url, downloads, "" if packed else certain))
+    if packed and certain and (found := sha256_of(file)) != certain:
+        raise CheckpointError(f"{file.name} in {variant.url} has sha256 {found[:12]}... instead of {certain[:12]}...")
+    return file
 
 
 def _from_hub(variant: Variant, source: Repository, downloads: Path, certain: str) -> Path:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from sam_hub import doctor
 from sam_hub.cli import app
 from sam_hub.doctor import Check
+from sam_hub.hub.originals import converted_home
 
 OK = Check("core", "ok", "torch 2", {"versions": {"torch": "2"}})
 ABSENT = Check("extra demo", "absent", "the web page: not installed", {}, 'pip install "sam-hub[demo]"', optional=True)
@@ -29,7 +30,7 @@ def test_the_tables_are_those_of_pyproject(root: Path) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
 
     def names(requirements: list[str]) -> set[str]:
-        return {re.match(r"[\w.-]+", r)[0] for r in requirements}
+        return {re.match(r"[\w.-]+", r)[0] for r in requirements} - {"sam-hub"}  # an extra may hold another
 
     assert set(doctor.CORE) == names(project["dependencies"])
     extras = {k: v for k, v in project["optional-dependencies"].items() if k not in ("all", "dev")}
@@ -99,6 +100,24 @@ def test_cache_and_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
     assert {c.name: c for c in doctor._check_hub()}["cache"].status == "problem"
+
+
+def test_downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    check = {c.name: c for c in doctor._check_hub()}["models"]
+    assert (check.status, check.facts) == ("absent", {"downloaded": []}) and "sam-hub pull" in check.advice
+    folder = converted_home("edge-sam")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    snapshot = tmp_path / "hub" / "models--facebook--sam-vit-base"
+    (snapshot / "refs").mkdir(parents=True)
+    (snapshot / "refs" / "main").write_text("c" * 40)
+    (snapshot / "snapshots" / ("c" * 40)).mkdir(parents=True)
+    (snapshot / "snapshots" / ("c" * 40) / "model.safetensors").write_text("x")
+    check = {c.name: c for c in doctor._check_hub()}["models"]
+    assert (check.status, check.facts) == ("ok", {"downloaded": ["sam-vit-b", "edge-sam"]})
+    assert doctor.healthy([check])
 
 
 @pytest.mark.parametrize(("checks", "code"), [([OK, ABSENT, BROKEN], 0), ([OK, PROBLEM], 1)])

@@ -36,15 +36,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, cache: Path, endpoint_of, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
-    """The server, and the client logged in as alice; waiting between two attempts takes no time."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting between two attempts takes no time."""
+    clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "sam_hub.hub.download"):
+        monkeypatch.setattr(f"{module}.time", clock)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, cache: Path, endpoint_of, impatient, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """The server, and the client logged in as alice."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
-    impatient = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
-    monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
-    monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
-    monkeypatch.setattr("sam_hub.hub.download.time", impatient)
     with LocalHub(tmp_path / "server") as server:
         endpoint_of(server.endpoint)
         yield server

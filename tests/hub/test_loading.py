@@ -179,7 +179,7 @@ def test_one_sentence_each(case, hub, tiny, files_of, monkeypatch, offline, left
         assert not [name for name in left if name.endswith(".incomplete")]
 
 
-def test_without_a_server(cache, endpoint_of):
+def test_without_a_server(cache, endpoint_of, impatient):
     endpoint_of("http://127.0.0.1:9")  # nobody is there
     with pytest.raises(HubError, match=r"http://127\.0\.0\.1:9 cannot be reached and alice/tiny is not in the cache"):
         SamModel.from_pretrained(NAME)

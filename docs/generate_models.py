@@ -1,0 +1,77 @@
+"""Writes docs/models.md from the catalogue: ``python docs/generate_models.py``. A test compares the two."""
+
+from pathlib import Path
+
+from sam_hub import convert
+from sam_hub.models.configuration_sam import SamConfig
+from sam_hub.zoo import ALIASES, ZOO, Variant
+
+PAGE = Path(__file__).parent / "models.md"
+
+INTRODUCTION = """\
+# Where the weights come from
+
+<!-- Generated from sam_hub/zoo.py by docs/generate_models.py: do not edit. -->
+
+Every name of the catalogue, and what `SamModel.from_pretrained(NAME)`, `--model NAME` and `sam-hub pull NAME` fetch.
+
+- **folder**: a repository in the layout of `transformers`, loaded as it is, from the Hub's own cache.
+- **original**: a file as its authors publish it. It is downloaded when the name is first used, its sha256 is compared
+  where the catalogue has one (and with the Hub's where the Hub has it), it is converted once, and the folder that comes
+  out is kept in the assets of the Hub's cache; the file itself is removed. Code in a pickle is never run.
+- **included**: inside the package.
+
+`transformers` says whether `transformers` alone computes the same thing from the folder; the others load with its Auto
+classes once `sam_hub` is imported. The revision is `main` where none is pinned. Licences are the authors'."""
+
+HEADER = """\
+| name | parameters, M | kind | source | file | sha256 | licence | `transformers` |
+|---|---:|---|---|---|---|---|---|"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [_row(name, variant) for name, variant in ZOO.items()]
+    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in ALIASES.items())
+    repositories = sorted({variant.repo for variant in ZOO.values() if variant.repo}, key=str.lower)
+    listed = "\n".join(f"- [{repo}](https://huggingface.co/{repo}): {_names(repo)}" for repo in repositories)
+    families = ", ".join(f"`{family}`" for family in convert.FAMILIES)
+    return f"""\
+{INTRODUCTION}
+
+{HEADER}
+{chr(10).join(rows)}
+
+Other names: {aliases}; case does not matter, and `_` is `-`.
+
+## Repositories
+
+{listed}
+
+## Files of your own
+
+A checkpoint in the layout of one of these families loads by its path, whatever its name: {families}.
+"""
+
+
+def _row(name: str, variant: Variant) -> str:
+    kind = "original" if variant.file else "folder" if variant.repo else "included"
+    revision = f" at `{variant.revision[:12]}`" if variant.revision else ""
+    source = f"[{variant.repo}](https://huggingface.co/{variant.repo}){revision}" if variant.repo else ""
+    if variant.url:
+        elsewhere = f"[{variant.url.split('/')[2]}]({variant.url})"
+        source = f"{source}, else {elsewhere}" if source else elsewhere
+    native = "yes" if SamConfig(**variant.config).is_transformers_native else "with sam_hub"
+    licence = variant.license if variant.commercial_use else f"{variant.license}, non-commercial"
+    file = f"`{variant.file}`" if variant.file else ""
+    sha256 = f"`{variant.sha256[:12]}`" if variant.sha256 else ""
+    cells = (f"`{name}`", f"{variant.params / 1e6:.1f}", kind, source, file, sha256, licence, native)
+    return f"| {' | '.join(cells)} |"
+
+
+def _names(repo: str) -> str:
+    return ", ".join(f"`{name}`" for name, variant in ZOO.items() if variant.repo == repo)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
