@@ -3,7 +3,8 @@
 ``huggingface_hub`` resumes a dropped connection, but throws away blocks of 10 MB that are not complete, and everything
 when its process ends, and checks the size alone. Here the bytes lie beside the target as ``.incomplete`` until they are
 all there and their sha256 is right, under a lock that a second process waits for. Repositories still go into the Hub's
-own cache, laid out by its own client: `Repository.fetch` only puts large files where that client looks first.
+own cache, laid out by its own client: `Repository.fetch` only puts large files where that client looks first. They come
+over plain HTTP, which every file of the Hub is offered by; Xet, the client's faster way, has nothing to go on from.
 """
 
 import hashlib
@@ -233,8 +234,6 @@ class Repository:
             return
         if metadata.etag is None or not SHA256.fullmatch(metadata.etag) or metadata.commit_hash is None:
             return
-        if metadata.xet_file_data is not None and not constants.HF_HUB_DISABLE_XET:
-            return  # fetched in chunks that are checked one by one
         cache = Path(self.cache_dir or constants.HF_HUB_CACHE).expanduser().resolve()
         home = repo_folder_name(repo_id=self.name, repo_type="model")
         blob = cache / home / "blobs" / metadata.etag
