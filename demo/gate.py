@@ -73,7 +73,8 @@ class Gate:
 
         try:
             self._check(path, scope)
-            await self.app(scope, _counted(receive, self._most(path), path, self.limits), answer)
+            _announced(scope, self._most(path), path)
+            await self.app(scope, _counted(receive, self._most(path), path), answer)
         except Exception as e:
             if started:
                 raise
@@ -101,7 +102,19 @@ class _Failed(Exception):
     """The server behind was about to answer 500."""
 
 
-def _counted(receive: Callable, most: int, path: str, limits: Limits) -> Callable:
+def _announced(scope: dict, most: int, path: str) -> None:
+    """Refusal where the headers already say that the body is too large."""
+    length = dict(scope["headers"]).get(b"content-length", b"0")
+    if not length.isdigit() or int(length) > most:
+        raise _too_large(most, path)
+
+
+def _too_large(most: int, path: str) -> Refusal:
+    what = "the photo" if path == "/sam/encode" else "the request"
+    return Refusal(f"{what} is larger than {most >> 20} MB; send less", 413)
+
+
+def _counted(receive: Callable, most: int, path: str) -> Callable:
     taken = 0
 
     async def counting() -> dict:
@@ -109,8 +122,7 @@ def _counted(receive: Callable, most: int, path: str, limits: Limits) -> Callabl
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > most:
-            what = "the photo" if path == "/sam/encode" else "the request"
-            raise Refusal(f"{what} is larger than {most >> 20} MB; send less", 413)
+            raise _too_large(most, path)
         return message
 
     return counting
@@ -133,6 +145,8 @@ async def refuse(error: Exception, send: Callable[[dict], Awaitable[None]]) -> N
     """Answer with the sentence of a failure."""
     status, text = told(error)
     headers = [(b"content-type", b"application/json")]
+    if status == 413:  # the rest of the body is not waited for
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps({"error": text}).encode()})
 

@@ -53,6 +53,12 @@ def running() -> Iterator[Running]:
     yield from start(mcp=True)
 
 
+@pytest.fixture
+def locked() -> Iterator[Running]:
+    """A server that asks for a name and a password."""
+    yield from start(auth=("me", "secret"))
+
+
 @pytest.fixture(scope="session")
 def bench(running: Running) -> Workbench:
     return running.bench

@@ -64,8 +64,10 @@ def test_an_eraser_takes_away_and_points_need_no_box():
         {"points": [[1e400, 0]]}, {"points": [[10**400, 0]]}, {"box": [1, 2, 3]}, {"box": [5, 5, 5, 9]},
         {"box": [9, 9, 1, 1]}, {"box": "abcd"}, {"box": [500, 1, 600, 9]}, {"strokes": [{}]}, {"strokes": [[1]]},
         {"strokes": [{"points": [[1, 1]], "radius": 0}]}, {"strokes": [{"points": [[1e9, 1]], "radius": 3}]},
-        {"strokes": [{"points": [[1, 1]], "radius": 1e9}]}, {"strokes": [{"points": [[1, 1]], "radius": 3, "erase": True}]},
-        {"points": [[1, 2]], "refine": {"result": 7, "mask": 0}}, {"points": [[1, 2]], "refine": {"result": "r", "mask": -1}},
+        {"strokes": [{"points": [[1, 1]], "radius": 1e9}]},
+        {"strokes": [{"points": [[1, 1]], "radius": 3, "erase": True}]},
+        {"points": [[1, 2]], "refine": {"result": 7, "mask": 0}},
+        {"points": [[1, 2]], "refine": {"result": "r", "mask": -1}},
         {"points": [[1, 2]], "refine": "r"}, {"points": [[1, 2]], "mask": "/etc/passwd"},
     ],
 )  # fmt: skip

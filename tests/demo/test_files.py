@@ -149,11 +149,13 @@ GOOD = {"size": list(SIZE), "counts": mask_to_rle(SQUARE)["counts"]}
     "document",
     [
         "", "{", b"\xff\xfe", "7", "null", "{}", '{"annotations": 7}', '{"annotations": [7]}', "[" * 100_000,
-        [{"segmentation": None}], [{"segmentation": {**GOOD, "size": [61, 90]}}], [{"segmentation": {**GOOD, "counts": ""}}],
+        [{"segmentation": None}], [{"segmentation": {**GOOD, "size": [61, 90]}}],
+        [{"segmentation": {**GOOD, "counts": ""}}],
         [{"segmentation": {**GOOD, "counts": "zzzz"}}], [{"segmentation": {**GOOD, "counts": [-5, 5405]}}],
         [{"segmentation": {**GOOD, "counts": [5401]}}], [{"segmentation": {**GOOD, "counts": [1.5, 5398.5]}}],
         [{"segmentation": {**GOOD, "counts": "ü"}}], [{"segmentation": [[1, 2, 3]]}], [{"segmentation": [["a"] * 6]}],
-        [{"segmentation": [[1e30] * 6]}], [{"segmentation": []}], [{"segmentation": {**GOOD, "counts": "ooooooooooooooooooooo0"}}],
+        [{"segmentation": [[1e30] * 6]}], [{"segmentation": []}],
+        [{"segmentation": {**GOOD, "counts": "ooooooooooooooooooooo0"}}],
         {"image": {"width": 91, "height": 60}, "annotations": [{"segmentation": GOOD}]},
     ],
 )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Many people clicking at once: errors, mixed-up photos, times and memory.
+
+python benchmarks/demo_users.py [--users 20] [--seconds 60]
+
+Each user opens a photo of a size that nobody else has and clicks on it, moving to another photo now and then. An
+answer whose masks are not of that size, or that differs from the first answer to the same click, is a mix-up.
+"""
+
+import argparse
+import io
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+from demo_server import PHOTOS, memory, serving
+from PIL import Image
+
+
+@dataclass
+class Seen:
+    """What all users saw. times: of clicks, in seconds; curve: (seconds, megabytes)"""
+
+    times: list[float] = field(default_factory=list)
+    encodes: list[float] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
+    curve: list[tuple[float, float]] = field(default_factory=list)
+
+
+class User(threading.Thread):
+    """One person; thinks a little between clicks."""
+
+    def __init__(self, number: int, url: str, until: float, think: float, seen: Seen) -> None:
+        super().__init__(daemon=True)
+        self.number, self.until, self.think, self.seen = number, until, think, seen
+        self.http = httpx.Client(base_url=url, timeout=120)
+        self.random = np.random.default_rng(number)
+
+    def run(self) -> None:
+        while time.monotonic() < self.until:
+            try:
+                self.visit()
+            except Exception as e:
+                self.seen.errors.append(f"user {self.number}: {type(e).__name__} {e}")
+                return
+
+    def visit(self) -> None:
+        """One photo and some clicks."""
+        picture = Image.open(PHOTOS[self.number % len(PHOTOS)])
+        size = (300 + 7 * self.number, 260 + int(self.random.integers(0, 100)))
+        file = io.BytesIO()
+        picture.resize(size).save(file, "JPEG")
+        start = time.perf_counter()
+        answer = self.http.post("/sam/encode", content=file.getvalue())
+        done = json.loads(answer.text.splitlines()[-1])
+        self.seen.encodes.append(time.perf_counter() - start)
+        if done["stage"] != "done":
+            self.seen.errors.append(f"encode: {done}")
+            return
+        first = None
+        for i in range(12):
+            if time.monotonic() > self.until:
+                return
+            point = [size[0] / 2, size[1] / 2] if i % 4 == 0 else self.random.uniform((0, 0), size).tolist()
+            start = time.perf_counter()
+            answer = self.http.post("/sam/segment", json={"id": done["id"], "prompt": {"points": [point]}})
+            self.seen.times.append(time.perf_counter() - start)
+            if answer.status_code != 200:
+                self.seen.errors.append(f"segment: {answer.status_code} {answer.text[:200]}")
+                return
+            masks = answer.json()["masks"]
+            if any(m["rle"]["size"] != [size[1], size[0]] for m in masks):
+                self.seen.mixed.append(f"user {self.number}: {masks[0]['rle']['size']} for {size}")
+            if i % 4 == 0:
+                first = first or masks
+                if masks != first:
+                    self.seen.mixed.append(f"user {self.number}: the same click, another answer")
+            time.sleep(self.think * self.random.uniform(0.5, 1.5))
+
+
+def crowd(url: str, users: int, seconds: float, think: float = 1.0, pid: int | None = None) -> Seen:
+    """Let users click; where the server's process is given, watch its memory."""
+    seen, began = Seen(), time.monotonic()
+    threads = [User(i, url, began + seconds, think, seen) for i in range(users)]
+    for thread in threads:
+        thread.start()
+    while any(t.is_alive() for t in threads) and time.monotonic() < began + seconds + 60:
+        if pid is not None:
+            seen.curve.append((time.monotonic() - began, memory(pid)))
+        time.sleep(max(0.2, seconds / 30))
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--think", type=float, default=1.0, help="seconds between the clicks of a user")
+    given = parser.parse_args()
+    with serving() as (url, pid):
+        seen = crowd(url, given.users, given.seconds, given.think, pid)
+    p50, p95 = np.percentile(seen.times, [50, 95]) * 1000
+    e50, e95 = np.percentile(seen.encodes, [50, 95]) * 1000
+    print(f"{len(seen.times)} clicks, p50 {p50:.0f} ms, p95 {p95:.0f} ms")
+    print(f"{len(seen.encodes)} photos, p50 {e50:.0f} ms, p95 {e95:.0f} ms")
+    print(f"{len(seen.errors)} errors, {len(seen.mixed)} mix-ups")
+    print("\n".join((seen.errors + seen.mixed)[:10]))
+    most = max(m for _, m in seen.curve)
+    for t, m in seen.curve:
+        print(f"{t:5.0f} s {m:6.0f} MB {'#' * round(m / most * 50)}")
+    raise SystemExit(bool(seen.errors or seen.mixed))
+
+
+if __name__ == "__main__":
+    main()
