@@ -68,6 +68,8 @@ class Gate:
                     raise _Failed
                 started = True
                 own = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
+                if message["status"] == 413:  # the rest of the body is not waited for
+                    own.append((b"connection", b"close"))
                 message = {**message, "headers": [*message.get("headers", []), *own]}
             await send(message)
 

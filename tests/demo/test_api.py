@@ -59,7 +59,6 @@ def test_everything(client, photo):
         (("/etc/passwd", "/encode"), "base64"),
         (("file:///etc/passwd", "/encode"), "base64"),
         (("http://127.0.0.1:1/x.jpg", "/encode"), "base64"),
-        (({"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, "/encode"), "base64"),
         (("aGVsbG8=", "/encode"), "not a photo"),
         (("nobody", [[1, 2]], "/segment"), "no longer on the server"),
         (("nobody", "fast", "/everything"), "no longer on the server"),

@@ -1,0 +1,16 @@
+"""Short runs of the measurements in benchmarks/: nonsense for every endpoint, and many people at once."""
+
+from demo_fuzz import fuzz
+from demo_users import crowd
+
+
+def test_nonsense_is_refused_in_a_sentence(running):
+    done = fuzz(running.url, 400, seed=1)
+    assert not done.faults
+    assert sum(done.counts.values()) == 400 and {status for _, status in done.counts} >= {200, 400, 404}
+
+
+def test_a_crowd_gets_answers_about_its_own_photos(running):
+    seen = crowd(running.url, users=6, seconds=4, think=0.3)
+    assert not seen.errors and not seen.mixed
+    assert len(seen.times) > 6 and len(seen.encodes) >= 6
