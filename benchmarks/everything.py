@@ -229,7 +229,7 @@ IDEAS: dict[str, tuple[Any, str, Any]] = {
     "enlarged only where the mask can be": (UPSAMPLER, "window", _whole_window),
     "both resizes in one": (UPSAMPLER, "__call__", _two_resizes),
     "run lengths after suppression, of the window": (GENERATOR, "_best", _early_rle),
-    "low-res stability before enlarging": (GENERATOR, "_maybe_stable", lambda self, logits: True),
+    "low-res stability before enlarging": (GENERATOR, "_maybe_stable", lambda self, *a: True),
     "boxes bounded by the low-res mask before enlarging": (GENERATOR, "_surely_suppressed", lambda self, *a: False),
 }
 """What is put in the place of what, to switch an idea off."""

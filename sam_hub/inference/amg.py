@@ -101,7 +101,8 @@ class SamAutomaticMaskGenerator:
     points_per_side: of the grid over the image; None where ``point_grids`` are given
     points_per_batch: clicks that are decoded at once: memory against speed
     pred_iou_thresh: a mask is kept whose predicted IoU is above this
-    stability_score_thresh, stability_score_offset: and whose `stability_score` with this offset is at least this
+    stability_score_thresh, stability_score_offset: and whose `stability_score` with this offset is at least this;
+        masks without a single pixel are left out anyhow (the original keeps them where this is 0)
     box_nms_thresh: of two masks of a crop whose boxes have an IoU above this, the better one is kept
     crop_n_layers: layers of crops, of 4, 16, ... crops, in which smaller objects are found
     crop_nms_thresh: as ``box_nms_thresh``, of masks of different crops; that of the smaller crop is kept
@@ -264,19 +265,16 @@ class SamAutomaticMaskGenerator:
         """Masks that are not empty, and not so unstable that enlarging them could not help."""
         for (i, j), logits in zip(which, low_res, strict=True):
             window = upsampler.window(logits, MASK_THRESHOLD - max(self.stability_score_offset, 0))
-            if window is not None and self._maybe_stable(logits[window]):
-                margin = upsampler.margin(window)
-                yield Candidate(float(iou[i, j]), points[i], window, logits[margin].copy())
+            if window is None:
+                continue
+            around = logits[upsampler.margin(window)]
+            if self._maybe_stable(upsampler, around, window):
+                yield Candidate(float(iou[i, j]), points[i], window, around.copy())
 
-    def _maybe_stable(self, logits: np.ndarray) -> bool:
-        """Whether the stability score in the image may reach the threshold, by that of the low-res mask.
-
-        The two differ along the outline alone, which is less of a larger mask; the allowance is wider than any
-        difference that was seen.
-        """
-        outer = np.count_nonzero(logits > MASK_THRESHOLD - self.stability_score_offset)
-        score = stability_score(logits, MASK_THRESHOLD, self.stability_score_offset)
-        return score >= self.stability_score_thresh - 0.1 - 2 / np.sqrt(max(outer, 1))
+    def _maybe_stable(self, upsampler: Upsampler, logits: np.ndarray, window: tuple[slice, slice]) -> bool:
+        """Whether the stability score in the image can reach the threshold."""
+        bound = upsampler.stability_bound(logits, window, MASK_THRESHOLD, self.stability_score_offset)
+        return bound >= self.stability_score_thresh
 
     def _best(
         self, candidates: list[Candidate], upsampler: Upsampler, crop_box: list[int], size: tuple[int, int]

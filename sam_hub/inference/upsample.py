@@ -78,6 +78,7 @@ class AxisResize:
         self.reach = int((self.last - self.first).max())
         steps = np.diff(self.first, prepend=0), np.diff(self.last)
         self.dense = bool((steps[0] <= 1).all() and (steps[1] <= 1).all())  # every input is the first of some output
+        self.starting = np.bincount(self.first, minlength=used.shape[1])  # outputs that read from here on
         self.matrix = matrix.astype(np.float32)
 
     def outputs(self, low: int, high: int) -> tuple[int, int]:
@@ -170,6 +171,32 @@ class Upsampler:
             start, stop = resize.outputs(int(pixels[0]), int(pixels[-1]))
             outer[place::2] = start, stop - 1
         return inner, outer
+
+    def stability_bound(
+        self, logits: np.ndarray, window: tuple[slice, slice], threshold: float, offset: float
+    ) -> float:
+        """What the stability score of the mask in the image cannot exceed, without computing the mask.
+
+        A pixel of the image none of whose low-res neighbours is above ``threshold + offset`` is not above it, and one
+        all of whose neighbours are above ``threshold - offset`` is above that.
+
+        logits: as for calling the upsampler
+        returns: at least `sam_hub.ops.masks.stability_score` of the result; infinity where nothing can be told
+        """
+        if self.frame.how == "bicubic":
+            return np.inf
+        around = self.margin(window)
+        reach = self.rows.reach, self.columns.reach
+        padded = np.full([n + r for n, r in zip(logits.shape, reach, strict=True)], -np.inf, np.float32)
+        padded[: logits.shape[0], : logits.shape[1]] = logits
+        some, every = padded > threshold + offset, padded > threshold - offset
+        for axis, steps in enumerate(reach):  # over the block of neighbours that begins at each low-res pixel
+            for _ in range(steps):
+                first, second = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+                some, every = some[first] | some[second], every[first] & every[second]
+        rows, columns = (axis.starting[part] for axis, part in zip((self.rows, self.columns), around, strict=True))
+        inner, outer = (float(rows @ blocks.astype(np.int64) @ columns) for blocks in (some, every))
+        return inner / outer if outer else np.inf if inner else 0.0
 
     def __call__(self, logits: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, tuple[int, int]]:
         """Logits of the pixels that read the window: (h', w') float32, and the x, y of the first of them.

@@ -1,13 +1,15 @@
 """Everything mode: what the original gets wrong, and what it does not have."""
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco_mask
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sam_hub.inference import amg, decoding
+from sam_hub.inference import amg, decoding, fast_decoder
 from sam_hub.inference.amg import PRESETS, Found, SamAutomaticMaskGenerator
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.upsample import MaskFrame, Upsampler
@@ -199,6 +201,54 @@ def test_a_suppressed_mask_is_not_enlarged(monkeypatch) -> None:
     near = [BIG, [0, 0, 196, 200], [4, 0, 200, 196], SMALL]
     records = SamAutomaticMaskGenerator(BoxPredictor(near, [0.9, 0.99, 0.95, 0.92]), 2).generate(IMAGE)
     assert boxes(records) == [near[1], SMALL] and len(calls) == 2
+
+
+def test_an_unstable_mask_is_not_enlarged(monkeypatch) -> None:
+    calls = []
+    call = Upsampler.__call__
+    monkeypatch.setattr(Upsampler, "__call__", lambda self, *a: calls.append(1) or call(self, *a))
+    for inside, expected in ((0.5, 0), (200, 1)):
+        records = SamAutomaticMaskGenerator(BoxPredictor([BIG], inside=inside), 2).generate(IMAGE)
+        assert len(records) == len(calls) == expected
+
+
+def test_memory_does_not_grow_with_the_clicks_of_a_batch(pocket_shaped, photo) -> None:
+    """(351) Only what is returned does; what the decoder needs in between it needs for a few clicks at a time."""
+    largest = {}
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                largest[n] = max(largest[n], result.numel() * result.element_size())
+            return result
+
+    predictor = SamPredictor(pocket_shaped)
+    predictor.set_image(photo(0, 90, 120))
+    for n in (200, 400):
+        largest[n] = 0
+        with Watch():
+            predictor.click_each(np.random.default_rng(0).uniform(0, 90, (n, 2)), lambda iou: np.zeros(iou.shape, bool))
+    together = fast_decoder.PIXELS_TOGETHER["cpu"] // 64
+    assert largest[200] <= 4 * together * 98 * 98 * 4
+    assert largest[400] == largest[200]
+
+
+def test_half_precision_finds_nearly_the_same(pocket_shaped, photo) -> None:
+    """bfloat16, which the plain decoder does; how fast it is on a GPU is not measured here."""
+    arguments = dict(points_per_side=4, stability_score_thresh=0.5, box_nms_thresh=1.0)
+    image = photo(1, 90, 120)
+    full = SamAutomaticMaskGenerator(pocket_shaped, **arguments).generate(image)
+    half = SamAutomaticMaskGenerator(copy.deepcopy(pocket_shaped).to(torch.bfloat16), **arguments).generate(image)
+    assert len(full) > 5 and abs(len(half) - len(full)) <= 0.3 * len(full)
+    for a in full:
+        clicked = [b for b in half if b["point_coords"] == a["point_coords"]]
+        overlaps = [
+            (a["segmentation"] & b["segmentation"]).sum() / (a["segmentation"] | b["segmentation"]).sum()
+            for b in clicked
+        ]
+        a["best"] = max(overlaps, default=0)
+    assert np.median([a["best"] for a in full]) > 0.9
 
 
 def test_progress_and_stop() -> None:
