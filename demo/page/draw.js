@@ -72,6 +72,9 @@ export class Drawing {
     c.restore();
     this.screen();
     const o = doc.objects.find((each) => each.id === doc.selected);
+    for (const each of doc.objects) { // those that wait for the photo show where they were clicked
+      if (each !== o && !each.answer && each.visible && app.tab === "objects") for (const p of each.points) this.pin(toScreen(app.view, p.x, p.y), p.label);
+    }
     if (o && app.tab === "objects") {
       if (o.box) this.box(app, o.box, o.color);
       for (const p of o.points) this.pin(toScreen(app.view, p.x, p.y), p.label);

@@ -49,7 +49,7 @@ class Person:
         return self.page.evaluate(f"() => {{ const doc = window.samHub?.history.present; return {expression}; }}")
 
     def open(self, name: str) -> None:
-        self.page.click(f"[data-example=example-{name}]")
+        self.page.click(f"[data-example='example-{name}']")
         self.until("samHub.photo?.id")
 
     def at(self, x: float, y: float) -> tuple[float, float]:
