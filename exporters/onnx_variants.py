@@ -60,9 +60,63 @@ def fp16(model: ModelProto, context: Context) -> ModelProto:
                 keep.add(node.name)
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    return convert_float_to_float16(
-        copied, keep_io_types=True, op_block_list=keep_ops, node_block_list=sorted(keep), disable_shape_infer=False
-    )
+    half = convert_float_to_float16(copied, keep_io_types=True, op_block_list=keep_ops, node_block_list=sorted(keep))
+    return join_casts(half, model)
+
+
+def join_casts(half: ModelProto, original: ModelProto) -> ModelProto:
+    """Let a node that was kept in fp32 read what another one such computed, in place, without fp16 in between.
+
+    The converter narrows the output of every kept node and widens it again for the next.
+    """
+    graph = half.graph
+    inferred = onnx.shape_inference.infer_shapes(original).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in (*inferred.value_info, *inferred.input)}
+
+    def casts(to: int) -> list[NodeProto]:
+        return [n for n in graph.node if n.op_type == "Cast" and any(a.name == "to" and a.i == to for a in n.attribute)]
+
+    # A cast of the original, of integers say, became one to fp16 too; names that it does not know are the converter's.
+    narrowed = {
+        n.output[0]: n.input[0]
+        for n in casts(TensorProto.FLOAT16)
+        if types.get(n.input[0], TensorProto.FLOAT) == TensorProto.FLOAT
+    }
+    outputs = {o.name for o in graph.output}
+    instead = {
+        n.output[0]: narrowed[n.input[0]]
+        for n in casts(TensorProto.FLOAT)
+        if n.input[0] in narrowed and n.output[0] not in outputs
+    }
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            while name in instead:
+                name = instead[name]
+            node.input[i] = name
+    del graph.value_info[:]  # of types that are no longer so
+    drop_dead_nodes(half)
+    return half
+
+
+def drop_dead_nodes(model: ModelProto) -> None:
+    """Remove nodes and weights that no output needs; the nodes may be in any order."""
+    graph = model.graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    needed: set[str] = set()
+    left = [o.name for o in graph.output]
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            if name in made_by:
+                left += [*made_by[name].input]
+                needed.update(made_by[name].output)
+    kept = [node for node in graph.node if needed & set(node.output)]
+    del graph.node[:]
+    graph.node.extend(kept)
+    weights = [t for t in graph.initializer if t.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
 
 
 def int8(model: ModelProto, context: Context) -> ModelProto:

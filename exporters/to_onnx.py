@@ -27,7 +27,7 @@ from .manifest import Artefact, FileRecord, Tensor
 from .norms import check_norms
 from .onnx_ends import add_grey_levels, add_upscaling
 from .onnx_runner import open_runner
-from .onnx_variants import CONVERSIONS, Context, Feeds
+from .onnx_variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
 from .proof import encode
 
 OPSET = 18
@@ -263,24 +263,8 @@ def _without_positions(encoder: ModelProto) -> ModelProto:
         if output.name == "intermediate_embeddings":
             model.graph.node.append(helper.make_node("Identity", [output.name], ["interm_embeddings"], name="interm"))
             output.name = "interm_embeddings"
-    _drop_dead_nodes(model)
+    drop_dead_nodes(model)
     return model
-
-
-def _drop_dead_nodes(model: ModelProto) -> None:
-    """Remove nodes and weights that no output needs."""
-    graph = model.graph
-    needed = {o.name for o in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    weights = [t for t in graph.initializer if t.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
 
 
 def _describe(model: ModelProto, job: Job, variant: str) -> None:
