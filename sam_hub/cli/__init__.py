@@ -16,6 +16,7 @@ from .bench import bench
 from .boundary import Boundary
 from .convert import convert
 from .demo import demo
+from .distill import distill
 from .doctor import doctor
 from .evaluate import evaluate
 from .everything import everything
@@ -47,6 +48,7 @@ app.command()(export)
 app.command()(verify)
 app.command()(bench)
 app.command()(train)
+app.command()(distill)
 app.command()(demo)
 app.command()(doctor)
 

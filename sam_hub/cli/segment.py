@@ -1,12 +1,12 @@
 """``sam-hub segment``: objects that a person points at, in photos."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import ImageError, PromptError
-from .boundary import sentence
+from .boundary import WrongUsage, sentence
 from .options import Debug, Device, Json, ModelName, echo_json, echo_path
 from .outputs import Format, plan
 from .prompts import Prompt, parse_prompts
@@ -14,8 +14,13 @@ from .prompts import Prompt, parse_prompts
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..inference.text import TextDetector
+
 CANDIDATES = 3
 """Masks that SAM gives for an ambiguous prompt."""
+
+UNKNOWN = 2
+"""Objects that words may find, for names of files: more than one."""
 
 
 def segment(
@@ -33,6 +38,17 @@ def segment(
             "--mask", metavar="PNG", help="A rough mask, of the photo's size: what is bright is object.", readable=False
         ),
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option("--text", "-t", metavar="WORDS", help='What to find, such as "a cat": every one of it.'),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option("--detector", metavar="NAME", help="An OWLv2 or Grounding DINO model, by folder or Hub id."),
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Least score of what --text finds.")
+    ] = 0.25,
     model: ModelName = "pocket",
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="PATH", help="A folder, or a file for a single result.")
@@ -60,6 +76,7 @@ def segment(
     sam-hub segment photo.jpg --point 320,240 --point 50,60,0 --format cutout
     sam-hub segment photo.jpg --box 10,20,300,400 --box 320,30,600,420 --overlay
     sam-hub segment *.jpg --box 10,20,300,400 --out masks/
+    sam-hub segment photo.jpg --text "a cat" --out masks/
 
     Coordinates are pixels from the upper left corner of the photo as a viewer shows it. All points and one box (and
     a mask, which alone stands for its box too) describe one object together; several boxes are several objects and
@@ -85,13 +102,16 @@ def segment(
     from .found import find
     from .loading import load_predictor
 
-    prompts = parse_prompts(points, boxes, mask is not None)
+    if text is not None and (points or boxes or mask):
+        raise WrongUsage("--text finds boxes of its own; give either words or points, boxes and a mask")
+    prompts = [] if text is not None else parse_prompts(points, boxes, mask is not None)
     others = [] if mask is None else [mask]
-    to = plan(out, formats, overlay, images, others, len(prompts), CANDIDATES if multimask else 1)
+    objects = UNKNOWN if text is not None else len(prompts)
+    to = plan(out, formats, overlay, images, others, objects, CANDIDATES if multimask else 1)
     rough = None if mask is None else _read_rough(mask)
     if rough is not None and not points and not boxes:
         prompts = [Prompt(box=_box_of(rough))]
-    predictor = None
+    predictor = finder = None
     answers, documents, failed = [], [], []
     for path in images:
         try:
@@ -101,6 +121,9 @@ def segment(
             if rough is not None and rough.shape != image.shape[:2]:
                 raise PromptError(f"the mask {mask} is {_size(rough)} and the image {_size(image)}; they must be alike")
             predictor = predictor or load_predictor(model, device)  # late: what is wrong above is told at once
+            if text is not None:
+                finder = finder or _finder(detector, predictor.device, threshold)
+                prompts = _prompts_of(finder, image, text)
             found = find(predictor, path, image, prompts, rough, multimask)
         except (ImageError, PromptError) as e:
             if len(images) == 1 or debug:
@@ -128,6 +151,21 @@ def segment(
         echo_json({"model": model, "images": answers, "coco": str(path) if path else None, "failed": failed})
     if failed:
         raise typer.Exit(1)
+
+
+def _finder(name: str | None, device: Any, threshold: float) -> "TextDetector":
+    """The detector that understands words."""
+    from ..inference.text import DETECTOR, TextDetector
+
+    return TextDetector.from_pretrained(name or DETECTOR, device, threshold=threshold)
+
+
+def _prompts_of(finder: "TextDetector", image: "np.ndarray", text: str) -> list[Prompt]:
+    """A box for each object that words name; PromptError when there is none."""
+    boxes, _ = finder.find(image, text)
+    if not len(boxes):
+        raise PromptError(f"nothing in it looks like {text!r}; use other words or a lower --threshold")
+    return [Prompt(box=tuple(map(float, box))) for box in boxes]
 
 
 def _read_rough(path: Path) -> "np.ndarray":

@@ -65,6 +65,9 @@ def train(
     recipe: Annotated[
         str | None, typer.Option("--recipe", metavar="NAME", help="sam-vit-b, -l or -h: the paper's, for SA-1B.")
     ] = None,
+    clip: Annotated[
+        str | None, typer.Option("--clip", metavar="NAME", help="A CLIP of transformers: learn text prompts, too.")
+    ] = None,
     patience: Annotated[
         int, typer.Option("--patience", min=0, help="Validations without gain until the run ends; 0: never.")
     ] = 4,
@@ -140,6 +143,7 @@ def train(
     network = load_model(model, device)
     network.float()
     processor = SamPredictor(network).processor  # the one beside the model, else the one of its encoder
+    knows_words = load_clip(clip) if clip else None
     settings = FineTuning(
         model=model,
         data=data,
@@ -153,9 +157,10 @@ def train(
         patience=patience,
         workers=workers,
         log=log.value,
+        clip=clip or "",
     )
     tell(f"{'streaming' if streamed else len(training)} training images, {len(held)} to validate on")
-    result = fine_tune(network, processor, training, Validator(held, processor), out, settings)
+    result = fine_tune(network, processor, training, Validator(held, processor), out, settings, clip=knows_words)
     if not is_first_process():
         return
     before, after = result.before, result.after
@@ -178,6 +183,18 @@ def train(
         for title, a, b in comparison(before, after):
             typer.echo(f"{title:24} {a:.3f} -> {b:.3f}")
         echo_path(out)
+
+
+def load_clip(name: str) -> Any:
+    """A CLIP of ``transformers``; ModelNotFoundError when it cannot be loaded."""
+    from transformers import CLIPModel
+
+    from ..errors import ModelNotFoundError
+
+    try:
+        return CLIPModel.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        raise ModelNotFoundError(f"the CLIP {name} could not be loaded: {str(e).splitlines()[0]}") from e
 
 
 def is_stream(data: str) -> bool:

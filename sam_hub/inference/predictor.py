@@ -28,6 +28,7 @@ from ..ops.geometry import resized_size, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.prompts import read_prompt
 from .decoding import ImageDecoder
+from .text import ClipText, TextDetector
 from .transforms import ResizeLongestSide, Stretch
 from .upsample import MaskFrame
 
@@ -42,14 +43,20 @@ class SamPredictor:
     cache_size: how many images' embeddings are kept (4 MB each for SAM in float32); an image that is set again
         is recognised by its pixels. Any change of the weights or of the processor makes them void.
 
+    text: what understands words; by default, when words are first given, `TextDetector.from_pretrained`
+
     model, processor, transform: what is used
     original_size, input_size: (height, width) of the image and of the resized image, None while no image is set
     """
 
     def __init__(
-        self, model: SamModel, processor: SamImageProcessor | SamProcessor | None = None, cache_size: int = 4
+        self,
+        model: SamModel,
+        processor: SamImageProcessor | SamProcessor | None = None,
+        cache_size: int = 4,
+        text: TextDetector | ClipText | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.text = model, text
         self.processor = getattr(processor, "image_processor", processor) or _default_processor(model)
         transform = ResizeLongestSide if self.processor.resize_mode == "longest_side" else Stretch
         self.transform = transform(self.processor.frame_size["longest_edge"])
@@ -76,6 +83,7 @@ class SamPredictor:
         self._decoder: ImageDecoder | None = None
         self.original_size: Size | None = None
         self.input_size: Size | None = None
+        self._pixels: np.ndarray | None = None
 
     def set_image(self, image: ImageSource, image_format: str = "RGB") -> None:
         """Encode an image, or find its embedding in the cache.
@@ -99,6 +107,7 @@ class SamPredictor:
         while len(self._cache) > self.cache_size:
             self._cache.popitem(last=False)
         self._hold(encoded, pixels.shape[:2])
+        self._pixels = pixels
 
     def set_torch_image(self, transformed_image: Tensor, original_image_size: Size) -> None:
         """Encode an image that is already resized; it is not kept in the cache.
@@ -148,6 +157,7 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
         hq_token_only: bool = False,
+        text: str | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masks of one object.
 
@@ -158,12 +168,39 @@ class SamPredictor:
         multimask_output: three masks, for an ambiguous prompt such as one click, or one
         return_logits: logits instead of bool
         hq_token_only: SAM-HQ's own mask, without SAM's
+        text: what to find, such as "a cat"; it stands for a box, so there is none beside it. Of several such objects it
+            is the one that the detector is surest of (`find_text` gives all)
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
-        raises: PromptError; RuntimeError while no image is set
+        raises: PromptError; ModelNotFoundError without a detector; RuntimeError while no image is set
         """
+        embedded = None
+        if text is not None:
+            if box is not None:
+                raise PromptError("text finds a box of its own; give either text or a box")
+            if isinstance(self.text, ClipText):
+                embedded = self.text.embed(text).to(self.device)
+            else:
+                box = self._detector().best(self._photo(), text)
         prompts = self._prompts(point_coords, point_labels, box, mask_input)
-        found = self.predict_torch(*prompts, multimask_output, return_logits, hq_token_only)
+        found = self.predict_torch(*prompts, multimask_output, return_logits, hq_token_only, embedded)
         return tuple(v[0].cpu().numpy() for v in found)
+
+    def find_text(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (K, 4) and scores (K,) of everything that ``text`` names in the image that is set, best first."""
+        return self._detector().find(self._photo(), text)
+
+    def _detector(self) -> TextDetector:
+        if isinstance(self.text, ClipText):
+            raise PromptError("CLIP finds no boxes; make the predictor with a TextDetector")
+        if self.text is None:
+            self.text = TextDetector.from_pretrained(device=self.device)
+        return self.text
+
+    def _photo(self) -> np.ndarray:
+        self._require_image()
+        if self._pixels is None:
+            raise PromptError("text needs the photo itself, which set_torch_image does not give; use set_image")
+        return self._pixels
 
     def predict_low_res(
         self,
@@ -190,19 +227,34 @@ class SamPredictor:
         multimask_output: bool = True,
         return_logits: bool = False,
         hq_token_only: bool = False,
+        text_embedding: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Masks of N objects at once, from prompts in pixels of the resized image (see `transform`).
 
         point_coords: (N, P, 2) float32, x then y; point_labels: (N, P), 1 object, 0 background, -10 padding
         boxes: (N, 4) float32, x0, y0, x1, y1
         mask_input: (N or 1, 1, h, w) low-res logits
+        text_embedding: (1, N, D), CLIP's, for a model that was trained on them
         returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32 (of EdgeSAM, whose IoU head was not
             trained, the stability), low-res logits (N, M, h, w) float32
         raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
         """
         self._require_image()
         _check_shapes(point_coords, point_labels, boxes, mask_input)
-        iou, low_res = self._low_res(point_coords, point_labels, boxes, mask_input, multimask_output, hq_token_only)
+        if text_embedding is None:
+            iou, low_res = self._low_res(point_coords, point_labels, boxes, mask_input, multimask_output, hq_token_only)
+        else:
+            prompts = [None if t is None else t[None] for t in (point_coords, point_labels, boxes)]
+            rough = None if mask_input is None else mask_input[None, :, 0]
+            masks, scores, _ = self.model.predict_masks(
+                self.encoded.embedding,
+                *prompts,
+                rough,
+                intermediate=self.encoded.intermediate,
+                text_embeddings=text_embedding,
+            )
+            masks, scores = self.model.mask_decoder.select_masks(masks, scores, multimask_output)
+            low_res, iou = masks[0].float(), scores[0].float()
         frame = self.mask_frame
         masks = resize_masks(
             low_res,

@@ -298,6 +298,8 @@ class SamConfig(PreTrainedConfig):
     is written back, so that both libraries then agree with the original.
 
     ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
+    ``text_embedding_size`` is the width of CLIP's embeddings in a model that takes text prompts (paper, appendix D.5),
+    else 0.
     """
 
     model_type = "sam_hub"
@@ -311,6 +313,7 @@ class SamConfig(PreTrainedConfig):
     prompt_encoder_config: dict | PreTrainedConfig | None = None
     mask_decoder_config: dict | PreTrainedConfig | None = None
     preprocessing: dict | None = None
+    text_embedding_size: int = 0
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -334,6 +337,7 @@ class SamConfig(PreTrainedConfig):
             type(self.vision_config) is SamVisionConfig
             and type(self.prompt_encoder_config) is SamPromptEncoderConfig
             and type(self.mask_decoder_config) is SamMaskDecoderConfig
+            and not self.text_embedding_size
         )
 
     def take_from(self, variant: Variant) -> None:

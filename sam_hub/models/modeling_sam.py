@@ -23,7 +23,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .. import convert
-from ..errors import CheckpointError, HubError, ModelNotFoundError, OutputError
+from ..errors import CheckpointError, HubError, ModelNotFoundError, OutputError, PromptError
 from ..hub import ASSETS, locate
 from ..hub.download import Repository
 from ..hub.failures import explained
@@ -40,6 +40,7 @@ from .loss import resize_labels, segmentation_loss
 from .mask_decoder import MaskDecoder
 from .prompt_batch import objects_present
 from .prompt_encoder import PositionalEmbedding, PromptEncoder, check_prompt_kinds
+from .text_prompt import TextProjection, add_tokens
 
 PROMPT_ENCODERS = {
     "sam_prompt_encoder": PromptEncoder,
@@ -147,6 +148,9 @@ class SamModel(SamPreTrainedModel):
         self.vision_encoder = build_encoder(config.vision_config)
         self.prompt_encoder = PROMPT_ENCODERS[config.prompt_encoder_config.model_type](config.prompt_encoder_config)
         self.mask_decoder = MASK_DECODERS[config.mask_decoder_config.model_type](config.mask_decoder_config)
+        self.text_projection = None
+        if config.text_embedding_size:
+            self.text_projection = TextProjection(config.text_embedding_size, config.prompt_encoder_config.hidden_size)
         self.post_init()
 
     @classmethod
@@ -347,15 +351,21 @@ class SamModel(SamPreTrainedModel):
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
         intermediate: Sequence[Tensor] = (),
+        text_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Every candidate mask of each prompt: see `MaskDecoder.forward`.
 
         image_embeddings, intermediate: of the `EncoderOutput`; most decoders read the first only
+        text_embeddings: (B, N, text_embedding_size), CLIP's of what is meant, for a model with a text projection
         """
         if self.mask_decoder.reads_intermediate and not intermediate:
             raise ValueError("this model's decoder needs intermediate_embeddings beside image_embeddings: see `encode`")
         grid = tuple(image_embeddings.shape[-2:])
         sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
+        if text_embeddings is not None:
+            if self.text_projection is None:
+                raise PromptError("this model takes no text; give points or a box, or find boxes by a detector")
+            sparse, valid = add_tokens(sparse, valid, self.text_projection(text_embeddings))
         for name, t in (("prompts", sparse), ("masks", dense)):
             if t is not None and t.shape[0] not in (1, image_embeddings.shape[0]):
                 raise ValueError(f"{image_embeddings.shape[0]} images but {name} for {t.shape[0]}")

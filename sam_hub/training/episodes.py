@@ -132,6 +132,7 @@ class EpisodeDataset(Dataset):
     datasets, weights: of samples, and how often each is drawn from; by their number of images by default
     views: only so many views of each image are shown, of which the first is the whole image
     cache: then an item has the ``embedding`` of its view, from here, instead of ``pixel_values``
+    beside: gives tensors from a sample, which its items carry too
     """
 
     def __init__(
@@ -143,11 +144,12 @@ class EpisodeDataset(Dataset):
         weights: Sequence[float] | None = None,
         views: int | None = None,
         cache: EmbeddingCache | None = None,
+        beside: Callable[[Sample], dict[str, torch.Tensor]] | None = None,
     ) -> None:
         self.datasets, self.recipe, self.length, self.preparation = list(datasets), recipe, length, preparation
         shares = np.array([len(d) for d in datasets] if weights is None else list(weights), float)
         self.shares = shares / shares.sum()
-        self.views, self.cache = views, cache
+        self.views, self.cache, self.beside = views, cache, beside
         self._named: set[str] = set()
 
     def __len__(self) -> int:
@@ -195,7 +197,8 @@ class EpisodeDataset(Dataset):
         masks = extra + self._masks(sample, view, extra, rng)
         if not masks:
             return None
-        return {**self._image(shown), "labels": self._labels(masks, rng)}
+        more = self.beside(sample) if self.beside else {}
+        return {**self._image(shown), "labels": self._labels(masks, rng), **more}
 
     def _numbered_view(self, sample: Sample, which: int, number: int, view: int) -> tuple:
         recipe = self.recipe

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -49,6 +51,9 @@ WORK_FOLDER = "training"
 SETTINGS_FILE = "settings.json"
 Say = Callable[[str], None]
 
+if TYPE_CHECKING:
+    from transformers import CLIPModel
+
 
 def tell(text: str) -> None:
     """A line of progress."""
@@ -65,6 +70,7 @@ class FineTuning:
     lora: rank of adapters in an encoder whose own weights stay; 0 for none
     accumulate: batches to a step; evaluations: how often the run is validated; patience: how many of them without
         gain end it; log: "none", "tensorboard" or "trackio"
+    clip: name of the CLIP whose embeddings are a prompt too
     """
 
     model: str
@@ -81,6 +87,7 @@ class FineTuning:
     workers: int = 0
     save_seconds: float = 45.0
     log: str = "none"
+    clip: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,11 +110,13 @@ def fine_tune(
     settings: FineTuning,
     say: Say = tell,
     callbacks: Sequence[TrainerCallback] = (),
+    clip: "CLIPModel | None" = None,
 ) -> FineTuned:
     """Train on samples, or go on where a run in ``out`` was stopped; `finish` writes the result.
 
     train: samples with COCO annotations (`sam_hub.data.discovery.open_dataset`), or a stream of them, for ever
         (`sam_hub.data.stream.ShardStream`)
+    clip: then the model also learns to take text prompts (see `sam_hub.training.text`)
     raises: OutputError when ``out`` holds a result, or a run with other settings
     """
     started = time.monotonic()
@@ -115,11 +124,8 @@ def fine_tune(
     recipe = settings.recipe
     torch.manual_seed(recipe.seed)
     first = _is_first_process()
-    scores_file = work / "before.json"
-    if first and not scores_file.exists():
-        say(f"scoring {settings.model} before training")
-        write_atomically(scores_file, json_bytes(validator(model.eval())))
-    cached = settings.freeze == "encoder" and not settings.lora and isinstance(train, Sequence)
+    scores_file = score_once(model, validator, work, say)
+    cached = settings.freeze == "encoder" and not settings.lora and isinstance(train, Sequence) and not clip
     model.requires_grad_(True)
     model.vision_encoder.requires_grad_(settings.freeze == "none")
     if settings.lora:
@@ -131,8 +137,56 @@ def fine_tune(
     episodes = EpisodeDataset(
         [train], recipe, length, preparation, views=settings.views if cached else None, cache=cache
     )
+    prepare = None
+    if cached:
+
+        def prepare() -> None:
+            counted = partial(_counted, say=say, views=settings.views)
+            count = cache.fill(model, preparation, episodes.each_view(counted))
+            say(f"encoded {count} of {len(train) * settings.views} views; the rest was there")
+
+    if clip:
+        from .text import TextStep
+
+        step = TextStep(model, clip, preparation, recipe.prompts, recipe.loss)
+    else:
+        step = InteractiveStep(model, recipe.prompts, recipe.loss, keep_norms=True)
+    history = run_steps(step, episodes, validator, work, settings, args, say, callbacks, prepare)
+    if settings.lora:
+        merge_lora(model)
+    before = json.loads(scores_file.read_text())
+    after = validator(model.eval()) if first else before
+    return FineTuned(model, before, after, history, time.monotonic() - started)
+
+
+def score_once(model: SamModel, validator: Validator, work: Path, say: Say) -> Path:
+    """Scores of the model as it is, in a file that a run that goes on finds again."""
+    file = work / "before.json"
+    if _is_first_process() and not file.exists():
+        say("scoring the model before training")
+        write_atomically(file, json_bytes(validator(model.eval())))
+    return file
+
+
+def run_steps(
+    step: nn.Module,
+    episodes: Dataset,
+    validator: Validator,
+    work: Path,
+    settings: FineTuning,
+    args: TrainingArguments,
+    say: Say = tell,
+    callbacks: Sequence[TrainerCallback] = (),
+    prepare: Callable[[], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``step.sam``, or go on from the last checkpoint in ``work``; it ends with the weights that scored best.
+
+    prepare: called in the first process before training, while the others wait
+    returns: the logged rows
+    """
+    recipe = settings.recipe
     trainer = SamTrainer(
-        model=InteractiveStep(model, recipe.prompts, recipe.loss, keep_norms=True),
+        model=step,
         recipe=recipe,
         validate=validator,
         args=args,
@@ -151,10 +205,8 @@ def fine_tune(
     )
     for noisy in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(noisy)
-    if cached and first:
-        total = len(train) * settings.views
-        count = cache.fill(model, preparation, episodes.each_view(partial(_counted, say=say, views=settings.views)))
-        say(f"encoded {count} of {total} views; the rest was there")
+    if prepare and _is_first_process():
+        prepare()
     trainer.accelerator.wait_for_everyone()
     resume = last_checkpoint(work)
     if resume:
@@ -163,12 +215,8 @@ def fine_tune(
     trainer.accelerator.wait_for_everyone()
     best = work / BEST_FILE
     if best.exists():
-        model.load_state_dict(load_file(best))
-    if settings.lora:
-        merge_lora(model)
-    before = json.loads(scores_file.read_text())
-    after = validator(model.eval()) if first else before
-    return FineTuned(model, before, after, trainer.state.log_history, time.monotonic() - started)
+        step.sam.load_state_dict(load_file(best))
+    return trainer.state.log_history
 
 
 def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
@@ -176,13 +224,15 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
     recipe = settings.recipe
     every = max(1, recipe.steps // settings.evaluations)
     check_logger(settings.log)
+    checkpointing: dict[str, Any] = {}
+    if settings.gradient_checkpointing:
+        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return TrainingArguments(
         output_dir=str(work),
         max_steps=recipe.steps,
         per_device_train_batch_size=recipe.images,
         gradient_accumulation_steps=settings.accumulate,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        **checkpointing,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.clip_norm,
@@ -228,7 +278,9 @@ def claim_folder(out: Path, settings: FineTuning) -> Path:
     file = work / SETTINGS_FILE
     if file.exists():
         begun = json.loads(file.read_text())
-        other = sorted(k for k in wanted if k not in ("workers", "save_seconds", "log") and wanted[k] != begun.get(k))
+        other = sorted(
+            k for k in wanted if k not in ("workers", "save_seconds", "log") and wanted[k] != begun.get(k, wanted[k])
+        )
         if other:
             raise OutputError(
                 f"{work} holds a run that began with another {', '.join(other)}; go on with the same, or remove it"

@@ -110,6 +110,7 @@ def interactive_losses(
     plan: Plan,
     generators: Sequence[torch.Generator],
     teach: Callable[..., Tensor] | None = None,
+    text_embeddings: Tensor | None = None,
 ) -> Tensor:
     """Loss of each object, the mean over the rounds of ``plan``.
 
@@ -117,6 +118,7 @@ def interactive_losses(
     generators: one for each image, so that its prompts do not depend on what else is in the batch
     teach: distillation: called with points, labels, boxes and the low-res logits fed back, or None, gives the target
         (B, N, 4h, 4w) of the round; first prompts are drawn from ``target`` all the same
+    text_embeddings: (B, N, D), CLIP's of each object: they are then the first prompt, without a click or a box
     returns: (B, N)
     """
     stride = model.config.prompt_encoder_config.patch_size // 4
@@ -131,6 +133,8 @@ def interactive_losses(
         return tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
 
     points, labels, boxes = for_each_image(lambda t, g: first_prompts(t, recipe, stride, g), truth)
+    if text_embeddings is not None:
+        labels, boxes = torch.full_like(labels, PAD_LABEL), torch.full_like(boxes, PAD_COORDINATE)
     previous, total = None, 0.0
     for number, kind in enumerate(plan):
         if kind == "click":
@@ -142,7 +146,12 @@ def interactive_losses(
             truth = target.bool()
         clicks = (points, labels) if takes_points else (None, None)
         masks, scores, _ = model.predict_masks(
-            encoded.embedding, *clicks, boxes, previous, intermediate=encoded.intermediate
+            encoded.embedding,
+            *clicks,
+            boxes,
+            previous,
+            intermediate=encoded.intermediate,
+            text_embeddings=text_embeddings,
         )
         masks, scores = masks.float(), scores.float()
         total = total + candidate_losses(model, masks, scores, target, weights, recipe, first=number == 0)

@@ -3,6 +3,7 @@
 from torch import nn
 
 from ..errors import SamHubError
+from ..models.encoders.pocket import ConvNorm
 from ..models.modeling_sam import SamModel
 
 ATTENTION = ("qkv", "q", "k", "v", "proj", "q_proj", "k_proj", "v_proj", "out_proj")
@@ -10,16 +11,18 @@ ATTENTION = ("qkv", "q", "k", "v", "proj", "q_proj", "k_proj", "v_proj", "out_pr
 
 
 def adapted_modules(model: SamModel) -> list[str]:
-    """Names of the encoder's attention matrices; where there are none, of its pointwise convolutions."""
+    """Names of the encoder's attention matrices; where there are none, of its pointwise convolutions.
+
+    Of `pocket`, whose convolutions run folded with their norms, those of the neck.
+    """
     parts = [(f"vision_encoder.{name}", module) for name, module in model.vision_encoder.named_modules()]
     matrices = [n for n, m in parts if isinstance(m, nn.Linear) and n.rpartition(".")[2] in ATTENTION]
     if matrices:
         return matrices
-    return [
-        n
-        for n, m in parts
-        if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1 and ".neck" not in n
-    ]
+    folded = {f"{n}.conv" for n, m in parts if isinstance(m, ConvNorm)}  # its convolution is never called
+    pointwise = [n for n, m in parts if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1]
+    pointwise = [n for n in pointwise if n not in folded]
+    return [n for n in pointwise if ".neck." not in n] or pointwise
 
 
 def add_lora(model: SamModel, rank: int) -> SamModel:

@@ -195,3 +195,35 @@ FINE_TUNING = Recipe(
     augmentation=Augmentation(scale=(0.7, 1.5)),
 )
 """`sam-hub train`'s: a few dozen images, minutes on a CPU."""
+
+DISTIL_ENCODER = Recipe(
+    images=4,
+    steps=2000,
+    schedule="cosine",
+    learning_rate=1e-3,
+    layer_decay=1.0,
+    drop_path=0.0,
+    warmup=50,
+    weight_decay=5e-4,
+    clip_norm=1.0,
+    augmentation=NO_AUGMENTATION,
+)
+"""MobileSAM (Zhang et al. 2023, section 4.1): the student's embedding learns the teacher's by mean squared error, with
+a weight decay of 5e-4; the paper takes 55 k steps of 8 images."""
+
+DISTIL_PROMPTS = Recipe(
+    images=2,
+    objects=8,
+    min_area=4,
+    steps=1000,
+    schedule="cosine",
+    learning_rate=1e-4,
+    layer_decay=1.0,
+    drop_path=0.0,
+    warmup=20,
+    weight_decay=5e-4,
+    clip_norm=1.0,
+    augmentation=NO_AUGMENTATION,
+    prompts=PromptRecipe(rounds=2, single_round_probability=0.0),
+)
+"""EdgeSAM (Zhou et al. 2023, section 3.3): a box or a point, then a point where student and teacher disagree."""

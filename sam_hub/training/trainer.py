@@ -39,6 +39,7 @@ class SamTrainer(Trainer):
     def __init__(self, *args, recipe: Recipe, validate: Validation | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.recipe, self.validate = recipe, validate
+        self.model_accepts_loss_kwargs = False  # losses are means: accumulated batches are to be averaged
         step: InteractiveStep = self.model
         encoder = step.sam.vision_encoder
         self.body = [p for n, p in encoder.named_parameters() if not n.startswith("neck.") and p.requires_grad]

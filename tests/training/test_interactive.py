@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sam_hub.models.configuration_sam import PAD_COORDINATE, PAD_LABEL, HqMaskDecoderConfig
 from sam_hub.models.encoders import EncoderOutput
@@ -135,6 +137,26 @@ def test_first_prompts_are_a_click_or_a_box():
     x, y = points[clicked][:, 0].unbind(-1)
     assert ((x >= 12) & (x < 48) & (y >= 16) & (y < 36)).all()
     assert (boxes[boxed] - torch.tensor([12.0, 16.0, 48.0, 36.0])).abs().max() <= 64 * 20 / 1024
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0, 1), st.integers(1, 20), st.integers(1, 20), st.sampled_from([2, 4]))
+def test_a_first_click_is_on_the_object_and_a_first_box_around_it(seed, probability, h, w, stride):
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.rand(4, h, w, generator=generator) < torch.rand(4, 1, 1, generator=generator)
+    target[:, h // 2, w // 3] = True
+    recipe = PromptRecipe(box_probability=probability)
+    points, labels, boxes = first_prompts(target, recipe, stride, generator)
+    clicked, boxed = labels[:, 0] == 1, (boxes != PAD_COORDINATE).any(-1)
+    assert (clicked ^ boxed).all() and ((labels[:, 0] == PAD_LABEL) == boxed).all()
+    x, y = ((points[:, 0] + 0.5) / stride - 0.5).unbind(-1)
+    assert torch.equal(x, x.round()) and torch.equal(y, y.round())
+    assert target[torch.arange(4), y.long(), x.long()].all()
+    limit = recipe.box_noise_limit * max(h, w) * stride
+    for mask, box in zip(target[boxed], boxes[boxed], strict=True):
+        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+        tight = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * stride
+        assert (box - tight).abs().max() <= limit + 1  # one more where a box would have vanished
 
 
 def test_a_sample_learns_the_same_in_any_batch(new_model: Callable[..., SamModel]):

@@ -1,0 +1,111 @@
+"""From words to prompts: an open-vocabulary detector whose boxes prompt SAM, or CLIP's embedding of the words.
+
+The detector is the practical route, as no published SAM has a text prompt: OWLv2 or Grounding DINO of ``transformers``.
+CLIP is the paper's, for a model that was trained with `sam_hub.training.text`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ModelNotFoundError, PromptError
+from ..ops.boxes import nms
+
+DETECTOR = "google/owlv2-base-patch16-ensemble"
+"""Apache-2.0; 155 M parameters."""
+
+THRESHOLD = 0.25
+OVERLAP = 0.7
+"""Boxes that overlap a better one by more (IoU) are the same object."""
+
+
+@dataclass
+class TextDetector:
+    """Boxes of what words name, by an OWL or Grounding DINO model.
+
+    model, processor: of ``transformers`` (AutoModelForZeroShotObjectDetection, AutoProcessor)
+    threshold: the least score of a box
+    """
+
+    model: Any
+    processor: Any
+    threshold: float = THRESHOLD
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = DETECTOR, device: str | torch.device = "cpu", **options: Any
+    ) -> "TextDetector":
+        """name: a folder or a Hub repository; raises ModelNotFoundError when it cannot be loaded"""
+        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+        try:
+            model = AutoModelForZeroShotObjectDetection.from_pretrained(name)
+            return cls(model.to(device).eval(), AutoProcessor.from_pretrained(name), **options)
+        except (OSError, ValueError) as e:
+            why = str(e).splitlines()[0]
+            raise ModelNotFoundError(
+                f"the text detector {name} could not be loaded ({why}); give the folder or Hub id of an OWLv2 or "
+                "Grounding DINO model, or connect to the Hub"
+            ) from e
+
+    @torch.no_grad()
+    def find(self, image: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (K, 4), x0, y0, x1, y1 in pixels, and scores (K,) of what ``text`` names; best first, maybe none.
+
+        image: (H, W, 3) uint8 RGB; text: one noun phrase, such as "a cat"
+        raises: PromptError for empty text
+        """
+        words = " ".join(text.split())
+        if not words:
+            raise PromptError('the text is empty; name what to find, for example "a cat"')
+        height, width = image.shape[:2]
+        grounding = "grounding" in self.model.config.model_type
+        asked = words.lower().rstrip(".") + "." if grounding else [[words]]
+        inputs = self.processor(images=image, text=asked, return_tensors="pt").to(self.model.device)
+        outputs = self.model(**inputs)
+        more = {"input_ids": inputs["input_ids"], "text_threshold": 0.0} if grounding else {}
+        (found,) = self.processor.post_process_grounded_object_detection(
+            outputs, threshold=self.threshold, target_sizes=[(height, width)], **more
+        )
+        boxes = found["boxes"].float().cpu().numpy().reshape(-1, 4).clip(0, [width, height, width, height])
+        scores = found["scores"].float().cpu().numpy().reshape(-1)
+        real = (boxes[:, 2] - boxes[:, 0] >= 1) & (boxes[:, 3] - boxes[:, 1] >= 1)
+        boxes, scores = boxes[real], scores[real]
+        keep = nms(boxes, scores, OVERLAP) if len(boxes) else []
+        order = sorted(keep, key=lambda i: -scores[i])
+        return boxes[order], scores[order]
+
+    def best(self, image: np.ndarray, text: str) -> np.ndarray:
+        """The best box, (4,); PromptError when nothing scores enough."""
+        boxes, _ = self.find(image, text)
+        if not len(boxes):
+            raise PromptError(
+                f"nothing in the image looks like {text!r} to the detector; use other words or a lower threshold"
+            )
+        return boxes[0]
+
+
+@dataclass
+class ClipText:
+    """CLIP's embedding of words, the prompt of a model with a text projection.
+
+    model: ``transformers.CLIPModel``; tokenizer: its own
+    """
+
+    model: Any
+    tokenizer: Any
+
+    @torch.no_grad()
+    def embed(self, text: str) -> Tensor:
+        """(1, 1, D)
+
+        raises: PromptError for empty text
+        """
+        if not text.strip():
+            raise PromptError('the text is empty; name what to find, for example "a cat"')
+        inputs = self.tokenizer([text], return_tensors="pt", truncation=True).to(self.model.device)
+        hidden = self.model.text_model(**inputs).pooler_output
+        return self.model.text_projection(hidden)[None]

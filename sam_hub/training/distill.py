@@ -1,0 +1,237 @@
+"""Distillation: a large model teaches a small one, by its embeddings and then by its masks.
+
+Stage "encoder" is MobileSAM's (Zhang et al. 2023, arXiv 2306.14289, "decoupled distillation"): the student keeps the
+teacher's prompt encoder and decoder, and its encoder learns to give the teacher's embedding. Stage "prompts" is that of
+EdgeSAM (Zhou et al. 2023, arXiv 2312.06660, "prompt-in-the-loop"): both are given the same prompts, the teacher's mask
+is the target, and the next click lies where they disagree. The teacher's embeddings are computed once and kept.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.sa1b import Sample
+from ..errors import DataError, SamHubError
+from ..models.configuration_sam import PAD_COORDINATE, PAD_LABEL, SamConfig
+from ..models.encoders import EncoderOutput
+from ..models.image_processing_sam import SamImageProcessor
+from ..models.modeling_sam import SamModel
+from ..ops.images import resize_longest_side, stretch
+from ..zoo import ZOO, canonical_name
+from .embeddings import EmbeddingCache, fingerprint
+from .episodes import EpisodeDataset, Preparation, key_of
+from .finetune import FineTuned, FineTuning, Say, claim_folder, run_steps, score_once, tell, training_arguments
+from .interactive import InteractiveStep, Plan, answer, interactive_losses
+from .pocket_init import new_pocket
+from .recipe import DISTIL_ENCODER, DISTIL_PROMPTS, Recipe
+from .validation import Validator
+
+STAGES = ("encoder", "prompts")
+SHARED_PARTS = ("prompt_encoder.", "mask_decoder.", "shared_image_embedding.")
+TAUGHT = "taught_"
+"""Prefix of the teacher's tensors in a batch."""
+
+
+@dataclass(frozen=True)
+class Distillation(FineTuning):
+    """What a run was asked for: ``model`` is the student, ``recipe`` that of stage "prompts".
+
+    stages: of `STAGES`, in their order
+    """
+
+    teacher: str = ""
+    stages: tuple[str, ...] = STAGES
+    recipe: Recipe = DISTIL_PROMPTS
+    encoder_recipe: Recipe = DISTIL_ENCODER
+    freeze: str = "none"
+    patience: int = 0
+
+
+def adopt_decoder(student: SamModel, teacher: SamModel) -> bool:
+    """Give the student the teacher's prompt encoder and decoder, where they have the same shape; says whether."""
+    weights = {k: v for k, v in teacher.state_dict().items() if k.startswith(SHARED_PARTS)}
+    mine = {k: v.shape for k, v in student.state_dict().items() if k.startswith(SHARED_PARTS)}
+    if mine != {k: v.shape for k, v in weights.items()}:
+        return False
+    student.load_state_dict(weights, strict=False)
+    student.config.mask_decoder_config.rank_by = teacher.config.mask_decoder_config.rank_by
+    student.config.mask_decoder_config.always_multimask = teacher.config.mask_decoder_config.always_multimask
+    return True
+
+
+def fresh_student(name: str) -> SamModel:
+    """A catalogue model with random weights; `pocket`'s encoder begins with ImageNet's."""
+    key = canonical_name(name)
+    if key == "pocket":
+        return new_pocket()
+    return SamModel(SamConfig(**ZOO[key].config))
+
+
+class Teacher:
+    """A teacher's embeddings, kept on disk.
+
+    raises: SamHubError when student and teacher look at images in ways that cannot be laid over each other
+    """
+
+    def __init__(self, model: SamModel, processor: SamImageProcessor, student: SamImageProcessor, folder: Path) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.preparation = Preparation.of(processor)
+        if self.preparation.stretched != Preparation.of(student).stretched:
+            raise SamHubError(
+                "one of teacher and student stretches images to a square and the other pads them; "
+                "choose two that do the same"
+            )
+        self.cache = EmbeddingCache(folder / fingerprint(model, processor))
+
+    def fill(self, samples: Sequence, say: Say) -> None:
+        """Encode the whole images that are not there yet."""
+
+        def views() -> Iterator[tuple[str, np.ndarray]]:
+            told = time.monotonic()
+            for number in range(len(samples)):
+                if time.monotonic() - told > 10:
+                    told = time.monotonic()
+                    say(f"the teacher looks at image {number + 1} of {len(samples)}")
+                try:
+                    image = samples[number].image
+                except DataError as e:
+                    say(f"left out: {e}")
+                    continue
+                yield key_of(image), whole_view(image, self.preparation)
+
+        count = self.cache.fill(self.model, self.preparation, views())
+        say(f"the teacher encoded {count} of {len(samples)} images; the rest was there")
+
+    def embedding_of(self, sample: Sample) -> dict[str, Tensor]:
+        return {TAUGHT + name: value for name, value in self.cache.load(key_of(sample.image)).items()}
+
+
+def whole_view(image: np.ndarray, preparation: Preparation) -> np.ndarray:
+    """A whole image at the size of a model's input, as its processor makes it."""
+    resize = stretch if preparation.stretched else resize_longest_side
+    return resize(image, preparation.image_size)
+
+
+class EncoderStep(nn.Module):
+    """Mean squared error of the student's embedding; the teacher's is resized where their grids differ."""
+
+    def __init__(self, sam: SamModel) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(
+        self,
+        labels: Tensor,
+        seeds: Tensor,
+        plan: Plan,
+        pixel_values: Tensor,
+        taught_embedding: Tensor,
+        taught_intermediate: Tensor | None = None,
+        valid: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w); no other input counts"""
+        mine = self.sam.encode(pixel_values).embedding.float()
+        if mine.shape[1] != taught_embedding.shape[1]:
+            raise SamHubError(
+                f"the student's embedding has {mine.shape[1]} channels and the teacher's {taught_embedding.shape[1]}"
+            )
+        if mine.shape != taught_embedding.shape:
+            taught_embedding = F.interpolate(taught_embedding, mine.shape[-2:], mode="bilinear", antialias=True)
+        return {"loss": F.mse_loss(mine, taught_embedding.float())}
+
+
+class PromptStep(InteractiveStep):
+    """The interactive loss with the teacher's masks for targets."""
+
+    def __init__(self, sam: SamModel, teacher: Teacher, recipe: Recipe) -> None:
+        super().__init__(sam, recipe.prompts, recipe.loss, keep_norms=True)
+        self._teacher = (teacher,)  # a tuple: no part of the student's weights
+        self._taught: EncoderOutput | None = None
+
+    def forward(self, *args, taught_embedding: Tensor, taught_intermediate: Tensor | None = None, **kwargs):
+        early = () if taught_intermediate is None else (taught_intermediate,)
+        self._taught = EncoderOutput(taught_embedding, early)
+        return super().forward(*args, **kwargs)
+
+    def losses(self, encoded, labels, plan, generators) -> Tensor:
+        teach = partial(self._teach, labels.shape[-2:])
+        return interactive_losses(self.sam, encoded, labels, self.prompts, self.weights, plan, generators, teach)
+
+    @torch.no_grad()
+    def _teach(
+        self, size: tuple[int, int], points: Tensor, labels: Tensor, boxes: Tensor, previous: Tensor | None
+    ) -> Tensor:
+        """The teacher's answer to the student's prompts, in the student's frame: (B, N, h, w) in {0, 1}."""
+        (teacher,) = self._teacher
+        model = teacher.model.to(points.device)
+        ratio = teacher.preparation.low_res / size[0]  # of the frames, as both have four pixels to a low-res one
+        real = (labels != PAD_LABEL)[..., None]
+        points = torch.where(real, (points + 0.5) * ratio - 0.5, points)
+        boxes = torch.where(boxes == PAD_COORDINATE, boxes, boxes * ratio)
+        kinds = model.config.prompt_encoder_config.prompt_kinds
+        if previous is not None and "masks" in kinds:
+            previous = F.interpolate(previous, (teacher.preparation.low_res,) * 2, mode="bilinear")
+        else:
+            previous = None
+        clicks = (points, labels) if "points" in kinds else (None, None)
+        masks, scores, _ = model.predict_masks(
+            self._taught.embedding.to(model.dtype), *clicks, boxes, previous, intermediate=self._taught.intermediate
+        )
+        first = points.shape[2] == 1 and previous is None
+        logits = answer(model, masks.float(), scores.float(), first)
+        return (F.interpolate(logits, size, mode="bilinear", antialias=True) > 0).float()
+
+
+def distill(
+    student: SamModel,
+    processor: SamImageProcessor,
+    teacher: SamModel,
+    teacher_processor: SamImageProcessor,
+    train: Sequence,
+    validator: Validator,
+    out: Path,
+    settings: Distillation,
+    say: Say = tell,
+) -> FineTuned:
+    """Teach a student on samples, or go on where a run in ``out`` was stopped; `finish` writes the result.
+
+    raises: OutputError as `fine_tune`; SamHubError when the two do not fit
+    """
+    started = time.monotonic()
+    work = claim_folder(out, settings)
+    torch.manual_seed(settings.recipe.seed)
+    teaching = Teacher(teacher, teacher_processor, processor, work / "embeddings")
+    same = adopt_decoder(student, teacher)
+    say("the student takes over the teacher's decoder" if same else "the student keeps its own decoder")
+    if "encoder" in settings.stages and not same:
+        raise SamHubError(
+            "teacher and student have other decoders, so embeddings cannot be shared: use --stage prompts"
+        )
+    scores_file = score_once(student, validator, work, say)
+    history: list[dict] = []
+    preparation = Preparation.of(processor)
+    for stage in settings.stages:
+        recipe = settings.encoder_recipe if stage == "encoder" else settings.recipe
+        mine = replace(settings, recipe=recipe)
+        folder = work / stage
+        folder.mkdir(exist_ok=True)
+        args = training_arguments(folder, mine)
+        length = recipe.steps * recipe.images * settings.accumulate * args.world_size
+        episodes = EpisodeDataset([train], recipe, length, preparation, views=1, beside=teaching.embedding_of)
+        student.requires_grad_(stage == "prompts")
+        student.vision_encoder.requires_grad_(True)
+        step = EncoderStep(student) if stage == "encoder" else PromptStep(student, teaching, recipe)
+        say(f"stage {stage}: {recipe.steps} steps")
+        rows = run_steps(step, episodes, validator, folder, mine, args, say, prepare=partial(teaching.fill, train, say))
+        done = history[-1]["step"] if history else 0
+        history += [{**row, "stage": stage, "step": row["step"] + done} for row in rows]
+    before = json.loads(scores_file.read_text())
+    return FineTuned(student, before, validator(student.eval()), history, time.monotonic() - started)
