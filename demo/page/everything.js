@@ -90,7 +90,7 @@ export function startEverything(app) {
     drawThumb(canvas, app.photo, m, {});
     const share = percent(m.area / (app.photo.width * app.photo.height));
     return make("button", { "aria-label": `Mask of ${share} of the photo, score ${score(m.score)}`, "aria-pressed": "false", title: `${share} of the photo`,
-      onpointerenter: () => lit(m), onpointerleave: () => lit(null), onfocus: () => lit(m), onblur: () => lit(null), onclick: () => toggle(m) }, canvas, score(m.score));
+      onpointerenter: () => lit(m), onpointerleave: () => dim(m), onfocus: () => lit(m), onblur: () => dim(m), onclick: () => toggle(m) }, canvas, score(m.score));
   }
   function lit(m) {
     if (app.found.lit === m) return;
@@ -99,6 +99,8 @@ export function startEverything(app) {
     buttons.get(m)?.classList.add("lit");
     app.draw();
   }
+
+  const dim = (m) => app.found.lit === m && lit(null);
 
   const taken = (m) => app.history.present.objects.find((o) => o.key === m.key && o.origin === "found");
   function toggle(m) {

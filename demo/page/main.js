@@ -93,7 +93,10 @@ function prompt(doc, time) {
   app.edit(doc);
 }
 app.click = (x, y, label, time) => {
-  if (app.tab === "everything") return app.found.lit && everything.toggle(app.found.lit);
+  if (app.tab === "everything") {
+    const hit = drawing.hit(app.found.shown, x, y);
+    return hit && everything.toggle(hit);
+  }
   const doc = app.history.present, o = state.selectedObject(doc);
   if (!label && !(o && (o.points.some((p) => p.label) || o.box || o.strokes.length))) {
     return toast("First click on the object; then take away what does not belong to it.");

@@ -275,9 +275,9 @@ def test_everything(person, tmp_path):
     assert len(p.objects()) == 0
     x, y = found[-1]["point"]
     p.page.mouse.move(*p.at(x, y))
-    if p.look("samHub.found.lit"):
-        p.click(x, y)
-        assert len(p.objects()) == 1
+    on_a_mask = p.look("samHub.found.lit")  # a click found it, but need not lie in it
+    p.click(x, y)
+    assert len(p.objects()) == (1 if on_a_mask else 0)
     p.page.click("#take-all")
     assert len(p.objects()) == len(found)
     p.shot("everything-taken")
@@ -388,10 +388,11 @@ def test_every_control_has_a_name(person):
     p.open("cat.jpg")
     p.click(150, 200)
     p.answered(1)
-    nameless = p.look(
-        "[...document.querySelectorAll('button, input:not([type=file]), select, [role=application]')].filter(e => "
-        "!(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length && e.labels[0].textContent.trim()))"
-        ".map(e => e.outerHTML)"
+    nameless = p.page.evaluate(
+        """() => [...document.querySelectorAll('button, input:not([type=file]), select, [role=application]')]
+            .filter((e) => ![e.ariaLabel, e.textContent, e.querySelector('img')?.alt, e.labels?.[0]?.textContent]
+                .some((name) => name?.trim()))
+            .map((e) => e.outerHTML)"""
     )
     assert nameless == []
 
