@@ -16,6 +16,7 @@ from ..zoo import ZOO, canonical_name
 from .formats import FORMATS, Format, Job
 from .manifest import MANIFEST, Manifest, versions
 from .proof import Proof, make_proof
+from .snippets import write_snippets
 
 if TYPE_CHECKING:
     from ..models.image_processing_sam import SamImageProcessor
@@ -81,6 +82,7 @@ def export_bundle(
             proof=proof.facts(),
             artefacts=artefacts,
         )
+        write_snippets(aside, manifest, preparation)
         manifest.write(aside)
         aside.chmod(0o755)
         if out.exists():

@@ -90,7 +90,7 @@ FORMATS: dict[str, Format] = {
     "executorch": Format(
         export="to_executorch:export",
         runner="to_executorch:open_runner",
-        variants=("fp32", "int8"),
+        variants=("fp32", "int8", "coreml"),
         default=("fp32",),
         needs="executorch",
         packages=("torch", "executorch"),

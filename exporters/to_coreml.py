@@ -8,6 +8,7 @@ Prompts have fixed slots (see `slots`), so that no shape is new to the device af
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,9 +20,10 @@ from ..ops.files import make_folder
 from ..ops.preparation import Preparation
 from .coreml_runner import NOT_ON_DEVICE, open_runner
 from .formats import Job
-from .gate import TOLERANCES, prove
+from .gate import TOLERANCES, ExportMismatch, prove
 from .manifest import Artefact, FileRecord
 from .manifest import Tensor as Described
+from .mil.package import read_package
 from .rank_four import restated_encoder
 from .slot_io import EMBEDDED, MEANINGS, RESULTS, SLOTS, slot_count
 from .slots import SlotMaskDecoder, SlotPromptEncoder
@@ -155,9 +157,13 @@ def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> l
 
 
 def traced(module: nn.Module, inputs: Sequence[Tensor]) -> torch.export.ExportedProgram:
-    """The graph of a module with fixed shapes, without what converters stumble over."""
+    """The graph of a module, with fixed shapes."""
     with torch.no_grad():
-        program = torch.export.export(module, tuple(inputs)).run_decompositions({})
+        return without_aliases(torch.export.export(module, tuple(inputs)).run_decompositions({}))
+
+
+def without_aliases(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program itself, changed: coremltools does not know the operation."""
     for node in list(program.graph.nodes):
         if node.op == "call_function" and node.target is torch.ops.aten.alias.default:
             node.replace_all_uses_with(node.args[0])
@@ -208,18 +214,22 @@ def may_be_half(keep: frozenset[str]) -> Callable[[Any], bool]:
     return selected
 
 
-def compressed(package: Any, variant: str) -> Any:
-    """A converted part with weights of 8, 6 or 4 bits; what it computes with stays float16."""
+def compressed(package: Any, variant: str, least: int | None = None) -> Any:
+    """A converted part with weights of 8, 6 or 4 bits; what it computes with stays float16.
+
+    least: tensors of no more numbers stay as they are; `LEAST_WEIGHTS` by default
+    """
     from coremltools.optimize import coreml as optimize
 
     if variant not in WEIGHT_BITS:
         return package
+    least = LEAST_WEIGHTS if least is None else least
     if variant == "int8":
-        settings: Any = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=LEAST_WEIGHTS)
+        settings: Any = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=least)
         compress = optimize.linear_quantize_weights
     else:
         bits = WEIGHT_BITS[variant]
-        settings = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=LEAST_WEIGHTS)
+        settings = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=least)
         compress = optimize.palettize_weights
     only = dict.fromkeys(("conv", "conv_transpose", "linear", "matmul"), settings)  # positions stay as they are
     return compress(package, config=optimize.OptimizationConfig(global_config=None, op_type_configs=only))
@@ -242,6 +252,7 @@ def _export_variant(job: Job, variant: str, parts: list[Part], packages: list[An
         }
         describe(package, job, part, variant, facts)
         package.save(str(job.out / folder / name))
+        check_norms(job.out / folder / name, part.module)
         files.append(
             FileRecord(
                 path=f"{folder}/{name}",
@@ -260,6 +271,20 @@ def _export_variant(job: Job, variant: str, parts: list[Part], packages: list[An
     if NOT_ON_DEVICE in runner.runtime:
         artefact.notes.append(NOT_ON_DEVICE)
     return artefact
+
+
+def check_norms(path: Path, module: nn.Module) -> None:
+    """Compare the eps of a saved package's layer norms with the module's, as sets.
+
+    A wrong one moves logits by less than float32 rounds (see `norms`), so it is read off the file.
+    raises: ExportMismatch
+    """
+    expected = {f"{m.eps:.2e}" for m in module.modules() if isinstance(m, nn.LayerNorm)}
+    norms = [op for op in read_package(path).operations if op.op_type == "layer_norm"]
+    if (found := {f"{float(op.epsilon.val):.2e}" for op in norms}) != expected:
+        raise ExportMismatch(
+            f"the norms of {path.name} have an eps of {sorted(found)}, but the model's {sorted(expected)}"
+        )
 
 
 def describe(package: Any, job: Job, part: Part, variant: str, facts: dict[str, Any]) -> None:

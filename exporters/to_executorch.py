@@ -3,10 +3,11 @@
 The encoder takes normalised, padded pixels, as the PyTorch model does. The decoder has fixed prompt slots (see
 `slots`). In ``int8`` the encoder's convolutions have 8-bit weights and activations, calibrated on photos; linear layers
 have 8-bit weights, and activations that are quantised as they come, since attention collapses under fixed ranges. Sums
-over prompts, norms and products of attention stay in float32.
+over prompts, norms and products of attention stay in float32. ``coreml`` is fp32 handed to Core ML, on macOS alone.
 """
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,11 @@ def export(job: Job) -> list[Artefact]:
     raises: ExportError, ExportMismatch
     """
     slots = slot_count(job.options)
+    if "coreml" in job.variants and sys.platform != "darwin":
+        raise ExportError(
+            "a .pte with the Core ML delegate runs on Apple's systems only, so it can be proven only there: "
+            "export it on macOS, or take --format coreml, which is proven everywhere"
+        )
     encoder, decoder = restated_encoder(job.model).eval(), SlotDecoder(job.model).eval()
     photos = [case.image for case in job.proof.cases] + list(job.options.get("calibration") or ())
     width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
@@ -70,7 +76,7 @@ def export(job: Job) -> list[Artefact]:
         )
         for name, module, inputs, outputs in parts:
             job.tell(f"ExecuTorch {variant}: {name}")
-            program, found = lowered(module, tuple(inputs.values()))
+            program, found = lowered(module, tuple(inputs.values()), "Core ML" if variant == "coreml" else "XNNPACK")
             write_atomically(job.out / folder / name, program)
             files.append(
                 FileRecord(
@@ -78,7 +84,7 @@ def export(job: Job) -> list[Artefact]:
                     role="encoder" if name == ENCODER else "decoder",
                     inputs=[_described(n, t) for n, t in inputs.items()],
                     outputs=[_described(n, t) for n, t in zip(outputs, found, strict=True)],
-                    facts={"backend": "XNNPACK", "slots": slots},
+                    facts={"backend": "Core ML" if variant == "coreml" else "XNNPACK", "slots": slots},
                 )
             )
         artefact = Artefact("executorch", variant, "", files, gate={}, runtime="")
@@ -91,19 +97,23 @@ def export(job: Job) -> list[Artefact]:
     return artefacts
 
 
-def lowered(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[bytes, list[Tensor]]:
-    """The program of a module, lowered to XNNPACK, and examples of its outputs.
+def lowered(module: nn.Module, inputs: tuple[Tensor, ...], backend: str = "XNNPACK") -> tuple[bytes, list[Tensor]]:
+    """The program of a module, lowered to XNNPACK or Core ML, and examples of its outputs.
 
     raises: ExportError when ExecuTorch refuses the graph
     """
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
+
+    if backend == "XNNPACK":
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner as Partitioner
+    else:
+        from executorch.backends.apple.coreml.partition import CoreMLPartitioner as Partitioner
 
     with torch.no_grad(), quiet("executorch"):
         examples = module(*inputs)
         program = torch.export.export(module, inputs)
         try:
-            edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+            edge = to_edge_transform_and_lower(program, partitioner=[Partitioner()])
             buffer = edge.to_executorch().buffer
         except Exception as e:  # ExecuTorch raises anything
             raise ExportError(f"ExecuTorch cannot lower this model ({e}); export it to ONNX") from e
@@ -157,7 +167,8 @@ class ExecutorchRunner:
         self._encoder, self._decoder = (program.load_method("forward") for program in self._programs)
         self._outputs = [t.name for t in decoder.outputs]
         self.masks = "all" if "single_mask" in self._outputs else "multi"
-        self.runtime = f"executorch {version('executorch')}, XNNPACK, CPU"
+        backend = encoder.facts["backend"]
+        self.runtime = f"executorch {version('executorch')}, {backend}{', CPU' if backend == 'XNNPACK' else ''}"
         shapes = {t.name: t.shape for t in decoder.inputs}
         self._slots, self._mask_shape = shapes["labels"][1], tuple(shapes["mask_input"])
 
