@@ -150,11 +150,16 @@ def race(args: argparse.Namespace) -> None:
 
 
 def peak_memory(args: argparse.Namespace) -> None:
-    """One batch of 64 clicks on 12 megapixels: the peak does not grow with further batches."""
+    """One batch of at most 64 clicks on 12 megapixels: the peak does not grow with further batches."""
     peaks = {}
     for who in args.contenders:
         (row,) = rows_of(
-            who, argparse.Namespace(**{**vars(args), "photos": args.photos[:1]}), "--points", "8", "--megapixels", "12"
+            who,
+            argparse.Namespace(**{**vars(args), "photos": args.photos[:1]}),
+            "--points",
+            str(min(args.points, 8)),
+            "--megapixels",
+            "12",
         )
         peaks[who] = row["peak"]
         answer = {"memory": who, "megapixels": 12, "peak_mb": round(row["peak"] / 2**20)}
