@@ -10,6 +10,7 @@ import torch
 from .. import convert
 from ..cards import Subject, model_card
 from ..errors import CheckpointError, OutputError
+from ..hub import CHECKPOINT_SUFFIXES
 from ..zoo import ZOO, canonical_name
 from .configuration_sam import HqMaskDecoderConfig, SamConfig
 from .processing_sam import SamProcessor
@@ -53,7 +54,9 @@ def card_subject(config: SamConfig, base: str | None, repo: str = "this folder",
     base: the catalogue name, repository or file that the weights are of or were made from
     measured: ``parameters``, ``reports``, ``latency`` and ``bundles`` of `Subject`, as far as they are known
     """
-    base = canonical_name(base or "") or (Path(base).name if base and base.count("/") != 1 else base)
+    base = canonical_name(base or "") or base
+    if base and (base.count("/") != 1 or Path(base).suffix in CHECKPOINT_SUFFIXES):  # a file, not a repository
+        base = Path(base).name
     variant = ZOO.get(base or "")
     facts = {"parameters": variant.params if variant else None, **measured}
     return Subject(

@@ -53,6 +53,17 @@ def test_by_id_and_by_revision_and_offline(hub, published, tiny, files_of, offli
     assert len(hub.requests) == before
 
 
+def test_what_was_pulled_loads_without_a_network(hub, published, tiny, offline):
+    result = CliRunner().invoke(app, ["pull", NAME])
+    assert result.exit_code == 0 and published.branches["main"] in result.stdout
+    before = len(hub.requests)
+    offline()
+    assert equal(SamModel.from_pretrained(NAME), tiny[1])
+    assert SamProcessor.from_pretrained(NAME).image_processor.size["longest_edge"] == 64
+    assert CliRunner().invoke(app, ["pull", NAME]).exit_code == 0
+    assert len(hub.requests) == before
+
+
 def test_arguments(hub, published, tiny, files_of, tmp_path, offline):
     folder, model = tiny
     files = files_of(folder)

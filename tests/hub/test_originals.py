@@ -188,7 +188,6 @@ def test_two_processes_at_the_same_time(hub, entry, tiny, original):
 
 
 def test_pull(hub, entry, offline, monkeypatch):
-    hub.upload("alice/tiny", {"config.json": b"{}"})
     result = CliRunner().invoke(app, ["pull", NAME, "pocket"])
     assert result.exit_code == 0, result.stderr
     first, second = result.stdout.splitlines()

@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from local_hub import Fault
+from transformers import AutoModel, AutoModelForMaskGeneration, AutoProcessor
 from typer.testing import CliRunner, Result
 
 from sam_hub import SamConfig, SamModel, SamProcessor
@@ -21,6 +22,7 @@ from sam_hub.cli import app
 from sam_hub.errors import HubError
 from sam_hub.hub import ASSETS
 from sam_hub.hub.download import sha256_of
+from sam_hub.models.processing_sam import SamHubProcessor
 from sam_hub.publishing import pack
 from sam_hub.zoo import ZOO
 
@@ -53,6 +55,10 @@ def test_pocket_there_and_back(hub, cache, offline):
     before = SamModel.from_pretrained("pocket")
     for arguments in ({"revision": "fp16"}, {"revision": commit.sha}, {"revision": "fp16", "local_files_only": True}):
         assert equal(SamModel.from_pretrained("alice/pocket", dtype=torch.float32, **arguments), before)
+    for auto in (AutoModelForMaskGeneration, AutoModel):
+        loaded = auto.from_pretrained("alice/pocket", revision="fp16", dtype=torch.float32)
+        assert type(loaded) is SamModel and equal(loaded, before)
+    assert type(AutoProcessor.from_pretrained("alice/pocket", revision="fp16")) is SamHubProcessor
     assert hub.store.read(commit.files["model.safetensors"].sha256) == (POCKET / "model.safetensors").read_bytes()
     card = hub.store.read(commit.files["README.md"].sha256).decode()
     own = (POCKET / "README.md").read_text()
