@@ -15,7 +15,7 @@ def evaluate(
     ],
     shards: Annotated[
         list[Path],
-        typer.Argument(metavar="SHARD", help="Tar files or folders of .jpg and .json pairs in the SA-1B layout."),
+        typer.Argument(metavar="SHARD", help="Annotated images: SA-1B tars or folders, or whatever `train` takes."),
     ],
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images of each shard; all by default.")] = None,
     max_objects: Annotated[int, typer.Option("--max-objects", min=1, help="Objects of each image.")] = 16,
@@ -51,7 +51,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import track
 
-    from ..data.sa1b import Sa1bDataset
+    from ..data.discovery import open_dataset
     from ..evaluation.evaluate import Protocol, evaluate_shard
     from ..evaluation.prompts_matter import draw_grid, prompt_effects, summarise_effects
     from ..evaluation.report import build_report, print_table
@@ -60,7 +60,7 @@ def evaluate(
     from .loading import load_predictor
 
     protocol = Protocol(seed, limit, max_objects, clicks, baselines)
-    datasets = [Sa1bDataset(shard) for shard in shards]
+    datasets = [open_dataset(shard) for shard in shards]
     for path in filter(None, (out, grid)):
         make_folder(path.parent)
     predictor = load_predictor(model, device)

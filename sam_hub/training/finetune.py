@@ -28,7 +28,7 @@ from ..models.modeling_sam import SamModel
 from ..ops.files import make_folder, write_atomically
 from ..results import json_bytes
 from .embeddings import EmbeddingCache, fingerprint
-from .episodes import EpisodeDataset, Preparation, collate
+from .episodes import EpisodeDataset, EpisodeStream, Preparation, collate
 from .interactive import InteractiveStep
 from .lora import add_lora, merge_lora
 from .recipe import FINE_TUNING, Recipe
@@ -134,9 +134,11 @@ def fine_tune(
     args = training_arguments(work, settings)
     length = recipe.steps * recipe.images * settings.accumulate * args.world_size
     cache = EmbeddingCache(work / "embeddings" / fingerprint(model, processor)) if cached else None
-    episodes = EpisodeDataset(
-        [train], recipe, length, preparation, views=settings.views if cached else None, cache=cache
-    )
+    if isinstance(train, Sequence):
+        views = settings.views if cached else None
+        episodes = EpisodeDataset([train], recipe, length, preparation, views=views, cache=cache)
+    else:
+        episodes = EpisodeStream(train, recipe, length, preparation)
     prepare = None
     if cached:
 
