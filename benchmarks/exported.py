@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("shards", type=Path, nargs="+")
     parser.add_argument("--prompts", type=int, default=240)
+    parser.add_argument("--variants", nargs="+", help="all of the bundle by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -82,6 +83,7 @@ def main() -> None:
     manifest = Manifest.read(arguments.bundle)
     torch_predictor = SamPredictor(SamModel.from_pretrained(manifest.model).eval())
     artefacts = [a for a in manifest.artefacts if a.format == "onnx" and a.layout == "transformersjs"]
+    artefacts = [a for a in artefacts if a.variant in (arguments.variants or [a.variant])]
     predictors = {a.variant: OnnxPredictor(arguments.bundle, a.variant) for a in artefacts}
     sizes = {a.variant: sum(f.bytes for f in a.files) / 1e6 for a in artefacts}
     alike: dict[str, list[float]] = {name: [] for name in predictors}
