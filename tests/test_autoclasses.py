@@ -151,6 +151,18 @@ def test_a_vit_folder_is_for_transformers_too(photo, tmp_path):
         assert torch.allclose(found.iou_scores, expected.iou_scores, atol=1e-4)
 
 
+def test_crops_and_their_grids(photo):
+    """The image and four crops; points lie in the resized crop, and a coarser grid is filled up with its last point."""
+    boxes, points, crops, labels = SamImageProcessor().generate_crop_boxes(photo, crop_n_layers=1, points_per_crop=4)
+    theirs = SamImageProcessorPil().generate_crop_boxes(photo, 1024, 1, points_per_crop=4)
+    assert torch.equal(boxes, theirs[0]) and torch.equal(labels, theirs[3])
+    assert torch.allclose(points, theirs[1].float(), atol=1e-3)
+    assert [crop.shape for crop in crops] == [np.moveaxis(crop, 0, -1).shape for crop in theirs[2]]
+    coarse = SamImageProcessor().generate_crop_boxes(photo, None, 1, 512 / 1500, 4, 2)[1]
+    assert torch.equal(coarse[:, :, 0], points[:, :, 0])
+    assert len(torch.unique(coarse[0, :, 1], dim=0)) == 4 and (coarse[0, 4:, 1] == coarse[0, 3, 1]).all()
+
+
 def test_filters_as_transformers_does():
     """Same masks, scores and boxes as its processor, whose suppression alone needs torchvision."""
     theirs, ours = SamImageProcessorPil(), SamImageProcessor()
