@@ -15,8 +15,8 @@ from .limits import Limits, Refusal
 
 logger = logging.getLogger(__name__)
 
-OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt")
-"""For everybody, also before the password: nothing in them is private."""
+OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
+"""For everybody, also before the password: nothing in them is private. Gradio asks for the last when it starts."""
 
 GRADIO = (
     "/config",
@@ -27,7 +27,6 @@ GRADIO = (
     "/gradio_api/heartbeat/",
     "/gradio_api/cancel",
     "/gradio_api/reset",
-    "/gradio_api/startup-events",
     "/gradio_api/login_check",
     "/gradio_api/app_id",
     "/gradio_api/mcp",

@@ -6,14 +6,15 @@ Whatever comes from outside is checked here or below; what is wrong with it is a
 import copy
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from ..errors import PromptError
-from ..inference.amg import SamAutomaticMaskGenerator
+from ..inference.amg import Progress, SamAutomaticMaskGenerator
 from ..ops.mask_prompt import mask_prompt
 from ..ops.masks import rle_to_mask
 from .asked import Asked, read_prompt
@@ -38,6 +39,9 @@ class Workbench:
     def __init__(self, shelf: Shelf, limits: Limits) -> None:
         self.shelf, self.limits = shelf, limits
         self.photos = PhotoStore(limits)
+        # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
+        self._encoders = ThreadPoolExecutor(limits.encodes, "encode")
+        self._decoders = ThreadPoolExecutor(limits.decodes, "decode")
         self._encodes = Turnstile(limits.encodes, limits.waiting)
         self._decodes = Turnstile(limits.decodes, limits.waiting * 4)
 
@@ -76,11 +80,14 @@ class Workbench:
         yield from self.shelf.prepare(model)
         loaded = self.shelf.get(model)
         yield {"stage": "encoding", "model": model}
-        predictor = loaded.new_predictor()
-        start = perf_counter()
-        predictor.set_image(pixels)
-        took = perf_counter() - start
-        photo = self._ready(predictor, pixels, loaded)
+
+        def work() -> tuple[Photo, float]:
+            predictor, start = loaded.new_predictor(), perf_counter()
+            predictor.set_image(pixels)
+            took = perf_counter() - start
+            return self._ready(predictor, pixels, loaded), took
+
+        photo, took = self._encoders.submit(work).result()
         height, width = photo.size
         yield {
             "stage": "done",
@@ -116,21 +123,24 @@ class Workbench:
         photo = self.photos.get(key)
         asked = read_prompt(prompt, photo.size, self.limits)
         with self._decodes.turn():
-            start = perf_counter()
-            scores, low_res = self._decode(photo, asked, preview)
-            took = _ms(perf_counter() - start)
-            low_size = low_res.shape[-2:]
-            drawn = photo.upsampler(low_size, drawn_size(photo.size))
-            best = 0 if len(scores) != 3 else int(scores.argmax())
-            if preview:
-                path = outline_of_logits(low_res[best], drawn, photo.size)
-                return {"path": path, "score": _score(scores[best]), "decode_ms": took}
-            exact = photo.upsampler(low_size, photo.size)
-            masks = [
-                {"score": _score(score), **shape_of_logits(logits, exact, drawn)}
-                for score, logits in zip(scores, low_res, strict=True)
-            ]
-            return {"result": photo.remember(low_res), "best": best, "masks": masks, "decode_ms": took}
+            return self._decoders.submit(self._segment, photo, asked, preview).result()
+
+    def _segment(self, photo: Photo, asked: Asked, preview: bool) -> dict[str, Any]:
+        start = perf_counter()
+        scores, low_res = self._decode(photo, asked, preview)
+        took = _ms(perf_counter() - start)
+        low_size = low_res.shape[-2:]
+        drawn = photo.upsampler(low_size, drawn_size(photo.size))
+        best = 0 if len(scores) != 3 else int(scores.argmax())
+        if preview:
+            path = outline_of_logits(low_res[best], drawn, photo.size)
+            return {"path": path, "score": _score(scores[best]), "decode_ms": took}
+        exact = photo.upsampler(low_size, photo.size)
+        masks = [
+            {"score": _score(score), **shape_of_logits(logits, exact, drawn)}
+            for score, logits in zip(scores, low_res, strict=True)
+        ]
+        return {"result": photo.remember(low_res), "best": best, "masks": masks, "decode_ms": took}
 
     def _decode(self, photo: Photo, asked: Asked, preview: bool) -> tuple[np.ndarray, np.ndarray]:
         """Scores (M,) and low-res logits (M, h, w)."""
@@ -168,7 +178,11 @@ class Workbench:
                 copy.copy(photo.predictor), output_mode="uncompressed_rle", **SEARCHES[preset].arguments
             )
             records = None
-            for step in _in_a_thread(lambda progress: generator.generate(photo.pixels, progress, stop.is_set), stop):
+
+            def work(progress: Progress) -> list[dict[str, Any]]:
+                return generator.generate(photo.pixels, progress, stop.is_set)
+
+            for step in _steps(self._encoders, work, stop):
                 if isinstance(step, tuple):
                     yield {"stage": "searching", "done": step[0], "of": step[1]}
                 else:
@@ -199,27 +213,18 @@ def _predict(predictor: Any, points: Any, labels: Any, box: Any, mask: Any, mult
     return predictor.predict(points, labels, box, mask, multimask)[1:]
 
 
-def _in_a_thread(work: Any, stop: threading.Event) -> Iterator[Any]:
-    """Run ``work(progress)`` in a thread; yields what it tells as tuples, and its result at the end."""
+def _steps(hands: Executor, work: Callable[[Progress], Any], stop: threading.Event) -> Iterator[Any]:
+    """Have ``work(progress)`` done elsewhere; yields what it tells as tuples, and its result at the end."""
     told: queue.Queue = queue.Queue()
-
-    def run() -> None:
-        try:
-            told.put(work(lambda *step: told.put(step)))
-        except Exception as e:
-            told.put(e)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    done = hands.submit(work, lambda *step: told.put(step))
+    done.add_done_callback(lambda _: told.put(None))
     try:
-        while isinstance(step := told.get(), tuple):
+        while (step := told.get()) is not None:
             yield step
     finally:
         stop.set()
-        thread.join()
-    if isinstance(step, Exception):
-        raise step
-    yield step
+        wait([done])
+    yield done.result()
 
 
 def _ms(seconds: float) -> float:
