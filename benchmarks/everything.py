@@ -42,7 +42,7 @@ Rle = dict[str, Any]
 
 
 def load_model(name: str) -> SamModel:
-    return SamModel.from_pretrained(name).eval()
+    return SamModel.from_pretrained(name).eval().requires_grad_(False)
 
 
 def thresholds(name: str) -> dict[str, float]:

@@ -268,10 +268,11 @@ class FastDecoder:
             iou = self.decoder.iou_prediction_head(tokens[0, :, 0])
             which = select(iou).nonzero()  # (K, 2)
             scores.append(iou)
+            hyper = self.classifiers(tokens[0, :, 1:]) if len(which) else None
             for first in range(0, len(iou), drawn_together) if len(which) else ():
                 part = which[(which[:, 0] >= first) & (which[:, 0] < first + drawn_together)]
                 if len(part):
-                    masks.append(self.draw(tokens[0, :, 1:], image, part, visible))
+                    masks.append(self.draw(hyper, image, part, visible))
             which[:, 0] += start
             chosen.append(which)
         nothing = sparse.new_zeros((0, 4 * h, 4 * w))
@@ -304,16 +305,17 @@ class FastDecoder:
         weights = keys(q, image).softmax(dim=-1)  # over the pixels
         return attention.out_proj(merge_heads(values(weights, image)))
 
-    def draw(self, tokens: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
-        """The chosen masks: tokens (n, 1 + M + T, C), which (K, 2) -> (K, 4h, 4w)"""
+    def classifiers(self, tokens: Tensor) -> Tensor:
+        """What tells each mask's pixels: tokens (n, 1 + M + T, C) -> (n, 1 + M, C / 8)"""
+        networks = self.decoder.output_hypernetworks_mlps
+        return torch.stack([network(tokens[:, i]) for i, network in enumerate(networks)], dim=1)
+
+    def draw(self, hyper: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
+        """The chosen masks: hyper (n, 1 + M, C / 8), which (K, 2) -> (K, 4h, 4w)"""
         decoder, (h, w) = self.decoder, self.image.size
         prompts, place = which[:, 0].unique(return_inverse=True)  # those with a mask to draw
-        tokens, scale, weights, rows = (
-            tokens[prompts],
-            image.scale[prompts],
-            image.weights[prompts],
-            image.rows[prompts],
-        )
+        hyper, rows = hyper[prompts], image.rows[prompts]
+        scale, weights = image.scale[prompts], image.weights[prompts]
         scale, weights, base = (self._cut(t, visible) for t in (scale, weights, self.image.upscale_base))
         x = torch.addcmul(self.image.upscale_offset, base, scale)
         x = x.baddbmm_(self.image.upscale @ rows.transpose(1, 2), weights).unflatten(1, (-1, 4))
@@ -324,7 +326,6 @@ class FastDecoder:
         weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 8, C / 4)
         x = F.gelu((weight @ x).add_(conv.bias.repeat(4)[:, None])).unflatten(1, (4, -1))  # (n, 4, C / 8, 4 * P)
 
-        hyper = torch.stack([mlp(tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
         drawn = (hyper[:, None] @ x)[place, :, which[:, 1]]  # (K, 4, 4 * P)
         drawn = drawn.view(-1, 2, 2, 2, 2, *visible).permute(0, 5, 3, 1, 6, 4, 2)  # rows of half pixels of pixels
         masks = drawn.new_zeros(len(which), 4 * h, 4 * w)
