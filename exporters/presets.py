@@ -27,8 +27,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "browser": Preset(
         {"onnx": ("int8", "fp32")},
-        "transformers.js takes the q8 file where it runs in WASM (a third of the download) and can take the fp32 file on "
-        "WebGPU; fp16 is left out because it narrowly misses its bound with the embedded model",
+        "transformers.js takes the q8 file where it runs in WASM (a third of the download) and can take the fp32 file "
+        "on WebGPU; fp16 is left out because it narrowly misses its bound with the embedded model",
         {"layouts": ("transformersjs",)},
     ),
     "jetson": Preset(
