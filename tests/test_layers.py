@@ -41,7 +41,8 @@ LAYERS: list[dict[str, set[str]]] = [
     },
     {"sam_hub.publishing": CORE},
     {"sam_hub.bench": CORE | {"matplotlib"}},
-    {"sam_hub.cli": CORE | TERMINAL, "sam_hub.demo": CORE | {"gradio", "starlette", "packaging"}},
+    {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging"}},
+    {"sam_hub.cli": CORE | TERMINAL},
     {"sam_hub.__main__": set()},
 ]
 ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
