@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from ..models.configuration_sam import SamConfig
-from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..zoo import ZOO
@@ -140,7 +139,7 @@ def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, run
     model = SamModel(SamConfig(**ZOO["pocket"].config))
     model.load_state_dict(load_file(checkpoint / EMA_FILE))
     model.to(torch.float16).save_pretrained(out)
-    SamProcessor(SamImageProcessor.for_config(model.config)).save_pretrained(out)
+    SamProcessor.for_config(model.config).save_pretrained(out)
     (out / "README.md").write_text(pocket_card(report, history))
     draw_loss_curve(join_histories(runs), out / "loss.png")
 

@@ -245,10 +245,14 @@ class EpisodeDataset(Dataset):
                 pasted = [m & (low < 0.5) for m in pasted] + [low >= 0.5]
         return shown, [m for m in pasted if self._fits(m)]
 
+    @property
+    def label_size(self) -> int:
+        return self.preparation.frame // self.recipe.label_stride
+
     def _low(self, mask: np.ndarray) -> np.ndarray:
         """A mask at the size of the view -> low resolution: (h, w) float32."""
-        ratio = self.preparation.low_res / self.preparation.image_size
-        shape = [max(1, min(self.preparation.low_res, round(n * ratio))) for n in mask.shape]
+        ratio = self.label_size / self.preparation.image_size
+        shape = [max(1, min(self.label_size, round(n * ratio))) for n in mask.shape]
         return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
 
     def _image(self, shown: np.ndarray) -> dict[str, torch.Tensor]:
@@ -258,7 +262,7 @@ class EpisodeDataset(Dataset):
 
     def _labels(self, masks: list[np.ndarray], rng: np.random.Generator) -> torch.Tensor:
         """Some of the masks in random order, padded: (N, low, low) float32."""
-        recipe, low = self.recipe, self.preparation.low_res
+        recipe, low = self.recipe, self.label_size
         chosen = list(rng.permutation(len(masks)))[: recipe.objects]
         if recipe.repeat_objects:
             chosen += list(rng.integers(len(masks), size=recipe.objects - len(chosen)))
@@ -271,7 +275,7 @@ class EpisodeDataset(Dataset):
         self, sample: Sample, view: View, pasted: list[np.ndarray], rng: np.random.Generator
     ) -> list[np.ndarray]:
         """Low-res masks of the objects in view, at most as many as are needed, and the background."""
-        recipe, low = self.recipe, self.preparation.low_res
+        recipe, low = self.recipe, self.label_size
         stride = self.preparation.image_size / low
         size, masks = sample.image.shape[:2], []
         order = rng.permutation(len(sample.annotations))
@@ -305,7 +309,8 @@ class EpisodeDataset(Dataset):
             masks.append(mask)
 
     def _fits(self, mask: np.ndarray) -> bool:
-        return self.recipe.min_area <= mask.sum() <= self.recipe.max_area_ratio * mask.size
+        smallest = self.recipe.min_area * (LOW_RES_STRIDE / self.recipe.label_stride) ** 2
+        return smallest <= mask.sum() <= self.recipe.max_area_ratio * mask.size
 
     def each_view(self, track: Callable = iter) -> Iterator[tuple[str, np.ndarray]]:
         """Key and (h, w, 3) uint8 of every view there is; damaged images are passed over.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.prompts import boxes_of, corrective_points, noisy_boxes, random_points
@@ -51,6 +52,13 @@ def first_prompts(
 def to_input(points: Tensor, stride: int) -> Tensor:
     """Low-res pixel -> the input pixel at its centre."""
     return stride * (points + 0.5) - 0.5
+
+
+def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Low-res logits (..., h, w) at the size of finer labels; as they are where the labels are low-res too."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits.flatten(0, -4), size, mode="bilinear").view(*logits.shape[:-2], *size)
 
 
 def candidate_losses(
@@ -114,14 +122,14 @@ def interactive_losses(
 ) -> Tensor:
     """Loss of each object, the mean over the rounds of ``plan``.
 
-    encoded: of B images; target: (B, N, 4h, 4w) float in {0, 1}, with h, w of the embedding
+    encoded: of B images; target: (B, N, 4h, 4w) float in {0, 1}, with h, w of the embedding, or finer
     generators: one for each image, so that its prompts do not depend on what else is in the batch
     teach: distillation: called with points, labels, boxes and the low-res logits fed back, or None, gives the target
         (B, N, 4h, 4w) of the round; first prompts are drawn from ``target`` all the same
     text_embeddings: (B, N, D), CLIP's of each object: they are then the first prompt, without a click or a box
     returns: (B, N)
     """
-    stride = model.config.prompt_encoder_config.patch_size // 4
+    stride = model.config.prompt_encoder_config.patch_size * encoded.embedding.shape[-1] // target.shape[-1]
     truth = target.bool()
     box_probability, plan = allowed_recipe(model, recipe, plan)
     takes_points = "points" in model.config.prompt_encoder_config.prompt_kinds
@@ -138,7 +146,7 @@ def interactive_losses(
     previous, total = None, 0.0
     for number, kind in enumerate(plan):
         if kind == "click":
-            click, label = for_each_image(corrective_points, previous > 0, truth)
+            click, label = for_each_image(corrective_points, enlarged(previous, truth.shape[-2:]) > 0, truth)
             points = torch.cat([points, to_input(click, stride)[:, :, None]], dim=2)
             labels = torch.cat([labels, label[:, :, None]], dim=2)
         if teach is not None:
@@ -154,7 +162,8 @@ def interactive_losses(
             text_embeddings=text_embeddings,
         )
         masks, scores = masks.float(), scores.float()
-        total = total + candidate_losses(model, masks, scores, target, weights, recipe, first=number == 0)
+        shown = enlarged(masks, target.shape[-2:])
+        total = total + candidate_losses(model, shown, scores, target, weights, recipe, first=number == 0)
         if number + 1 < len(plan):
             with torch.no_grad():
                 previous = answer(model, masks.detach(), scores.detach(), first=number == 0)
@@ -204,7 +213,7 @@ class InteractiveStep(nn.Module):
     ) -> dict[str, Tensor]:
         """pixel_values: (B, 3, S, S), or embedding: (B, C, h, w) and what an HQ decoder reads beside it
 
-        labels: (B, N, 4h, 4w) in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding
+        labels: (B, N, 4h, 4w) or finer, in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding
         """
         if embedding is None:
             pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)

@@ -59,9 +59,11 @@ class Recipe:
     """A training run; the defaults are the paper's (appendix A, "Training recipe") for ViT-H.
 
     images: of a batch; objects: at most so many of an image, the paper's 64 of a GPU
+    label_stride: input pixels per pixel of the labels; below 4, logits are enlarged to them, and so edges are learnt
+        finer than the low-res mask
     repeat_objects: fill up to ``objects`` by drawing some twice, so that every step costs the same
     background_probability: that what is not annotated is an object too, "everything else"
-    min_area: low-res pixels below which an object is not asked for
+    min_area: pixels of the low-res mask below which an object is not asked for
     max_area_ratio: masks that cover more are dropped (paper: 90 %)
     schedule: "steps" divides the rate by 10 at each of ``milestones`` (shares of all steps); else a name of
         ``transformers.get_scheduler``
@@ -74,6 +76,7 @@ class Recipe:
     image_size: int | None = None  # None: the model's own
     images: int = 256
     objects: int = 64
+    label_stride: int = 4
     repeat_objects: bool = False
     background_probability: float = 0.0
     min_area: int = 1
@@ -149,6 +152,8 @@ class PocketRecipe(Recipe):
     augmentation: Augmentation = Augmentation()
 
 
+FINE_SHARDS = {"coco": 0.25, "coco128": 0.17, "fashion": 0.22, "cats": 0.14, "roads": 0.10, "nuclei": 0.12}
+
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
     "pocket-256-zoom": PocketRecipe(
@@ -171,10 +176,38 @@ POCKET_RECIPES = {
         seed=1,
         prompts=PromptRecipe(single_round_probability=0.6),
     ),
+    "pocket-256-fine": PocketRecipe(
+        label_stride=2,
+        steps=1500,
+        learning_rate=3e-4,
+        warmup=30,
+        background_probability=0.2,
+        seed=3,
+        prompts=PromptRecipe(box_noise=0.05),
+        augmentation=Augmentation(scale=(0.8, 3.0)),
+        shards=FINE_SHARDS,
+    ),
+    "pocket-512-fine": PocketRecipe(
+        image_size=512,
+        label_stride=2,
+        images=3,
+        objects=6,
+        steps=750,
+        schedule="linear",
+        learning_rate=3e-4,
+        warmup=30,
+        encoder_every=2,
+        background_probability=0.2,
+        ema=0.995,
+        seed=4,
+        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.5),
+        shards=FINE_SHARDS,
+    ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
-The zoomed recipe shows objects at the scale that they have at 512 pixels, for a quarter of the price.
+The zoomed ones show objects at the scale that they have at 512 pixels, for a quarter of the price; the fine ones have
+labels of twice the low-res mask's resolution and tighter boxes.
 """
 
 FINE_TUNING = Recipe(

@@ -32,11 +32,11 @@ def generators(*seeds: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def random_batch(images: int = 2, objects: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+def random_batch(images: int = 2, objects: int = 3, size: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randn(images, 3, 64, 64, generator=generator)
     coarse = torch.rand(images, objects, 4, 4, generator=generator)
-    return pixels, (F.interpolate(coarse, size=16, mode="bilinear") > 0.5).float()
+    return pixels, (F.interpolate(coarse, size=size, mode="bilinear") > 0.5).float()
 
 
 def one_mask_loss(logits: torch.Tensor, score: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -55,19 +55,25 @@ def one_mask_loss(logits: torch.Tensor, score: torch.Tensor, target: torch.Tenso
 def restated(model: SamModel, pixels, target, recipe, plan, seeds, paper: bool) -> torch.Tensor:
     """Each image and each object in turn; a model's public forward; losses from `one_mask_loss`."""
     per_image = []
+    size = target.shape[-1]
+    stride = 64 // size
+
+    def at_labels(low_res: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(low_res[None, None], (size, size), mode="bilinear")[0, 0]
+
     for b, seed in enumerate(seeds):
         generator = torch.Generator().manual_seed(seed)
         truth = target[b].bool()
-        points, labels, boxes = (v[None] for v in first_prompts(truth, recipe, 4, generator))
+        points, labels, boxes = (v[None] for v in first_prompts(truth, recipe, stride, generator))
         previous, losses = None, []
         for number, kind in enumerate(plan):
             if kind == "click":
                 clicks = []
                 for n in range(len(truth)):
-                    wrong = (previous[0, n] > 0) ^ truth[n]
+                    wrong = (at_labels(previous[0, n]) > 0) ^ truth[n]
                     clicks.append((wrong if wrong.any() else truth[n]).flatten().float())
                 at = torch.multinomial(torch.stack(clicks), 1, generator=generator)[:, 0]
-                xy = torch.stack([at % 16 * 4 + 1.5, at // 16 * 4 + 1.5], dim=-1)
+                xy = torch.stack([at % size, at // size], dim=-1) * stride + (stride - 1) / 2
                 points = torch.cat([points, xy[None, :, None]], 2)
                 labels = torch.cat([labels, truth.flatten(1).gather(1, at[:, None]).long()[None]], 2)
             prompts = dict(input_points=points, input_labels=labels, input_boxes=boxes, input_masks=previous)
@@ -75,10 +81,11 @@ def restated(model: SamModel, pixels, target, recipe, plan, seeds, paper: bool) 
             one = model(pixels[b : b + 1], multimask_output=False, **prompts)
             for n in range(len(truth)):
                 pairs = [
-                    one_mask_loss(three.pred_masks[0, n, m], three.iou_scores[0, n, m], target[b, n]) for m in range(3)
+                    one_mask_loss(at_labels(three.pred_masks[0, n, m]), three.iou_scores[0, n, m], target[b, n])
+                    for m in range(3)
                 ]
                 ambiguous = min((mask for mask, _ in pairs), key=float) + sum(iou for _, iou in pairs) / 3
-                single = sum(one_mask_loss(one.pred_masks[0, n, 0], one.iou_scores[0, n, 0], target[b, n]))
+                single = sum(one_mask_loss(at_labels(one.pred_masks[0, n, 0]), one.iou_scores[0, n, 0], target[b, n]))
                 mine = (ambiguous if number == 0 else single) if paper else (ambiguous + single) / 2
                 losses.append(mine)
             if number == 0:
@@ -90,9 +97,10 @@ def restated(model: SamModel, pixels, target, recipe, plan, seeds, paper: bool) 
     return torch.stack(per_image).mean()
 
 
-@pytest.mark.parametrize("paper", [True, False])
-def test_loss_and_gradients_are_what_the_paper_says(new_model: Callable[..., SamModel], paper: bool):
-    pixels, target = random_batch()
+@pytest.mark.parametrize("paper, size", [(True, 16), (False, 16), (False, 32)])
+def test_loss_and_gradients_are_what_the_paper_says(new_model: Callable[..., SamModel], paper: bool, size: int):
+    """Labels of 16 pixels are low-res, those of 32 finer than the mask."""
+    pixels, target = random_batch(size=size)
     recipe = PAPER if paper else PromptRecipe()
     plan = ("first", "click", "mask", "click", "mask")
     losses, gradients = [], []
