@@ -6,7 +6,7 @@ widths grow with the image, so that a thumbnail and a 12-megapixel photo look al
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
