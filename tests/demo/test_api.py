@@ -1,8 +1,8 @@
 """The named endpoints as other programs call them: gradio_client, and MCP. These are the examples of the README."""
 
+import ast
 import asyncio
 import base64
-import json
 
 import numpy as np
 import pytest
@@ -84,15 +84,18 @@ def test_language_models_find_tools(running, coffee):
     mcp = pytest.importorskip("mcp", reason="MCP needs an extra: install sam-hub[mcp]")
     from mcp.client.streamable_http import streamable_http_client
 
+    def read(result: object) -> dict:
+        return ast.literal_eval(result.content[0].text)  # Gradio gives a tool's answer as Python writes it
+
     async def talk() -> tuple[list[str], dict, dict]:
         address = f"{running.url}/gradio_api/mcp/"
         async with streamable_http_client(address) as streams, mcp.ClientSession(*streams[:2]) as session:
             await session.initialize()
             tools = {tool.name.rpartition("_")[2]: tool.name for tool in (await session.list_tools()).tools}
             sent = {"image": base64.b64encode(coffee).decode()}
-            photo = json.loads((await session.call_tool(tools["encode"], sent)).content[0].text)
+            photo = read(await session.call_tool(tools["encode"], sent))
             asked = {"id": photo["id"], "box": [172, 17, 412, 310]}
-            answer = json.loads((await session.call_tool(tools["segment"], asked)).content[0].text)
+            answer = read(await session.call_tool(tools["segment"], asked))
             return sorted(tools), photo, answer
 
     tools, photo, answer = asyncio.run(talk())
