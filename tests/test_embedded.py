@@ -54,18 +54,18 @@ def test_its_processor_prepares_what_the_encoder_was_trained_on(no_network):
 
 
 @pytest.mark.parametrize(
-    ("photo", "box"),
+    ("photo", "box", "points", "labels"),
     [
-        ("astronaut.jpg", (20, 10, 365, 511)),
-        ("cat.jpg", (25, 0, 400, 299)),
-        ("coffee.jpg", (172, 17, 412, 310)),
+        ("astronaut.jpg", (20, 10, 365, 511), [(220, 130), (200, 400), (330, 330)], [1, 1, 1]),
+        ("cat.jpg", (25, 0, 400, 299), [(120, 270), (370, 120)], [1, 1]),
+        ("coffee.jpg", (172, 17, 412, 310), [(365, 280)], [0]),
     ],
 )
-def test_a_box_gives_the_thing_in_it(root, predictor, photo, box):
+def test_the_prompts_of_make_try_give_the_thing(root, predictor, photo, box, points, labels):
     """Most of the mask lies in the box, and it fills much of it."""
     image = Image.open(root / "examples" / photo)
     predictor.set_image(image)
-    mask = predictor.predict(box=box, multimask_output=False)[0][0]
+    mask = predictor.predict(points, labels, box=box, multimask_output=False)[0][0]
     x0, y0, x1, y1 = box
     inside = mask[y0:y1, x0:x1]
     assert mask.shape == image.size[::-1]
