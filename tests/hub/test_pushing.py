@@ -76,12 +76,15 @@ def test_a_converted_mobile_sam(hub, golden_file, offline, monkeypatch):
     assert result.exit_code == 0, result.stderr
     assert hub.store.repos["alice/mobile"].private
     expected = SamModel.from_pretrained(file)
-    assert equal(SamModel.from_pretrained("alice/mobile"), expected)
+    repo = hub.store.repos["alice/mobile"]
+    revision = repo.resolve("main").sha
+    for arguments in ({}, {"revision": revision}):
+        assert equal(SamModel.from_pretrained("alice/mobile", **arguments), expected)
     SamProcessor.from_pretrained("alice/mobile")
     offline()
-    assert equal(SamModel.from_pretrained("alice/mobile"), expected)
+    for arguments in ({}, {"revision": revision}):
+        assert equal(SamModel.from_pretrained("alice/mobile", **arguments), expected)
     assert SamProcessor.from_pretrained("alice/mobile").image_processor.size["longest_edge"] == 1024
-    repo = hub.store.repos["alice/mobile"]
     card = hub.store.read(repo.resolve("main").files["README.md"].sha256).decode()
     facts = front_matter(card)
     assert facts["license"] == "apache-2.0" and facts["base_model"] == "dhkim2810/MobileSAM"
