@@ -6,6 +6,7 @@ that ``--help`` stays quick; it takes its shared options from `options`; it rais
 to `boundary`. Results go to files or standard output, progress to standard error.
 """
 
+import logging
 import os
 from typing import Annotated
 
@@ -73,4 +74,6 @@ def main() -> None:
     # Before torch is imported: its threads sleep while they wait. Beside another busy process, spinning ones made
     # one photo take eight minutes instead of one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name in ("torchao", "torch.utils._pytree"):  # comes with ExecuTorch; warns of parts for accelerators at import
+        logging.getLogger(name).setLevel(logging.ERROR)
     app(prog_name="sam-hub")

@@ -1,7 +1,4 @@
-"""Everything mode against the original generator on real photos: `pocket`, and the shape of SAM ViT-B.
-
-``benchmarks/everything.py parity`` does the same with more clicks.
-"""
+"""Everything mode against the original generator on real photos: `pocket`, and the shape of SAM ViT-B."""
 
 import io
 import tarfile
