@@ -62,7 +62,7 @@ def main() -> None:
 
     def drawn(low_res: np.ndarray, image: Prepared) -> np.ndarray:
         """One mask, (H, W) bool, of the photo."""
-        masks = torch.from_numpy(low_res[None, None])
+        masks = torch.from_numpy(low_res[None, None, None])
         return processor.post_process_masks(masks, [image.original_size], [image.frame_size])[0][0, 0].numpy()
 
     for pixels, objects in sampled(arguments.shards, arguments.prompts, arguments.seed):

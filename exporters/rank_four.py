@@ -5,6 +5,7 @@ bicubic resize. The layers here take the place of those of `sam_hub.models.encod
 """
 
 import copy
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.encoders import EncoderOutput
-from ..models.encoders.efficientvit import FusionNeck, LinearAttention
+from ..models.encoders.efficientvit import ConvBlock, FusionNeck, LinearAttention, Stem
 from ..models.encoders.repvit import RepVitEncoder
 from ..models.encoders.tiny_vit import TinyVitBlock, WindowAttention
 from ..models.encoders.vit import VitAttention, VitLayer, relative_positions
@@ -133,6 +134,25 @@ class FlatWindowAttention(WindowAttention):
         return self.pairs
 
 
+def tanh_gelu(x: Tensor) -> Tensor:
+    """``F.gelu(approximate="tanh")`` in full: coremltools 9 loses the argument of an exported program."""
+    return x * (0.5 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))))
+
+
+class FlatStem(Stem):
+    def forward(self, x: Tensor) -> Tensor:
+        return tanh_gelu(self.main(x))
+
+
+class FlatConvBlock(ConvBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        *first, last = self.main
+        y = x
+        for conv in first:
+            y = tanh_gelu(conv(y))
+        return x + last(y) if self.skip else last(y)
+
+
 class FlatLinearAttention(LinearAttention):
     def forward(self, x: Tensor) -> Tensor:
         b, _, h, w = x.shape
@@ -200,6 +220,8 @@ RESTATED = {
     VitLayer: FlatVitLayer,
     TinyVitBlock: FlatTinyVitBlock,
     WindowAttention: FlatWindowAttention,
+    Stem: FlatStem,
+    ConvBlock: FlatConvBlock,
     LinearAttention: FlatLinearAttention,
     FusionNeck: FlatFusionNeck,
     RepVitEncoder: FlatRepVitEncoder,

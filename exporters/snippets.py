@@ -47,7 +47,7 @@ def write_snippets(folder: Path, manifest: Manifest, preparation: Preparation) -
         except BundleError:
             continue
         needed = {t.name for record in artefact.files for t in record.inputs} - OPTIONAL
-        if not all(name in text for name in needed):
+        if format == "onnx" and not all(name in text for name in needed):
             continue
         make_folder((folder / path).parent)
         write_atomically(folder / path, text.encode())

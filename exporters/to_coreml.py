@@ -36,8 +36,8 @@ TARGET = "iOS17"
 WEIGHT_BITS = {"int8": 8, "p6": 6, "p4": 4}
 """Bits of a weight in the variants that compress: linear, per channel; and palettes of 64 and of 16 values."""
 
-LEAST_WEIGHTS = 2048
-"""Smaller tensors stay as they are."""
+LEAST_WEIGHTS = 32768
+"""Smaller tensors stay in half precision: they are a tenth of the bytes, and the first layers lose most."""
 
 STATISTICS = frozenset({"layer_norm", "batch_norm", "reduce_mean"})
 """Operations that are computed in float32 in every variant: their sums run over many values."""
@@ -163,11 +163,16 @@ def traced(module: nn.Module, inputs: Sequence[Tensor]) -> torch.export.Exported
 
 
 def without_aliases(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program itself, changed: coremltools does not know the operation."""
+    """The program itself, changed where coremltools 9 stumbles.
+
+    It does not know aliases, and not "not" of what it has made a float of, such as a padded mask.
+    """
     for node in list(program.graph.nodes):
-        if node.op == "call_function" and node.target is torch.ops.aten.alias.default:
+        if node.target is torch.ops.aten.alias.default:
             node.replace_all_uses_with(node.args[0])
             program.graph.erase_node(node)
+        elif node.target is torch.ops.aten.bitwise_not.default and node.meta["val"].dtype == torch.bool:
+            node.target = torch.ops.aten.logical_not.default
     return program
 
 
@@ -282,9 +287,8 @@ def check_norms(path: Path, module: nn.Module) -> None:
     expected = {f"{m.eps:.2e}" for m in module.modules() if isinstance(m, nn.LayerNorm)}
     norms = [op for op in read_package(path).operations if op.op_type == "layer_norm"]
     if (found := {f"{float(op.epsilon.val):.2e}" for op in norms}) != expected:
-        raise ExportMismatch(
-            f"the norms of {path.name} have an eps of {sorted(found)}, but the model's {sorted(expected)}"
-        )
+        seen, meant = (" and ".join(sorted(values)) for values in (found, expected))
+        raise ExportMismatch(f"the norms of {path.name} have an eps of {seen}, but the model's {meant}")
 
 
 def describe(package: Any, job: Job, part: Part, variant: str, facts: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """ExecuTorch programs: ``image_encoder.pte`` and ``mask_decoder.pte``, lowered to XNNPACK (Android, iOS on the CPU).
 
 The encoder takes normalised, padded pixels, as the PyTorch model does. The decoder has fixed prompt slots (see
-`slots`). In ``int8`` the encoder's convolutions have 8-bit weights and activations, calibrated on photos. Its
+`slots`). In ``int8`` the encoder's large convolutions have 8-bit weights and activations, calibrated on photos. Its
 attention, which collapses under fixed ranges, stays in float32, so an encoder that is all attention (ViT) gains little;
 and so does the decoder, in whose dynamically quantised layers XNNPACK's partitioner (executorch 1.5.1) finds
 "dependency cycles". ``coreml`` is fp32 handed to Core ML, on macOS alone.
@@ -27,6 +27,9 @@ from .proof import Answer, Prompt
 from .rank_four import restated_encoder
 from .slot_io import MEANINGS, PROMPTS, RESULTS, answer_of, in_slots, slot_count
 from .slots import SlotDecoder
+
+LEAST_WEIGHTS = 16384
+"""Convolutions of fewer weights stay in float32 in ``int8``."""
 
 ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
 
@@ -128,11 +131,21 @@ def quantised(module: nn.Module, inputs: Iterable[tuple[Tensor, ...]]) -> nn.Mod
 
     inputs = list(inputs)
     quantizer = XNNPACKQuantizer()
-    quantizer.set_module_type(nn.Conv2d, get_symmetric_quantization_config(is_per_channel=True))
+    # By operation: the types of modules are not known of weights, so set_module_type finds no convolution.
+    quantizer.set_operator_type(torch.ops.aten.conv2d.default, get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_filter_function(survives_quantisation)
     prepared = prepare_pt2e(torch.export.export(module, inputs[0]).module(), quantizer)
     for given in inputs:
         prepared(*given)
     return convert_pt2e(prepared)
+
+
+def survives_quantisation(node: torch.fx.Node) -> bool:
+    """Not a depthwise convolution, nor one of few weights: they lose most, and are few bytes."""
+    if node.target is not torch.ops.aten.conv2d.default:
+        return True
+    weight = node.args[1].meta["val"]
+    return weight.shape[1] > 1 and weight.numel() >= LEAST_WEIGHTS
 
 
 def _described(name: str, example: Tensor) -> Described:

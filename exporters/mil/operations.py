@@ -187,6 +187,14 @@ def stack(op: Any, values: Values) -> list[Tensor]:
     return [torch.stack([values(v) for v in op.values], int(fixed(op, "axis")))]
 
 
+def gather(op: Any, values: Values) -> list[Tensor]:
+    if fixed(op, "batch_dims"):
+        raise ExportError("a gather along a batch is not known here")
+    x, indices, axis = values(op.x), values(op.indices).long(), int(fixed(op, "axis")) % len(op.x.shape)
+    rows = x.index_select(axis, indices.flatten() % x.shape[axis])
+    return [rows.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])]
+
+
 def select(op: Any, values: Values) -> list[Tensor]:
     return [torch.where(values(op.cond), wide(values, op.a), wide(values, op.b))]
 
@@ -236,6 +244,7 @@ OPERATIONS: dict[str, Operation] = {
     "equal": binary(torch.eq),
     "exp": unary(torch.exp),
     "expand_dims": reshaped,
+    "gather": gather,
     "gelu": gelu,
     "greater": binary(torch.gt),
     "greater_equal": binary(torch.ge),
@@ -255,6 +264,7 @@ OPERATIONS: dict[str, Operation] = {
     "not_equal": binary(torch.ne),
     "pad": pad,
     "pixel_unshuffle": pixel_unshuffle,
+    "pow": binary(torch.pow),
     "real_div": binary(torch.div),
     "reduce_max": reduction(torch.amax),
     "reduce_mean": reduction(torch.mean),
@@ -274,6 +284,7 @@ OPERATIONS: dict[str, Operation] = {
     "squeeze": reshaped,
     "stack": stack,
     "sub": binary(torch.sub),
+    "tanh": unary(torch.tanh),
     "tile": tile,
     "transpose": transpose,
     "upsample_nearest_neighbor": upsample_nearest_neighbor,

@@ -49,6 +49,8 @@ UNARY: dict[str, tuple[Callable, Callable]] = {
     "relu": (lambda x: mb.relu(x=x), lambda x: np.maximum(x, 0)),
     "relu6": (lambda x: mb.relu6(x=mb.mul(x=x, y=9.0)), lambda x: np.clip(9 * x, 0, 6)),
     "sigmoid": (lambda x: mb.sigmoid(x=x), lambda x: 1 / (1 + np.exp(-x))),
+    "tanh": (lambda x: mb.tanh(x=x), lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1)),
+    "pow": (lambda x: mb.pow(x=x, y=3.0), lambda x: x * x * x),
     "sqrt": (lambda x: mb.sqrt(x=mb.mul(x=x, y=x)), np.abs),
     "identity": (lambda x: mb.identity(x=x), lambda x: x),
     "clip": (lambda x: mb.clip(x=x, alpha=-0.25, beta=0.5), lambda x: np.clip(x, -0.25, 0.5)),
@@ -259,6 +261,12 @@ def test_concat_stack_and_split():
     close(np.concatenate(three, 2), X)
     close(evaluate(lambda a, b: mb.concat(values=[a, b], axis=-2), X, POSITIVE)[0], np.concatenate([X, POSITIVE], 2))
     close(evaluate(lambda a, b: mb.stack(values=[a, b], axis=1), X, POSITIVE)[0], np.stack([X, POSITIVE], 1))
+
+
+@pytest.mark.parametrize("axis", [0, 2, -1])
+def test_gather(axis):
+    table, at = RNG.normal(size=(4, 5, 3)).astype(np.float32), np.array([[2, 0], [1, -1]], np.int32)
+    close(evaluate(lambda a, b: mb.gather(x=a, indices=b, axis=axis), table, at)[0], np.take(table, at, axis))
 
 
 def test_half_precision_is_rounded_after_every_operation():
