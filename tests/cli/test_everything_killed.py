@@ -23,6 +23,7 @@ import rich.progress
 from sam_hub.annotation import report, settings, work
 from sam_hub.cli import app, loading, progress
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 model = loading.load_model(sys.argv[1], "cpu")
 loading.load_model = lambda *a: model
 generator = random.Random(int(sys.argv[2]))
@@ -75,10 +76,11 @@ for leg in range(14):
         codes.append(wait(start("out", *more, die_at=(generator.randrange(1, 6), leg % 2))))
     else:
         pid = start("out", *more)
-        target = len(before) + generator.randrange(3)  # so many more photos, and then some part of one
+        # So many more photos, and then some part of one; Ctrl-C comes when there is something to stop.
+        target = len(before) + (generator.randrange(2) or leg == 5)
         while len(done()) < target:
             time.sleep(0.002)
-        time.sleep(generator.random() * 2 * each)
+        time.sleep(generator.random() * each)
         if leg == 5:  # one stop is by Ctrl-C
             os.kill(pid, signal.SIGINT)
         else:

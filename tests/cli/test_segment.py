@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -296,7 +297,9 @@ def test_ctrl_c_leaves_whole_files_and_one_line(tiny_model: Path, workplace: Pat
     for name in photos:
         Path(name).hardlink_to("photo.png")
     command = [sys.executable, "-m", "sam_hub", "segment", *photos, "-p", "30,40", "-m", str(tiny_model), "-o", "out"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, preexec_fn=heed, **pipes) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, complaint = process.communicate(timeout=60)
