@@ -18,8 +18,7 @@ PRESETS: dict[str, Preset] = {
     "iphone": Preset(
         {"coreml": ("int8",)},
         "Core ML with int8 weights is the smallest download that keeps to its bound, and computes in half precision as "
-        "the Neural Engine does; a click has a fixed number of prompt slots, because every new shape costs as much as a "
-        "first run",
+        "the Neural Engine does; a click has a fixed number of prompt slots, because every new shape costs a first run",
     ),
     "android": Preset(
         {"executorch": ("fp32",), "onnx": ("int8",)},
