@@ -82,7 +82,8 @@ def test_transformers_js_gives_the_same_masks(bundle, node, root, tmp_path, dtyp
     for i, (prompt, found) in enumerate(zip(PROMPTS, json.loads(out.read_text()), strict=True)):
         expected, scores, _ = predictor.predict(np.array(prompt["points"]), np.array(prompt["labels"]))
         assert found["dims"] == [1, 3, 341, 512]
-        np.testing.assert_allclose(found["scores"], scores, atol=2e-3)
+        # Dynamic int8 rounds activations, so another build of onnxruntime moves scores in the third decimal.
+        np.testing.assert_allclose(found["scores"], scores, atol=2e-2 if variant else 2e-3)
         masks = np.fromfile(f"{out}.{i}", np.uint8).reshape(expected.shape) > 0
         best = int(scores.argmax())
         assert 0.05 < expected[best].mean() < 0.95
