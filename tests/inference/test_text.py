@@ -5,7 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, Owlv2Config, Owlv2ForObjectDetection, Owlv2Processor
+from transformers import (
+    BertTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTokenizer,
+    GroundingDinoConfig,
+    GroundingDinoForObjectDetection,
+    GroundingDinoProcessor,
+    Owlv2Config,
+    Owlv2ForObjectDetection,
+    Owlv2Processor,
+)
+from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
 from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
 
 from sam_hub.errors import ModelNotFoundError, PromptError
@@ -40,17 +52,44 @@ def clip() -> CLIPModel:
     ).eval()
 
 
-@pytest.fixture(scope="module")
-def detector(tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory) -> TextDetector:
-    """An OWLv2 that was saved and loaded."""
-    torch.manual_seed(0)
+def owl(folder: Path, tokenizer: CLIPTokenizer) -> None:
     config = Owlv2Config(
         text_config=TEXT, vision_config={**VISION, "image_size": 48, "patch_size": 16}, projection_dim=16
     )
-    folder = tmp_path_factory.mktemp("owl")
     Owlv2ForObjectDetection(config).save_pretrained(folder)
     processor = Owlv2ImageProcessorPil(size={"height": 48, "width": 48})
     Owlv2Processor(image_processor=processor, tokenizer=tokenizer).save_pretrained(folder)
+
+
+def grounding_dino(folder: Path, tokenizer: CLIPTokenizer) -> None:
+    """With a BERT vocabulary of letters, where the marks that split phrases have the numbers that the model expects."""
+    words = {i: f"[unused{i}]" for i in range(1030)}
+    words |= {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]", 1012: ".", 1029: "?"}
+    words |= {200 + i: c for i, c in enumerate(LETTERS)} | {300 + i: f"##{c}" for i, c in enumerate(LETTERS)}
+    letters = BertTokenizer(vocab={word: i for i, word in words.items()}, model_max_length=32)
+    layers = dict(num_hidden_layers=2, num_attention_heads=2, hidden_size=16, intermediate_size=20)
+    config = GroundingDinoConfig(
+        backbone_config=dict(
+            model_type="swin", image_size=64, patch_size=4, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2],
+            window_size=4, out_indices=[2, 3, 4],
+        ),
+        text_config=dict(model_type="bert", vocab_size=len(words), max_position_embeddings=32, **layers),
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+        encoder_attention_heads=2, decoder_attention_heads=2, num_queries=12, max_text_len=32,
+    )  # fmt: skip
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    processor = GroundingDinoImageProcessorPil(size={"height": 128, "width": 128})
+    GroundingDinoProcessor(image_processor=processor, tokenizer=letters).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module", params=[owl, grounding_dino])
+def detector(
+    request: pytest.FixtureRequest, tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> TextDetector:
+    """One that was saved and loaded."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("detector")
+    request.param(folder, tokenizer)
     return TextDetector.from_pretrained(str(folder), threshold=0.0)
 
 
