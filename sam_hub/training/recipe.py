@@ -68,6 +68,7 @@ class Recipe:
     schedule: "steps" divides the rate by 10 at each of ``milestones`` (shares of all steps); else a name of
         ``transformers.get_scheduler``
     encoder_rate: times the learning rate, for the encoder without its neck
+    muon_rate: times the learning rate, for Muon on the matrices outside of the encoder; 0 for AdamW on everything
     encoder_every: steps between updates of the encoder's body: its backward costs as much as two rounds
     layer_decay: of the rate from one ViT layer to the one before; drop_path: stochastic depth of the last layer
     ema: decay of the moving average of the weights; 0 for none
@@ -86,6 +87,7 @@ class Recipe:
     milestones: tuple[float, ...] = (60_000 / 90_000, 86_666 / 90_000)
     learning_rate: float = 8e-4
     encoder_rate: float = 1.0
+    muon_rate: float = 0.0
     encoder_every: int = 1
     layer_decay: float = 0.8
     drop_path: float = 0.4
@@ -203,11 +205,42 @@ POCKET_RECIPES = {
         prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.5),
         shards=FINE_SHARDS,
     ),
+    "pocket-256-muon": PocketRecipe(
+        label_stride=2,
+        steps=6000,
+        learning_rate=3e-4,
+        muon_rate=1.5,
+        encoder_every=2,
+        warmup=30,
+        background_probability=0.2,
+        seed=5,
+        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.75),
+        augmentation=Augmentation(scale=(0.8, 3.0)),
+        shards=FINE_SHARDS,
+    ),
+    "pocket-512-muon": PocketRecipe(
+        image_size=512,
+        label_stride=2,
+        images=3,
+        objects=6,
+        steps=600,
+        schedule="linear",
+        learning_rate=3e-4,
+        muon_rate=1.5,
+        warmup=30,
+        encoder_every=2,
+        background_probability=0.2,
+        ema=0.995,
+        seed=6,
+        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
+        shards=FINE_SHARDS,
+    ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
 The zoomed ones show objects at the scale that they have at 512 pixels, for a quarter of the price; the fine ones have
-labels of twice the low-res mask's resolution and tighter boxes.
+labels of twice the low-res mask's resolution and tighter boxes; the last two give the decoder's matrices to Muon and
+more of their time to first prompts.
 """
 
 FINE_TUNING = Recipe(

@@ -18,6 +18,7 @@ from ..models.encoders.vit import VitEncoder
 from ..models.modeling_sam import SamModel
 from ..ops.files import write_atomically
 from .interactive import InteractiveStep, plan_rounds
+from .optimizers import adamw_and_muon, is_hidden_matrix
 from .recipe import Recipe
 
 EMA_FILE = "ema.safetensors"
@@ -52,21 +53,28 @@ class SamTrainer(Trainer):
         return SequentialSampler(self.train_dataset)  # the episodes are random by themselves
 
     def create_optimizer(self, *args, **kwargs) -> torch.optim.Optimizer:
-        """AdamW: rates by layer, no decay on norms, biases, tokens and positions."""
+        """AdamW: rates by layer, no decay on norms, biases, tokens and positions; Muon where the recipe has it."""
         if self.optimizer is None:
             groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+            matrices = []
             for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    key = rate_of(name, self.model, self.recipe), decays(name, parameter)
-                    groups.setdefault(key, []).append(parameter)
-            rate = self.args.learning_rate
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {"params": parameters, "lr": rate * share, "weight_decay": self.args.weight_decay * decay}
-                    for (share, decay), parameters in groups.items()
-                ],
-                betas=self.recipe.betas,
-            )
+                if not parameter.requires_grad:
+                    continue
+                if self.recipe.muon_rate and "vision_encoder." not in name and is_hidden_matrix(name, parameter):
+                    matrices.append(parameter)
+                    continue
+                key = rate_of(name, self.model, self.recipe), decays(name, parameter)
+                groups.setdefault(key, []).append(parameter)
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            rows = [
+                {"params": parameters, "lr": rate * share, "weight_decay": decay * decayed}
+                for (share, decayed), parameters in groups.items()
+            ]
+            if matrices:
+                muon_rate = rate * self.recipe.muon_rate
+                self.optimizer = adamw_and_muon(rows, matrices, muon_rate, decay, betas=self.recipe.betas)
+            else:
+                self.optimizer = torch.optim.AdamW(rows, betas=self.recipe.betas)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):

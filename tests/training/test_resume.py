@@ -29,7 +29,9 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(left[k], right[k]) for k in left)
 
 
-def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(shards, recipe, new_model, tmp_path):
+@pytest.mark.parametrize("muon_rate", [0.0, 1.5])
+def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(shards, recipe, new_model, tmp_path, muon_rate):
+    recipe = replace(recipe, muon_rate=muon_rate)
     whole = train_pocket(shards, tmp_path / "whole", recipe, new_model(), save_steps=3)
     # A kill after step 3 leaves the checkpoint of step 3 and nothing of what came later.
     train_pocket(shards, tmp_path / "parts", recipe, new_model(), save_steps=3)
