@@ -23,7 +23,7 @@ DECODES = """() => {
   window.fetch = async (...given) => {
     const answer = await plain(...given);
     if (String(given[0]).endsWith('segment') && answer.ok) {
-      answer.clone().json().then((a) => window.decodes.push(a.decode_ms));
+      answer.clone().text().then((t) => window.decodes.push(JSON.parse(t.split('\\n')[0]).decode_ms));
     }
     return answer;
   };
@@ -41,6 +41,19 @@ def until(page: Any, condition: str, seconds: float = 60) -> None:
         if time.monotonic() > end:
             raise TimeoutError(condition)
         page.wait_for_timeout(10)
+
+
+def seen(page: Any, name: str, count: int) -> None:
+    """Wait until so many measures are there, without asking again and again, which would slow what is measured."""
+    page.evaluate(
+        """([name, count]) => new Promise((done) => {
+          const look = () => performance.getEntriesByName(name).length >= count && (watcher.disconnect(), done());
+          const watcher = new PerformanceObserver(look);
+          watcher.observe({entryTypes: ['measure']});
+          look();
+        })""",
+        [name, count],
+    )
 
 
 def measured(page: Any, name: str) -> list[float]:
@@ -67,7 +80,7 @@ def pointing(page: Any, rounds: int) -> dict[str, list[float]]:
                 page.mouse.move(x, y)
             else:
                 page.mouse.click(x, y)
-            until(page, f"performance.getEntriesByName('sam:{kind}').length > {i}")
+            seen(page, f"sam:{kind}", i + 1)
             if kind == "click" and i % OBJECTS == OBJECTS - 1:
                 for _ in range(OBJECTS):
                     page.keyboard.press("Delete")

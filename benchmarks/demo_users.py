@@ -71,7 +71,7 @@ class User(threading.Thread):
             if answer.status_code != 200:
                 self.seen.errors.append(f"segment: {answer.status_code} {answer.text[:200]}")
                 return
-            masks = answer.json()["masks"]
+            masks = json.loads(answer.text.splitlines()[-1])["masks"]
             if any(m["rle"]["size"] != [size[1], size[0]] for m in masks):
                 self.seen.mixed.append(f"user {self.number}: {masks[0]['rle']['size']} for {size}")
             if i % 4 == 0:

@@ -52,7 +52,7 @@ def add_endpoints(server: gr.Server, bench: Workbench) -> None:
             index of the one to take), result (for refine), decode_ms
         """
         given = {"points": points, "labels": labels, "box": box, "refine": refine}
-        answer = bench.segment(id, {k: v for k, v in given.items() if v is not None})
+        answer = last(bench.segment(id, {k: v for k, v in given.items() if v is not None}))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
     def everything(id: str, preset: str = "default") -> dict:

@@ -80,19 +80,21 @@ class Routes:
 
     async def encode(self, request: Request) -> Response:
         data = await request.body()
-        return _lines(self.bench.encode(data, request.query_params.get("model")))
+        return await _lines(self.bench.encode(data, request.query_params.get("model")))
 
     async def again(self, request: Request) -> Response:
         body = await _json(request)
-        return _lines(self.bench.encode_again(body.get("id"), body.get("model")))
+        return await _lines(self.bench.encode_again(body.get("id"), body.get("model")))
 
     async def segment(self, request: Request) -> Response:
         body = await _json(request)
-        return await _answer(self.bench.segment, body.get("id"), body.get("prompt"), body.get("preview") is True)
+        if body.get("preview") is True:
+            return await _answer(self.bench.preview, body.get("id"), body.get("prompt"))
+        return await _lines(self.bench.segment(body.get("id"), body.get("prompt")))
 
     async def everything(self, request: Request) -> Response:
         body, stop = await _json(request), threading.Event()
-        return _lines(self.bench.everything(body.get("id"), body.get("preset"), stop), stop)
+        return await _lines(self.bench.everything(body.get("id"), body.get("preset"), stop), stop)
 
     async def export(self, request: Request) -> Response:
         body = await _json(request)
@@ -157,9 +159,9 @@ def _no_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _lines(events: Iterator[Event], stop: threading.Event | None = None) -> Response:
+async def _lines(events: Iterator[Event], stop: threading.Event | None = None) -> Response:
     """Events as they happen, a line each; a failure is the last line. What is wrong at once has its own status."""
-    first = next(events)  # checks of the arguments
+    first = await run_in_threadpool(next, events)  # checks of the arguments
 
     def lines() -> Iterator[str]:
         try:

@@ -2,20 +2,26 @@
 
 from typing import Any
 
+import contourpy
 import cv2
 import numpy as np
 
 from ..inference.upsample import Size, Upsampler
 from ..ops.masks import mask_to_box, mask_to_rle
-from ..results import svg_path
 
-DRAWN = 1024
-"""Long side at which outlines are traced; a low-res mask knows no more."""
+DRAWN = 512
+"""Long side at which outlines of logits are traced: twice a low-res mask, and between its pixels by their values."""
+TRACED = 1024
+"""Long side at which outlines of masks are traced, of which only the sign is known."""
+STRAIGHT = 0.3
+"""How far an outline may leave what was traced, in pixels of the size for drawing: corners in between are left out."""
+OUTSIDE = -1e9
+"""Beyond the border: so far below zero that the outline ends at the last pixel."""
 
 
-def drawn_size(size: Size) -> Size:
+def drawn_size(size: Size, longest: int = DRAWN) -> Size:
     """The photo's size, made smaller for outlines where it is large."""
-    scale = min(1.0, DRAWN / max(size))
+    scale = min(1.0, longest / max(size))
     return tuple(max(1, round(side * scale)) for side in size)
 
 
@@ -24,19 +30,26 @@ def outline_of_logits(logits: np.ndarray, upsampler: Upsampler, size: Size) -> s
 
     upsampler: to the drawn size; size: of the photo
     """
-    mask, origin = _visible(logits, upsampler)
-    return "" if mask is None else svg_path(mask, origin=origin, scale=size[1] / upsampler.frame.original_size[1])
+    window = upsampler.window(logits, 0.0)
+    if window is None:
+        return ""
+    window = upsampler.margin(window)  # with the pixels around the mask, between which and it the outline runs
+    values, origin = upsampler(logits[upsampler.margin(window)], window)
+    return _outline(values, origin, upsampler.frame.original_size, size)
 
 
-def shape_of_logits(logits: np.ndarray, exact: Upsampler, drawn: Upsampler) -> dict[str, Any]:
+def shape_of_logits(logits: np.ndarray, exact: Upsampler, drawn: Upsampler, path: str | None = None) -> dict[str, Any]:
     """Low-res logits (h, w) -> ``rle, area, bbox, path`` of the mask.
 
-    exact, drawn: upsamplers to the photo and to the size for drawing
+    exact, drawn: upsamplers to the photo and to the size for drawing; path: the outline, where it is known
     """
     size = exact.frame.original_size
-    mask, origin = _visible(logits, exact)
-    path = outline_of_logits(logits, drawn, size)
-    return _facts(np.zeros((0, 0), bool) if mask is None else mask, size, origin, path)
+    window = exact.window(logits, 0.0)
+    if window is None:
+        return _facts(np.zeros((0, 0), bool), size, (0, 0), "")
+    values, origin = exact(logits[exact.margin(window)], window)
+    path = outline_of_logits(logits, drawn, size) if path is None else path
+    return _facts(values > 0, size, origin, path)
 
 
 def shape_of_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -46,26 +59,40 @@ def shape_of_mask(mask: np.ndarray) -> dict[str, Any]:
         return _facts(np.zeros((0, 0), bool), size, (0, 0), "")
     x0, y0, x1, y1 = mask_to_box(mask).tolist()
     part = mask[y0 : y1 + 1, x0 : x1 + 1]
-    scale = max(size) / max(drawn_size(size))
-    if scale == 1:
-        path = svg_path(part, origin=(x0, y0))
-    else:  # on a grid of coarser pixels that begins at the corner of the photo
-        left, top = int(x0 / scale), int(y0 / scale)
-        width, height = int(x1 / scale) + 1 - left, int(y1 / scale) + 1 - top
-        shift = (np.array([x0, y0]) + 0.5) / scale - 0.5 - [left, top]
-        move = np.float32([[1 / scale, 0, shift[0]], [0, 1 / scale, shift[1]]])
-        soft = cv2.warpAffine(part.astype(np.float32), move, (width, height), flags=cv2.INTER_LINEAR)
-        path = svg_path(soft > 0.5, origin=(left, top), scale=scale)
-    return _facts(part, size, (x0, y0), path)
+    traced = drawn_size(size, TRACED)
+    scale = max(size) / max(traced)
+    # On a grid that begins at the corner of the photo, with a pixel around the mask where there is one.
+    left, top = max(0, int(x0 / scale) - 1), max(0, int(y0 / scale) - 1)
+    right, bottom = min(traced[1], int(x1 / scale) + 2), min(traced[0], int(y1 / scale) + 2)
+    shift = (np.array([x0, y0]) + 0.5) / scale - 0.5 - [left, top]
+    move = np.float32([[1 / scale, 0, shift[0]], [0, 1 / scale, shift[1]]])
+    soft = cv2.warpAffine(part.astype(np.float32), move, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+    # The sign of this is the mask's; where between two pixels it changes follows from those around them.
+    values = (soft + cv2.blur(soft, (3, 3), borderType=cv2.BORDER_REPLICATE) - 1) / 2
+    return _facts(part, size, (x0, y0), _outline(values, (left, top), traced, size))
 
 
-def _visible(logits: np.ndarray, upsampler: Upsampler) -> tuple[np.ndarray | None, tuple[int, int]]:
-    """The window of the mask that is not empty, and where it begins; None where all is empty."""
-    window = upsampler.window(logits, 0.0)
-    if window is None:
-        return None, (0, 0)
-    values, origin = upsampler(logits[upsampler.margin(window)], window)
-    return values > 0, origin
+def _outline(values: np.ndarray, origin: tuple[int, int], drawn: Size, size: Size) -> str:
+    """Where values change their sign, as SVG path data to be filled even-odd.
+
+    values: (h, w) of pixels of the drawn size, above zero in the mask; origin: (x, y) of the first
+    drawn, size: of the drawing and of the photo, whose pixels the path is in
+    """
+    padded = np.pad(values, 1, constant_values=OUTSIDE)
+    tracer = contourpy.contour_generator(z=padded, line_type=contourpy.LineType.ChunkCombinedOffset)
+    (points,), (offsets,) = tracer.lines(0.0)
+    if points is None:
+        return ""
+    points += np.array(origin) - 0.5  # from indices of the padded pixels to the corner of the photo
+    for axis, length in enumerate(drawn[::-1]):
+        at = points[:, axis]
+        at[at <= 0.5] = 0  # from the middle of the last pixel to its edge
+        at[at >= length - 0.5] = length
+    points = points.astype(np.float32)
+    rings = (points[a : b - 1] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
+    simple = [cv2.approxPolyDP(ring, STRAIGHT, True)[:, 0] for ring in rings]
+    scale = np.float32(np.array(size[::-1]) / drawn[::-1])
+    return "".join("M" + ("%.1f %.1f " * len(ring) % tuple((ring * scale).ravel().tolist())) + "Z" for ring in simple)
 
 
 def _facts(mask: np.ndarray, size: Size, origin: tuple[int, int], path: str) -> dict[str, Any]:

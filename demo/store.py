@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -21,16 +22,23 @@ class Photo:
     pixels: (H, W, 3) uint8, as a viewer shows them; what else the file held is gone
     model: the name under which the model is offered
     low_side: of a mask prompt
-    taken: bytes of memory
     """
 
     def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int, low_side: int) -> None:
         self.predictor, self.pixels, self.model, self.low_side = predictor, pixels, model, low_side
-        self.taken = pixels.nbytes + held_bytes(predictor)
+        self._held = held_bytes([predictor, pixels])
         self.busy = threading.Lock()  # held while everything is searched for
         self._most, self._results = results, OrderedDict[str, np.ndarray]()
         self._upsamplers: dict[Size, Upsampler] = {}
+        self._latest: tuple[bytes, Future] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def taken(self) -> int:
+        """Bytes of memory."""
+        with self._lock:
+            results, upsamplers = list(self._results.values()), list(self._upsamplers.values())
+        return self._held + sum(r.nbytes for r in results) + sum(u.nbytes for u in upsamplers)
 
     @property
     def size(self) -> Size:
@@ -53,6 +61,23 @@ class Photo:
             if found is not None:
                 self._results.move_to_end(key)
         return None if found is None else found.astype(np.float32)
+
+    def once(self, key: bytes, work: Callable[[], Any]) -> Any:
+        """The result of ``work``, unless it is that of the latest ``key``, or will be: then that one."""
+        with self._lock:
+            mine = self._latest is None or self._latest[0] != key
+            if mine:
+                self._latest = key, Future()
+            future = self._latest[1]
+        if mine:
+            try:
+                future.set_result(work())
+            except BaseException as e:
+                future.set_exception(e)
+                with self._lock:  # whoever asks next tries again
+                    if self._latest[1] is future:
+                        self._latest = None
+        return future.result()
 
     def upsampler(self, low_size: Size, size: Size) -> Upsampler:
         """From low-res masks to the photo at ``size``."""

@@ -8,10 +8,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import PromptError
 from ..inference.amg import Progress, SamAutomaticMaskGenerator
@@ -30,6 +32,22 @@ Event = dict[str, Any]
 """What happens meanwhile: ``{"stage": name, ...}``; the last has the stage "done" and the result."""
 
 
+@dataclass(frozen=True)
+class First:
+    """What is known of an object when its mask can be shown.
+
+    scores: (M,); low_res: (M, h, w) logits; mask: (1, h, w) logits that were gone on from, or None
+    best: index of the mask that is shown; took: seconds of decoding; shown: for the page
+    """
+
+    scores: np.ndarray
+    low_res: np.ndarray
+    mask: np.ndarray | None
+    best: int
+    took: float
+    shown: dict[str, Any]
+
+
 class Workbench:
     """The state of one server.
 
@@ -40,8 +58,9 @@ class Workbench:
         self.shelf, self.limits = shelf, limits
         self.photos = PhotoStore(limits)
         # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
-        self._encoders = ThreadPoolExecutor(limits.encodes, "encode")
-        self._decoders = ThreadPoolExecutor(limits.decodes, "decode")
+        # A decode is many small steps: threads that share it wait for each other longer than they help.
+        self._encoders = ThreadPoolExecutor(limits.encodes, "encode", _set_threads, (torch.get_num_threads(),))
+        self._decoders = ThreadPoolExecutor(limits.decodes, "decode", _set_threads, (1,))
         self._encodes = Turnstile(limits.encodes, limits.waiting)
         self._decodes = Turnstile(limits.decodes, limits.waiting * 4)
 
@@ -112,55 +131,74 @@ class Workbench:
         """(H, W, 3) uint8, for browsers that cannot read the file themselves."""
         return self.photos.get(key).pixels
 
-    def segment(self, key: Any, prompt: Any, preview: bool = False) -> dict[str, Any]:
-        """Masks of one object; see `asked` for prompts.
+    def preview(self, key: Any, prompt: Any) -> dict[str, Any]:
+        """The mask that `segment` would show: ``path, score, decode_ms``."""
+        photo, asked = self._asked(key, prompt)
+        return self._decoded(self._first, photo, asked).shown
 
-        preview: only the outline of the best mask: ``path, score, decode_ms``
-        returns: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
-            and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
-            first, and then the three.
+    def segment(self, key: Any, prompt: Any) -> Iterator[Event]:
+        """Masks of one object; see `asked` for prompts. What is to be shown comes first, as of `preview`.
+
+        The result: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
+        and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
+        first, and then the three.
         """
+        photo, asked = self._asked(key, prompt)
+        first = self._decoded(self._first, photo, asked)
+        yield {"stage": "shown", **first.shown}
+        yield {"stage": "done", **self._decoded(self._rest, photo, asked, first)}
+
+    def _asked(self, key: Any, prompt: Any) -> tuple[Photo, Asked]:
         photo = self.photos.get(key)
-        asked = read_prompt(prompt, photo.size, self.limits)
+        return photo, read_prompt(prompt, photo.size, self.limits)
+
+    def _decoded(self, work: Callable, *arguments: Any) -> Any:
         with self._decodes.turn():
-            return self._decoders.submit(self._segment, photo, asked, preview).result()
+            return self._decoders.submit(work, *arguments).result()
 
-    def _segment(self, photo: Photo, asked: Asked, preview: bool) -> dict[str, Any]:
+    def _first(self, photo: Photo, asked: Asked) -> "First":
         start = perf_counter()
-        scores, low_res = self._decode(photo, asked, preview)
-        took = _ms(perf_counter() - start)
-        low_size = low_res.shape[-2:]
-        drawn = photo.upsampler(low_size, drawn_size(photo.size))
-        best = 0 if len(scores) != 3 else int(scores.argmax())
-        if preview:
-            path = outline_of_logits(low_res[best], drawn, photo.size)
-            return {"path": path, "score": _score(scores[best]), "decode_ms": took}
-        exact = photo.upsampler(low_size, photo.size)
-        masks = [
-            {"score": _score(score), **shape_of_logits(logits, exact, drawn)}
-            for score, logits in zip(scores, low_res, strict=True)
-        ]
-        return {"result": photo.remember(low_res), "best": best, "masks": masks, "decode_ms": took}
+        mask = self._mask_prompt(photo, asked)
 
-    def _decode(self, photo: Photo, asked: Asked, preview: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (M,) and low-res logits (M, h, w)."""
-        predictor, mask = photo.predictor, None
+        def decode() -> tuple[np.ndarray, np.ndarray]:
+            return _predict(photo.predictor, asked.points, asked.labels, asked.box, mask, asked.ambiguous)
+
+        if asked.ambiguous:  # a click follows upon the preview of the same place
+            scores, low_res = photo.once(asked.points.tobytes() + asked.labels.tobytes(), decode)
+        else:
+            scores, low_res = decode()
+        took = perf_counter() - start
+        best = 0 if len(scores) != 3 else int(scores.argmax())
+        drawn = photo.upsampler(low_res.shape[-2:], drawn_size(photo.size))
+        path = outline_of_logits(low_res[best], drawn, photo.size)
+        shown = {"path": path, "score": _score(scores[best]), "decode_ms": _ms(took)}
+        return First(scores, low_res, mask, best, took, shown)
+
+    def _rest(self, photo: Photo, asked: Asked, first: "First") -> dict[str, Any]:
+        start, scores, low_res = perf_counter(), first.scores, first.low_res
+        if len(scores) == 1 and not asked.ambiguous:
+            many = _predict(photo.predictor, asked.points, asked.labels, asked.box, first.mask, True)
+            if len(many[0]) > 1:
+                scores, low_res = (np.concatenate(pair) for pair in zip((scores, low_res), many, strict=True))
+        took = first.took + perf_counter() - start
+        exact, drawn = (photo.upsampler(low_res.shape[-2:], size) for size in (photo.size, drawn_size(photo.size)))
+        paths = {first.best: first.shown["path"]}
+        masks = [
+            {"score": _score(score), **shape_of_logits(logits, exact, drawn, paths.get(i))}
+            for i, (score, logits) in enumerate(zip(scores, low_res, strict=True))
+        ]
+        return {"result": photo.remember(low_res), "best": first.best, "masks": masks, "decode_ms": _ms(took)}
+
+    @staticmethod
+    def _mask_prompt(photo: Photo, asked: Asked) -> np.ndarray | None:
+        """(1, h, w) logits that the prompt goes on from, or that are made of what was painted."""
         if asked.refine is not None:
             earlier = photo.recall(asked.refine[0])
             if earlier is not None:  # where it had to go, the clicks alone must do
                 if asked.refine[1] >= len(earlier):
                     raise PromptError(f"the earlier result has {len(earlier)} masks; refine one of them")
-                mask = earlier[asked.refine[1]][None]
-        if mask is None and asked.rough is not None:
-            mask = mask_prompt(asked.rough, photo.low_side)
-        prompt = (predictor, asked.points, asked.labels, asked.box, mask)
-        if asked.ambiguous:
-            return _predict(*prompt, True)
-        one = _predict(*prompt, False)
-        if preview or len(one[0]) > 1:  # some models always give three
-            return one
-        many = _predict(*prompt, True)
-        return one if len(many[0]) == 1 else tuple(np.concatenate(pair) for pair in zip(one, many, strict=True))
+                return earlier[asked.refine[1]][None]
+        return None if asked.rough is None else mask_prompt(asked.rough, photo.low_side)
 
     def everything(self, key: Any, preset: Any, stop: threading.Event) -> Iterator[Event]:
         """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``.
@@ -204,6 +242,12 @@ def last(events: Iterator[Event]) -> Event:
     """The result of events, for callers who cannot watch."""
     *_, result = events
     return {k: v for k, v in result.items() if k != "stage"}
+
+
+def _set_threads(count: int) -> None:
+    """How many threads torch computes with for whoever calls it from this one."""
+    torch.get_num_threads()  # sets the number of a new thread to what was set last anywhere
+    torch.set_num_threads(count)
 
 
 def _predict(predictor: Any, points: Any, labels: Any, box: Any, mask: Any, multimask: bool) -> tuple:

@@ -59,17 +59,9 @@ def outlines_svg(masks: Sequence[np.ndarray], exact: bool = False) -> bytes:
     return "\n".join([*lines, "</svg>", ""]).encode()
 
 
-def svg_path(mask: np.ndarray, exact: bool = False, origin: tuple[int, int] = (0, 0), scale: float = 1) -> str:
-    """The outlines as the data of one SVG path, which a browser's ``Path2D`` takes too; to be filled even-odd.
-
-    origin: (x, y) of the mask's first pixel; scale: what a pixel, the origin included, is multiplied by
-    exact: as for `outlines_svg`
-    """
+def svg_path(mask: np.ndarray, exact: bool = False) -> str:
+    """The outlines as the data of one SVG path, to be filled even-odd; exact: as for `outlines_svg`"""
     rings = (ring if exact else _smooth(ring) for ring in mask_to_polygons(mask))
-    if scale == 1:
-        rings = (ring + np.array(origin) for ring in rings)
-    else:
-        rings = (np.round((ring + np.array(origin)) * scale, 1) for ring in rings)
     return "".join(f"M{'L'.join(f'{x:g},{y:g}' for x, y in ring.tolist())}Z" for ring in rings)
 
 

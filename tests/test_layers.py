@@ -41,7 +41,7 @@ LAYERS: list[dict[str, set[str]]] = [
     },
     {"sam_hub.publishing": CORE},
     {"sam_hub.bench": CORE | {"matplotlib"}},
-    {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging"}},
+    {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging", "contourpy"}},
     {"sam_hub.cli": CORE | TERMINAL},
     {"sam_hub.__main__": set()},
 ]

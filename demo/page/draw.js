@@ -14,6 +14,8 @@ export class Drawing {
   constructor(photo, overlay) {
     this.photo = photo.getContext("2d", { alpha: true });
     this.over = overlay.getContext("2d");
+    this.masks = document.createElement("canvas").getContext("2d"); // what stays while a preview follows the pointer
+    this.drawn = []; // what the masks were drawn from
     this.size = { width: 0, height: 0 };
     this.ratio = 1;
   }
@@ -24,7 +26,7 @@ export class Drawing {
     if (box.width === this.size.width && box.height === this.size.height && ratio === this.ratio) return false;
     this.size = { width: box.width, height: box.height };
     this.ratio = ratio;
-    for (const { canvas } of [this.photo, this.over]) {
+    for (const { canvas } of [this.photo, this.over, this.masks]) {
       canvas.width = Math.round(box.width * ratio);
       canvas.height = Math.round(box.height * ratio);
     }
@@ -55,21 +57,13 @@ export class Drawing {
     c.clearRect(0, 0, c.canvas.width, c.canvas.height);
     if (!app.photo) return;
     const doc = app.history.present;
-    this.inPhoto(app.view);
-    c.save();
-    c.beginPath();
-    c.rect(0, 0, app.photo.width, app.photo.height);
-    c.clip(); // outlines along the border of the photo are half as wide, and do not frame it
-    if (app.tab === "everything" && app.found.masks) this.drawFound(app);
-    else {
-      for (const o of doc.objects) {
-        if (!o.visible) continue;
-        const mask = maskOf(o) ?? o.last;
-        if (mask) this.mask(app, mask, o.color, { strong: o.id === doc.selected, faint: !maskOf(o), tint: o.id === doc.selected ? 1 : 0.6 });
-      }
-      if (app.preview) this.mask(app, app.preview, app.nextColor(), { preview: true });
+    const from = [doc, app.early, app.found.shown, app.found.lit, app.photo, app.view, app.tab, app.opacity, this.size, this.ratio];
+    if (from.some((v, i) => v !== this.drawn[i])) {
+      this.drawn = from;
+      this.drawMasks(app, doc);
     }
-    c.restore();
+    c.drawImage(this.masks.canvas, 0, 0);
+    if (app.preview && app.tab === "objects") this.clipped(c, app, () => this.mask(c, app, app.preview, app.nextColor(), { preview: true }));
     this.screen();
     const o = doc.objects.find((each) => each.id === doc.selected);
     for (const each of doc.objects) { // those that wait for the photo show where they were clicked
@@ -86,19 +80,43 @@ export class Drawing {
     if (app.cursor) this.cross(app);
   }
 
+  drawMasks(app, doc) {
+    const c = this.masks;
+    c.setTransform(1, 0, 0, 1, 0, 0);
+    c.clearRect(0, 0, c.canvas.width, c.canvas.height);
+    this.clipped(c, app, () => {
+      if (app.tab === "everything" && app.found.masks) return this.drawFound(c, app);
+      for (const o of doc.objects) {
+        if (!o.visible) continue;
+        const known = maskOf(o) ?? app.early.get(o.rev), mask = known ?? o.last;
+        if (mask) this.mask(c, app, mask, o.color, { strong: o.id === doc.selected, faint: !known, tint: o.id === doc.selected ? 1 : 0.6 });
+      }
+    });
+  }
+
+  /** Draw inside the photo: outlines along its border are half as wide, and do not frame it. */
+  clipped(c, app, draw) {
+    this.inPhoto(c, app.view);
+    c.save();
+    c.beginPath();
+    c.rect(0, 0, app.photo.width, app.photo.height);
+    c.clip();
+    draw();
+    c.restore();
+  }
+
   /** Draw in pixels of the photo, or of the screen. */
-  inPhoto(view) {
+  inPhoto(c, view) {
     const r = this.ratio;
-    this.over.setTransform(view.scale * r, 0, 0, view.scale * r, view.x * r, view.y * r);
+    c.setTransform(view.scale * r, 0, 0, view.scale * r, view.x * r, view.y * r);
   }
 
   screen() {
     this.over.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
   }
 
-  mask(app, mask, color, { strong = false, preview = false, faint = false, tint = 1 } = {}) {
-    const c = this.over, path = pathOf(mask), px = 1 / app.view.scale;
-    this.inPhoto(app.view);
+  mask(c, app, mask, color, { strong = false, preview = false, faint = false, tint = 1 } = {}) {
+    const path = pathOf(mask), px = 1 / app.view.scale;
     c.lineJoin = "round";
     c.globalAlpha = app.opacity * (preview ? 0.75 : faint ? 0.5 : 1) * tint;
     c.fillStyle = color;
@@ -115,12 +133,12 @@ export class Drawing {
     c.globalAlpha = 1;
   }
 
-  drawFound(app) {
+  drawFound(c, app) {
     const lit = app.found.lit;
     for (const m of app.found.shown) {
-      if (m !== lit) this.mask(app, m, COLORS[m.key % COLORS.length], { tint: lit ? 0.2 : 0.8 });
+      if (m !== lit) this.mask(c, app, m, COLORS[m.key % COLORS.length], { tint: lit ? 0.2 : 0.8 });
     }
-    if (lit) this.mask(app, lit, COLORS[lit.key % COLORS.length], { strong: true, tint: 1.4 });
+    if (lit) this.mask(c, app, lit, COLORS[lit.key % COLORS.length], { strong: true, tint: 1.4 });
   }
 
   pin([x, y], label) {
@@ -148,7 +166,7 @@ export class Drawing {
 
   stroke(app, stroke, color) {
     const c = this.over;
-    this.inPhoto(app.view);
+    this.inPhoto(c, app.view);
     c.globalAlpha = 0.45;
     c.strokeStyle = c.fillStyle = stroke.erase ? "#e13238" : lighter(color, 0.3);
     c.lineWidth = stroke.radius * 2;

@@ -19,7 +19,7 @@ const app = {
   photo: null, // {bitmap, width, height, name, blob, id, model}
   view: { scale: 1, x: 0, y: 0 },
   tool: "add", tab: "objects", opacity: 0.42, brush: 18,
-  preview: null, hovered: null, pointer: null, cursor: null, draft: null, penDown: false,
+  preview: null, early: new Map(), hovered: null, pointer: null, cursor: null, draft: null, penDown: false,
   found: { masks: null, shown: [], lit: null },
   say, limits: null,
 };
@@ -43,6 +43,11 @@ app.draw = () => {
     }
   });
 };
+/** Once what was drawn is seen; in a page that nobody sees, soon. */
+const afterPaint = () => new Promise((done) => {
+  setTimeout(done, 100);
+  requestAnimationFrame(() => setTimeout(done));
+});
 app.redraw = () => {
   photoToo = true;
   $("zoom-now").textContent = `${Math.round(app.view.scale * 100)}%`;
@@ -66,6 +71,7 @@ app.nextColor = () => {
 // ---------------------------------------------------------------- the document
 
 function changed() {
+  answers.go(); // first of all: it takes longest
   refreshObjects();
   everything.refresh();
   const { past, future, present } = app.history, o = state.selectedObject(present);
@@ -74,7 +80,6 @@ function changed() {
   $("clear").disabled = !(state.hasPrompt(o) || o?.answer);
   $("hint").textContent = hint(o);
   app.draw();
-  answers.go();
 }
 const move = (history) => {
   if (history === app.history) return;
@@ -87,9 +92,17 @@ app.touch = (doc) => move(doc === app.history.present ? app.history : state.touc
 app.undo = () => move(state.undo(app.history));
 app.redo = () => move(state.redo(app.history));
 
+/** What is shown for a prompt until all of its masks are there. */
+function early(rev, mask) {
+  app.early = new Map(app.early);
+  if (mask) app.early.set(rev, mask);
+  else app.early.delete(rev);
+}
+
 const since = {}; // rev -> when the pointer asked for it
-function prompt(doc, time) {
+function prompt(doc, time, foreseen) {
   since[doc.revs] = time ?? performance.now();
+  if (foreseen) early(doc.revs, foreseen);
   app.edit(doc);
 }
 app.click = (x, y, label, time) => {
@@ -102,7 +115,9 @@ app.click = (x, y, label, time) => {
     return toast("First click on the object; then take away what does not belong to it.");
   }
   if (o && o.points.length >= (app.limits?.points ?? Infinity)) return toast("These are as many clicks as one object can have.");
-  prompt(state.addPoint(doc, Math.round(x * 10) / 10, Math.round(y * 10) / 10, label), time);
+  const at = [Math.round(x * 10) / 10, Math.round(y * 10) / 10];
+  const foreseen = label && !state.hasPrompt(o) && !o?.answer && at.every((v, i) => v === app.preview?.at[i]);
+  prompt(state.addPoint(doc, ...at, label), time, foreseen && app.preview);
 };
 app.box = (box, time) => prompt(state.setBox(app.history.present, box), time);
 app.stroke = (stroke, time) => prompt(state.addStroke(app.history.present, thin(stroke)), time);
@@ -153,7 +168,7 @@ const previews = new Newest(async ({ x, y, time, photo }) => {
   try {
     const answer = await ask("segment", { id: photo.id, prompt: { points: [[x, y]], labels: [1] }, preview: true });
     if (photo !== app.photo || !app.hovered) return;
-    app.preview = answer.path ? { path: answer.path } : null;
+    app.preview = answer.path ? { path: answer.path, at: [x, y] } : null;
     took({ decode: answer.decode_ms });
     painted.push(["sam:hover", time]);
     app.draw();
@@ -171,6 +186,7 @@ app.hover = (x, y, time) => {
   app.hovered = [sx, sy];
   previews.push({ x: Math.round(x * 10) / 10, y: Math.round(y * 10) / 10, time, photo: app.photo });
 };
+app.holdPreview = () => previews.drop();
 app.dropPreview = () => {
   previews.drop();
   app.hovered = null;
@@ -183,14 +199,20 @@ const answers = new Answers(
   () => (app.photo?.id ? state.waiting(app.history.present) : []),
   async (o) => {
     const photo = app.photo;
-    try {
-      const answer = await app.withPhoto(() => ask("segment", { id: app.photo.id, prompt: state.promptOf(o) }));
-      if (photo !== app.photo) return true;
-      const { result, best, masks, decode_ms } = answer;
-      app.history = state.settle(app.history, o.id, o.rev, { result, best, masks });
+    const shown = ({ stage, path, decode_ms }) => {
+      if (stage !== "shown" || photo !== app.photo) return;
+      early(o.rev, { path });
       took({ decode: decode_ms });
       if (since[o.rev] !== undefined) painted.push(["sam:click", since[o.rev]]);
       delete since[o.rev];
+      app.draw();
+    };
+    try {
+      const answer = await app.withPhoto(() => follow("segment", { id: app.photo.id, prompt: state.promptOf(o) }, shown));
+      await afterPaint(); // lists can wait
+      if (photo !== app.photo) return true;
+      const { result, best, masks } = answer;
+      app.history = state.settle(app.history, o.id, o.rev, { result, best, masks });
       changed();
       const mask = masks[best];
       say(mask.area ? `${state.nameOf(o)}: score ${mask.score.toFixed(2)}, ${masks.length} masks to choose from` : "Nothing found here.");
@@ -198,6 +220,8 @@ const answers = new Answers(
     } catch (e) {
       if (photo === app.photo) app.fail(e);
       return false;
+    } finally {
+      early(o.rev, null);
     }
   },
 );
@@ -259,6 +283,7 @@ app.open = async (blob, name) => {
 function place(photo) {
   app.photo = photo;
   app.history = state.newHistory();
+  app.early = new Map();
   app.cursor = app.draft = null;
   app.penDown = false;
   everything.forget();

@@ -33,13 +33,15 @@ export function startObjects(app) {
       app.touch(select(app.history.present, id));
       if (!e.target.closest("input, button")) $("canvas").focus({ preventScroll: true });
     } }, thumb, make("div", { class: "who" }, name, facts), make("div", { class: "acts" }, eye, bin), choices);
-    const made = { row, thumb, name, facts, eye, bin, choices, drawn: null, offered: null };
+    const made = { row, thumb, name, facts, eye, bin, choices, filled: [], drawn: null, offered: null };
     rows.set(id, made);
     return made;
   }
 
   function fill(o, selected) {
-    const r = rowOf(o.id), mask = maskOf(o);
+    const r = rowOf(o.id), mask = maskOf(o), filled = [o, selected, app.photo.id];
+    if (filled.every((v, i) => v === r.filled[i])) return;
+    r.filled = filled;
     r.row.classList.toggle("hidden", !o.visible);
     r.row.setAttribute("aria-current", String(selected));
     r.row.dataset.id = o.id;

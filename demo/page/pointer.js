@@ -39,7 +39,7 @@ export function listenToPointers(element, app) {
       }
       if (down.size > 2) return;
     }
-    app.dropPreview();
+    app.holdPreview();
     const touch = e.pointerType === "touch";
     const minus = e.button === 2 || e.shiftKey || app.tool === "remove";
     if (e.button === 1 || space || app.tool === "pan") gesture = { kind: "pan", last: [x, y] };
@@ -54,6 +54,7 @@ export function listenToPointers(element, app) {
         app.draw();
       }
     }
+    if (gesture?.kind !== "press") app.dropPreview(); // what a press would take stays until it is taken
     cursor();
   });
 
@@ -91,6 +92,7 @@ export function listenToPointers(element, app) {
     }
     if (gesture.kind === "press" && Math.hypot(x - gesture.from[0], y - gesture.from[1]) > MOVED) {
       clearTimeout(gesture.hold);
+      app.dropPreview();
       if (app.tab === "objects" && !gesture.minus && (app.tool === "box" || (app.tool === "add" && !gesture.touch))) gesture = { ...gesture, kind: "box" };
       else if (gesture.touch) gesture = { kind: "pan", last: [x, y] };
     }
@@ -130,6 +132,7 @@ export function listenToPointers(element, app) {
     else if (ended.kind === "press") {
       const [px, py] = toPhoto(app.view, ...ended.from);
       if (inside(app.photo, px, py)) app.click(px, py, ended.minus ? 0 : 1, e.timeStamp);
+      app.dropPreview();
     }
     app.draw();
   };

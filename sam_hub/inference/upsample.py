@@ -44,14 +44,18 @@ class MaskFrame:
         return tuple(min(n, math.floor(n * part / whole + 0.125) + 1) for n, part, whole in used)
 
 
-def bilinear_matrix(n_in: int, n_out: int) -> np.ndarray:
-    """``interpolate(mode="bilinear", align_corners=False)`` along one axis: (n_out, n_in) float64"""
+def bilinear_rows(matrix: np.ndarray, n_out: int) -> np.ndarray:
+    """The rows of a matrix (n_in, k), ``interpolate(mode="bilinear", align_corners=False)``d to (n_out, k)."""
+    n_in = len(matrix)
     at = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(min=0)
     first = np.minimum(at.astype(np.int64), n_in - 1)
-    matrix = np.zeros((n_out, n_in))
-    np.add.at(matrix, (np.arange(n_out), first), 1 - (at - first))
-    np.add.at(matrix, (np.arange(n_out), np.minimum(first + 1, n_in - 1)), at - first)
-    return matrix
+    share = (at - first)[:, None]
+    return matrix[first] * (1 - share) + matrix[np.minimum(first + 1, n_in - 1)] * share
+
+
+def bilinear_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """``interpolate(mode="bilinear", align_corners=False)`` along one axis: (n_out, n_in) float64"""
+    return bilinear_rows(np.eye(n_in), n_out)
 
 
 def bicubic_matrix(n_in: int, n_out: int) -> np.ndarray:
@@ -107,6 +111,11 @@ class Upsampler:
         self.low_size, self.frame = low_size, frame
         self.rows, self.columns = (AxisResize(self._matrix(axis)) for axis in (0, 1))
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.rows.matrix.nbytes + self.columns.matrix.nbytes
+
     def _matrix(self, axis: int) -> np.ndarray:
         low, frame = self.low_size[axis], self.frame
         used, out = frame.input_size[axis], frame.original_size[axis]
@@ -114,7 +123,7 @@ class Upsampler:
             return bicubic_matrix(low, out)
         if frame.how == "probability":
             return bilinear_matrix(low, out)
-        return bilinear_matrix(used, out) @ bilinear_matrix(low, frame.padded_size[axis])[:used]
+        return bilinear_rows(bilinear_matrix(low, frame.padded_size[axis])[:used], out)
 
     @cached_property
     def visible(self) -> Size:

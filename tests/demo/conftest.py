@@ -36,8 +36,15 @@ class Running:
 
     def encode(self, data: bytes) -> dict:
         """The last event."""
-        answer = httpx.post(f"{self.url}/sam/encode", content=data, timeout=60)
-        return json.loads(answer.text.splitlines()[-1])
+        return _last(httpx.post(f"{self.url}/sam/encode", content=data, timeout=60))
+
+    def segment(self, key: str, prompt: dict) -> dict:
+        """The last event."""
+        return _last(self.post("segment", {"id": key, "prompt": prompt}))
+
+
+def _last(answer: httpx.Response) -> dict:
+    return json.loads(answer.text.splitlines()[-1])
 
 
 def start(**options: object) -> Iterator[Running]:

@@ -37,7 +37,7 @@ def test_encode_and_segment(client, photo, running):
     best = answer["masks"][answer["best"]]
     mask = coco_mask.decode(best["rle"])
     assert mask.shape == (400, 600) and mask.sum() == best["area"] > 0
-    page = running.post("segment", {"id": photo["id"], "prompt": {"points": points, "labels": labels}}).json()
+    page = running.segment(photo["id"], {"points": points, "labels": labels})
     assert [m["rle"] for m in page["masks"]] == [m["rle"] for m in answer["masks"]]
     refine = {"result": answer["result"], "mask": answer["best"]}
     better = client.predict(photo["id"], [[285, 150], [110, 200]], [1, 0], None, refine, api_name="/segment")
@@ -73,11 +73,11 @@ def test_visitors_do_not_see_each_other(running, cat, coffee):
     """The same click on two photos that alternate: each answer is that of its own photo."""
     ids = [running.encode(data)["id"] for data in (cat, coffee)]
     prompt = {"points": [[200, 150]], "labels": [1]}
-    first = [running.post("segment", {"id": i, "prompt": prompt}).json()["masks"] for i in ids]
+    first = [running.segment(i, prompt)["masks"] for i in ids]
     assert [m[0]["rle"]["size"] for m in first] == [[300, 451], [400, 600]]
     for _ in range(3):
         for i, expected in zip(ids, first, strict=True):
-            assert running.post("segment", {"id": i, "prompt": prompt}).json()["masks"] == expected
+            assert running.segment(i, prompt)["masks"] == expected
 
 
 def test_language_models_find_tools(running, coffee):

@@ -83,6 +83,41 @@ def test_results_are_remembered_up_to_a_number():
     assert p.recall(keys[4])[0, 0, 0] == 4 and p.recall("another") is None
 
 
+def test_the_same_is_done_once_also_by_two_at_once():
+    p, begun, go, done = photo(), threading.Event(), threading.Event(), []
+
+    def work() -> int:
+        begun.set()
+        go.wait(10)
+        done.append(1)
+        return len(done)
+
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(p.once(b"a", work))) for _ in range(3)]
+    threads[0].start()
+    begun.wait(10)
+    [t.start() for t in threads[1:]]
+    go.set()
+    [t.join() for t in threads]
+    assert found == [1, 1, 1] and p.once(b"a", work) == 1 and p.once(b"b", work) == 2
+
+
+def test_what_fails_is_tried_again():
+    p = photo()
+    with pytest.raises(ZeroDivisionError):
+        p.once(b"a", lambda: 1 // 0)
+    assert p.once(b"a", lambda: 5) == 5
+
+
+def test_memory_grows_with_what_is_remembered_up_to_a_bound():
+    p = photo()
+    taken = [p.taken]
+    for _ in range(5):
+        p.remember(np.zeros((3, 8, 8), np.float32))
+        taken.append(p.taken)
+    assert np.diff(taken).tolist() == [384, 384, 384, 0, 0]  # in half precision
+
+
 def test_memory_counts_what_the_predictor_holds_and_not_its_model(bench, photo):
     held = bench.photos.get(photo["id"])
     pixels, embedding = held.pixels.nbytes, held.predictor.features.nbytes

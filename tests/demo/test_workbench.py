@@ -6,6 +6,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from sam_hub.demo import workbench
 from sam_hub.demo.limits import Refusal
 from sam_hub.demo.shapes import shape_of_mask
 from sam_hub.demo.workbench import last
@@ -28,7 +29,7 @@ def predictor(bench, cat) -> SamPredictor:
 def filled(path: str, size: tuple[int, int]) -> np.ndarray:
     """An SVG path of straight lines, filled even-odd: (H, W) bool."""
     mask = np.zeros(size, np.uint8)
-    rings = [np.float64([p.split(",") for p in ring.split("L")]) for ring in re.findall(r"M([^Z]+)Z", path)]
+    rings = [np.float64(ring.split()).reshape(-1, 2) for ring in re.findall(r"M([^Z]+)Z", path)]
     fixed = [np.rint((ring - 0.5) * 256).astype(np.int32) for ring in rings]
     cv2.fillPoly(mask, fixed, 1, shift=8)
     return mask.astype(bool)
@@ -47,7 +48,7 @@ def test_encoding_tells_size_model_and_time(bench, cat):
 
 
 def test_a_click_has_the_three_masks_of_the_predictor(bench, photo, predictor):
-    answer = bench.segment(photo["id"], CLICK)
+    answer = last(bench.segment(photo["id"], CLICK))
     masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array([1]))
     assert len(answer["masks"]) == 3 and answer["best"] == scores.argmax()
     for found, mask, score in zip(answer["masks"], masks, scores, strict=True):
@@ -57,7 +58,7 @@ def test_a_click_has_the_three_masks_of_the_predictor(bench, photo, predictor):
 
 def test_a_precise_prompt_has_its_own_mask_first_and_then_the_three(bench, photo, predictor):
     prompt = {"box": [25, 0, 400, 299], "points": [[150, 200], [430, 280]], "labels": [1, 0]}
-    answer = bench.segment(photo["id"], prompt)
+    answer = last(bench.segment(photo["id"], prompt))
     given = np.array(prompt["points"]), np.array(prompt["labels"]), np.array(prompt["box"])
     one, three = (predictor.predict(*given, multimask_output=many)[0] for many in (False, True))
     assert answer["best"] == 0
@@ -66,31 +67,53 @@ def test_a_precise_prompt_has_its_own_mask_first_and_then_the_three(bench, photo
 
 
 def test_going_on_from_an_earlier_answer(bench, photo, predictor):
-    first = bench.segment(photo["id"], CLICK)
+    first = last(bench.segment(photo["id"], CLICK))
     points, labels = np.array([[150, 200], [30, 280]]), np.array([1, 0])
     prompt = {"points": points.tolist(), "labels": labels.tolist()}
-    again = bench.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 1}})
+    again = last(bench.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 1}}))
     low_res = predictor.predict(points[:1], labels[:1])[2][[1]].astype(np.float16)  # as it is kept
     expected = predictor.predict(points, labels, mask_input=low_res, multimask_output=False)[0][0]
     assert np.array_equal(rle_to_mask(again["masks"][0]["rle"]), expected)
-    forgotten = bench.segment(photo["id"], {**prompt, "refine": {"result": "gone", "mask": 0}})
-    plain = bench.segment(photo["id"], prompt)
+    forgotten = last(bench.segment(photo["id"], {**prompt, "refine": {"result": "gone", "mask": 0}}))
+    plain = last(bench.segment(photo["id"], prompt))
     assert forgotten["masks"] == plain["masks"] != again["masks"]
     with pytest.raises(PromptError, match="3 masks"):
-        bench.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}})
+        last(bench.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}}))
 
 
 def test_a_painted_mask_says_where(bench, photo):
     stroke = {"points": [[60, 60], [200, 60], [200, 250], [60, 250]], "radius": 40}
-    answer = bench.segment(photo["id"], {"strokes": [stroke]})
-    boxed = bench.segment(photo["id"], {"box": [20, 20, 240, 290]})
+    answer = last(bench.segment(photo["id"], {"strokes": [stroke]}))
+    boxed = last(bench.segment(photo["id"], {"box": [20, 20, 240, 290]}))
     assert len(answer["masks"]) == 4 and answer["masks"] != boxed["masks"]
 
 
 def test_a_preview_is_the_outline_of_the_best_mask(bench, photo):
-    answer, preview = bench.segment(photo["id"], CLICK), bench.segment(photo["id"], CLICK, preview=True)
+    answer, preview = last(bench.segment(photo["id"], CLICK)), bench.preview(photo["id"], CLICK)
     best = answer["masks"][answer["best"]]
     assert (preview["path"], preview["score"]) == (best["path"], best["score"])
+
+
+@pytest.mark.parametrize("prompt", [CLICK, {"box": [25, 0, 400, 299]}])
+def test_what_is_shown_first_is_the_best_mask(bench, photo, prompt):
+    shown, done = bench.segment(photo["id"], prompt)
+    best = done["masks"][done["best"]]
+    assert shown["stage"] == "shown" and (shown["path"], shown["score"]) == (best["path"], best["score"])
+    assert 0 < shown["decode_ms"] <= done["decode_ms"]
+
+
+def test_a_click_where_a_preview_was_is_not_decoded_again(bench, photo, monkeypatch):
+    decoded = []
+    plain = workbench._predict
+    monkeypatch.setattr(workbench, "_predict", lambda *given: decoded.append(given) or plain(*given))
+    bench.preview(photo["id"], CLICK)
+    bench.preview(photo["id"], {"points": [[150, 201]], "labels": [1]})
+    assert len(decoded) == 2
+    first = last(bench.segment(photo["id"], CLICK))
+    assert len(decoded) == 3  # only the latest is kept
+    assert last(bench.segment(photo["id"], CLICK))["masks"] == first["masks"] and len(decoded) == 3
+    last(bench.segment(photo["id"], {"points": [[150, 200]], "labels": [0]}))
+    assert len(decoded) == 4
 
 
 @pytest.mark.parametrize("scale", [1, 6])
@@ -100,7 +123,7 @@ def test_the_outline_encloses_the_mask(bench, cat, root, scale):
     encoded = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
     photo = last(bench.encode(encoded))
     box = (np.array([25, 0, 400, 299]) * scale).tolist()
-    best = bench.segment(photo["id"], {"box": box})["masks"][0]
+    best = last(bench.segment(photo["id"], {"box": box}))["masks"][0]
     mask = rle_to_mask(best["rle"])
     assert mask.shape == pixels.shape[:2]
     assert iou(filled(best["path"], mask.shape), mask) > 0.97
@@ -128,8 +151,8 @@ def test_everything_tells_how_far_it_is_and_can_be_stopped(bench, photo):
         assert rle_to_mask(mask["rle"]).sum() == mask["area"] and 0 <= mask["score"] <= 1
     areas = [m["area"] for m in events[-1]["masks"]]
     assert areas == sorted(areas, reverse=True)
-    again = bench.segment(photo["id"], CLICK)  # the search has left the photo's own predictor alone
-    assert again["masks"] == bench.segment(last(bench.encode_again(photo["id"], "pocket"))["id"], CLICK)["masks"]
+    again = last(bench.segment(photo["id"], CLICK))  # the search has left the photo's own predictor alone
+    assert again["masks"] == last(bench.segment(last(bench.encode_again(photo["id"], "pocket"))["id"], CLICK))["masks"]
 
 
 def test_a_search_that_is_abandoned_stops_and_gives_its_turn_back(bench, photo):
@@ -156,4 +179,4 @@ def test_encoding_again_replaces(bench, photo):
     other = last(bench.encode_again(photo["id"], "pocket"))
     assert other["id"] != photo["id"] and other["width"] == photo["width"]
     with pytest.raises(Refusal, match="no longer"):
-        bench.segment(photo["id"], CLICK)
+        last(bench.segment(photo["id"], CLICK))
