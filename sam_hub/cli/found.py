@@ -107,21 +107,22 @@ def find(
     """Encode a photo and decode its prompts.
 
     rough: (H, W) bool, a mask prompt for the only object
-    multimask: keep every candidate; otherwise the best. A lone click is ambiguous, so it is asked for candidates
-        either way; any other prompt is precise, and SAM's single mask is better for it.
+    multimask: keep every candidate; otherwise the best. A lone click, or words, are ambiguous, so candidates are asked
+        for either way; any other prompt is precise, and SAM's single mask is better for it.
     """
     start = perf_counter()
     predictor.set_image(image)
     low_res = None if rough is None else mask_prompt(rough, predictor.mask_frame.padded_size[0] // 4)
     masks, scores = {}, {}
     for i, prompt in enumerate(prompts):
-        ambiguous = len(prompt.points) == 1 and prompt.box is None and rough is None
+        ambiguous = len(prompt.points) + bool(prompt.text) == 1 and prompt.box is None and rough is None
         found, iou, _ = predictor.predict(
             point_coords=np.array(prompt.points) if prompt.points else None,
             point_labels=np.array(prompt.labels) if prompt.points else None,
             box=np.array(prompt.box) if prompt.box else None,
             mask_input=low_res,
             multimask_output=multimask or ambiguous,
+            **({"text": prompt.text} if prompt.text else {}),
         )
         order = np.argsort(-iou, kind="stable")
         for j, k in enumerate(order if multimask else order[:1]):

@@ -14,11 +14,13 @@ class Prompt:
 
     points: each x, y; labels: of each point, 1 object, 0 background
     box: x0, y0, x1, y1
+    text: words for a model that learnt them
     """
 
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
     box: tuple[float, float, float, float] | None = None
+    text: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """For a record in JSON."""
@@ -27,6 +29,8 @@ class Prompt:
             facts |= {"point_coords": [list(xy) for xy in self.points], "point_labels": list(self.labels)}
         if self.box:
             facts["input_box"] = list(self.box)
+        if self.text:
+            facts["input_text"] = self.text
         return facts
 
     def check(self, size: tuple[int, int]) -> None:

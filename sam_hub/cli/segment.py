@@ -46,6 +46,12 @@ def segment(
         str | None,
         typer.Option("--detector", metavar="NAME", help="An OWLv2 or Grounding DINO model, by folder or Hub id."),
     ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            "--clip", metavar="NAME", help="The CLIP that the model learnt words with, instead of a detector."
+        ),
+    ] = None,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Least score of what --text finds.")
     ] = 0.25,
@@ -106,7 +112,11 @@ def segment(
         raise WrongUsage("--text finds boxes of its own; give either words or points, boxes and a mask")
     prompts = [] if text is not None else parse_prompts(points, boxes, mask is not None)
     others = [] if mask is None else [mask]
-    objects = UNKNOWN if text is not None else len(prompts)
+    if clip is not None:
+        if text is None or detector is not None:
+            raise WrongUsage("--clip is for --text, instead of a --detector")
+        prompts = [Prompt(text=text)]
+    objects = len(prompts) or UNKNOWN
     to = plan(out, formats, overlay, images, others, objects, CANDIDATES if multimask else 1)
     rough = None if mask is None else _read_rough(mask)
     if rough is not None and not points and not boxes:
@@ -121,7 +131,9 @@ def segment(
             if rough is not None and rough.shape != image.shape[:2]:
                 raise PromptError(f"the mask {mask} is {_size(rough)} and the image {_size(image)}; they must be alike")
             predictor = predictor or load_predictor(model, device)  # late: what is wrong above is told at once
-            if text is not None:
+            if clip is not None:
+                _teach_words(predictor, clip)
+            elif text is not None:
                 finder = finder or _finder(detector, predictor.device, threshold)
                 prompts = _prompts_of(finder, image, text)
             found = find(predictor, path, image, prompts, rough, multimask)
@@ -158,6 +170,15 @@ def _finder(name: str | None, device: Any, threshold: float) -> "TextDetector":
     from ..inference.text import DETECTOR, TextDetector
 
     return TextDetector.from_pretrained(name or DETECTOR, device, threshold=threshold)
+
+
+def _teach_words(predictor: Any, name: str) -> None:
+    """Give a predictor the CLIP whose embedding of the words is a prompt."""
+    from ..inference.text import ClipText
+
+    if not hasattr(predictor, "text"):
+        raise PromptError("exported files take no words; give the model itself, or leave --clip out to use a detector")
+    predictor.text = predictor.text or ClipText.from_pretrained(name, predictor.device)
 
 
 def _prompts_of(finder: "TextDetector", image: "np.ndarray", text: str) -> list[Prompt]:

@@ -106,6 +106,7 @@ def train(
     from ..evaluation.prompts_matter import draw_grid, prompt_effects
     from ..hub import locate
     from ..inference.predictor import SamPredictor
+    from ..inference.text import load_clip
     from ..ops.files import write_atomically
     from ..results import png
     from ..training.finetune import FineTuning, fine_tune, finish, tell
@@ -183,18 +184,6 @@ def train(
         for title, a, b in comparison(before, after):
             typer.echo(f"{title:24} {a:.3f} -> {b:.3f}")
         echo_path(out)
-
-
-def load_clip(name: str) -> Any:
-    """A CLIP of ``transformers``; ModelNotFoundError when it cannot be loaded."""
-    from transformers import CLIPModel
-
-    from ..errors import ModelNotFoundError
-
-    try:
-        return CLIPModel.from_pretrained(name)
-    except (OSError, ValueError) as e:
-        raise ModelNotFoundError(f"the CLIP {name} could not be loaded: {str(e).splitlines()[0]}") from e
 
 
 def is_stream(data: str) -> bool:

@@ -41,15 +41,9 @@ class TextDetector:
         """name: a folder or a Hub repository; raises ModelNotFoundError when it cannot be loaded"""
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-        try:
-            model = AutoModelForZeroShotObjectDetection.from_pretrained(name)
-            return cls(model.to(device).eval(), AutoProcessor.from_pretrained(name), **options)
-        except (OSError, ValueError) as e:
-            why = str(e).splitlines()[0]
-            raise ModelNotFoundError(
-                f"the text detector {name} could not be loaded ({why}); give the folder or Hub id of an OWLv2 or "
-                "Grounding DINO model, or connect to the Hub"
-            ) from e
+        kind = "text detector (OWLv2 or Grounding DINO)"
+        model = _loaded(AutoModelForZeroShotObjectDetection, name, kind)
+        return cls(model.to(device).eval(), _loaded(AutoProcessor, name, kind), **options)
 
     @torch.no_grad()
     def find(self, image: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +92,13 @@ class ClipText:
     model: Any
     tokenizer: Any
 
+    @classmethod
+    def from_pretrained(cls, name: str, device: str | torch.device = "cpu") -> "ClipText":
+        """name: a folder or a Hub repository; raises ModelNotFoundError when it cannot be loaded"""
+        from transformers import CLIPTokenizer
+
+        return cls(load_clip(name).to(device).eval(), _loaded(CLIPTokenizer, name, "CLIP"))
+
     @torch.no_grad()
     def embed(self, text: str) -> Tensor:
         """(1, 1, D)
@@ -109,3 +110,20 @@ class ClipText:
         inputs = self.tokenizer([text], return_tensors="pt", truncation=True).to(self.model.device)
         hidden = self.model.text_model(**inputs).pooler_output
         return self.model.text_projection(hidden)[None]
+
+
+def load_clip(name: str) -> Any:
+    """A CLIP of ``transformers``, by folder or Hub repository; ModelNotFoundError when it cannot be loaded."""
+    from transformers import CLIPModel
+
+    return _loaded(CLIPModel, name, "CLIP")
+
+
+def _loaded(of: Any, name: str, kind: str) -> Any:
+    try:
+        return of.from_pretrained(name)
+    except (OSError, ValueError) as e:
+        why = str(e).splitlines()[0]
+        raise ModelNotFoundError(
+            f"the {kind} {name} could not be loaded ({why}); give the folder or Hub id of one, or connect to the Hub"
+        ) from e

@@ -1,10 +1,12 @@
 """Words as prompts, by detectors and a CLIP of random weights: the whole code runs; what they find means nothing."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import (
     BertTokenizer,
     CLIPConfig,
@@ -19,7 +21,9 @@ from transformers import (
 )
 from transformers.models.grounding_dino.image_processing_pil_grounding_dino import GroundingDinoImageProcessorPil
 from transformers.models.owlv2.image_processing_pil_owlv2 import Owlv2ImageProcessorPil
+from typer.testing import CliRunner, Result
 
+from sam_hub.cli import app
 from sam_hub.errors import ModelNotFoundError, PromptError
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.text import ClipText, TextDetector
@@ -182,6 +186,44 @@ def test_words_are_a_prompt_of_a_model_that_learnt_them(clip, tokenizer, photo, 
     assert words.embed("a cat").shape == (1, 1, 12)
     with pytest.raises(PromptError, match="empty"):
         words.embed("")
+
+
+def test_words_in_a_shell(clip, tokenizer, photo, tmp_path):
+    """Train with a CLIP, then ask in words; every way to ask wrongly is a sentence."""
+
+    def sam_hub(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [*map(str, arguments)])
+
+    learnt, spoken, data = tmp_path / "learnt", tmp_path / "clip", tmp_path / "data"
+    clip.save_pretrained(spoken)
+    tokenizer.save_pretrained(spoken)
+    plain = tmp_path / "plain"
+    randomise(SamModel(tiny_config(image_size=64))).save_pretrained(plain)
+    for kind in ("images", "masks"):
+        (data / kind).mkdir(parents=True)
+    square = np.zeros((40, 60), np.uint8)
+    square[10:30, 10:40] = 1
+    for i in range(4):
+        Image.fromarray(photo).save(data / "images" / f"{i}.png")
+        Image.fromarray(square).save(data / "masks" / f"{i}.png")
+    train = ("train", "--data", data, "--model", plain, "--out", learnt, "--steps", 2, "--views", 1, "--batch", 1)
+    result = sam_hub(*train, "--clip", spoken)
+    assert result.exit_code == 0, result.stderr
+    assert SamModel.from_pretrained(learnt).config.text_embedding_size == 12
+
+    picture, out = data / "images" / "0.png", tmp_path / "out"
+    asked = ("segment", picture, "--out", out, "--text", "a cat", "--clip", spoken, "--model")
+    result = sam_hub(*asked, learnt, "--format", "json", "--multimask")
+    assert result.exit_code == 0, result.stderr
+    records = json.loads((out / "0.mask.json").read_text())["annotations"]
+    assert len(records) == 3 and records[0]["input_text"] == "a cat"
+    for wrong, code, said in (
+        ((*asked, plain), 1, "takes no text"),
+        ((*asked[:-2], tmp_path / "nowhere", "--model", learnt), 1, "CLIP"),
+        ((*asked[:4], "--point", "3,3", "--clip", spoken), 2, "--text"),
+    ):
+        result = sam_hub(*wrong)
+        assert result.exit_code == code and said in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_model_learns_from_pictures_of_objects(clip):
