@@ -21,11 +21,14 @@ class Photo:
     predictor: with the image set
     pixels: (H, W, 3) uint8, as a viewer shows them; what else the file held is gone
     model: the name under which the model is offered
-    low_side: of a mask prompt
+    ready: done when prompts may be asked; low_side: of a mask prompt, known then
     """
 
-    def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int, low_side: int) -> None:
-        self.predictor, self.pixels, self.model, self.low_side = predictor, pixels, model, low_side
+    ready: Future
+    low_side: int
+
+    def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int) -> None:
+        self.predictor, self.pixels, self.model = predictor, pixels, model
         self._held = held_bytes([predictor, pixels])
         self.busy = threading.Lock()  # held while everything is searched for
         self._most, self._results = results, OrderedDict[str, np.ndarray]()

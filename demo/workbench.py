@@ -7,7 +7,7 @@ import copy
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -69,7 +69,7 @@ class Workbench:
         loaded = self.shelf.get()
         predictor, pixels = loaded.new_predictor(), np.zeros((48, 64, 3), np.uint8)
         predictor.set_image(pixels)
-        self._ready(predictor, pixels, loaded)
+        self._get_ready(Photo(predictor, pixels, loaded.name, self.limits.results)).result()
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know of the server."""
@@ -104,9 +104,10 @@ class Workbench:
             predictor, start = loaded.new_predictor(), perf_counter()
             predictor.set_image(pixels)
             took = perf_counter() - start
-            return self._ready(predictor, pixels, loaded), took
+            return Photo(predictor, pixels, loaded.name, self.limits.results), took
 
         photo, took = self._encoders.submit(work).result()
+        photo.ready = self._get_ready(photo)
         height, width = photo.size
         yield {
             "stage": "done",
@@ -118,14 +119,19 @@ class Workbench:
             "encode_ms": _ms(took),
         }
 
-    def _ready(self, predictor: Any, pixels: np.ndarray, loaded: Loaded) -> Photo:
-        """A photo for which everything is made that the first click would wait for."""
-        height, width = pixels.shape[:2]
-        _, low_res = _predict(predictor, np.array([[width / 2, height / 2]]), np.array([1]), None, None, True)
-        photo = Photo(predictor, pixels, loaded.name, self.limits.results, low_res.shape[-1])
-        for size in {photo.size, drawn_size(photo.size)}:
-            photo.upsampler(low_res.shape[-2:], size)
-        return photo
+    def _get_ready(self, photo: Photo) -> Future:
+        """Make everything that the first click would wait for; prompts on the photo wait for this."""
+        height, width = photo.size
+        center = np.array([[width / 2, height / 2]])
+
+        def work() -> None:
+            for _ in range(2):  # the fast decoder is made with the second prompt
+                _, low_res = _predict(photo.predictor, center, np.array([1]), None, None, True)
+            photo.low_side = low_res.shape[-1]
+            for size in {photo.size, drawn_size(photo.size)}:
+                photo.upsampler(low_res.shape[-2:], size)
+
+        return self._decoders.submit(work)
 
     def pixels(self, key: Any) -> np.ndarray:
         """(H, W, 3) uint8, for browsers that cannot read the file themselves."""
@@ -157,6 +163,7 @@ class Workbench:
             return self._decoders.submit(work, *arguments).result()
 
     def _first(self, photo: Photo, asked: Asked) -> "First":
+        photo.ready.result()
         start = perf_counter()
         mask = self._mask_prompt(photo, asked)
 

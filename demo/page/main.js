@@ -263,12 +263,17 @@ app.open = async (blob, name) => {
   }
   opening?.abort();
   const mine = (opening = new AbortController());
+  const photo = { blob, name, bitmap: null, id: null, model: $("model").value };
+  const encoded = encode(photo, photo.model, mine.signal); // on its way while the browser reads the photo itself
+  encoded.catch(() => {}); // told below
   const bitmap = await decodePhoto(blob);
   if (mine.signal.aborted) return;
-  const photo = { blob, name, bitmap, id: null, model: $("model").value, width: bitmap?.width, height: bitmap?.height };
-  if (bitmap) place(photo);
+  if (bitmap) {
+    Object.assign(photo, { bitmap, width: bitmap.width, height: bitmap.height });
+    place(photo);
+  }
   try {
-    await encode(photo, photo.model, mine.signal);
+    await encoded;
     if (!bitmap) { // the browser cannot read it; the server can
       photo.bitmap = await createImageBitmap(await (await fetch(`sam/photo/${photo.id}`)).blob());
       place(photo);
@@ -294,6 +299,7 @@ function place(photo) {
   drawing.resize(canvas.getBoundingClientRect());
   app.fit();
   changed();
+  if (photo.id) took({});
   canvas.focus({ preventScroll: true });
 }
 

@@ -19,7 +19,7 @@ class Clock:
 
 
 def photo(height: int = 10) -> Photo:
-    return Photo(SimpleNamespace(), np.zeros((height, 100, 3), np.uint8), "pocket", 3, 64)
+    return Photo(SimpleNamespace(), np.zeros((height, 100, 3), np.uint8), "pocket", 3)
 
 
 def store(clock: Clock | None = None, **limits: float) -> PhotoStore:

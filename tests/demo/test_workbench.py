@@ -103,8 +103,8 @@ def test_what_is_shown_first_is_the_best_mask(bench, photo, prompt):
 
 
 def test_a_click_where_a_preview_was_is_not_decoded_again(bench, photo, monkeypatch):
-    decoded = []
-    plain = workbench._predict
+    decoded, plain = [], workbench._predict
+    bench.photos.get(photo["id"]).ready.result()
     monkeypatch.setattr(workbench, "_predict", lambda *given: decoded.append(given) or plain(*given))
     bench.preview(photo["id"], CLICK)
     bench.preview(photo["id"], {"points": [[150, 201]], "labels": [1]})
