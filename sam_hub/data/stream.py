@@ -8,8 +8,13 @@ shuffled depends on the seed alone, so that a run can be resumed by skipping.
 import json
 import re
 import tarfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from http.client import HTTPException
 from itertools import count
+from typing import BinaryIO
+from urllib.request import urlopen
 
 import fsspec
 import numpy as np
@@ -17,6 +22,9 @@ import numpy as np
 from ..errors import DataError, ImageError
 from ..ops.images import read_image
 from .sa1b import IMAGE_SUFFIXES, Sample
+
+RETRIES, PAUSE, TIMEOUT = 4, 0.5, 60
+"""Of a tar that comes over a network: tries, seconds before the first (doubled each time), seconds of silence."""
 
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
@@ -75,21 +83,46 @@ class ShardStream(Iterable):
 def read_pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
     """Name, image file and JSON of each sample of a tar, read once from front to back.
 
+    Where a network fails, the tar is opened again and goes on behind the last sample; more than `RETRIES` failures in a
+    row are an error.
+
     raises: DataError when it cannot be opened or is cut short
     """
-    try:
-        with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            stem, parts = "", {}
-            for member in tar:
-                if not member.isfile():
-                    continue
-                base, _, suffix = member.name.rpartition(".")
-                if base != stem:
-                    stem, parts = base, {}
-                parts[f".{suffix.lower()}"] = tar.extractfile(member).read()
-                image = next((s for s in IMAGE_SUFFIXES if s in parts), None)
-                if image and ".json" in parts:
-                    yield stem.rpartition("/")[2] + image, parts[image], parts[".json"]
-                    parts = {}
-    except (OSError, tarfile.TarError, ImportError, ValueError) as e:
-        raise DataError(f"{shard} cannot be read to its end ({e}); check the address") from e
+    done = failures = 0
+    while True:
+        try:
+            for number, pair in enumerate(_pairs(shard)):
+                if number >= done:
+                    done, failures = number + 1, 0
+                    yield pair
+            return
+        except (OSError, HTTPException, tarfile.TarError, ImportError, ValueError) as e:
+            failures += 1
+            gone = isinstance(e, FileNotFoundError | ImportError) or 400 <= getattr(e, "code", 0) < 500
+            final = gone or "://" not in shard
+            if final or failures > RETRIES:
+                raise DataError(f"{shard} cannot be read to its end ({e}); check the address") from e
+            time.sleep(PAUSE * 2**failures)
+
+
+def _pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
+    with _opened(shard) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+        stem, parts = "", {}
+        for member in tar:
+            if not member.isfile():
+                continue
+            base, _, suffix = member.name.rpartition(".")
+            if base != stem:
+                stem, parts = base, {}
+            parts[f".{suffix.lower()}"] = tar.extractfile(member).read()
+            image = next((s for s in IMAGE_SUFFIXES if s in parts), None)
+            if image and ".json" in parts:
+                yield stem.rpartition("/")[2] + image, parts[image], parts[".json"]
+                parts = {}
+
+
+def _opened(shard: str) -> AbstractContextManager[BinaryIO]:
+    """A file to read from front to back; from a web server by the standard library, as fsspec would need aiohttp."""
+    if shard.startswith(("http://", "https://")):
+        return urlopen(shard, timeout=TIMEOUT)
+    return fsspec.open(shard, "rb")

@@ -4,8 +4,13 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -17,7 +22,7 @@ from sam_hub.data.folder import MaskFolder, read_mask_file
 from sam_hub.data.inspection import Cleaned, inspect, split, usable_objects
 from sam_hub.data.labelme import LabelmeFolder
 from sam_hub.data.sa1b import Sa1bDataset
-from sam_hub.data.stream import ShardStream, expand
+from sam_hub.data.stream import RETRIES, ShardStream, expand, read_pairs
 from sam_hub.errors import DataError
 from sam_hub.ops.masks import mask_to_rle, mask_to_uncompressed_rle, rle_to_mask
 
@@ -289,6 +294,40 @@ def test_a_stream_that_breaks_off_is_an_error(tmp_path: Path, damage: str):
         path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"s\.tar"):
         list(zip(ShardStream([str(path)], buffer=0), range(9), strict=False))
+
+
+@contextmanager
+def web_server(folder: Path, cuts: list[int]) -> Iterator[str]:
+    """Serves a folder; each of the first answers breaks off after so many bytes."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def copyfile(self, source: BinaryIO, outputfile: BinaryIO) -> None:
+            outputfile.write(source.read(cuts.pop(0) if cuts else -1))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_stream_from_a_web_server_goes_on_where_it_broke_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sam_hub.data.stream.PAUSE", 0)
+    size = tar_of(tmp_path / "s.tar", 6).stat().st_size
+    whole = list(read_pairs(str(tmp_path / "s.tar")))
+    cuts = [0, 700, size // 3, size // 2, size // 2, size // 2, size - 11_000]
+    with web_server(tmp_path, cuts) as address:
+        assert list(read_pairs(f"{address}/s.tar")) == whole and not cuts
+        cuts += [700] * (RETRIES + 1)
+        with pytest.raises(DataError, match=r"s\.tar"):
+            list(read_pairs(f"{address}/s.tar"))
+        assert not cuts
+        cuts += [700]
+        with pytest.raises(DataError, match="404"):
+            list(read_pairs(f"{address}/nothing.tar"))
+        assert cuts  # what is not there is asked for once
 
 
 def test_numbers_in_braces():
