@@ -164,10 +164,22 @@ app.penTo = (at) => {
 
 // ---------------------------------------------------------------- asking the server
 
+/** The mask of a prompt; the rest of its answer is on the way. */
+function show(rev, { path, decode_ms }) {
+  early(rev, { path });
+  took({ decode: decode_ms });
+  if (since[rev] !== undefined) painted.push(["sam:click", since[rev]]);
+  delete since[rev];
+  app.draw();
+}
+
 const previews = new Newest(async ({ x, y, time, photo }) => {
   try {
     const answer = await ask("segment", { id: photo.id, prompt: { points: [[x, y]], labels: [1] }, preview: true });
-    if (photo !== app.photo || !app.hovered) return;
+    if (photo !== app.photo) return;
+    const clicked = state.waiting(app.history.present).find((o) => state.isClick(o, x, y));
+    if (clicked) return show(clicked.rev, answer); // meanwhile
+    if (!app.hovered) return;
     app.preview = answer.path ? { path: answer.path, at: [x, y] } : null;
     took({ decode: answer.decode_ms });
     painted.push(["sam:hover", time]);
@@ -199,16 +211,9 @@ const answers = new Answers(
   () => (app.photo?.id ? state.waiting(app.history.present) : []),
   async (o) => {
     const photo = app.photo;
-    const shown = ({ stage, path, decode_ms }) => {
-      if (stage !== "shown" || photo !== app.photo) return;
-      early(o.rev, { path });
-      took({ decode: decode_ms });
-      if (since[o.rev] !== undefined) painted.push(["sam:click", since[o.rev]]);
-      delete since[o.rev];
-      app.draw();
-    };
     try {
-      const answer = await app.withPhoto(() => follow("segment", { id: app.photo.id, prompt: state.promptOf(o) }, shown));
+      const answer = await app.withPhoto(() => follow("segment", { id: app.photo.id, prompt: state.promptOf(o) },
+        (event) => event.stage === "shown" && photo === app.photo && show(o.rev, event)));
       await afterPaint(); // lists can wait
       if (photo !== app.photo) return true;
       const { result, best, masks } = answer;

@@ -431,18 +431,3 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(person, running):
     after = p.answered(2)[1]
     assert after["masks"] == before["masks"]
     p.troubles = [t for t in p.troubles if "410" not in t]
-
-
-@pytest.mark.skipif("SAM_HUB_TIMING" not in os.environ, reason="a timing: set SAM_HUB_TIMING=1 on a quiet machine")
-def test_the_budget_of_a_click(person):
-    """From the pointer to the repaint in multiples of the decoder, which is slowed by other work alike.
-
-    Measured on two cores: see benchmarks/demo_latency.py. The bound leaves twice that.
-    """
-    from demo_latency import pointing
-
-    p = person()
-    p.open("coffee.jpg")
-    times = pointing(p.page, 12)
-    for kind, most in (("hover", 6), ("click", 8)):
-        assert np.median(times[kind]) < most * np.median(times[f"{kind} decodes"]), times
