@@ -6,6 +6,7 @@ stand-ins of a few lines, from the documented meaning of each, take its place.
 
 import sys
 import types
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -67,7 +68,7 @@ def load() -> types.ModuleType:
 
 
 class _Encoder(nn.Module):
-    """The encoder of a `SamModel` in the original's clothes; the original's own encoders exist for the ViT alone."""
+    """The encoder of a `SamModel` in the original's clothes; the original has none but the ViT."""
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -78,8 +79,29 @@ class _Encoder(nn.Module):
         return self.model.encode(x).embedding
 
 
+def _vit(modeling: types.ModuleType, model: SamModel) -> nn.Module:
+    vision = model.config.vision_config
+    return modeling.ImageEncoderViT(
+        img_size=vision.image_size,
+        patch_size=vision.patch_size,
+        embed_dim=vision.hidden_size,
+        depth=vision.num_hidden_layers,
+        num_heads=vision.num_attention_heads,
+        mlp_ratio=vision.mlp_dim / vision.hidden_size,
+        out_chans=vision.output_channels,
+        qkv_bias=vision.qkv_bias,
+        norm_layer=partial(nn.LayerNorm, eps=vision.layer_norm_eps),
+        use_rel_pos=vision.use_rel_pos,
+        window_size=vision.window_size,
+        global_attn_indexes=vision.global_attn_indexes,
+    )
+
+
 def original_sam(model: SamModel) -> nn.Module:
-    """``segment_anything.modeling.Sam`` with the original's prompt encoder and mask decoder, and our weights."""
+    """``segment_anything.modeling.Sam``: the original's prompt encoder, mask decoder and ViT, and our weights.
+
+    A model with another encoder keeps that.
+    """
     modeling = load().modeling
     config = model.config.mask_decoder_config
     c, size = config.hidden_size, model.config.prompt_encoder_config.image_size
@@ -88,8 +110,9 @@ def original_sam(model: SamModel) -> nn.Module:
     )
     processor = SamPredictor(model).processor
     levels = [np.asarray(v, np.float64) / processor.rescale_factor for v in (processor.image_mean, processor.image_std)]
+    is_vit = model.config.vision_config.model_type == "sam_vision_model"
     sam = modeling.Sam(
-        image_encoder=_Encoder(model),
+        image_encoder=_vit(modeling, model) if is_vit else _Encoder(model),
         prompt_encoder=modeling.PromptEncoder(c, (size // 16, size // 16), (size, size), mask_in_chans=16),
         mask_decoder=modeling.MaskDecoder(
             num_multimask_outputs=config.num_multimask_outputs,
@@ -101,10 +124,9 @@ def original_sam(model: SamModel) -> nn.Module:
         pixel_mean=levels[0].tolist(),
         pixel_std=levels[1].tolist(),
     )
-    ours = {k: v for k, v in model.state_dict().items() if not k.startswith("vision_encoder.")}
-    weights = to_original(ours, "sam")
-    missing, unexpected = sam.load_state_dict(weights, strict=False)
-    missing = [k for k in missing if not k.startswith("image_encoder")]
+    ours = {k: v for k, v in model.state_dict().items() if is_vit or not k.startswith("vision_encoder.")}
+    missing, unexpected = sam.load_state_dict(to_original(ours, "sam"), strict=False)
+    missing = [k for k in missing if is_vit or not k.startswith("image_encoder")]
     if missing or unexpected:
         raise RuntimeError(f"the original's weights are other ones: missing {missing}, unexpected {unexpected}")
     return sam.eval()

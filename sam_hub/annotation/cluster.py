@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import SamHubError
+from ..inference.opening import open_predictor
 from .plan import Photo
 from .work import Annotator, Job, Outcome
 
@@ -26,18 +27,8 @@ class Worker:
     """What an actor runs: the model is loaded once, then photos come one by one."""
 
     def __init__(self, job: Job) -> None:
-        import torch
-        from transformers.utils import logging as chatter
-
-        from ..inference.devices import pick_device
-        from ..inference.predictor import SamPredictor
-        from ..models.modeling_sam import SamModel
-
-        torch.set_num_threads(job.threads)
-        chatter.set_verbosity_error()
-        chatter.disable_progress_bar()
-        model = SamModel.from_pretrained(job.model).to(pick_device(job.device)).eval()
-        self.annotator = Annotator(job, SamPredictor(model, cache_size=0))
+        predictor = open_predictor(job.model, job.device, cache_size=0, threads=job.threads)
+        self.annotator = Annotator(job, predictor)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list]:
         (photo,) = batch["photo"]

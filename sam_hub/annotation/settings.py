@@ -4,26 +4,33 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from ..inference.amg import PRESETS
+from ..inference.runtime import OnnxPredictor
 
 if TYPE_CHECKING:
-    from torch import nn
+    from ..inference.predictor import SamPredictor
 
 THRESHOLDS: dict[str, dict[str, Any]] = {
     "pocket": {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.6, "stability_score_offset": 0.5},
 }
 """By model, in place of the original's, which suit models of SAM's size. `pocket` is less sure of itself: its
-logits are flatter and its predicted IoU lower, and at the original's thresholds little or nothing would be left."""
+logits are flatter and its predicted IoU lower, and at the original's thresholds little or nothing would be left.
+``python benchmarks/thresholds.py`` measures what they cost and give."""
+
+ENCODERS = {"sam_hub_pocket": "pocket"}
+"""``model_type`` of an image encoder -> the model whose thresholds suit it, and what was made of it."""
 
 BATCH = "points_per_batch"
 """The argument that sets memory against speed; results do not depend on it beyond rounding."""
 
 
-def generator_arguments(model: str, preset: str, given: dict[str, Any]) -> dict[str, Any]:
+def generator_arguments(encoder: str | None, preset: str, given: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `SamAutomaticMaskGenerator`: of the preset, over them the model's, over them those that are given.
 
+    encoder: ``model_type`` of the image encoder
     given: by name; None stands for what was not given
     """
-    return {**PRESETS[preset], **THRESHOLDS.get(model, {}), **{k: v for k, v in given.items() if v is not None}}
+    suited = THRESHOLDS.get(ENCODERS.get(encoder, ""), {})
+    return {**PRESETS[preset], **suited, **{k: v for k, v in given.items() if v is not None}}
 
 
 def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -31,12 +38,19 @@ def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str
     return {"model": model, "weights": weights, **{k: v for k, v in sorted(arguments.items()) if k != BATCH}}
 
 
-def fingerprint(model: "nn.Module") -> str:
+def fingerprint(predictor: "SamPredictor | OnnxPredictor") -> str:
     """Sixteen hexadecimal digits that change when weights are trained further or replaced.
 
-    Of each tensor the shape and up to 64 values, spread over it, are looked at: quick for the largest model.
+    Of each tensor the shape and up to 64 values, spread over it, are looked at: quick for the largest model. Of ONNX
+    files every byte counts.
     """
     digest = hashlib.sha256()
+    if isinstance(predictor, OnnxPredictor):
+        for path in predictor.files:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()[:16]
+    model = predictor.model
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         values = flat[:: max(1, flat.numel() // 64)][:64].cpu().double().numpy()

@@ -20,6 +20,7 @@ from .plan import Photo, masks_path, preview_path
 
 if TYPE_CHECKING:
     from ..inference.predictor import SamPredictor
+    from ..inference.runtime import OnnxPredictor
 
 PREVIEW_SIDE = 1280
 """Longest side of a preview, in pixels."""
@@ -32,9 +33,9 @@ Progress = Callable[[float], None]
 class Job:
     """What is done to every photo; it travels to other processes.
 
-    model, device: as for `SamModel.from_pretrained` and `pick_device`
+    model, device: as for `open_predictor`
     arguments: of `SamAutomaticMaskGenerator`
-    threads: of torch; another number may round otherwise
+    threads: on the CPU; another number may round otherwise
     """
 
     out: Path
@@ -58,7 +59,7 @@ class Outcome:
 class Annotator:
     """Does the job on one photo after the other."""
 
-    def __init__(self, job: Job, predictor: "SamPredictor", raises: bool = False) -> None:
+    def __init__(self, job: Job, predictor: "SamPredictor | OnnxPredictor", raises: bool = False) -> None:
         """raises: let a failure through that is no one's fault but ours (otherwise it is an outcome, too)"""
         self.job, self.raises = job, raises
         self.generator = SamAutomaticMaskGenerator(predictor, **{**job.arguments, "output_mode": "coco_rle"})

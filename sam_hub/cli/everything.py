@@ -1,5 +1,6 @@
 """``sam-hub everything``: all masks of photos and folders of them."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..annotation.plan import Plan
     from ..annotation.work import Job, Outcome
     from ..inference.predictor import SamPredictor
+    from ..inference.runtime import OnnxPredictor
     from .progress import PhotoProgress
 
 
@@ -111,9 +113,10 @@ def everything(
     is done again, photos that failed, were added or have changed are done, and other settings are refused. Photos
     that cannot be read do not stop the run: they are listed at its end, and the exit code is 1.
 
-    --preset fast clicks on a grid of 16 x 16 instead of 32 x 32; fine looks at crops too, and is less strict. Numbers
-    in brackets are the default preset's. The model pocket has thresholds of its own, which suit its smaller size;
-    what is given by an option comes before both.
+    --model may also be a folder that `sam-hub export` wrote (ONNX, layout transformersjs). --preset fast clicks on a
+    grid of 16 x 16 instead of 32 x 32; fine looks at crops too, and is less strict. Numbers in brackets are the default
+    preset's. The model pocket has thresholds of its own, which suit its smaller size, and so has what was trained or
+    exported from it; what is given by an option comes before both.
 
     With --engine ray, photos and --out must have the same paths on all machines.
     """
@@ -124,10 +127,9 @@ def everything(
     from ..annotation.settings import fingerprint, generator_arguments, settings_of
     from ..annotation.work import Job
     from ..inference.amg import SamAutomaticMaskGenerator
-    from ..inference.predictor import SamPredictor
     from ..ops.files import write_atomically
     from ..results import json_bytes
-    from .loading import load_model
+    from .loading import load_predictor
     from .progress import PhotoProgress
 
     start = perf_counter()
@@ -150,16 +152,15 @@ def everything(
         non_overlapping=non_overlapping,
         skip_full_image=skip_full_image,
     )
-    arguments = generator_arguments(model, preset.value, given)
-    loaded = load_model(model, device)
-    predictor = SamPredictor(loaded, cache_size=0)
+    predictor = load_predictor(model, device, cache_size=0)
+    arguments = generator_arguments(predictor.encoder_kind, preset.value, given)
     try:
         SamAutomaticMaskGenerator(predictor, **arguments)
     except ValueError as e:
         raise WrongUsage(str(e)) from e
-    plan = make_plan(images, out, settings_of(model, fingerprint(loaded), arguments), resume)
+    plan = make_plan(images, out, settings_of(model, fingerprint(predictor), arguments), resume)
     place = names.abspath(model) if names.exists(model) else model  # workers may be elsewhere
-    job = Job(Path(names.abspath(out)), place, device, arguments, preview, _threads())
+    job = Job(Path(names.abspath(out)), place, device, arguments, preview, _threads(predictor))
 
     outcomes: list[Outcome] = []
     stopped = False
@@ -196,7 +197,7 @@ def everything(
 
 
 def _run_locally(
-    job: "Job", plan: "Plan", predictor: "SamPredictor", progress: "PhotoProgress", debug: bool
+    job: "Job", plan: "Plan", predictor: "SamPredictor | OnnxPredictor", progress: "PhotoProgress", debug: bool
 ) -> "Iterator[Outcome]":
     from ..annotation.work import Annotator
 
@@ -211,7 +212,12 @@ def _run_on_ray(job: "Job", plan: "Plan", address: str | None, workers: int | No
     return annotate_on_ray(job, plan.pending, address, workers) if plan.pending else iter(())
 
 
-def _threads() -> int:
+def _threads(predictor: "SamPredictor | OnnxPredictor") -> int:
+    """How many threads the local engine has, so that other workers round as it does."""
+    from ..inference.runtime import OnnxPredictor
+
+    if isinstance(predictor, OnnxPredictor):
+        return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     import torch
 
     return torch.get_num_threads()

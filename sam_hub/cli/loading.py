@@ -35,15 +35,14 @@ def load_model(name: str, device: str | None) -> "SamModel":
     return SamModel.from_pretrained(name).to(where).eval()
 
 
-def load_predictor(name: str, device: str | None) -> "SamPredictor | OnnxPredictor":
-    """`SamPredictor` over `load_model`, or for a folder of ONNX files `OnnxPredictor`, which needs no torch.
+def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPredictor | OnnxPredictor":
+    """`open_predictor`, without chatter; torch stays unloaded for a folder of ONNX files.
 
     raises: as `load_model`
     """
-    from ..inference.runtime import OnnxPredictor, is_onnx_folder
+    from ..inference.opening import open_predictor
+    from ..inference.runtime import is_onnx_folder
 
-    if is_onnx_folder(name):
-        return OnnxPredictor(name, provider=device)
-    from ..inference.predictor import SamPredictor
-
-    return SamPredictor(load_model(name, device))
+    if not is_onnx_folder(name):
+        quiet_but_for_downloads()
+    return open_predictor(name, device, cache_size)

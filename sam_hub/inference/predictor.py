@@ -69,6 +69,11 @@ class SamPredictor:
         return self.model.device
 
     @property
+    def encoder_kind(self) -> str:
+        """The ``model_type`` of the image encoder's configuration."""
+        return self.model.config.vision_config.model_type
+
+    @property
     def features(self) -> Tensor | None:
         """The image embedding, (1, C, h, w); None while no image is set."""
         return self.encoded.embedding if self.encoded else None

@@ -170,12 +170,13 @@ class OnnxPredictor:
     ) -> None:
         self.folder = Path(folder)
         self.variant = variant or self._first_variant()
-        paths = [self._file(part, self.variant) for part in (ENCODER, DECODER)]
+        self.files = [self._file(part, self.variant) for part in (ENCODER, DECODER)]
         self.preparation = read_preparation(self.folder)
-        decoder, prompts = read_model_facts(self.folder)
+        decoder, prompts, encoder = read_model_facts(self.folder)
+        self.encoder_kind: str | None = encoder.get("model_type")
         self.rank_by = decoder.get("rank_by", "iou")
         self.prompt_kinds: Sequence[str] | None = prompts.get("prompt_kinds")
-        self.model = OnnxModel(*paths, provider, threads)
+        self.model = OnnxModel(*self.files, provider, threads)
         self.cache_size = cache_size
         self._cache: OrderedDict[bytes, dict[str, np.ndarray]] = OrderedDict()
         self.reset_image()
@@ -369,19 +370,19 @@ def read_preparation(folder: Path) -> Preparation:
         ) from e
 
 
-def read_model_facts(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The decoder's and the prompt encoder's settings in ``config.json``; empty where it says nothing.
+def read_model_facts(folder: Path) -> list[dict[str, Any]]:
+    """The settings of mask decoder, prompt encoder and image encoder in ``config.json``; empty where it says nothing.
 
     raises: CheckpointError
     """
     path = folder / "config.json"
     if not path.is_file():
-        return {}, {}
+        return [{}, {}, {}]
     try:
         config = json.loads(path.read_text("utf-8"))
     except ValueError as e:
         raise CheckpointError(f"{path} is damaged ({e}); get it again") from e
-    return config.get("mask_decoder_config") or {}, config.get("prompt_encoder_config") or {}
+    return [config.get(f"{part}_config") or {} for part in ("mask_decoder", "prompt_encoder", "vision")]
 
 
 def _first_line(error: Exception) -> str:

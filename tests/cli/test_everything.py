@@ -20,6 +20,7 @@ from sam_hub.cli import app, progress
 from sam_hub.data.sa1b import Sa1bDataset
 from sam_hub.inference import amg
 from sam_hub.inference.amg import PRESETS
+from sam_hub.inference.predictor import SamPredictor
 from sam_hub.ops.crops import crop_boxes
 
 ANY_MASK = ("--points-per-side", 3, "--pred-iou-thresh", 0, "--stability-score-thresh", 0, "--box-nms-thresh", 1)
@@ -274,20 +275,22 @@ def test_wrong_usage(everything: Everything, photos: Path, arguments: tuple, wor
 
 
 def test_thresholds_of_a_model_go_between_preset_and_options() -> None:
-    assert generator_arguments("pocket", "fast", {}) == {**PRESETS["fast"], **THRESHOLDS["pocket"]}
-    assert generator_arguments("pocket", "default", {"pred_iou_thresh": 0.1})["pred_iou_thresh"] == 0.1
-    assert generator_arguments("sam-vit-b", "fine", {"pred_iou_thresh": None}) == PRESETS["fine"]
+    pocket = SamPredictor(SamModel.from_pretrained("pocket")).encoder_kind
+    assert generator_arguments(pocket, "fast", {}) == {**PRESETS["fast"], **THRESHOLDS["pocket"]}
+    assert generator_arguments(pocket, "default", {"pred_iou_thresh": 0.1})["pred_iou_thresh"] == 0.1
+    for other in ("sam_vision_model", None):
+        assert generator_arguments(other, "fine", {"pred_iou_thresh": None}) == PRESETS["fine"]
 
 
 def test_other_weights_are_other_settings(tiny_model: Path) -> None:
     import torch
 
-    model = SamModel.from_pretrained(tiny_model)
-    before = fingerprint(model)
-    assert before == fingerprint(SamModel.from_pretrained(tiny_model))
+    one, same = (SamPredictor(SamModel.from_pretrained(tiny_model)) for _ in range(2))
+    before = fingerprint(one)
+    assert before == fingerprint(same)
     with torch.no_grad():
-        model.mask_decoder.iou_token.weight.add_(1e-6)
-    assert fingerprint(model) != before
+        one.model.mask_decoder.iou_token.weight.add_(1e-6)
+    assert fingerprint(one) != before
 
 
 def test_the_bar_of_a_terminal(monkeypatch) -> None:

@@ -24,8 +24,8 @@ from sam_hub.annotation import report, settings, work
 from sam_hub.cli import app, loading, progress
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-model = loading.load_model(sys.argv[1], "cpu")
-loading.load_model = lambda *a: model
+predictor = loading.load_predictor(sys.argv[1], "cpu", cache_size=0)
+loading.load_predictor = lambda *a, **k: predictor
 generator = random.Random(int(sys.argv[2]))
 options = ["--model", sys.argv[1], "--points-per-side", "2", "--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
 
