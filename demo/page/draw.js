@@ -10,6 +10,29 @@ export function pathOf(mask) {
   return paths.get(mask);
 }
 
+const lines = new WeakMap();
+
+/** The outline without its specks: a line around each would hide more than it shows. */
+function lineOf(mask, photo) {
+  if (!lines.has(mask)) {
+    const least = Math.max(photo.width, photo.height) * 0.012;
+    const rings = mask.path.match(/M[^Z]*Z/g) ?? [], long = rings.filter((ring) => extent(ring) >= least);
+    lines.set(mask, long.length && long.length < rings.length ? new Path2D(long.join("")) : pathOf(mask));
+  }
+  return lines.get(mask);
+}
+
+/** The longer side of the box of a ring. */
+function extent(ring) {
+  const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
+  ring.slice(1, -1).trim().split(" ").forEach((text, i) => {
+    const v = Number(text), axis = i % 2;
+    if (v < low[axis]) low[axis] = v;
+    if (v > high[axis]) high[axis] = v;
+  });
+  return Math.max(high[0] - low[0], high[1] - low[1]);
+}
+
 export class Drawing {
   constructor(photo, overlay) {
     this.photo = photo.getContext("2d", { alpha: true });
@@ -116,7 +139,7 @@ export class Drawing {
   }
 
   mask(c, app, mask, color, { strong = false, preview = false, faint = false, tint = 1 } = {}) {
-    const path = pathOf(mask), px = 1 / app.view.scale;
+    const path = pathOf(mask), line = lineOf(mask, app.photo), px = 1 / app.view.scale;
     c.lineJoin = "round";
     c.globalAlpha = app.opacity * (preview ? 0.75 : faint ? 0.5 : 1) * tint;
     c.fillStyle = color;
@@ -124,11 +147,11 @@ export class Drawing {
     c.globalAlpha = (preview ? 0.9 : faint ? 0.5 : 1) * Math.max(tint, 0.35);
     c.strokeStyle = "rgb(12 16 22 / 38%)";
     c.lineWidth = (strong ? 4.2 : 3.2) * px;
-    c.stroke(path);
+    c.stroke(line);
     c.strokeStyle = lighter(color);
     c.lineWidth = (strong ? 2.2 : 1.4) * px;
     if (preview) c.setLineDash([6 * px, 4 * px]);
-    c.stroke(path);
+    c.stroke(line);
     c.setLineDash([]);
     c.globalAlpha = 1;
   }

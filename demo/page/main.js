@@ -254,7 +254,7 @@ app.fail = (e) => {
 const times = {};
 function took(part) {
   Object.assign(times, part);
-  const parts = [times.encode && `encoded in ${Math.round(times.encode)} ms`, times.decode && `mask in ${Math.round(times.decode)} ms`];
+  const parts = [times.encode && `photo ${Math.round(times.encode)} ms`, times.decode && `mask ${Math.round(times.decode)} ms`];
   $("facts").textContent = [app.photo?.device, ...parts].filter(Boolean).join("  ·  ");
   $("facts").hidden = false;
 }
