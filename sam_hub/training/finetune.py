@@ -254,6 +254,7 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
         dataloader_num_workers=settings.workers,
         ddp_find_unused_parameters=True,
         report_to=settings.log,
+        project="sam-hub",
         disable_tqdm=True,
     )
 
