@@ -61,7 +61,10 @@ def export_bundle(
     proof = make_proof(model, preparation, photos)
     licence = _licence(name)
     make_folder(out.parent)
-    aside = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        aside = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    except OSError as e:
+        raise OutputError(f"cannot write {out}: {e.strerror or e}; choose another place") from e
     try:
         given = {**(options or {}), "calibration": [preparation(read_image(path)) for path in calibration]}
         artefacts = []

@@ -25,8 +25,11 @@ WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 0}
 INT8_ELEMENTS = 16384
 """Smaller weights are stored in half precision: they are few bytes, and the first layers lose most in int8."""
 
-HALF_ELEMENTS = 1024
-"""Still smaller ones stay as they are."""
+HALF_ELEMENTS = 4096
+"""Convolutions of fewer weights stay in fp32: they are the first ones, whose rounding moves everything after them."""
+
+FOUR_BITS_ELEMENTS = 65536
+"""Matrix products of fewer weights get no 4 bits: cross-attention's narrow ones lose five times what the MLPs do."""
 
 CLIPS = tuple(1 - i / 50 for i in range(16))
 """Parts of the largest weight of a channel that are tried as the end of its scale."""
@@ -48,10 +51,11 @@ class Context:
 
 
 def fp16(model: ModelProto, context: Context) -> ModelProto:
-    """Half precision inside; inputs and outputs, coordinates, positions and the norms' statistics in fp32."""
+    """Half precision inside; inputs and outputs, coordinates, positions, the norms' statistics and the convolutions of
+    few weights in fp32."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-    keep = coordinate_nodes(model) | wide_nodes(model, context.feeds)
+    keep = coordinate_nodes(model) | wide_nodes(model, context.feeds) | small_convolutions(model)
     keep_ops = [*DEFAULT_OP_BLOCK_LIST, "Resize", "InstanceNormalization", "ReduceMean", "ReduceSum", "Sin", "Cos"]
     for node in model.graph.node:
         if node.op_type == "LayerNormalization":
@@ -67,7 +71,7 @@ def fp16(model: ModelProto, context: Context) -> ModelProto:
 def join_casts(half: ModelProto, original: ModelProto) -> ModelProto:
     """Let a node that was kept in fp32 read what another one such computed, in place, without fp16 in between.
 
-    The converter narrows the output of every kept node and widens it again for the next.
+    The converter narrows the output of every kept node and widens it again for the next, and "widens" fp32 weights.
     """
     graph = half.graph
     inferred = onnx.shape_inference.infer_shapes(original).graph
@@ -88,6 +92,8 @@ def join_casts(half: ModelProto, original: ModelProto) -> ModelProto:
         for n in casts(TensorProto.FLOAT)
         if n.input[0] in narrowed and n.output[0] not in outputs
     }
+    single = {t.name for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    instead |= {n.output[0]: n.input[0] for n in casts(TensorProto.FLOAT) if n.input[0] in single - outputs}
     for node in graph.node:
         for i, name in enumerate(node.input):
             while name in instead:
@@ -217,7 +223,7 @@ def int8_static(model: ModelProto, context: Context) -> ModelProto:
 
 
 def q4(model: ModelProto, context: Context) -> ModelProto:
-    """Weights of matrix products in 4 bits, in blocks of 16 (MatMulNBits); convolutions as in `int8`."""
+    """Weights of large matrix products in 4 bits, in blocks of 16 (MatMulNBits); the rest as in `int8`."""
     return int8(_four_bits(model), context)
 
 
@@ -249,6 +255,18 @@ def coordinate_nodes(model: ModelProto) -> set[str]:
             found.add(node.name)
             left += [made_by[name] for name in node.input if name in made_by]
     return found
+
+
+def small_convolutions(model: ModelProto) -> set[str]:
+    """Names of the convolutions of fewer than `HALF_ELEMENTS` weights."""
+    return _with_few_weights(model, "Conv", HALF_ELEMENTS)
+
+
+def _with_few_weights(model: ModelProto, operator: str, limit: int) -> set[str]:
+    """Names of the nodes of an operator whose weight has fewer numbers; one that is no constant has none."""
+    sizes = {t.name: int(np.prod(t.dims)) for t in model.graph.initializer}
+    nodes = (node for node in model.graph.node if node.op_type == operator)
+    return {node.name for node in nodes if sizes.get(node.input[1], 0) < limit}
 
 
 def wide_nodes(model: ModelProto, feeds: Feeds) -> set[str]:
@@ -342,7 +360,7 @@ def _four_bits(model: ModelProto) -> ModelProto:
 
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    skip = sorted(coordinate_nodes(model))
+    skip = sorted(_with_few_weights(model, "MatMul", FOUR_BITS_ELEMENTS) | coordinate_nodes(model))
     quantizer = MatMulNBitsQuantizer(copied, block_size=16, is_symmetric=False, nodes_to_exclude=skip)
     with _quiet("onnxruntime.quantization.matmul_nbits_quantizer"):
         quantizer.process()

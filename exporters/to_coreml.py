@@ -34,10 +34,18 @@ TARGET = "iOS17"
 """Minimum deployment target: iOS 17, macOS 14."""
 
 WEIGHT_BITS = {"int8": 8, "p6": 6, "p4": 4}
-"""Bits of a weight in the variants that compress: linear, per channel; and palettes of 64 and of 16 values."""
+"""Bits of a weight in the variants that compress: 8 are linear, per channel; 6 and 4 are palettes of 64 and 16 values
+for large matrix products, with 8 bits for the rest."""
 
 LEAST_WEIGHTS = 32768
 """Smaller tensors stay in half precision: they are a tenth of the bytes, and the first layers lose most."""
+
+LEAST_OF_PALETTE = 65536
+"""Matrix products of fewer weights get no palette, nor do convolutions: they lose most."""
+
+FEW_WEIGHTS = 4096
+"""In ``fp16``, convolutions of fewer weights stay in float32: they are the first ones, whose rounding moves everything
+after them. Compressed variants lose more elsewhere, and leave them to the Neural Engine, which knows only float16."""
 
 STATISTICS = frozenset({"layer_norm", "batch_norm", "reduce_mean"})
 """Operations that are computed in float32 in every variant: their sums run over many values."""
@@ -113,12 +121,13 @@ def export(job: Job) -> list[Artefact]:
         raise ExportError("this model reads images that were resized without rounding, which an image input cannot be")
     parts = parts_of(job.model, job.preparation, slots)
     artefacts: list[Artefact] = []
-    for variants in (("fp32",), ("fp16", *WEIGHT_BITS)):
+    for variants in (("fp32",), ("fp16",), tuple(WEIGHT_BITS)):
         wanted = [v for v in job.variants if v in variants]
         if not wanted:
             continue
-        job.tell(f"Core ML: converting {job.name}")
-        packages = [convert(part, half=variants[0] == "fp16") for part in parts]
+        job.tell(f"Core ML: converting {job.name} for {', '.join(wanted)}")
+        few = FEW_WEIGHTS if variants == ("fp16",) else 0
+        packages = [convert(part, half=variants != ("fp32",), few=few) for part in parts]
         for variant in wanted:
             artefacts.append(_export_variant(job, variant, parts, packages, slots))
     return artefacts
@@ -176,8 +185,11 @@ def without_aliases(program: torch.export.ExportedProgram) -> torch.export.Expor
     return program
 
 
-def convert(part: Part, half: bool) -> Any:
-    """A coremltools ``MLModel`` of a part, not saved yet."""
+def convert(part: Part, half: bool, few: int = 0) -> Any:
+    """A coremltools ``MLModel`` of a part, not saved yet.
+
+    few: convolutions of fewer weights stay in float32
+    """
     import coremltools as ct
     import numpy as np
 
@@ -196,7 +208,7 @@ def convert(part: Part, half: bool) -> Any:
     ]
     precision = ct.precision.FLOAT32
     if half and part.half:
-        precision = ct.transform.FP16ComputePrecision(op_selector=may_be_half(part.keep))
+        precision = ct.transform.FP16ComputePrecision(op_selector=may_be_half(part.keep, few))
     return ct.convert(
         traced(part.module, part.inputs.values()),
         inputs=inputs,
@@ -208,10 +220,12 @@ def convert(part: Part, half: bool) -> Any:
     )
 
 
-def may_be_half(keep: frozenset[str]) -> Callable[[Any], bool]:
+def may_be_half(keep: frozenset[str], few: int = 0) -> Callable[[Any], bool]:
     """Whether an operation of the program may be float16."""
 
     def selected(op: Any) -> bool:
+        if op.op_type == "conv" and op.weight.val is not None and op.weight.val.size < few:
+            return False
         if op.op_type == "add" and "real_div" in keep:  # the denominator of linear attention
             return not any(child.op_type == "real_div" for child in op.outputs[0].child_ops)
         return op.op_type not in keep
@@ -228,16 +242,17 @@ def compressed(package: Any, variant: str, least: int | None = None) -> Any:
 
     if variant not in WEIGHT_BITS:
         return package
-    least = LEAST_WEIGHTS if least is None else least
-    if variant == "int8":
-        settings: Any = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=least)
-        compress = optimize.linear_quantize_weights
-    else:
-        bits = WEIGHT_BITS[variant]
-        settings = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=least)
-        compress = optimize.palettize_weights
-    only = dict.fromkeys(("conv", "conv_transpose", "linear", "matmul"), settings)  # positions stay as they are
-    return compress(package, config=optimize.OptimizationConfig(global_config=None, op_type_configs=only))
+    palette_least, least = (LEAST_OF_PALETTE - 1, LEAST_WEIGHTS) if least is None else (least, least)
+
+    def only(kinds: tuple[str, ...], settings: Any) -> Any:  # positions stay as they are
+        return optimize.OptimizationConfig(global_config=None, op_type_configs=dict.fromkeys(kinds, settings))
+
+    if variant != "int8":
+        palette = optimize.OpPalettizerConfig("kmeans", nbits=WEIGHT_BITS[variant], weight_threshold=palette_least)
+        package = optimize.palettize_weights(package, config=only(("linear", "matmul"), palette))
+    linear = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=least)
+    kinds = ("conv", "conv_transpose", "linear", "matmul")
+    return optimize.linear_quantize_weights(package, config=only(kinds, linear))
 
 
 def _export_variant(job: Job, variant: str, parts: list[Part], packages: list[Any], slots: int) -> Artefact:

@@ -5,6 +5,7 @@ after the photo is encoded; the first one includes what a decoder prepares for e
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelNotFoundError, SamHubError
+from .exporters.bundle import check_installed
+from .exporters.coreml_runner import NOT_ON_DEVICE
 from .exporters.formats import FORMATS
 from .exporters.gate import compare
 from .exporters.manifest import MANIFEST, Manifest
@@ -37,6 +40,8 @@ class Contender:
 class Row:
     """What was measured; times in milliseconds, sizes in megabytes (10^6).
 
+    encode_cold_ms, click_cold_ms: the very first of the process
+    first_click_p50_ms: the first on each photo, which includes what the decoder prepares for it
     iou_mean, iou_worst: of masks to those of PyTorch in fp32, on the proof's photos and prompts
     """
 
@@ -46,6 +51,7 @@ class Row:
     encode_cold_ms: float
     encode_p50_ms: float
     encode_p95_ms: float
+    click_cold_ms: float
     first_click_p50_ms: float
     click_p50_ms: float
     click_p95_ms: float
@@ -57,6 +63,11 @@ class Row:
     @property
     def photo_and_click_ms(self) -> float:
         return self.encode_p50_ms + self.first_click_p50_ms
+
+    @property
+    def is_timed_on_its_runtime(self) -> bool:
+        """False for Core ML packages without macOS: their times are our evaluator's, and say nothing of a device."""
+        return NOT_ON_DEVICE not in self.runtime
 
 
 def contenders(targets: Sequence[str]) -> list[Contender]:
@@ -77,10 +88,13 @@ def contenders(targets: Sequence[str]) -> list[Contender]:
 def measure_in_own_process(contender: Contender, runs: int, threads: int | None, debug: bool = False) -> Row:
     """`measure` in a new interpreter.
 
+    threads: of the processor; by default what ``OMP_NUM_THREADS`` says, else all
     raises: SamHubError with what went wrong there
     """
-    job = json.dumps({"contender": asdict(contender), "runs": runs, "threads": threads})
-    done = subprocess.run([sys.executable, "-m", "sam_hub.bench", job], capture_output=True, text=True)
+    job = json.dumps({"contender": asdict(contender), "runs": runs})
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    command = [sys.executable, "-m", "sam_hub.bench", job]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         what = done.stderr if debug else (lines[-1] if lines else f"exit code {done.returncode}")
@@ -88,23 +102,23 @@ def measure_in_own_process(contender: Contender, runs: int, threads: int | None,
     return Row(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(contender: Contender, runs: int, threads: int | None = None) -> Row:
+def measure(contender: Contender, runs: int) -> Row:
     """Load, encode and click, in this process.
 
     raises: ModelNotFoundError, BundleError, ...
     """
     start = time.perf_counter()
     if contender.artefact is None:
-        model, runner, proof, size = _torch(contender.target, threads)
-        del model
+        runner, proof, size = _torch(contender.target)
     else:
-        runner, proof, size = _bundle(Path(contender.target), contender.artefact, threads)
+        runner, proof, size = _bundle(Path(contender.target), contender.artefact)
     load = time.perf_counter() - start
     proof = proof()
     case, prompt = proof.cases[0], proof.cases[0].prompts[0]
     cold, embedded = _timed(lambda: runner.encode(case.image))
     encodes, firsts, clicks = [], [], []
     click = getattr(runner, "click", runner.decode)
+    click_cold, _ = _timed(lambda: click(embedded, prompt))
     for _ in range(runs):
         seconds, embedded = _timed(lambda: runner.encode(case.image))
         encodes.append(seconds)
@@ -117,7 +131,14 @@ def measure(contender: Contender, runs: int, threads: int | None = None) -> Row:
         runner.runtime,
         *(
             1000 * value
-            for value in (load, cold, *_percentiles(encodes), _percentiles(firsts)[0], *_percentiles(clicks))
+            for value in (
+                load,
+                cold,
+                *_percentiles(encodes),
+                click_cold,
+                _percentiles(firsts)[0],
+                *_percentiles(clicks),
+            )
         ),
         peak_mb=peak / 1e6,
         size_mb=size / 1e6,
@@ -166,26 +187,19 @@ class TorchRunner:
         ]
 
 
-def _torch(name: str, threads: int | None) -> tuple[Any, TorchRunner, Callable[[], Proof], int]:
-    import torch
-
+def _torch(name: str) -> tuple[TorchRunner, Callable[[], Proof], int]:
     from .models.image_processing_sam import SamImageProcessor
     from .models.modeling_sam import SamModel
 
-    if threads:
-        torch.set_num_threads(threads)
     model = SamModel.from_pretrained(name).float().eval()
     preparation = Preparation.from_settings(SamImageProcessor.from_pretrained(name).to_dict())
     size = sum(p.numel() * 4 for p in model.parameters())
-    return model, TorchRunner(model), lambda: make_proof(model, preparation), size
+    return TorchRunner(model), lambda: make_proof(model, preparation), size
 
 
-def _bundle(folder: Path, number: int, threads: int | None) -> tuple[Any, Callable[[], Proof], int]:
-    import os
-
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+def _bundle(folder: Path, number: int) -> tuple[Any, Callable[[], Proof], int]:
     artefact = Manifest.read(folder).artefacts[number]
+    check_installed(artefact.format, to_export=False)
     runner = FORMATS[artefact.format].open_runner(folder, artefact)
     return runner, lambda: Proof.load(folder), sum(record.bytes for record in artefact.files)
 
@@ -201,39 +215,88 @@ def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def draw_chart(rows: Sequence[Row]) -> bytes:
-    """Size against the time for a photo and its first click, the colour the mask IoU: a PNG.
+    """`chart` as a PNG.
 
     raises: ModelNotFoundError without matplotlib
     """
     import io
 
+    buffer = io.BytesIO()
+    chart(rows).savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def chart(rows: Sequence[Row]) -> Any:
+    """Size against the time for a photo and its first click, the colour the mask IoU: a matplotlib ``Figure``.
+
+    Dots have numbers and the names are listed beside them, as dots of one bundle lie close together. Hollow ones were
+    not timed on their own runtime. Axes are logarithmic where values differ by more than ten.
+    raises: ModelNotFoundError without matplotlib
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as e:
         raise ModelNotFoundError("the chart needs matplotlib: install it with `pip install matplotlib`") from e
-    figure = Figure(figsize=(8, 5), dpi=120)
+    figure = Figure(figsize=(11, max(5, 1.5 + 0.3 * len(rows))), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    x, y = [r.photo_and_click_ms for r in rows], [r.size_mb for r in rows]
-    ious = [r.iou_mean for r in rows]
-    dots = axes.scatter(x, y, c=ious, cmap="viridis", s=80, vmin=min(0.95, *ious), vmax=1)
-    for row, at in zip(rows, zip(x, y, strict=True), strict=True):
-        axes.annotate(row.name, at, xytext=(6, 6), textcoords="offset points", fontsize=8)
+    axes, beside = figure.subplots(1, 2, width_ratios=(5, 4))
+    x, y = np.array([r.photo_and_click_ms for r in rows]), np.array([r.size_mb for r in rows])
+    ious = np.array([r.iou_mean for r in rows])
+    colours = {"cmap": "viridis", "vmin": min(0.98, *ious), "vmax": 1}
+    dots = axes.scatter(x, y, c=ious, s=90, zorder=2, **colours)
+    for row, *at in zip(rows, x, y, strict=True):
+        if not row.is_timed_on_its_runtime:
+            axes.scatter(*at, c="white", s=30, zorder=3)
+    for values, set_scale, set_limits in ((x, axes.set_xscale, axes.set_xlim), (y, axes.set_yscale, axes.set_ylim)):
+        if values.max() > 10 * values.min():
+            set_scale("log")
+            set_limits(values.min() / 1.6, values.max() * 1.6)
+        else:
+            set_limits(0, values.max() * 1.15)
     axes.set_xlabel("photo and first click, ms (median)")
     axes.set_ylabel("files, MB")
-    axes.set_xlim(left=0, right=max(x) * 1.35)
-    axes.set_ylim(bottom=0, top=max(y) * 1.15)
-    figure.colorbar(dots, label="mask IoU to PyTorch fp32")
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    axes.grid(alpha=0.3)
+    figure.colorbar(dots, ax=axes, label="mean mask IoU to PyTorch fp32")
+    beside.axis("off")
+    for i, row in enumerate(rows):
+        note = "" if row.is_timed_on_its_runtime else ", evaluator's time"
+        line = f"{i + 1}  {row.name}{note}: {row.photo_and_click_ms:.0f} ms, {row.size_mb:.1f} MB, {row.iou_mean:.4f}"
+        beside.text(0, 1 - (i + 0.5) / len(rows), line, fontsize=8, va="center", transform=beside.transAxes)
+    figure.draw_without_rendering()  # settles the layout, which the places of the numbers depend on
+    taken: list[Any] = []
+    for i, at in enumerate(zip(x, y, strict=True)):
+        taken.append(_number(axes, str(i + 1), at, taken))
+    return figure
+
+
+def _number(axes: Any, text: str, at: tuple[float, float], taken: Sequence[Any]) -> Any:
+    """Write a number beside its dot where none of ``taken``, boxes of other numbers, is; returns its own box."""
+    from matplotlib.text import Text
+
+    for step in range(64):
+        angle, radius = np.pi / 4 + step * np.pi / 4, 11 + 9 * (step // 8)
+        offset = radius * np.cos(angle), radius * np.sin(angle)
+        label = axes.annotate(
+            text,
+            at,
+            offset,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "shrinkA": 0, "shrinkB": 0} if radius > 11 else None,
+        )
+        box = Text.get_window_extent(label)  # without the line to its dot
+        if not any(box.overlaps(other) for other in taken):
+            return box
+        label.remove()
+    return box
 
 
 def _main(text: str) -> None:
     job = json.loads(text)
-    row = measure(Contender(**job["contender"]), job["runs"], job["threads"])
+    row = measure(Contender(**job["contender"]), job["runs"])
     print(json.dumps(asdict(row)))
 
 

@@ -30,3 +30,11 @@ def export_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple
 def repvit_bundle(export_tiny: Callable) -> tuple[SamModel, Path]:
     """EdgeSAM's shape, whose encoder resizes bicubically: fp32 and fp16, the layout of transformers.js."""
     return export_tiny("sam_hub_repvit", ("fp32", "fp16"))
+
+
+@pytest.fixture(scope="session")
+def pocket_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pocket` for transformers.js (fp32, q8) and for the original's notebook."""
+    out = tmp_path_factory.mktemp("pocket") / "pocket"
+    export_bundle("pocket", out, {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"})
+    return out

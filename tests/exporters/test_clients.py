@@ -15,7 +15,6 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
-from sam_hub.exporters.bundle import export_bundle
 
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
@@ -24,14 +23,6 @@ from sam_hub.models.modeling_sam import SamModel
 CLICK = {"points": [[225.0, 150.0]], "labels": [1]}
 PROMPTS = [CLICK, {"points": [[225, 150], [40, 20]], "labels": [1, 0]}]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`pocket` for transformers.js (fp32, q8) and for the original's notebook."""
-    out = tmp_path_factory.mktemp("pocket") / "pocket"
-    export_bundle("pocket", out, {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"})
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +52,19 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("dtype", "variant"), [("fp32", None), ("q8", "int8")])
-def test_transformers_js_gives_the_same_masks(bundle, node, root, tmp_path, dtype, variant):
+def test_transformers_js_gives_the_same_masks(pocket_bundle, node, root, tmp_path, dtype, variant):
     """As PyTorch for fp32, as `OnnxPredictor` for q8.
 
     The photo has the size of the input: transformers.js resizes otherwise in Node, which moves masks by two percent.
     """
     photo, out = tmp_path / "cat.png", tmp_path / "found.json"
     Image.open(root / "examples" / "cat.jpg").resize((512, 341), Image.Resampling.BILINEAR).save(photo)
-    predictor = OnnxPredictor(bundle, variant) if variant else SamPredictor(SamModel.from_pretrained("pocket").eval())
+    predictor = (
+        OnnxPredictor(pocket_bundle, variant) if variant else SamPredictor(SamModel.from_pretrained("pocket").eval())
+    )
     predictor.set_image(photo)
     done = subprocess.run(
-        ["node", "segment.mjs", str(bundle), str(photo), str(out), dtype],
+        ["node", "segment.mjs", str(pocket_bundle), str(photo), str(out), dtype],
         cwd=node,
         input=json.dumps(PROMPTS),
         capture_output=True,
@@ -108,15 +101,15 @@ def served(folder: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_the_page_segments_in_chromium(bundle, node, root, predictor):
+def test_the_page_segments_in_chromium(pocket_bundle, node, root, predictor):
     """The page of the bundle, with onnxruntime-web from the registry instead of its address on the web."""
     if CHROMIUM is None:
         pytest.skip("no Chromium: onnxruntime-web is not tried")
     from playwright.sync_api import sync_playwright
 
-    shutil.copy(root / "examples" / "cat.jpg", bundle.parent)
+    shutil.copy(root / "examples" / "cat.jpg", pocket_bundle.parent)
     scripts = node / "node_modules" / "onnxruntime-web" / "dist"
-    with served(bundle.parent) as address, sync_playwright() as playwright:
+    with served(pocket_bundle.parent) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         asked = []
@@ -126,7 +119,7 @@ def test_the_page_segments_in_chromium(bundle, node, root, predictor):
             route.fulfill(path=scripts / route.request.url.rsplit("/", 1)[1])
 
         page.route("https://cdn.jsdelivr.net/**", answer)
-        page.goto(f"{address}/{bundle.name}/web/index.html")
+        page.goto(f"{address}/{pocket_bundle.name}/web/index.html")
         page.evaluate("ort.env.wasm.numThreads = 1")
         page.evaluate("ready")
         found = page.evaluate(
@@ -144,10 +137,10 @@ def test_the_page_segments_in_chromium(bundle, node, root, predictor):
     assert iou(np.array(found[1], bool).reshape(300, 451), masks[scores.argmax()]) >= 0.97
 
 
-def test_the_original_notebooks_calls_work(bundle, root, predictor):
+def test_the_original_notebooks_calls_work(pocket_bundle, root, predictor):
     """``onnx_model_example.ipynb`` of the original, word for word where it touches the decoder."""
     ort_session = onnxruntime.InferenceSession(
-        bundle / "meta" / "mask_decoder.onnx", providers=["CPUExecutionProvider"]
+        pocket_bundle / "meta" / "mask_decoder.onnx", providers=["CPUExecutionProvider"]
     )
     assert [i.name for i in ort_session.get_inputs()] == [
         "image_embeddings",

@@ -104,13 +104,15 @@ def test_half_precision_keeps_statistics_and_coordinates(bundle):
     for record in artefact.files:
         for op in read_package(bundle / record.path).operations:
             if op.op_type in ("layer_norm", "reduce_mean", "conv", "sin"):
+                few = "small " * (op.op_type == "conv" and op.weight.val.size < to_coreml.FEW_WEIGHTS)
                 dtype = ct.converters.mil.mil.types.builtin_to_string(op.outputs[0].dtype)
-                kinds.setdefault(f"{record.role} {op.op_type}", set()).add(dtype)
+                kinds.setdefault(f"{record.role} {few}{op.op_type}", set()).add(dtype)
     assert kinds == {
         "encoder conv": {"fp16"},
+        "encoder small conv": {"fp32"},
         "encoder layer_norm": {"fp32"},
         "encoder reduce_mean": {"fp32"},
-        "prompt_encoder conv": {"fp32"},
+        "prompt_encoder small conv": {"fp32"},
         "prompt_encoder layer_norm": {"fp32"},
         "prompt_encoder sin": {"fp32"},
         "decoder layer_norm": {"fp32"},
@@ -138,11 +140,11 @@ def test_every_encoder_converts(vision, tmp_path):
 @pytest.mark.parametrize(("variant", "most"), [("int8", 0.03), ("p6", 0.3), ("p4", 0.6)])
 def test_compressed_weights_are_read_back(bundle, tmp_path, variant, most):
     """The evaluator decompresses what the file holds: near the weights, and not equal to them."""
-    path = bundle / Manifest.read(bundle).find("coreml", "fp16").file("encoder").path
+    path = bundle / Manifest.read(bundle).find("coreml", "fp16").file("decoder").path
     small = to_coreml.compressed(ct.models.MLModel(str(path), skip_model_load=True), variant, 64)
     small.save(str(tmp_path / "small.mlpackage"))
     before, after = (
-        {op.outputs[0].name: op.weight for op in read_package(p).operations if op.op_type == "conv"}
+        {op.outputs[0].name: op.weight for op in read_package(p).operations if op.op_type == "linear"}
         for p in (path, tmp_path / "small.mlpackage")
     )
     changed = [name for name, weight in after.items() if weight.op.op_type.startswith("constexpr_")]
@@ -215,10 +217,10 @@ def test_a_broken_graph_is_caught(bundle, tmp_path, part, damage):
 
 
 def test_a_palette_that_is_too_small_is_caught(bundle, tmp_path, monkeypatch):
-    monkeypatch.setitem(to_coreml.WEIGHT_BITS, "p4", 2)
-    path = bundle / Manifest.read(bundle).find("coreml", "fp16").file("encoder").path
+    monkeypatch.setitem(to_coreml.WEIGHT_BITS, "p4", 1)
+    path = bundle / Manifest.read(bundle).find("coreml", "fp16").file("decoder").path
     small = to_coreml.compressed(ct.models.MLModel(str(path), skip_model_load=True), "p4", 64)
-    with_package(bundle, tmp_path / "b", "fp16", "encoder", small)
+    with_package(bundle, tmp_path / "b", "fp16", "decoder", small)
     with pytest.raises(ExportMismatch, match="does not compute what the model does"):
         prove(runner_of(tmp_path / "b", "fp16"), Proof.load(bundle), TOLERANCES["coreml", "p4"], "small")
 
