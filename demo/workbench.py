@@ -22,9 +22,9 @@ from ..ops.masks import rle_to_mask
 from .asked import Asked, read_prompt
 from .limits import Limits, Refusal
 from .photos import read_photo
-from .searches import SEARCHES
+from .searches import SEARCHES, search_arguments
 from .shapes import drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
-from .shelf import Loaded, Shelf
+from .shelf import Shelf
 from .store import Photo, PhotoStore
 from .turns import Turnstile
 
@@ -74,7 +74,7 @@ class Workbench:
     def facts(self) -> dict[str, Any]:
         """What the page needs to know of the server."""
         limits = {k: getattr(self.limits, k) for k in ("upload_bytes", "pixels", "points", "strokes", "objects")}
-        searches = [{"name": name, **search.facts()} for name, search in SEARCHES.items()]
+        searches = [{"name": name, "words": words} for name, words in SEARCHES.items()]
         models = [o.facts() for o in self.shelf.offers.values()]
         return {"models": models, "default": self.shelf.default, "searches": searches, "limits": limits}
 
@@ -219,8 +219,9 @@ class Workbench:
         with self._encodes.turn(), photo.busy:
             start = perf_counter()
             # A shallow copy: it shares the embedding, and setting crops on it leaves the photo's own predictor alone.
+            arguments = search_arguments(photo.predictor.encoder_kind, preset)
             generator = SamAutomaticMaskGenerator(
-                copy.copy(photo.predictor), output_mode="uncompressed_rle", **SEARCHES[preset].arguments
+                copy.copy(photo.predictor), output_mode="uncompressed_rle", **arguments
             )
             records = None
 

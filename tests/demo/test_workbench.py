@@ -6,13 +6,15 @@ import threading
 import cv2
 import numpy as np
 import pytest
-from sam_hub.demo import workbench
+from sam_hub.demo import searches, workbench
 from sam_hub.demo.limits import Refusal
 from sam_hub.demo.shapes import shape_of_mask
 from sam_hub.demo.workbench import last
 
 from sam_hub import SamPredictor
+from sam_hub.annotation import settings
 from sam_hub.errors import PromptError
+from sam_hub.inference.amg import PRESETS
 from sam_hub.ops.images import read_image
 from sam_hub.ops.masks import rle_to_mask
 
@@ -161,6 +163,15 @@ def test_a_search_that_is_abandoned_stops_and_gives_its_turn_back(bench, photo):
     next(e for e in events if e["stage"] == "searching")
     events.close()
     assert threading.active_count() <= before and bench._encodes.ahead == 0
+
+
+def test_thresholds_are_the_models_with_some_slack(monkeypatch):
+    monkeypatch.setitem(settings.THRESHOLDS, "pocket", {"pred_iou_thresh": 0.7, "stability_score_offset": 0.2})
+    found = searches.search_arguments("sam_hub_pocket", "default")
+    assert found["pred_iou_thresh"] == pytest.approx(0.35) and found["stability_score_offset"] == 0.2
+    found = searches.search_arguments("sam_vision_model", "default")
+    assert found["pred_iou_thresh"] == pytest.approx(0.88 - 0.35) and "stability_score_offset" not in found
+    assert list(searches.SEARCHES) == list(PRESETS)
 
 
 @pytest.mark.parametrize("preset", ["finest", None, 7, ["fast"]])
