@@ -1,11 +1,14 @@
 """All masks of a photo: this generator beside the original's and transformers' pipeline, same weights, same photos.
 
-    python benchmarks/everything.py                       # everything below, with `pocket` and 32 x 32 clicks: slow
+    python benchmarks/everything.py                       # all below but parity, with `pocket` and 32 x 32 clicks: slow
     python benchmarks/everything.py --points 16 race      # seconds, masks, and how many match the original's
     python benchmarks/everything.py memory                # peak memory on a photo of 12 megapixels
     python benchmarks/everything.py ideas                 # what each idea saves: each is switched off in turn
     python benchmarks/everything.py click                 # one click, beside transformers.SamModel's decoder
     python benchmarks/everything.py bound                 # multiply-adds, and what they must cost at least
+    python benchmarks/everything.py parity --points 6 --photos data/*.tar [--model sam-vit-b]
+                                                          # every output mode, with crops and without, beside the
+                                                          # original's; fails where fewer than 99.5 % match
 
 Each contender has a process of its own; races are timed in processor seconds, which a busy machine stretches less
 than the clock (both are printed). The original and transformers import torchvision for a few small functions, and
@@ -345,9 +348,26 @@ def bound(args: argparse.Namespace) -> None:
     print(json.dumps({**row, "processor_seconds": round(taken, 2), "times_bound": round(taken * rate / macs, 2)}))
 
 
+def parity(args: argparse.Namespace) -> None:
+    """The original generator's masks: a row for each number of crop layers and output mode."""
+    from everything_parity import RANDOM_THRESHOLDS, compare, pictures, random_model
+
+    if args.model == "pocket":
+        model, arguments = load_model(args.model), thresholds(args.model)
+    else:
+        model, arguments = random_model(args.model, args.input_size), RANDOM_THRESHOLDS
+    photos = [photo for path in args.photos for photo in pictures(path, args.limit)]
+    missed = False
+    for row in compare(model, photos, args.points, arguments):
+        print(json.dumps({"parity": args.model, "input": model.config.vision_config.image_size, **row}), flush=True)
+        missed |= not row["holds"]
+    if missed:
+        sys.exit("the masks are not the original's")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all by default), parity")
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--points", type=int, default=32, help="clicks on each side of the grid")
     parser.add_argument("--photos", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
@@ -355,17 +375,19 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, help="enlarge the photos to this")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--input-size", type=int, help="parity: side of the random model's input, its own by default")
+    parser.add_argument("--limit", type=int, default=2, help="parity: photos of each tar")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--warm", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if unknown := set(args.parts) - set(PARTS):
-        parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(PARTS)}")
+    if unknown := set(args.parts) - set(PARTS) - {"parity"}:
+        parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(PARTS)}, parity")
     torch.set_num_threads(args.threads)
     if args.contender:
         with torch.inference_mode():
             measure(args)
         return
-    runs = {"race": race, "memory": peak_memory, "ideas": ideas, "click": click, "bound": bound}
+    runs = {"race": race, "memory": peak_memory, "ideas": ideas, "click": click, "bound": bound, "parity": parity}
     print(json.dumps({"model": args.model, "thresholds": thresholds(args.model), "threads": args.threads}), flush=True)
     for part in args.parts or PARTS:
         runs[part](args)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from sam_hub import SamAutomaticMaskGenerator, SamConfig, SamModel, SamPredictor
+from sam_hub.data.discovery import open_dataset
+from sam_hub.ops.images import read_image
 from sam_hub.ops.masks import compress_rle, mask_to_rle
 from sam_hub.zoo import ZOO
 
@@ -57,6 +60,15 @@ def random_model(name: str, input_size: int | None = None) -> SamModel:
     last.weight.mul_(0.5)
     last.bias.mul_(0.5)
     return model
+
+
+def pictures(path: Path, limit: int) -> Iterator[np.ndarray]:
+    """The photo of a file, or the first photos of a data set."""
+    if path.is_dir() or path.suffix in (".tar", ".json"):
+        dataset = open_dataset(path)
+        yield from (dataset[index].image for index in range(min(limit, len(dataset))))
+    else:
+        yield read_image(path)
 
 
 class KeptEncoder(nn.Module):

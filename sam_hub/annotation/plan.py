@@ -112,7 +112,7 @@ def make_plan(inputs: Sequence[Path], out: Path, settings: dict[str, Any], resum
         photo = _describe(source, root, taken, known.get(str(source)))
         if photo != known.get(photo.source):  # new, or changed since; what was made of the older one goes first
             for path in (masks_path(out, photo.name), preview_path(out, photo.name)):
-                with suppress(FileNotFoundError):
+                with suppress(FileNotFoundError, NotADirectoryError):
                     path.unlink()
         known[photo.source] = photo
         current.append(photo)

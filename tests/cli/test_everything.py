@@ -207,6 +207,7 @@ def test_what_resume_refuses(everything: Everything, photos: Path, tiny_model: P
     for more in ((), ("--resume",)):
         assert "is not empty" in everything("photos", "--out", "mine", *more, code=1).stderr
     assert "is not a folder" in everything("photos", "--out", "photos/a.png", code=1).stderr
+    assert "cannot make the folder" in everything("photos", "--out", "photos/a.png/deep", code=1).stderr
     assert files(Path("out"), ()) == before and files(Path("mine"), ()) == {"thesis.txt": b"years of work"}
     for damage in ("{", '{"settings": {}}', "[]"):
         Path("out/everything.json").write_text(damage)
