@@ -1,8 +1,12 @@
 """The wiring: models, limits, page, endpoints and Gradio's server."""
 
+import io
 import logging
 import os
+import sys
+import threading
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from typing import Any
 
@@ -60,38 +64,43 @@ def launch(
 ) -> str:
     """Start the server; returns its address where ``block`` is False.
 
-    raises: Refusal where the port is taken, the extra for MCP is missing or a public link cannot be had
+    share: ask for a public link too; where none can be had, that is said, and the page runs without
+    raises: OutputError where the port is taken, Refusal where the extra for MCP is missing
     """
     if mcp and find_spec("mcp") is None:
         raise Refusal("MCP needs an extra; install sam-hub[mcp]")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        _, local, public = server.launch(
-            server_name=host,
-            server_port=port,
-            share=share,
-            auth=auth,
-            mcp_server=mcp,
-            prevent_thread_lock=True,
-            quiet=True,
-            show_error=False,
-            ssr_mode=False,
-            allowed_paths=[],
-            max_file_size=1,  # nothing is uploaded to Gradio
-        )
+        with redirect_stdout(io.StringIO()):  # Gradio's advice about tunnels
+            _, local, public = server.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                auth=auth,
+                mcp_server=mcp,
+                prevent_thread_lock=True,
+                quiet=True,
+                show_error=False,
+                ssr_mode=False,
+                allowed_paths=[],
+                max_file_size=1,  # nothing is uploaded to Gradio
+            )
     except OSError as e:
-        where = f"port {port}" if port else "a port"
-        raise OutputError(f"{where} cannot be opened ({e}); choose another with --port") from e
+        where = f"port {port} is taken or not allowed" if port else "no port from 7860 on is free"
+        raise OutputError(f"{where}; choose another with --port") from e
     blocks = server.get_blocks()
     if share and not public:
-        blocks.close(verbose=False)
-        raise Refusal("no public link can be had: Gradio's share server cannot be reached; leave --share out")
+        print("no public link: Gradio's share server cannot be reached; the page runs here only", file=sys.stderr)
     address = public or local
     if block:
         print(f"sam-hub runs at {address}  (Ctrl-C stops it)", flush=True)
         if mcp:
             print(f"MCP: {local}gradio_api/mcp/", flush=True)
-        blocks.block_thread()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("\nStopped.", flush=True)
+        blocks.close(verbose=False)
     return address
 
 
