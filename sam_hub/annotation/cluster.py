@@ -7,6 +7,7 @@ under the same paths from every machine.
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +20,8 @@ from .work import Annotator, Job, Outcome
 OBJECT_STORE = 128 * 2**20
 """Bytes of shared memory on this machine: only paths and numbers travel."""
 MOST_TASKS = 10_000
+TIMEOUT = 10
+"""Seconds until a machine that says nothing counts as not there."""
 RETRIES = 5
 """How often photos are given to another worker after one was killed over them."""
 
@@ -50,16 +53,31 @@ def annotate_on_ray(
         import ray
     except ImportError as e:
         raise SamHubError('--engine ray needs Ray: pip install "sam-hub[ray]"') from e
+    if address:
+        _knock(address)
     gpus = 1 if (job.device or "").startswith("cuda") else 0
     local = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     except Exception as e:  # connection errors of several kinds
-        raise SamHubError(f"Ray cannot be reached at {address} ({e}); check --ray-address") from e
+        raise SamHubError(
+            f"Ray cannot be reached at {address} ({e}); check --ray-address, and RAY_AUTH_MODE if it wants a token"
+        ) from e
     try:
         yield from _run(ray, job, photos, gpus, workers)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """SamHubError where nobody listens, which Ray itself takes minutes to say."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():  # "auto" and the like
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()
+    except (OSError, OverflowError) as e:
+        raise SamHubError(f"nobody answers at {address} ({e}); start Ray there, or check --ray-address") from e
 
 
 def _run(ray: Any, job: Job, photos: Sequence[Photo], gpus: int, workers: int | None) -> Iterator[Outcome]:

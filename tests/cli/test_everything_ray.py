@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -108,7 +109,14 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch) -> None:
         raise ConnectionError("nobody answers")
 
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(SamHubError, match=r"cannot be reached at 10\.0\.0\.1:6379 .*check --ray-address"):
-        next(annotate_on_ray(Job(tmp_path, "pocket"), [], "10.0.0.1:6379"))
-    assert seen["address"] == "10.0.0.1:6379" and "object_store_memory" not in seen
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        address = f"127.0.0.1:{somebody.getsockname()[1]}"
+        with pytest.raises(SamHubError, match=rf"cannot be reached at {address} .*check --ray-address.*token"):
+            next(annotate_on_ray(Job(tmp_path, "pocket"), [], address))
+    assert seen["address"] == address and "object_store_memory" not in seen
+    seen.clear()
+    for nobody in (address, f"ray://{address}"):  # Ray would try for minutes
+        with pytest.raises(SamHubError, match=f"nobody answers at {nobody} .*check --ray-address"):
+            next(annotate_on_ray(Job(tmp_path, "pocket"), [], nobody))
+    assert not seen
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
