@@ -151,10 +151,10 @@ def _load(wanted: Offer, device: str | None) -> Loaded:
         where = pick_device(device)
         model = SamModel.from_pretrained(wanted.source).to(where).eval()
     except SamHubError as e:
-        raise Refusal(f"{wanted.name} cannot be used: {e}", 503) from e
+        raise Refusal(f"the model {wanted.name} cannot be used: {e}", 503) from e
     except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise Refusal(f"{wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
+        raise Refusal(f"the model {wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
     return Loaded(wanted.name, str(where), lambda: SamPredictor(model, cache_size=1))
 
 
@@ -162,7 +162,7 @@ def _load_bundle(wanted: Offer) -> Loaded:
     try:
         from ..inference.runtime import OnnxPredictor
     except ImportError as e:
-        raise Refusal(f"{wanted.name} needs onnxruntime; install sam-hub[onnx]", 503) from e
+        raise Refusal(f"the model {wanted.name} needs onnxruntime; install sam-hub[onnx]", 503) from e
     opened = OnnxPredictor(wanted.source, cache_size=1)
 
     def new_predictor() -> OnnxPredictor:
