@@ -118,7 +118,8 @@ def everything(
     preset's. The model pocket has thresholds of its own, which suit its smaller size, and so has what was trained or
     exported from it; what is given by an option comes before both.
 
-    With --engine ray, photos and --out must have the same paths on all machines.
+    With --engine ray, photos and --out must have the same paths on all machines. A cluster that was started with
+    `ray start` asks for its token by default: set RAY_AUTH_MODE=token here too (see Ray's manual).
     """
     from os import path as names
 
