@@ -27,8 +27,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "browser": Preset(
         {"onnx": ("int8", "fp16", "fp32")},
-        "transformers.js takes the q8 file where it runs in WASM (a third of the download), and on WebGPU the fp16 file "
-        "(half of it) or, unless told, the fp32 one",
+        "transformers.js takes the q8 file where it runs in WASM (a third of the download), and on WebGPU the fp16 "
+        "file (half of it) or, unless told, the fp32 one",
         {"layouts": ("transformersjs",)},
     ),
     "jetson": Preset(

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from sam_hub.exporters import bundle as bundles
 from sam_hub.exporters.bundle import export_bundle, verify_bundle
-from sam_hub.exporters.formats import FORMATS
+from sam_hub.exporters.formats import FORMATS, Job
 from sam_hub.exporters.gate import ExportMismatch
 from sam_hub.exporters.manifest import BundleError, Manifest, fingerprint
 from sam_hub.exporters.presets import PRESETS
@@ -15,6 +15,7 @@ from sam_hub.exporters.proof import Proof
 from sam_hub.cli.boundary import WrongUsage
 from sam_hub.cli.export import plan
 from sam_hub.errors import ExportError, OutputError
+from sam_hub.models.image_processing_sam import SamImageProcessor
 
 
 @pytest.fixture
@@ -98,6 +99,35 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, monkeypatch)
     monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
     with pytest.raises(OutputError, match="is there already"):
         export_bundle("pocket", tmp_path, {"onnx": ("fp32",)})
+
+
+def test_a_place_that_takes_no_folder_is_told(repvit_bundle, tmp_path, monkeypatch):
+    model, _ = repvit_bundle
+    monkeypatch.setattr(bundles, "make_proof", lambda *_: None)
+
+    def refuse(**_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(bundles, "mkdtemp", refuse)
+    processor = SamImageProcessor.for_config(model.config)
+    with pytest.raises(OutputError, match=r"cannot write .*out: Permission denied"):
+        export_bundle("tiny", tmp_path / "out", {"onnx": ("fp32",)}, model=model, processor=processor)
+
+
+def test_a_stop_in_the_middle_leaves_nothing(repvit_bundle, tmp_path, monkeypatch):
+    model, _ = repvit_bundle
+    monkeypatch.setattr(bundles, "make_proof", lambda *_: None)
+
+    def stopped(_: object, job: Job) -> list:
+        (job.out / "onnx").mkdir()
+        (job.out / "onnx" / "half.onnx").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(FORMATS["onnx"]), "run_export", stopped)
+    processor = SamImageProcessor.for_config(model.config)
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle("tiny", tmp_path / "out", {"onnx": ("fp32",)}, model=model, processor=processor)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_format_without_its_libraries_says_what_to_install(tmp_path, monkeypatch):
