@@ -45,7 +45,9 @@ export function settle(history, id, rev, answer) {
 export const selectedObject = (doc) => doc.objects.find((o) => o.id === doc.selected) ?? null;
 export const maskOf = (object) => object?.answer?.masks[object.chosen] ?? null;
 export const hasPrompt = (o) => Boolean(o && (o.points.length || o.box || o.strokes.length));
-export const isClick = (o, x, y) => promptOf(o).labels?.join() === "1" && o.points[0].x === x && o.points[0].y === y && !o.box && !o.strokes.length;
+/** Whether an object is asked for by one click at (x, y) and nothing else. */
+export const isClick = (o, x, y) =>
+  o.points.length === 1 && o.points[0].label === 1 && o.points[0].x === x && o.points[0].y === y && !o.box && !o.strokes.length && !o.refine;
 export const waiting = (doc) => doc.objects.filter((o) => hasPrompt(o) && !o.answer);
 export const select = (doc, id) => (doc.selected === id ? doc : { ...doc, selected: id });
 

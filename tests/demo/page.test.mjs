@@ -142,3 +142,13 @@ test("each prompt is asked about once at a time, a failed one not again", async 
   await answers.go();
   assert.deepEqual(asked, [1, 2]);
 });
+
+test("only a first click on the very place is what a preview of it answers", () => {
+  const one = s.addPoint(s.emptyDocument(), 10, 20.5, 1), click = s.selectedObject(one);
+  assert.ok(s.isClick(click, 10, 20.5));
+  assert.ok(!s.isClick(click, 10, 20.4));
+  assert.ok(!s.isClick(s.selectedObject(s.addPoint(s.emptyDocument(), 10, 20.5, 0)), 10, 20.5));
+  assert.ok(!s.isClick(s.selectedObject(s.addPoint(one, 30, 30, 1)), 10, 20.5));
+  assert.ok(!s.isClick(s.selectedObject(s.setBox(one, [0, 0, 40, 40])), 10, 20.5));
+  assert.ok(!s.isClick(s.selectedObject(s.setBox(s.emptyDocument(), [0, 0, 40, 40])), 10, 20.5));
+});
