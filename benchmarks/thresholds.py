@@ -25,8 +25,8 @@ from sam_hub.data.discovery import open_dataset
 from sam_hub.inference.opening import open_predictor
 from sam_hub.inference.upsample import MaskFrame
 
-IOU = (0.4, 0.5, 0.6, 0.7, 0.8, 0.88)
-STABILITY = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+IOU = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.88)
+STABILITY = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FOUND = 0.5
 LARGEST = 0.95
 """As SA-1B, masks of more of the photo than this are left out: they are its background."""
