@@ -29,7 +29,7 @@ class Photo:
 
     def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int) -> None:
         self.predictor, self.pixels, self.model = predictor, pixels, model
-        self._held = held_bytes([predictor, pixels])
+        self.weigh()
         self.busy = threading.Lock()  # held while everything is searched for
         self._most, self._results = results, OrderedDict[str, np.ndarray]()
         self._upsamplers: dict[Size, Upsampler] = {}
@@ -64,6 +64,10 @@ class Photo:
             if found is not None:
                 self._results.move_to_end(key)
         return None if found is None else found.astype(np.float32)
+
+    def weigh(self) -> None:
+        """See anew how much memory the predictor takes; it makes things when it is used."""
+        self._held = held_bytes([self.predictor, self.pixels])
 
     def once(self, key: bytes, work: Callable[[], Any]) -> Any:
         """The result of ``work``, unless it is that of the latest ``key``, or will be: then that one."""

@@ -130,6 +130,7 @@ class Workbench:
             photo.low_side = low_res.shape[-1]
             for size in {photo.size, drawn_size(photo.size)}:
                 photo.upsampler(low_res.shape[-2:], size)
+            photo.weigh()
 
         return self._decoders.submit(work)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sam_hub.demo.limits import Limits, Refusal
-from sam_hub.demo.store import Photo, PhotoStore
+from sam_hub.demo.store import Photo, PhotoStore, held_bytes
 from sam_hub.demo.turns import Turnstile
 
 
@@ -120,6 +120,9 @@ def test_memory_grows_with_what_is_remembered_up_to_a_bound():
 
 def test_memory_counts_what_the_predictor_holds_and_not_its_model(bench, photo):
     held = bench.photos.get(photo["id"])
+    held.ready.result()
+    decoder = held.predictor._decoder._fast  # made with the second prompt
+    assert held.taken >= held_bytes([held.pixels, held.predictor.features, decoder]) > held.pixels.nbytes
     pixels, embedding = held.pixels.nbytes, held.predictor.features.nbytes
     weights = sum(p.nbytes for p in held.predictor.model.parameters())
     assert pixels + embedding <= held.taken < pixels + 20 * embedding < weights
