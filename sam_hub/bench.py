@@ -236,6 +236,7 @@ def chart(rows: Sequence[Row]) -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, ScalarFormatter
     except ImportError as e:
         raise ModelNotFoundError("the chart needs matplotlib: install it with `pip install matplotlib`") from e
     figure = Figure(figsize=(11, max(5, 1.5 + 0.3 * len(rows))), dpi=120, layout="constrained")
@@ -248,10 +249,15 @@ def chart(rows: Sequence[Row]) -> Any:
     for row, *at in zip(rows, x, y, strict=True):
         if not row.is_timed_on_its_runtime:
             axes.scatter(*at, c="white", s=30, zorder=3)
-    for values, set_scale, set_limits in ((x, axes.set_xscale, axes.set_xlim), (y, axes.set_yscale, axes.set_ylim)):
+    for values, axis, set_scale, set_limits in (
+        (x, axes.xaxis, axes.set_xscale, axes.set_xlim),
+        (y, axes.yaxis, axes.set_yscale, axes.set_ylim),
+    ):
         if values.max() > 10 * values.min():
             set_scale("log")
             set_limits(values.min() / 1.6, values.max() * 1.6)
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(ScalarFormatter())
         else:
             set_limits(0, values.max() * 1.15)
     axes.set_xlabel("photo and first click, ms (median)")
@@ -287,6 +293,7 @@ def _number(axes: Any, text: str, at: tuple[float, float], taken: Sequence[Any])
             fontsize=9,
             arrowprops={"arrowstyle": "-", "lw": 0.4, "shrinkA": 0, "shrinkB": 0} if radius > 11 else None,
         )
+        label.update_positions(axes.figure.canvas.get_renderer())
         box = Text.get_window_extent(label)  # without the line to its dot
         if not any(box.overlaps(other) for other in taken):
             return box
