@@ -61,7 +61,7 @@ def annotate_on_ray(
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     except Exception as e:  # connection errors of several kinds
         raise SamHubError(
-            f"Ray cannot be reached at {address} ({e}); check --ray-address; if it wants a token, set RAY_AUTH_MODE=token"
+            f"Ray cannot be reached at {address} ({e}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
         ) from e
     try:
         yield from _run(ray, job, photos, gpus, workers)
