@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..models.layers import Attention
 from ..models.mask_decoder import MaskDecoder, TwoWayBlock
+from .spreading import spread
 
 PIXELS_TOGETHER = {"cpu": 8192}
 """As many prompts are decoded together as have this many P between them: on a CPU their maps stay in the cache."""
@@ -252,7 +253,8 @@ class FastDecoder:
         """Decode N prompts.
 
         sparse: (1, N, T, C), without padding
-        select: chooses the masks to draw by their predicted IoU
+        select: chooses the masks to draw by their predicted IoU; called for some of the prompts at a time, and in
+            several threads
         visible: rows and columns of the embedding that are drawn; the rest, which is padding, stays 0. All by default
         returns: predicted IoU (N, 1 + M); which masks were drawn, (K, 2) prompt and mask, in that order; their
             low-res logits (K, 4h, 4w)
@@ -262,21 +264,35 @@ class FastDecoder:
         kind = sparse.device.type
         together = max(1, PIXELS_TOGETHER.get(kind, PIXELS_ELSEWHERE) // (h * w))
         drawn_together = max(1, DRAWN_TOGETHER.get(kind, DRAWN_ELSEWHERE) // (visible[0] * visible[1]))
-        scores, chosen, masks = [], [], []
-        for start in range(0, sparse.shape[1], together):
-            tokens, image = self.attend(sparse[:, start : start + together])
-            iou = self.decoder.iou_prediction_head(tokens[0, :, 0])
-            which = select(iou).nonzero()  # (K, 2)
-            scores.append(iou)
-            hyper = self.classifiers(tokens[0, :, 1:]) if len(which) else None
-            for first in range(0, len(iou), drawn_together) if len(which) else ():
-                part = which[(which[:, 0] >= first) & (which[:, 0] < first + drawn_together)]
-                if len(part):
-                    masks.append(self.draw(hyper, image, part, visible))
+        starts = range(0, sparse.shape[1], together)
+        parts = spread(
+            lambda start: self._group(sparse[:, start : start + together], select, visible, drawn_together),
+            starts,
+            sparse.device,
+        )
+        for start, (_, which, _) in zip(starts, parts, strict=True):
             which[:, 0] += start
-            chosen.append(which)
-        nothing = sparse.new_zeros((0, 4 * h, 4 * w))
-        return torch.cat(scores), torch.cat(chosen), torch.cat(masks) if masks else nothing
+        masks = [mask for part in parts for mask in part[2]]
+        return (
+            torch.cat([iou for iou, _, _ in parts]),
+            torch.cat([which for _, which, _ in parts]),
+            torch.cat(masks) if masks else sparse.new_zeros((0, 4 * h, 4 * w)),
+        )
+
+    def _group(
+        self, sparse: Tensor, select: Select, visible: tuple[int, int], drawn_together: int
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Prompts that are decoded together: see `__call__`."""
+        tokens, image = self.attend(sparse)
+        iou = self.decoder.iou_prediction_head(tokens[0, :, 0])
+        which = select(iou).nonzero()  # (K, 2)
+        masks = []
+        hyper = self.classifiers(tokens[0, :, 1:]) if len(which) else None
+        for first in range(0, len(iou), drawn_together) if len(which) else ():
+            part = which[(which[:, 0] >= first) & (which[:, 0] < first + drawn_together)]
+            if len(part):
+                masks.append(self.draw(hyper, image, part, visible))
+        return iou, which, masks
 
     def attend(self, sparse: Tensor) -> tuple[Tensor, PromptImage]:
         """The two-way transformer: (1, n, T, C) -> all tokens (1, n, 1 + 1 + M + T, C) and the image"""
