@@ -142,14 +142,14 @@ def _load(wanted: Offer, device: str | None) -> Loaded:
             return _load_bundle(wanted)
         from transformers.utils import logging
 
-        from ..inference.devices import pick_device
+        from ..inference.devices import pick_device, placed
         from ..inference.predictor import SamPredictor
         from ..models.modeling_sam import SamModel
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         where = pick_device(device)
-        model = SamModel.from_pretrained(wanted.source).to(where).eval()
+        model = placed(SamModel.from_pretrained(wanted.source), where)
     except SamHubError as e:
         raise Refusal(f"the model {wanted.name} cannot be used: {e}", 503) from e
     except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file

@@ -27,12 +27,12 @@ def load_model(name: str, device: str | None) -> "SamModel":
 
     raises: ModelNotFoundError, CheckpointError, DeviceError
     """
-    from ..inference.devices import pick_device
+    from ..inference.devices import pick_device, placed
     from ..models.modeling_sam import SamModel
 
     quiet_but_for_downloads()
     where = pick_device(device)
-    return SamModel.from_pretrained(name).to(where).eval()
+    return placed(SamModel.from_pretrained(name), where)
 
 
 def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPredictor | OnnxPredictor":

@@ -23,10 +23,10 @@ def open_predictor(
     import torch
 
     from ..models.modeling_sam import SamModel
-    from .devices import pick_device
+    from .devices import pick_device, placed
     from .predictor import SamPredictor
 
     where = pick_device(device)
     if threads:
         torch.set_num_threads(threads)
-    return SamPredictor(SamModel.from_pretrained(name).to(where).eval(), cache_size=cache_size)
+    return SamPredictor(placed(SamModel.from_pretrained(name), where), cache_size=cache_size)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from sam_hub.cli import app
+from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
 
 
@@ -99,3 +101,12 @@ def test_what_is_wrong_is_one_sentence(tiny_model: Path, shard: Callable[..., Pa
 @pytest.mark.parametrize("arguments", [("--limit", 0), ("--clicks", 3), ("--max-objects", 0), ("--seed", -1)])
 def test_wrong_usage(tiny_model: Path, shard: Callable[..., Path], arguments: tuple) -> None:
     assert _eval(tiny_model, shard("cats"), *arguments).exit_code == 2
+
+
+def test_a_cpu_computes_in_float32(tiny_model, tmp_path):
+    from sam_hub.cli.loading import load_model, load_predictor
+
+    SamModel.from_pretrained(tiny_model).half().save_pretrained(tmp_path)
+    assert SamModel.from_pretrained(tmp_path).dtype == torch.float16
+    for model in (load_model(str(tmp_path), "cpu"), load_predictor(str(tmp_path), "cpu").model):
+        assert model.dtype == torch.float32 and not model.training
