@@ -25,7 +25,7 @@ from ..models.layers import Attention
 from ..models.mask_decoder import MaskDecoder, TwoWayBlock
 from .spreading import spread
 
-PIXELS_TOGETHER = {"cpu": 8192}
+PIXELS_TOGETHER = {"cpu": 16384}
 """As many prompts are decoded together as have this many P between them: on a CPU their maps stay in the cache."""
 PIXELS_ELSEWHERE = 65536
 
