@@ -10,7 +10,7 @@ from typing import Any
 from ..annotation.settings import generator_arguments
 from ..inference.amg import SamAutomaticMaskGenerator
 
-SLACK = 0.35
+SLACK = 0.15
 """By so much the predicted IoU of a mask may be below the threshold that suits the model."""
 USUAL = inspect.signature(SamAutomaticMaskGenerator).parameters["pred_iou_thresh"].default
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..inference.predictor import SamPredictor
 
 THRESHOLDS: dict[str, dict[str, Any]] = {
-    "pocket": {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.6, "stability_score_offset": 0.5},
+    "pocket": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.7, "stability_score_offset": 0.5},
 }
 """By model, in place of the original's, which suit models of SAM's size. `pocket` is less sure of itself: its
 logits are flatter and its predicted IoU lower, and at the original's thresholds little or nothing would be left.

@@ -168,9 +168,9 @@ def test_a_search_that_is_abandoned_stops_and_gives_its_turn_back(bench, photo):
 def test_thresholds_are_the_models_with_some_slack(monkeypatch):
     monkeypatch.setitem(settings.THRESHOLDS, "pocket", {"pred_iou_thresh": 0.7, "stability_score_offset": 0.2})
     found = searches.search_arguments("sam_hub_pocket", "default")
-    assert found["pred_iou_thresh"] == pytest.approx(0.35) and found["stability_score_offset"] == 0.2
+    assert found["pred_iou_thresh"] == pytest.approx(0.7 - searches.SLACK) and found["stability_score_offset"] == 0.2
     found = searches.search_arguments("sam_vision_model", "default")
-    assert found["pred_iou_thresh"] == pytest.approx(0.88 - 0.35) and "stability_score_offset" not in found
+    assert found["pred_iou_thresh"] == pytest.approx(0.88 - searches.SLACK) and "stability_score_offset" not in found
     assert list(searches.SEARCHES) == list(PRESETS)
 
 
