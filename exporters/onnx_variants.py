@@ -64,7 +64,10 @@ def fp16(model: ModelProto, context: Context) -> ModelProto:
                 keep.add(node.name)
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    half = convert_float_to_float16(copied, keep_io_types=True, op_block_list=keep_ops, node_block_list=sorted(keep))
+    with _quiet("onnxruntime.transformers.float16"):
+        half = convert_float_to_float16(
+            copied, keep_io_types=True, op_block_list=keep_ops, node_block_list=sorted(keep)
+        )
     return join_casts(half, model)
 
 
@@ -369,7 +372,7 @@ def _four_bits(model: ModelProto) -> ModelProto:
 
 @contextmanager
 def _quiet(*loggers: str) -> Iterator[None]:
-    """Without the quantisers' advice, which is for who writes quantisers."""
+    """Without the converters' advice, which is for who writes converters."""
     levels = [(logger, logger.level) for logger in map(logging.getLogger, loggers)]
     for logger, _ in levels:
         logger.setLevel(logging.ERROR)
