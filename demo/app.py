@@ -93,10 +93,10 @@ def launch(
         print("no public link: Gradio's share server cannot be reached; the page runs here only", file=sys.stderr)
     address = public or local
     if block:
-        print(f"sam-hub runs at {address}  (Ctrl-C stops it)", flush=True)
-        if mcp:
-            print(f"MCP: {local}gradio_api/mcp/", flush=True)
         try:
+            print(f"sam-hub runs at {address}  (Ctrl-C stops it)", flush=True)
+            if mcp:
+                print(f"MCP: {local}gradio_api/mcp/", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("\nStopped.", flush=True)

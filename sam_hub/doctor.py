@@ -23,6 +23,7 @@ CORE = {
     "transformers": "transformers",
     "huggingface-hub": "huggingface_hub",
     "filelock": "filelock",
+    "fsspec": "fsspec",
     "safetensors": "safetensors",
     "numpy": "numpy",
     "pillow": "PIL",
