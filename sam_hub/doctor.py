@@ -38,7 +38,7 @@ EXTRAS = {
     "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     "coreml": {"coremltools": "coremltools", "scikit-learn": "sklearn"},
     "executorch": {"executorch": "executorch.exir"},
-    "demo": {"gradio": "gradio"},
+    "demo": {"gradio": "gradio", "contourpy": "contourpy"},
     "mcp": {"gradio": "gradio.mcp"},
     "train": {
         "accelerate": "accelerate",
