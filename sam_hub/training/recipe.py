@@ -1,6 +1,6 @@
 """Recipes: every number of a training run, with its source."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..models.loss import LossWeights
@@ -156,6 +156,43 @@ class PocketRecipe(Recipe):
 
 FINE_SHARDS = {"coco": 0.25, "coco128": 0.17, "fashion": 0.22, "cats": 0.14, "roads": 0.10, "nuclei": 0.12}
 
+FINE_256 = PocketRecipe(
+    label_stride=2,
+    steps=1500,
+    learning_rate=3e-4,
+    warmup=30,
+    background_probability=0.2,
+    seed=3,
+    prompts=PromptRecipe(box_noise=0.05),
+    augmentation=Augmentation(scale=(0.8, 3.0)),
+    shards=FINE_SHARDS,
+)
+
+AT_512 = PocketRecipe(
+    image_size=512,
+    images=3,
+    objects=5,
+    steps=700,
+    schedule="linear",
+    learning_rate=3e-4,
+    warmup=30,
+    encoder_every=2,
+    ema=0.995,
+    seed=1,
+    prompts=PromptRecipe(single_round_probability=0.6),
+)
+
+FINE_512 = replace(
+    AT_512,
+    label_stride=2,
+    objects=6,
+    steps=750,
+    background_probability=0.2,
+    seed=4,
+    prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.5),
+    shards=FINE_SHARDS,
+)
+
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
     "pocket-256-zoom": PocketRecipe(
@@ -165,75 +202,23 @@ POCKET_RECIPES = {
         seed=2,
         augmentation=Augmentation(scale=(0.8, 3.0)),
     ),
-    "pocket-512": PocketRecipe(
-        image_size=512,
-        images=3,
-        objects=5,
-        steps=700,
-        schedule="linear",
-        learning_rate=3e-4,
-        warmup=30,
-        encoder_every=2,
-        ema=0.995,
-        seed=1,
-        prompts=PromptRecipe(single_round_probability=0.6),
-    ),
-    "pocket-256-fine": PocketRecipe(
-        label_stride=2,
-        steps=1500,
-        learning_rate=3e-4,
-        warmup=30,
-        background_probability=0.2,
-        seed=3,
-        prompts=PromptRecipe(box_noise=0.05),
-        augmentation=Augmentation(scale=(0.8, 3.0)),
-        shards=FINE_SHARDS,
-    ),
-    "pocket-512-fine": PocketRecipe(
-        image_size=512,
-        label_stride=2,
-        images=3,
-        objects=6,
-        steps=750,
-        schedule="linear",
-        learning_rate=3e-4,
-        warmup=30,
-        encoder_every=2,
-        background_probability=0.2,
-        ema=0.995,
-        seed=4,
-        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.5),
-        shards=FINE_SHARDS,
-    ),
-    "pocket-256-muon": PocketRecipe(
-        label_stride=2,
+    "pocket-512": AT_512,
+    "pocket-256-fine": FINE_256,
+    "pocket-512-fine": FINE_512,
+    "pocket-256-muon": replace(
+        FINE_256,
         steps=6000,
-        learning_rate=3e-4,
         muon_rate=1.5,
         encoder_every=2,
-        warmup=30,
-        background_probability=0.2,
         seed=5,
         prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.75),
-        augmentation=Augmentation(scale=(0.8, 3.0)),
-        shards=FINE_SHARDS,
     ),
-    "pocket-512-muon": PocketRecipe(
-        image_size=512,
-        label_stride=2,
-        images=3,
-        objects=6,
+    "pocket-512-muon": replace(
+        FINE_512,
         steps=600,
-        schedule="linear",
-        learning_rate=3e-4,
         muon_rate=1.5,
-        warmup=30,
-        encoder_every=2,
-        background_probability=0.2,
-        ema=0.995,
         seed=6,
         prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
-        shards=FINE_SHARDS,
     ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
