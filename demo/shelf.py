@@ -142,20 +142,18 @@ def _load(wanted: Offer, device: str | None) -> Loaded:
             return _load_bundle(wanted)
         from transformers.utils import logging
 
-        from ..inference.devices import pick_device, placed
+        from ..inference.opening import open_model
         from ..inference.predictor import SamPredictor
-        from ..models.modeling_sam import SamModel
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        where = pick_device(device)
-        model = placed(SamModel.from_pretrained(wanted.source), where)
+        model = open_model(wanted.source, device)
     except SamHubError as e:
         raise Refusal(f"the model {wanted.name} cannot be used: {e}", 503) from e
     except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise Refusal(f"the model {wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
-    return Loaded(wanted.name, str(where), lambda: SamPredictor(model, cache_size=1))
+    return Loaded(wanted.name, str(model.device), lambda: SamPredictor(model, cache_size=1))
 
 
 def _load_bundle(wanted: Offer) -> Loaded:

@@ -23,16 +23,14 @@ def quiet_but_for_downloads() -> None:
 
 
 def load_model(name: str, device: str | None) -> "SamModel":
-    """A model ready to predict, on ``device`` or the fastest there is.
+    """`open_model`, without chatter.
 
-    raises: ModelNotFoundError, CheckpointError, DeviceError
+    raises: as `open_model`
     """
-    from ..inference.devices import pick_device, placed
-    from ..models.modeling_sam import SamModel
+    from ..inference.opening import open_model
 
     quiet_but_for_downloads()
-    where = pick_device(device)
-    return placed(SamModel.from_pretrained(name), where)
+    return open_model(name, device)
 
 
 def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPredictor | OnnxPredictor":

@@ -1,13 +1,8 @@
 """Where a model runs."""
 
-from typing import TypeVar
-
 import torch
-from torch import nn
 
 from ..errors import DeviceError
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -28,9 +23,3 @@ def pick_device(name: str | None = None) -> torch.device:
             there.append("mps")
         raise DeviceError(f"there is no device {name!r} here; choose one of {', '.join(there)}") from e
     return device
-
-
-def placed(model: Model, device: torch.device) -> Model:
-    """A model ready to predict on a device; a CPU computes in float32, as it is several times slower in float16."""
-    model = model.to(device).eval()
-    return model.float() if device.type == "cpu" else model

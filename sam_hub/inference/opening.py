@@ -1,11 +1,25 @@
-"""One name for both predictors: `open_predictor` looks at what lies there."""
+"""Models and predictors by name; `open_predictor` is for both predictors and looks at what lies there."""
 
 from typing import TYPE_CHECKING
 
 from .runtime import OnnxPredictor, is_onnx_folder
 
 if TYPE_CHECKING:
+    from ..models.modeling_sam import SamModel
     from .predictor import SamPredictor
+
+
+def open_model(name: str, device: str | None = None) -> "SamModel":
+    """A model ready to predict on ``device``, see `pick_device`; a CPU computes in float32, as float16 is slow there.
+
+    raises: ModelNotFoundError, CheckpointError, DeviceError
+    """
+    from ..models.modeling_sam import SamModel
+    from .devices import pick_device
+
+    where = pick_device(device)
+    model = SamModel.from_pretrained(name).to(where).eval()
+    return model.float() if where.type == "cpu" else model
 
 
 def open_predictor(
@@ -22,11 +36,8 @@ def open_predictor(
         return OnnxPredictor(name, provider=device, threads=threads, cache_size=cache_size)
     import torch
 
-    from ..models.modeling_sam import SamModel
-    from .devices import pick_device, placed
     from .predictor import SamPredictor
 
-    where = pick_device(device)
     if threads:
         torch.set_num_threads(threads)
-    return SamPredictor(placed(SamModel.from_pretrained(name), where), cache_size=cache_size)
+    return SamPredictor(open_model(name, device), cache_size=cache_size)
