@@ -16,6 +16,7 @@ but for rounding.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -67,7 +68,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def against(x: Tensor, shared: Tensor) -> Tensor:
-    """Vectors of each prompt with a map that all share, per head: (N, H, T, d) and (H, d, P) -> (N, H, T, P)
+    """Vectors of each prompt with a matrix that all share, per head: (N, H, T, d) and (H, d, P) -> (N, H, T, P)
 
     One product for each head; in memory the heads come first.
     """
@@ -101,7 +102,7 @@ class Reader:
         n, h, t, _ = x.shape
         logits = x.new_empty(n, h, t, self.base.shape[-1])
         torch.addcmul(against(x, self.offset), against(x, self.base), image.scale[:, None], out=logits)
-        rows = (x @ self.weight).flatten(1, 2) @ image.rows.transpose(1, 2)  # (N, H * T, R)
+        rows = against(x, self.weight).flatten(1, 2) @ image.rows.transpose(1, 2)  # (N, H * T, R)
         logits.flatten(1, 2).baddbmm_(rows, image.weights)
         return logits
 
@@ -123,7 +124,7 @@ class Summer:
         scaled = attention.new_empty(h, n, t, p).transpose(0, 1)
         torch.mul(attention, image.scale[:, None], out=scaled)
         added = (attention.flatten(1, 2) @ image.weights.transpose(1, 2)) @ image.rows  # (N, H * T, C)
-        return mixed(scaled, self.base) + added.unflatten(1, (h, t)) @ self.weight + self.offset
+        return mixed(scaled, self.base) + against(added.unflatten(1, (h, t)), self.weight) + self.offset
 
 
 class Changer:
@@ -167,7 +168,7 @@ class Changer:
         if not self.untouched:
             common = F.pad(common, (0, 1), value=1.0)
         factors = [values[:, :, :-1] - last, common]
-        rows = [(factors[0] @ self.out).flatten(1, 2), common[:, 0] @ self.common]
+        rows = [against(factors[0], self.out).flatten(1, 2), common[:, 0] @ self.common]
         if image is not None:
             factors, rows = [*image.factors, *factors], [image.rows, *rows]
         rows = torch.cat(rows, dim=1)
@@ -232,7 +233,11 @@ class ReadyImage:
         bias = conv.bias - conv.bias.mean()
         self.upscale = weight.permute(1, 2, 3, 0).flatten(0, 2)  # (C / 4 * 4, C), the quarters of a pixel last
         self.upscale_base = self.upscale @ base
+        self.upscale_matrices = [m @ self.upscale.T for m in matrices]  # of the rows, from their factors
         self.upscale_offset = (self.upscale @ offset + bias.repeat_interleave(4))[:, None]
+        conv = decoder.upscale_conv2
+        self.upscale2 = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 8, C / 4)
+        self.upscale2_offset = conv.bias.repeat(4)[:, None]
 
 
 class FastDecoder:
@@ -286,12 +291,12 @@ class FastDecoder:
         tokens, image = self.attend(sparse)
         iou = self.decoder.iou_prediction_head(tokens[0, :, 0])
         which = select(iou).nonzero()  # (K, 2)
-        masks = []
-        hyper = self.classifiers(tokens[0, :, 1:]) if len(which) else None
-        for first in range(0, len(iou), drawn_together) if len(which) else ():
-            part = which[(which[:, 0] >= first) & (which[:, 0] < first + drawn_together)]
-            if len(part):
-                masks.append(self.draw(hyper, image, part, visible))
+        if len(which) == 0:
+            return iou, which, []
+        hyper = self.classifiers(tokens[0, :, 1:])
+        _, counts = which[:, 0].unique_consecutive(return_counts=True)  # of each prompt with a mask to draw
+        wanted = which.split([int(count.sum()) for count in counts.split(drawn_together)])
+        masks = [self.draw(hyper, image, part, visible) for part in wanted]
         return iou, which, masks
 
     def attend(self, sparse: Tensor) -> tuple[Tensor, PromptImage]:
@@ -328,28 +333,35 @@ class FastDecoder:
 
     def draw(self, hyper: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
         """The chosen masks: hyper (n, 1 + M, C / 8), which (K, 2) -> (K, 4h, 4w)"""
-        decoder, (h, w) = self.decoder, self.image.size
-        prompts, place = which[:, 0].unique(return_inverse=True)  # those with a mask to draw
-        hyper, rows = hyper[prompts], image.rows[prompts]
-        scale, weights = image.scale[prompts], image.weights[prompts]
-        scale, weights, base = (self._cut(t, visible) for t in (scale, weights, self.image.upscale_base))
+        prompts, place = which[:, 0].unique_consecutive(return_inverse=True)  # those with a mask to draw
+        factors = [factor[prompts] for factor in image.factors]
+        scale, weights = (self._cut(t, visible)[prompts].flatten(-2) for t in (image.scale, image.weights))
+        base = self._cut(self.image.upscale_base, visible).flatten(-2)
         x = torch.addcmul(self.image.upscale_offset, base, scale)
-        x = x.baddbmm_(self.image.upscale @ rows.transpose(1, 2), weights).unflatten(1, (-1, 4))
-        norm = decoder.upscale_layer_norm  # of what is centred already: x is (n, C / 4, 4, P)
+        rows = [against(f, m).flatten(1, 2) for f, m in zip(factors, self.image.upscale_matrices, strict=True)]
+        x = x.baddbmm_(torch.cat(rows, dim=1).transpose(1, 2), weights).unflatten(1, (-1, 4))
+        norm = self.decoder.upscale_layer_norm  # of what is centred already: x is (n, C / 4, 4, P)
         x *= torch.rsqrt(x.square().mean(dim=1, keepdim=True) + norm.eps)
-        x = F.gelu(torch.addcmul(norm.bias[:, None, None], x, norm.weight[:, None, None])).flatten(2)
-        conv = decoder.upscale_conv2
-        weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 8, C / 4)
-        x = F.gelu((weight @ x).add_(conv.bias.repeat(4)[:, None])).unflatten(1, (4, -1))  # (n, 4, C / 8, 4 * P)
+        x = F.gelu(x.mul_(norm.weight[:, None, None]).add_(norm.bias[:, None, None])).flatten(2)
+        x = F.gelu((self.image.upscale2 @ x).add_(self.image.upscale2_offset)).unflatten(1, (4, -1))
 
-        drawn = (hyper[:, None] @ x)[place, :, which[:, 1]]  # (K, 4, 4 * P)
-        drawn = drawn.view(-1, 2, 2, 2, 2, *visible).permute(0, 5, 3, 1, 6, 4, 2)  # rows of half pixels of pixels
+        drawn = (hyper[prompts][:, None] @ x)[place, :, which[:, 1]].flatten(1)  # (K, 4 * 4 * P)
+        h, w = self.image.size
         masks = drawn.new_zeros(len(which), 4 * h, 4 * w)
-        masks[:, : 4 * visible[0], : 4 * visible[1]].unflatten(2, (-1, 4)).unflatten(1, (-1, 4)).copy_(
-            drawn.flatten(5).flatten(2, 3)
-        )
+        high, wide = 4 * visible[0], 4 * visible[1]
+        masks[:, :high, :wide] = drawn.index_select(1, places(visible, drawn.device)).unflatten(1, (high, wide))
         return masks
 
     def _cut(self, x: Tensor, visible: tuple[int, int]) -> Tensor:
-        """The visible pixels: (..., h * w) -> (..., P)"""
-        return x.unflatten(-1, self.image.size)[..., : visible[0], : visible[1]].flatten(-2)
+        """The visible pixels: (..., h * w) -> (..., rows, columns)"""
+        return x.unflatten(-1, self.image.size)[..., : visible[0], : visible[1]]
+
+
+@lru_cache(maxsize=8)
+def places(size: tuple[int, int], device: torch.device) -> Tensor:
+    """Where each low-res pixel of ``size`` (h, w) is, once both upscalings have put the quarters of a pixel first.
+
+    returns: (4h * 4w) int, into (2, 2, 2, 2, h, w): the row and column of the second upscaling, then of the first
+    """
+    order = torch.arange(16 * size[0] * size[1], device=device).view(2, 2, 2, 2, *size)
+    return order.permute(4, 2, 0, 5, 3, 1).flatten()

@@ -220,6 +220,21 @@ POCKET_RECIPES = {
         seed=6,
         prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
     ),
+    "pocket-256-longer": replace(
+        FINE_256,
+        steps=6000,
+        muon_rate=1.5,
+        encoder_every=2,
+        seed=7,
+        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.75),
+    ),
+    "pocket-512-longer": replace(
+        FINE_512,
+        steps=600,
+        muon_rate=1.5,
+        seed=8,
+        prompts=PromptRecipe(box_noise=0.03, single_round_probability=0.7),
+    ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
