@@ -13,6 +13,7 @@ import numpy as np
 
 from ..inference.upsample import Size, Upsampler
 from .limits import Limits, Refusal
+from .memory import give_back
 
 
 class Photo:
@@ -117,7 +118,9 @@ class PhotoStore:
         key = secrets.token_urlsafe(24)
         with self._lock:
             self._photos[key] = (self._clock(), photo)
-            self._tidy()
+            crowded = self._tidy()
+        if crowded:
+            give_back()
         return key
 
     def get(self, key: Any) -> Photo:
@@ -139,8 +142,9 @@ class PhotoStore:
             if isinstance(key, str):
                 self._photos.pop(key, None)
 
-    def _tidy(self) -> None:
-        """Remove what is too old, and then the longest unused until the rest fits."""
+    def _tidy(self) -> bool:
+        """Remove what is too old, and then the longest unused until the rest fits; whether anything had to go."""
+        before = len(self._photos)
         oldest = self._clock() - self.limits.photo_seconds
         taken = sum(photo.taken for _, photo in self._photos.values())
         for key, (used, photo) in list(self._photos.items()):
@@ -149,6 +153,7 @@ class PhotoStore:
                 break
             del self._photos[key]
             taken -= photo.taken
+        return len(self._photos) < before
 
 
 def held_bytes(owner: Any) -> int:

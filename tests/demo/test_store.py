@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sam_hub.demo.limits import Limits, Refusal
+from sam_hub.demo.memory import give_back
 from sam_hub.demo.store import Photo, PhotoStore, held_bytes
 from sam_hub.demo.turns import Turnstile
 
@@ -47,6 +48,17 @@ def test_memory_is_bounded():
     s = store(photo_bytes=10_000)
     keys = [s.add(photo(10)) for _ in range(6)]  # 3000 bytes each
     assert s.taken <= 10_000 and [alive(s, k) for k in keys] == [False] * 3 + [True] * 3
+
+
+def test_what_a_photo_took_is_given_back(monkeypatch):
+    """The C library keeps freed memory between what is in use, so a full server would grow without end."""
+    given = []
+    monkeypatch.setattr("sam_hub.demo.store.give_back", lambda: given.append(len(s)))
+    s = store(photos=2)
+    for _ in range(4):
+        s.add(photo())
+    assert given == [2, 2], "once for each photo that had to go"
+    give_back()  # the real one, as it is on this system
 
 
 def test_one_that_is_too_large_alone_stays_alone():
