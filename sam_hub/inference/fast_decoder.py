@@ -294,9 +294,11 @@ class FastDecoder:
         if len(which) == 0:
             return iou, which, []
         hyper = self.classifiers(tokens[0, :, 1:])
+        groups = zip(image.factors, self.image.upscale_matrices, strict=True)
+        rows = torch.cat([against(factor, matrix).flatten(1, 2) for factor, matrix in groups], dim=1)  # (n, R, C)
         _, counts = which[:, 0].unique_consecutive(return_counts=True)  # of each prompt with a mask to draw
         wanted = which.split([int(count.sum()) for count in counts.split(drawn_together)])
-        masks = [self.draw(hyper, image, part, visible) for part in wanted]
+        masks = [self.draw(hyper, rows, image, part, visible) for part in wanted]
         return iou, which, masks
 
     def attend(self, sparse: Tensor) -> tuple[Tensor, PromptImage]:
@@ -331,15 +333,15 @@ class FastDecoder:
         networks = self.decoder.output_hypernetworks_mlps
         return torch.stack([network(tokens[:, i]) for i, network in enumerate(networks)], dim=1)
 
-    def draw(self, hyper: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
-        """The chosen masks: hyper (n, 1 + M, C / 8), which (K, 2) -> (K, 4h, 4w)"""
+    def draw(
+        self, hyper: Tensor, rows: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]
+    ) -> Tensor:
+        """The chosen masks: hyper (n, 1 + M, C / 8), upscaled rows (n, R, C), which (K, 2) -> (K, 4h, 4w)"""
         prompts, place = which[:, 0].unique_consecutive(return_inverse=True)  # those with a mask to draw
-        factors = [factor[prompts] for factor in image.factors]
         scale, weights = (self._cut(t, visible)[prompts].flatten(-2) for t in (image.scale, image.weights))
         base = self._cut(self.image.upscale_base, visible).flatten(-2)
         x = torch.addcmul(self.image.upscale_offset, base, scale)
-        rows = [against(f, m).flatten(1, 2) for f, m in zip(factors, self.image.upscale_matrices, strict=True)]
-        x = x.baddbmm_(torch.cat(rows, dim=1).transpose(1, 2), weights).unflatten(1, (-1, 4))
+        x = x.baddbmm_(rows[prompts].transpose(1, 2), weights).unflatten(1, (-1, 4))
         norm = self.decoder.upscale_layer_norm  # of what is centred already: x is (n, C / 4, 4, P)
         x *= torch.rsqrt(x.square().mean(dim=1, keepdim=True) + norm.eps)
         x = F.gelu(x.mul_(norm.weight[:, None, None]).add_(norm.bias[:, None, None])).flatten(2)
