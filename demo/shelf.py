@@ -94,9 +94,9 @@ class Shelf:
             return
         yield {"stage": "loading", "model": name, "note": f"Loading {name}"}
         failed: list[Exception] = []
+        before = _arriving()
         thread = threading.Thread(target=self._try_to_get, args=(name, failed), daemon=True)
         thread.start()
-        before = _arriving()
         while thread.is_alive():
             thread.join(0.4)
             if (arrived := _arriving() - before) > 0:

@@ -317,7 +317,7 @@ function close() {
   app.redraw();
 }
 
-const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loading: "Loading the model", downloading: "Downloading the model",
+const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loading: "Loading the model",
   encoding: "Looking at the photo" };
 
 /** Encode a photo, or one that the server has with another model. */

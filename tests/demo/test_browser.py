@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from sam_hub.demo.limits import Refusal
+from sam_hub.demo.shelf import Loaded, Offer
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven with playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -430,3 +433,48 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(person, running):
     after = p.answered(2)[1]
     assert after["masks"] == before["masks"]
     p.troubles = [t for t in p.troubles if "410" not in t]
+
+
+def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monkeypatch):
+    """The Hub's client writes ``*.incomplete`` files; the download itself is played here, by one growing."""
+    shelf, arrived = running.bench.shelf, threading.Event()
+    pocket = shelf.get("pocket")
+    part = tmp_path / "blobs" / "abc.incomplete"
+
+    def download(wanted: Offer, device: str | None) -> Loaded:
+        part.parent.mkdir()
+        part.write_bytes(bytes(5 << 20))
+        arrived.wait(30)
+        part.unlink()
+        return Loaded(wanted.name, pocket.device, pocket.new_predictor)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setattr("sam_hub.demo.shelf._load", download)
+    monkeypatch.setattr(shelf, "_loaded", shelf._loaded.copy())
+    monkeypatch.setitem(shelf.offers, "far-away", Offer("far-away", "nowhere", "tests", params=(10 << 20) // 4))
+    p = person()
+    p.open("cat.jpg")
+    p.page.select_option("#model", "far-away")
+    p.page.wait_for_selector("#busy-text:has-text('Downloading far-away: 5 MB')")
+    assert p.look("document.getElementById('busy-bar').value") == 0.5
+    p.shot("download")
+    p.click(150, 200)
+    arrived.set()
+    p.until("samHub.photo.model === 'far-away'")
+    p.answered(1)
+    assert not p.page.is_visible("#busy")
+
+
+def test_a_model_that_cannot_be_downloaded_is_a_toast(person, running, monkeypatch):
+    def download(wanted: Offer, device: str | None) -> Loaded:
+        raise Refusal(f"the model {wanted.name} could not be loaded (no network); choose another model", 503)
+
+    monkeypatch.setattr("sam_hub.demo.shelf._load", download)
+    monkeypatch.setitem(running.bench.shelf.offers, "far-away", Offer("far-away", "nowhere"))
+    p = person()
+    p.open("cat.jpg")
+    p.page.select_option("#model", "far-away")
+    p.page.wait_for_selector(".toast.error:has-text('no network')")
+    assert p.page.input_value("#model") == "pocket"
+    p.click(150, 200)  # the photo is still there, with the model it had
+    p.answered(1)
