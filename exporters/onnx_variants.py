@@ -293,13 +293,22 @@ def activation_ranges(model: ModelProto, feeds: Feeds) -> dict[str, float]:
     probed = onnx.ModelProto()
     probed.CopyFrom(model)
     graph = probed.graph
-    names = [o for node in graph.node for o in node.output if types.get(o) == TensorProto.FLOAT]
+    names, nodes = [], []
     del graph.output[:]
-    for i, name in enumerate(names):
-        graph.node.append(helper.make_node("Abs", [name], [f"probe_abs_{i}"]))
-        graph.node.append(helper.make_node("ReduceMax", [f"probe_abs_{i}"], [f"probe_{i}"], keepdims=0))
-        graph.output.append(helper.make_tensor_value_info(f"probe_{i}", TensorProto.FLOAT, []))
+    for node in graph.node:
+        nodes.append(node)
+        for name in node.output:
+            if types.get(name) == TensorProto.FLOAT:
+                probe = f"probe_{len(names)}"
+                nodes.append(helper.make_node("Abs", [name], [f"{probe}_abs"]))
+                nodes.append(helper.make_node("ReduceMax", [f"{probe}_abs"], [probe], keepdims=0))
+                graph.output.append(helper.make_tensor_value_info(probe, TensorProto.FLOAT, []))
+                names.append(name)
+    del graph.node[:]
+    graph.node.extend(nodes)
     options = onnxruntime.SessionOptions()
+    # In the order of the file: its own order has the probes at the end, with every tensor of the graph still alive.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -333,9 +333,7 @@ class FastDecoder:
         networks = self.decoder.output_hypernetworks_mlps
         return torch.stack([network(tokens[:, i]) for i, network in enumerate(networks)], dim=1)
 
-    def draw(
-        self, hyper: Tensor, rows: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]
-    ) -> Tensor:
+    def draw(self, hyper: Tensor, rows: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
         """The chosen masks: hyper (n, 1 + M, C / 8), upscaled rows (n, R, C), which (K, 2) -> (K, 4h, 4w)"""
         prompts, place = which[:, 0].unique_consecutive(return_inverse=True)  # those with a mask to draw
         scale, weights = (self._cut(t, visible)[prompts].flatten(-2) for t in (image.scale, image.weights))

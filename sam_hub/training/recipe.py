@@ -193,6 +193,23 @@ FINE_512 = replace(
     shards=FINE_SHARDS,
 )
 
+MUON_256 = replace(
+    FINE_256,
+    steps=6000,
+    muon_rate=1.5,
+    encoder_every=2,
+    seed=5,
+    prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.75),
+)
+
+MUON_512 = replace(
+    FINE_512,
+    steps=600,
+    muon_rate=1.5,
+    seed=6,
+    prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
+)
+
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
     "pocket-256-zoom": PocketRecipe(
@@ -205,42 +222,18 @@ POCKET_RECIPES = {
     "pocket-512": AT_512,
     "pocket-256-fine": FINE_256,
     "pocket-512-fine": FINE_512,
-    "pocket-256-muon": replace(
-        FINE_256,
-        steps=6000,
-        muon_rate=1.5,
-        encoder_every=2,
-        seed=5,
-        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.75),
-    ),
-    "pocket-512-muon": replace(
-        FINE_512,
-        steps=600,
-        muon_rate=1.5,
-        seed=6,
-        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
-    ),
-    "pocket-256-longer": replace(
-        FINE_256,
-        steps=6000,
-        muon_rate=1.5,
-        encoder_every=2,
-        seed=7,
-        prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.75),
-    ),
+    "pocket-256-muon": MUON_256,
+    "pocket-512-muon": MUON_512,
+    "pocket-256-longer": replace(MUON_256, seed=7),
     "pocket-512-longer": replace(
-        FINE_512,
-        steps=600,
-        muon_rate=1.5,
-        seed=8,
-        prompts=PromptRecipe(box_noise=0.03, single_round_probability=0.7),
+        MUON_512, steps=520, seed=8, prompts=PromptRecipe(box_noise=0.03, single_round_probability=0.7)
     ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
 The zoomed ones show objects at the scale that they have at 512 pixels, for a quarter of the price; the fine ones have
-labels of twice the low-res mask's resolution and tighter boxes; the last two give the decoder's matrices to Muon and
-more of their time to first prompts.
+labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
+more of their time to first prompts; the longer ones go on with other draws.
 """
 
 FINE_TUNING = Recipe(
