@@ -8,6 +8,7 @@ to `boundary`. Results go to files or standard output, progress to standard erro
 
 import logging
 import os
+import signal
 from typing import Annotated
 
 import typer
@@ -76,4 +77,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for name in ("torchao", "torch.utils._pytree"):  # comes with ExecuTorch; warns of parts for accelerators at import
         logging.getLogger(name).setLevel(logging.ERROR)
-    app(prog_name="sam-hub")
+    try:
+        app(prog_name="sam-hub")
+    finally:
+        # Leaving takes a moment. Another Ctrl-C would only show where, in a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
