@@ -1,5 +1,8 @@
 """What the precisions keep, and what they touch."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -113,6 +116,32 @@ def test_coordinates_stay_in_single_precision(repvit_bundle):
     for node in half.graph.node:
         if node.name in keep:
             assert all(types.get(name, TensorProto.FLOAT) != TensorProto.FLOAT16 for name in node.output)
+
+
+PROBING = """
+import resource
+import numpy as np
+from onnx import TensorProto, helper
+from sam_hub.exporters.onnx_variants import activation_ranges
+
+size, steps = 4 << 20, 40  # 16 MB each
+ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [size]) for name in ("x0", f"x{steps}")]
+nodes = [helper.make_node("Mul", [f"x{i}", "two"], [f"x{i + 1}"], name=f"n{i}") for i in range(steps)]
+graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], [helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ranges = activation_ranges(model, [{"x0": np.ones(size, np.float32)}])
+assert all(ranges[f"x{i}"] == 2.0**i for i in range(1, steps))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts in other units elsewhere")
+def test_ranges_are_seen_one_tensor_at_a_time():
+    """ViT-B's tensors together are more than a computer's memory."""
+    done = subprocess.run([sys.executable, "-c", PROBING], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) < 300, "megabytes; all of them are 640"
 
 
 def test_values_beyond_half_precision_stay_in_single():
