@@ -117,7 +117,7 @@ def prove(runner: Runner, proof: Proof, tolerance: Tolerance, name: str) -> Repo
     name: of the artefact, for the message
     raises: ExportMismatch
     """
-    report = compare(runner, proof)
+    report = compare(runner, proof, tolerance.score)
     if faults := report.faults(tolerance):
         raise ExportMismatch(
             f"{name} does not compute what the model does: {'; '.join(faults)} (worst: {report.worst}); "
@@ -126,14 +126,17 @@ def prove(runner: Runner, proof: Proof, tolerance: Tolerance, name: str) -> Repo
     return report
 
 
-def compare(runner: Runner, proof: Proof) -> Report:
-    """The numbers alone."""
+def compare(runner: Runner, proof: Proof, tie: float = 0.0) -> Report:
+    """The numbers alone.
+
+    tie: a file that chooses among the masks itself may choose one whose predicted IoU is so much below the best
+    """
     differences, cosines, scores, ious, names, masks = [], [], [], [], [], 0
     for case in proof.cases:
         embedded = runner.encode(case.image)
         for prompt, reference in zip(case.prompts, case.answers, strict=True):
-            expected = selected(reference, runner.masks, prompt)
             found = runner.decode(embedded, prompt)
+            expected = selected(reference, runner.masks, prompt, found, tie)
             if found.low_res.shape != expected.low_res.shape or found.scores.shape != expected.scores.shape:
                 raise ExportMismatch(
                     f"masks and scores have the shapes {found.low_res.shape} and {found.scores.shape}, "
@@ -161,12 +164,16 @@ def compare(runner: Runner, proof: Proof) -> Report:
     )
 
 
-def selected(answer: Answer, masks: str, prompt: Prompt) -> Answer:
-    """The part of a reference that a runner is compared with: see `Runner.masks`."""
+def selected(answer: Answer, masks: str, prompt: Prompt, found: Answer, tie: float) -> Answer:
+    """The part of a reference that a runner is compared with: see `Runner.masks`; of masks in a tie, the one found."""
     if masks == "chosen" and len(answer.scores) > 2:
         tokens = len(prompt.labels) + (not (prompt.labels >= 2).any())
         first = np.arange(len(answer.scores)) == 0
-        best = int(np.argmax(answer.scores + (tokens - 2.5) * 1000 * first))
+        ranking = answer.scores + (tokens - 2.5) * 1000 * first
+        best = int(np.argmax(ranking))
+        if found.low_res.shape[1:] == answer.low_res.shape[1:]:
+            tied = np.flatnonzero(ranking >= ranking[best] - tie)
+            best = int(min(tied, key=lambda i: np.abs(found.low_res - answer.low_res[i]).max()))
         part = slice(best, best + 1)
     else:
         part = {"multi": slice(1, None), "all": slice(None)}.get(masks, slice(0, 1))

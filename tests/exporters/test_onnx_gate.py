@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from sam_hub.exporters.gate import TOLERANCES, ExportMismatch, prove
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.norms import check_norms, graph_eps
 from sam_hub.exporters.onnx_runner import TransformersJsRunner
-from sam_hub.exporters.proof import Proof
+from sam_hub.exporters.proof import Answer, Case, Prompt, Proof
 
 ENCODER, DECODER = "onnx/vision_encoder.onnx", "onnx/prompt_encoder_mask_decoder.onnx"
 
@@ -156,6 +157,31 @@ def test_the_verdict_is_in_the_manifest(repvit_bundle):
         assert all(f.opset == 18 and len(f.sha256) == 64 for f in artefact.files)
     assert manifest.proof["photos"]["coffee.jpg"] == [400, 263]
     assert manifest.tools["onnxruntime"] != "absent"
+
+
+@pytest.mark.parametrize(
+    "scores, chosen, fine",
+    [
+        ((0.1, 0.3, 0.80, 0.81), 3, True),
+        ((0.1, 0.3, 0.80, 0.81), 2, True),  # a tie, as far as the scores of an int8 file can tell
+        ((0.1, 0.3, 0.60, 0.81), 2, False),
+        ((0.1, 0.3, 0.80, 0.81), 1, False),
+        ((0.81, 0.3, 0.2, 0.80), 0, False),  # the single mask is never chosen for a lone click
+    ],
+)
+def test_a_file_that_chooses_may_choose_either_of_a_tie(scores, chosen, fine):
+    logits = np.random.default_rng(0).normal(size=(4, 64, 64)).astype(np.float32)
+    image = SimpleNamespace(frame_size=(256, 256))
+    prompt = Prompt("1 point", np.zeros((1, 2), np.float32), np.array([1]))
+    case = Case("noise", image, [prompt], [Answer(logits, np.array(scores, np.float32))])
+    found = Answer(logits[chosen : chosen + 1], np.array(scores[chosen : chosen + 1], np.float32))
+    runner = SimpleNamespace(masks="chosen", encode=lambda image: None, decode=lambda embedded, prompt: found)
+    proof = Proof([case], (256, 256))
+    if fine:
+        prove(runner, proof, TOLERANCES["onnx", "int8"], "a file")
+    else:
+        with pytest.raises(ExportMismatch):
+            prove(runner, proof, TOLERANCES["onnx", "int8"], "a file")
 
 
 def test_masks_that_are_not_finite_are_like_nothing():
