@@ -118,8 +118,8 @@ class PhotoStore:
         key = secrets.token_urlsafe(24)
         with self._lock:
             self._photos[key] = (self._clock(), photo)
-            crowded = self._tidy()
-        if crowded:
+            dropped = self._tidy()
+        if dropped:
             give_back()
         return key
 

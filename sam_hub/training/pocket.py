@@ -49,7 +49,8 @@ def train_pocket(
     torch.manual_seed(recipe.seed)
     model = (start or new_pocket()).to(memory_format=torch.channels_last)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(recipe.only in name)
+        if recipe.only not in name:
+            parameter.requires_grad_(False)
     model.set_attn_implementation("eager")  # with a dozen tokens, fused attention is slower backwards
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
     args = TrainingArguments(

@@ -1,13 +1,15 @@
-"""AdamW and Muon side by side: what each takes, and that together they do what each does alone."""
+"""What learns, and by which optimizer: AdamW and Muon together do what each does alone."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.optimizers import adamw_and_muon, is_hidden_matrix
+from sam_hub.training.pocket import train_pocket
 from sam_hub.training.trainer import SamTrainer
 
 
@@ -72,3 +74,11 @@ def test_tokens_and_embeddings_are_no_hidden_matrices():
     for name in ("mask_decoder.iou_token.weight", "prompt_encoder.point_embed.0.weight", "encoder.pos_embedding"):
         assert not is_hidden_matrix(name, matrix)
     assert not is_hidden_matrix("mask_decoder.transformer.layers.0.mlp.lin1.bias", nn.Parameter(torch.zeros(4)))
+
+
+def test_only_a_part_learns(shards, recipe, new_model, tmp_path):
+    before = {name: value.clone() for name, value in new_model().state_dict().items()}
+    last = train_pocket(shards, tmp_path, replace(recipe, only="iou_prediction_head"), new_model())
+    after = load_file(last / "model.safetensors")
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all("iou_prediction_head" in name for name in changed)
