@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.prompts import boxes_of, corrective_points, noisy_boxes, random_points
+from ..evaluation.clicks import corrective_click, farthest_pixel
 from ..models.configuration_sam import PAD_COORDINATE, PAD_LABEL
 from ..models.encoders import EncoderOutput
 from ..models.hq_decoder import HqMaskDecoder
@@ -41,12 +42,34 @@ def first_prompts(
     *lead, h, w = target.shape
     flat = target.reshape(-1, h, w)
     boxed = torch.rand(len(flat), generator=generator) < recipe.box_probability
-    points = to_input(random_points(flat, generator), stride)
+    points = random_points(flat, generator)
+    for i in careful_ones(flat, recipe, generator):
+        points[i] = torch.tensor(farthest_pixel(flat[i].numpy()))
+    points = to_input(points, stride)
     labels = torch.where(boxed, PAD_LABEL, 1)
     size = (h * stride, w * stride)
     boxes = noisy_boxes(boxes_of(flat) * stride, recipe.box_noise, recipe.box_noise_limit * max(size), size, generator)
     boxes = torch.where(boxed[:, None], boxes, PAD_COORDINATE)
     return points.view(*lead, 1, 2), labels.view(*lead, 1), boxes.view(*lead, 4)
+
+
+def corrections(
+    predicted: Tensor, target: Tensor, recipe: PromptRecipe, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """A click on a mistake of each mask, (N, h, w) bool: points (N, 2) in pixels of the masks, labels (N,)."""
+    points, labels = corrective_points(predicted, target, generator)
+    for i in careful_ones(predicted ^ target, recipe, generator):
+        x, y, labels[i] = corrective_click(predicted[i].numpy(), target[i].numpy())
+        points[i] = torch.tensor((x, y))
+    return points, labels
+
+
+def careful_ones(regions: Tensor, recipe: PromptRecipe, generator: torch.Generator | None = None) -> list[int]:
+    """Which of the non-empty regions (N, h, w) are clicked as a careful person would."""
+    if not recipe.careful_probability:
+        return []
+    chosen = torch.rand(len(regions), generator=generator) < recipe.careful_probability
+    return (chosen & regions.flatten(1).any(1)).nonzero()[:, 0].tolist()
 
 
 def to_input(points: Tensor, stride: int) -> Tensor:
@@ -146,7 +169,9 @@ def interactive_losses(
     previous, total = None, 0.0
     for number, kind in enumerate(plan):
         if kind == "click":
-            click, label = for_each_image(corrective_points, enlarged(previous, truth.shape[-2:]) > 0, truth)
+            click, label = for_each_image(
+                lambda p, t, g: corrections(p, t, recipe, g), enlarged(previous, truth.shape[-2:]) > 0, truth
+            )
             points = torch.cat([points, to_input(click, stride)[:, :, None]], dim=2)
             labels = torch.cat([labels, label[:, :, None]], dim=2)
         if teach is not None:

@@ -1,6 +1,7 @@
 """Train `pocket`: ``python -m sam_hub.training.pocket --data DIR --out DIR``; run it again to go on after a stop.
 
-``--start pocket --recipe pocket-512`` goes on from the weights in the package.
+``--from pocket --recipe pocket-512`` goes on from the weights in the package, and after ``torchrun --nproc_per_node 2
+-m`` the same line trains in two processes.
 """
 
 import argparse
@@ -88,16 +89,20 @@ def train_pocket(
     return last_checkpoint(out)
 
 
-def main() -> None:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the training shards")
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, history and loss curve")
     parser.add_argument("--recipe", choices=sorted(POCKET_RECIPES), default="pocket-256")
-    parser.add_argument("--start", help="a model to start from, by folder or name; ImageNet otherwise")
+    parser.add_argument("--from", dest="start", help="a model to start from, by folder or name; ImageNet otherwise")
     parser.add_argument("--steps", type=int, help="instead of the recipe's, for a comparison")
     parser.add_argument("--copy-paste", type=float, help="probability, instead of the recipe's")
     parser.add_argument("--ema", type=float, help="decay of the averaged weights, instead of the recipe's; 0 for none")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = command_line().parse_args()
     start = SamModel.from_pretrained(args.start, dtype=torch.float32) if args.start else None
     recipe = POCKET_RECIPES[args.recipe]
     if args.steps:

@@ -18,6 +18,8 @@ class PromptRecipe:
     rounds: the first prompt and the corrective points
     mask_only_rounds: rounds without a new prompt: the last at the end, the others somewhere among the points
     single_round_probability: of steps that stop after the first prompt, a third of the cost
+    careful_probability: of clicks in the middle of the object, or of the largest mistake, as a careful person makes
+        them and as evaluation does (`sam_hub.evaluation.clicks`); the others lie anywhere in it
     single_mask: the paper trains the three masks of an ambiguous prompt in the first round and the single mask
         afterwards; "always" trains both in each round, so that a box alone, too, has learnt to give one mask
     """
@@ -28,6 +30,7 @@ class PromptRecipe:
     rounds: int = 3
     mask_only_rounds: int = 0
     single_round_probability: float = 0.4
+    careful_probability: float = 0.0
     single_mask: Literal["always", "after the first"] = "always"
 
 
@@ -230,6 +233,18 @@ POCKET_RECIPES = {
     "pocket-256-longer": replace(MUON_256, seed=7),
     "pocket-512-longer": replace(
         MUON_512, steps=520, seed=8, prompts=PromptRecipe(box_noise=0.03, single_round_probability=0.7)
+    ),
+    "pocket-512-careful": replace(
+        MUON_512,
+        objects=6,
+        min_area=5,
+        max_area_ratio=0.97,
+        background_probability=0.15,
+        steps=2200,
+        ema=0.998,
+        seed=10,
+        prompts=PromptRecipe(box_noise=0.02, single_round_probability=0.85, careful_probability=0.5),
+        shards={"coco": 0.25, "coco128": 0.18, "fashion": 0.25, "cats": 0.10, "roads": 0.13, "nuclei": 0.09},
     ),
     "pocket-512-iou": replace(
         FINE_512,

@@ -4,22 +4,26 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam_hub.evaluation.clicks import corrective_click, farthest_pixel
 from sam_hub.models.configuration_sam import PAD_COORDINATE, PAD_LABEL, HqMaskDecoderConfig
 from sam_hub.models.encoders import EncoderOutput
 from sam_hub.models.loss import LossWeights
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.training.interactive import (
     InteractiveStep,
+    corrections,
     first_prompts,
     interactive_losses,
     mean_over_images,
     plan_rounds,
+    to_input,
 )
 from sam_hub.training.recipe import PAPER_RECIPES, PromptRecipe
 
@@ -165,6 +169,50 @@ def test_a_first_click_is_on_the_object_and_a_first_box_around_it(seed, probabil
         rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
         tight = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) * stride
         assert (box - tight).abs().max() <= limit + 1  # one more where a box would have vanished
+
+
+def test_careful_clicks_are_those_of_evaluation():
+    generator = torch.Generator().manual_seed(4)
+    target = torch.rand(300, 12, 15, generator=generator) < torch.rand(300, 1, 1, generator=generator)
+    target[:, 5, 5] = True
+    predicted = torch.rand(300, 12, 15, generator=generator) < 0.5
+    predicted[:20] = target[:20]
+    middle = torch.tensor([farthest_pixel(t.numpy()) for t in target])
+    worst = torch.tensor([corrective_click(p.numpy(), t.numpy()) or (-1, -1, -1) for p, t in zip(predicted, target)])
+    for probability in (0.0, 0.5, 1.0):
+        recipe = PromptRecipe(box_probability=0.0, careful_probability=probability)
+        points, _, _ = first_prompts(target, recipe, 1, generator)
+        assert target[torch.arange(300), *points[:, 0].long().T.flip(0)].all()
+        clicks, labels = corrections(predicted, target, recipe, generator)
+        wrong, at = (predicted ^ target).flatten(1).any(1), (torch.arange(300), *clicks.long().T.flip(0))
+        assert ((predicted ^ target)[at] == wrong).all() and (labels == target[at].long()).all()
+        assert not wrong[:20].any() and wrong[20:].any()
+        first = (points[:, 0] == middle).all(1).float().mean()
+        next_ = (torch.cat([clicks, labels[:, None]], 1) == worst).all(1)[wrong].float().mean()
+        for share in (first, next_):  # one pixel of a small region may be the middle by chance
+            assert share == 1 if probability == 1 else abs(share - probability) < 0.2
+
+
+def test_careful_corrections_reach_the_rounds(new_model: Callable[..., SamModel], monkeypatch):
+    """A click of a round with `careful_probability` 1 is the middle of the largest mistake of the mask before."""
+    seen = []
+    model, (pixels, target) = new_model().eval(), random_batch()
+    predict = model.predict_masks
+
+    def spy(embedding, points, labels, boxes, previous, **more):
+        seen.append((points, labels, previous))
+        return predict(embedding, points, labels, boxes, previous, **more)
+
+    monkeypatch.setattr(model, "predict_masks", spy)
+    recipe = PromptRecipe(box_probability=0.0, careful_probability=1.0)
+    plan = ("first", "click")
+    interactive_losses(model, model.encode(pixels), target, recipe, LossWeights(), plan, generators(1, 2))
+    (first, _, _), (points, labels, previous) = seen
+    middle = [[farthest_pixel(t.numpy()) for t in row] for row in target.bool()]
+    assert torch.equal(first[:, :, 0], to_input(torch.tensor(middle).float(), 4))
+    for i, j in np.ndindex(*target.shape[:2]):
+        x, y, label = corrective_click((previous[i, j] > 0).numpy(), target[i, j].bool().numpy())
+        assert torch.equal(points[i, j, 1], to_input(torch.tensor([x, y]).float(), 4)) and labels[i, j, 1] == label
 
 
 def test_a_sample_learns_the_same_in_any_batch(new_model: Callable[..., SamModel]):
