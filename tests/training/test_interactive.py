@@ -178,13 +178,16 @@ def test_careful_clicks_are_those_of_evaluation():
     predicted = torch.rand(300, 12, 15, generator=generator) < 0.5
     predicted[:20] = target[:20]
     middle = torch.tensor([farthest_pixel(t.numpy()) for t in target])
-    worst = torch.tensor([corrective_click(p.numpy(), t.numpy()) or (-1, -1, -1) for p, t in zip(predicted, target)])
+    pairs = zip(predicted.numpy(), target.numpy(), strict=True)
+    worst = torch.tensor([corrective_click(mine, truth) or (-1, -1, -1) for mine, truth in pairs])
     for probability in (0.0, 0.5, 1.0):
         recipe = PromptRecipe(box_probability=0.0, careful_probability=probability)
         points, _, _ = first_prompts(target, recipe, 1, generator)
-        assert target[torch.arange(300), *points[:, 0].long().T.flip(0)].all()
+        x, y = points[:, 0].long().unbind(-1)
+        assert target[torch.arange(300), y, x].all()
         clicks, labels = corrections(predicted, target, recipe, generator)
-        wrong, at = (predicted ^ target).flatten(1).any(1), (torch.arange(300), *clicks.long().T.flip(0))
+        x, y = clicks.long().unbind(-1)
+        wrong, at = (predicted ^ target).flatten(1).any(1), (torch.arange(300), y, x)
         assert ((predicted ^ target)[at] == wrong).all() and (labels == target[at].long()).all()
         assert not wrong[:20].any() and wrong[20:].any()
         first = (points[:, 0] == middle).all(1).float().mean()
