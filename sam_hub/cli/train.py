@@ -18,7 +18,7 @@ class Freeze(str, Enum):
     none = "none"
 
 
-class Log(str, Enum):
+class Tracker(str, Enum):
     none = "none"
     tensorboard = "tensorboard"
     trackio = "trackio"
@@ -77,7 +77,7 @@ def train(
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare images.")] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Draws everything that is drawn.")] = 0,
-    log: Annotated[Log, typer.Option("--log", help="Where else metrics go.")] = Log.none,
+    tracker: Annotated[Tracker, typer.Option("--tracker", help="Where else metrics go.")] = Tracker.none,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -157,7 +157,7 @@ def train(
         gradient_checkpointing=checkpointing,
         patience=patience,
         workers=workers,
-        log=log.value,
+        tracker=tracker.value,
         clip=clip or "",
     )
     tell(f"{'streaming' if streamed else len(training)} training images, {len(held)} to validate on")

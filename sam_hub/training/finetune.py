@@ -69,7 +69,7 @@ class FineTuning:
         ``views`` views of each image; "none": everything learns, the encoder at a lower rate
     lora: rank of adapters in an encoder whose own weights stay; 0 for none
     accumulate: batches to a step; evaluations: how often the run is validated; patience: how many of them without
-        gain end it; log: "none", "tensorboard" or "trackio"
+        gain end it; tracker: "none", "tensorboard" or "trackio"
     clip: name of the CLIP whose embeddings are a prompt too
     """
 
@@ -86,7 +86,7 @@ class FineTuning:
     patience: int = 4
     workers: int = 0
     save_seconds: float = 45.0
-    log: str = "none"
+    tracker: str = "none"
     clip: str = ""
 
 
@@ -225,7 +225,7 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
     """The recipe in ``transformers``' words; devices and processes come from how the program was launched."""
     recipe = settings.recipe
     every = max(1, recipe.steps // settings.evaluations)
-    check_logger(settings.log)
+    check_tracker(settings.tracker)
     checkpointing: dict[str, Any] = {}
     if settings.gradient_checkpointing:
         checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
@@ -253,23 +253,23 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_num_workers=settings.workers,
         ddp_find_unused_parameters=True,
-        report_to=settings.log,
+        report_to=settings.tracker,
         project="sam-hub",
         disable_tqdm=True,
     )
 
 
-LOGGERS = {"none": None, "tensorboard": "tensorboardX", "trackio": "trackio"}
+TRACKERS = {"none": None, "tensorboard": "tensorboardX", "trackio": "trackio"}
 """Where metrics go -> the package that it takes."""
 
 
-def check_logger(name: str) -> None:
+def check_tracker(name: str) -> None:
     """raises: SamHubError when the package is not installed"""
     from importlib.util import find_spec
 
-    package = LOGGERS[name]
+    package = TRACKERS[name]
     if package and not find_spec(package) and not (name == "tensorboard" and find_spec("tensorboard")):
-        raise SamHubError(f"logging to {name} needs a package: pip install {package}")
+        raise SamHubError(f"tracking with {name} needs a package: pip install {package}")
 
 
 def claim_folder(out: Path, settings: FineTuning) -> Path:
@@ -281,9 +281,8 @@ def claim_folder(out: Path, settings: FineTuning) -> Path:
     file = work / SETTINGS_FILE
     if file.exists():
         begun = json.loads(file.read_text())
-        other = sorted(
-            k for k in wanted if k not in ("workers", "save_seconds", "log") and wanted[k] != begun.get(k, wanted[k])
-        )
+        free = ("workers", "save_seconds", "tracker")
+        other = sorted(k for k in wanted if k not in free and wanted[k] != begun.get(k, wanted[k]))
         if other:
             raise OutputError(
                 f"{work} holds a run that began with another {', '.join(other)}; go on with the same, or remove it"

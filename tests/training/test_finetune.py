@@ -16,7 +16,7 @@ from sam_hub.errors import OutputError, SamHubError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.finetune import FineTuning, check_logger, fine_tune, finish
+from sam_hub.training.finetune import FineTuning, check_tracker, fine_tune, finish
 from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.lora import add_lora, merge_lora
 from sam_hub.training.recipe import FINE_TUNING, NO_AUGMENTATION, PAPER_RECIPES, PromptRecipe, Recipe
@@ -129,7 +129,7 @@ def test_a_run_goes_on_only_as_it_began(run, tmp_path):
 
 
 def test_metrics_go_to_tensorboard(run, tmp_path):
-    run(log="tensorboard")
+    run(tracker="tensorboard")
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
@@ -137,9 +137,9 @@ def test_a_logger_that_is_not_installed_is_named(monkeypatch):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    check_logger("none")
+    check_tracker("none")
     with pytest.raises(SamHubError, match="pip install trackio"):
-        check_logger("trackio")
+        check_tracker("trackio")
 
 
 def test_the_run_ends_when_nothing_is_gained(run):

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.run
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from sam_hub.models.modeling_sam import SamModel
-from sam_hub.training.pocket import command_line, train_pocket
+from sam_hub.training.pocket import train_pocket
 from sam_hub.training.recipe import PromptRecipe
 from sam_hub.training.trainer import COMPLETE_FILE, EMA_FILE, HISTORY_FILE, last_checkpoint
 
@@ -139,14 +138,6 @@ def test_two_processes_learn_what_one_learns(shards, recipe, new_model, tmp_path
     assert moved > 1 and apart < 0.01 * moved
     losses = [[json.loads(row)["loss"] for row in (tmp_path / n / HISTORY_FILE).read_text().splitlines()] for n in "12"]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-
-
-def test_torchrun_takes_every_option_for_the_run():
-    """It looks for abbreviations of its own options behind the module's name too: --start was --start-method to it."""
-    options = [a.option_strings[-1] for a in command_line()._actions if a.dest != "help"]
-    words = [word for option in options for word in (option, "x")]
-    launch = torch.distributed.run.parse_args(["--nproc_per_node", "2", "-m", "sam_hub.training.pocket", *words])
-    assert launch.training_script_args == words and len(options) >= 7
 
 
 def test_a_half_written_checkpoint_is_not_gone_on_from(tmp_path):
