@@ -216,6 +216,18 @@ MUON_512 = replace(
     prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
 )
 
+IOU_512 = replace(
+    FINE_512,
+    only="iou_prediction_head",
+    images=4,
+    objects=8,
+    steps=300,
+    ema=0.98,
+    seed=9,
+    prompts=PromptRecipe(box_probability=0.3, box_noise=0.03, single_round_probability=0.85),
+    augmentation=Augmentation(scale=(0.8, 1.6)),
+)
+
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
     "pocket-256-zoom": PocketRecipe(
@@ -234,6 +246,7 @@ POCKET_RECIPES = {
     "pocket-512-longer": replace(
         MUON_512, steps=520, seed=8, prompts=PromptRecipe(box_noise=0.03, single_round_probability=0.7)
     ),
+    "pocket-512-iou": IOU_512,
     "pocket-512-careful": replace(
         MUON_512,
         objects=6,
@@ -246,24 +259,16 @@ POCKET_RECIPES = {
         prompts=PromptRecipe(box_noise=0.02, single_round_probability=0.85, careful_probability=0.5),
         shards={"coco": 0.25, "coco128": 0.18, "fashion": 0.25, "cats": 0.10, "roads": 0.13, "nuclei": 0.09},
     ),
-    "pocket-512-iou": replace(
-        FINE_512,
-        only="iou_prediction_head",
-        images=4,
-        objects=8,
-        steps=300,
-        ema=0.98,
-        seed=9,
-        prompts=PromptRecipe(box_probability=0.3, box_noise=0.03, single_round_probability=0.85),
-        augmentation=Augmentation(scale=(0.8, 1.6)),
+    "pocket-512-careful-iou": replace(
+        IOU_512, seed=11, prompts=replace(IOU_512.prompts, box_noise=0.02, careful_probability=0.7)
     ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
 The zoomed ones show objects at the scale that they have at 512 pixels, for a quarter of the price; the fine ones have
 labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
-more of their time to first prompts; the longer ones go on with other draws. At the end the IoU head alone catches up
-with masks that have become better.
+more of their time to first prompts; the longer ones go on with other draws; half of the careful one's clicks lie in the
+middle, and two processes trained it. The IoU head alone then catches up with masks that have become better.
 """
 
 FINE_TUNING = Recipe(
