@@ -115,7 +115,9 @@ def pocket_card(report: dict[str, Any], history: str) -> str:
         history=history,
         protocol=text,
         table=scores_table(report),
-        behind=f"One of them is still better than its box mask on: {', '.join(behind)}." if behind else "",
+        behind=f"One of them is still better than its box mask on: {', '.join(behind)}."
+        if behind
+        else "Its box mask is better than both on all of them.",
     )
 
 

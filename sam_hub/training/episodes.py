@@ -130,6 +130,7 @@ class EpisodeDataset(Dataset):
     and replaced.
 
     datasets, weights: of samples, and how often each is drawn from; by their number of images by default
+    wholes: for each data set, the probability that the annotated objects of an image are one object together
     views: only so many views of each image are shown, of which the first is the whole image
     cache: then an item has the ``embedding`` of its view, from here, instead of ``pixel_values``
     beside: gives tensors from a sample, which its items carry too
@@ -145,11 +146,13 @@ class EpisodeDataset(Dataset):
         views: int | None = None,
         cache: EmbeddingCache | None = None,
         beside: Callable[[Sample], dict[str, torch.Tensor]] | None = None,
+        wholes: Sequence[float] | None = None,
     ) -> None:
         self.datasets, self.recipe, self.length, self.preparation = list(datasets), recipe, length, preparation
         shares = np.array([len(d) for d in datasets] if weights is None else list(weights), float)
         self.shares = shares / shares.sum()
         self.views, self.cache, self.beside = views, cache, beside
+        self.wholes = wholes or [0.0] * len(self.datasets)
         self._named: set[str] = set()
 
     def __len__(self) -> int:
@@ -171,7 +174,7 @@ class EpisodeDataset(Dataset):
         """A training sample from an image that is at hand; None when nothing of it is of use."""
         if not sample.annotations:
             return None
-        return self._finished(sample, self._show(sample, 0, rng, self.recipe.augmentation), rng)
+        return self._finished(sample, 0, self._show(sample, 0, rng, self.recipe.augmentation), rng)
 
     def _read(self, which: int, number: int) -> Sample | None:
         try:
@@ -190,11 +193,13 @@ class EpisodeDataset(Dataset):
             seen = self._show(sample, which, rng, self.recipe.augmentation)
         else:
             seen = self._numbered_view(sample, which, number, int(rng.integers(self.views)))
-        return self._finished(sample, seen, rng)
+        return self._finished(sample, which, seen, rng)
 
-    def _finished(self, sample: Sample, seen: tuple, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
+    def _finished(
+        self, sample: Sample, which: int, seen: tuple, rng: np.random.Generator
+    ) -> dict[str, torch.Tensor] | None:
         shown, view, extra = seen
-        masks = extra + self._masks(sample, view, extra, rng)
+        masks = extra + self._masks(sample, which, view, extra, rng)
         if not masks:
             return None
         more = self.beside(sample) if self.beside else {}
@@ -272,15 +277,16 @@ class EpisodeDataset(Dataset):
         return torch.from_numpy(labels)
 
     def _masks(
-        self, sample: Sample, view: View, pasted: list[np.ndarray], rng: np.random.Generator
+        self, sample: Sample, which: int, view: View, pasted: list[np.ndarray], rng: np.random.Generator
     ) -> list[np.ndarray]:
-        """Low-res masks of the objects in view, at most as many as are needed, and the background."""
+        """Low-res masks of the objects in view, at most as many as are needed; last the background and the whole."""
         recipe, low = self.recipe, self.label_size
         stride = self.preparation.image_size / low
         size, masks = sample.image.shape[:2], []
         order = rng.permutation(len(sample.annotations))
         with_background = rng.random() < recipe.background_probability
-        everything = np.zeros(size, bool) if with_background else None
+        with_whole = self.wholes[which] > 0 and rng.random() < self.wholes[which]
+        everything = np.zeros(size, bool) if with_background or with_whole else None
         for j in order:
             annotation = sample.annotations[j]
             x, y, w, h = annotation["bbox"]
@@ -296,9 +302,12 @@ class EpisodeDataset(Dataset):
             if not enough:
                 self._keep(masks, view.render(mask.astype(np.float32), low, stride) >= 0.5, pasted)
         if everything is not None:
-            if len(masks) == recipe.objects:
-                masks.pop()
-            self._keep(masks, view.render(everything.astype(np.float32), low, stride) <= 0.5, pasted)
+            del masks[recipe.objects - with_background - with_whole :]
+            inside = view.render(everything.astype(np.float32), low, stride)
+            if with_background:
+                self._keep(masks, inside <= 0.5, pasted)
+            if with_whole:
+                self._keep(masks, inside >= 0.5, pasted)
         return masks
 
     def _keep(self, masks: list[np.ndarray], mask: np.ndarray, pasted: list[np.ndarray]) -> None:

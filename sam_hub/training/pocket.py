@@ -29,7 +29,8 @@ def pocket_episodes(data: Path, recipe: PocketRecipe, config: SamConfig, process
     shards = [Sa1bDataset(tar if tar.exists() else tar.with_suffix("")) for tar in tars]
     preparation = Preparation.of(SamImageProcessor.for_config(config), recipe.image_size)
     length = recipe.steps * recipe.images * processes
-    return EpisodeDataset(shards, recipe, length, preparation, list(recipe.shards.values()))
+    weights, wholes = list(recipe.shards.values()), [recipe.wholes.get(name, 0.0) for name in recipe.shards]
+    return EpisodeDataset(shards, recipe, length, preparation, weights, wholes=wholes)
 
 
 def train_pocket(

@@ -126,9 +126,12 @@ class PocketRecipe(Recipe):
     saliency instead of prompting; the unannotated rest of a photo is an object too. The encoder starts from ImageNet.
 
     only: part of the names of the parameters that learn; all of them where it is empty
+    wholes: probability, for some shards, that all annotated objects of a photo together are an object too: garments,
+        hair and skin are a person
     """
 
     only: str = ""
+    wholes: dict[str, float] = field(default_factory=dict)
     image_size: int | None = 256
     images: int = 4
     objects: int = 8
@@ -216,16 +219,17 @@ MUON_512 = replace(
     prompts=PromptRecipe(box_noise=0.05, single_round_probability=0.7),
 )
 
-IOU_512 = replace(
-    FINE_512,
-    only="iou_prediction_head",
-    images=4,
-    objects=8,
-    steps=300,
-    ema=0.98,
-    seed=9,
-    prompts=PromptRecipe(box_probability=0.3, box_noise=0.03, single_round_probability=0.85),
-    augmentation=Augmentation(scale=(0.8, 1.6)),
+CAREFUL_512 = replace(
+    MUON_512,
+    objects=6,
+    min_area=5,
+    max_area_ratio=0.97,
+    background_probability=0.15,
+    steps=2200,
+    ema=0.998,
+    seed=10,
+    prompts=PromptRecipe(box_noise=0.02, single_round_probability=0.85, careful_probability=0.5),
+    shards={"coco": 0.25, "coco128": 0.18, "fashion": 0.25, "cats": 0.10, "roads": 0.13, "nuclei": 0.09},
 )
 
 POCKET_RECIPES = {
@@ -246,29 +250,26 @@ POCKET_RECIPES = {
     "pocket-512-longer": replace(
         MUON_512, steps=520, seed=8, prompts=PromptRecipe(box_noise=0.03, single_round_probability=0.7)
     ),
-    "pocket-512-iou": IOU_512,
-    "pocket-512-careful": replace(
-        MUON_512,
-        objects=6,
-        min_area=5,
-        max_area_ratio=0.97,
-        background_probability=0.15,
-        steps=2200,
-        ema=0.998,
-        seed=10,
-        prompts=PromptRecipe(box_noise=0.02, single_round_probability=0.85, careful_probability=0.5),
-        shards={"coco": 0.25, "coco128": 0.18, "fashion": 0.25, "cats": 0.10, "roads": 0.13, "nuclei": 0.09},
+    "pocket-512-iou": replace(
+        FINE_512,
+        only="iou_prediction_head",
+        images=4,
+        objects=8,
+        steps=300,
+        ema=0.98,
+        seed=9,
+        prompts=PromptRecipe(box_probability=0.3, box_noise=0.03, single_round_probability=0.85),
+        augmentation=Augmentation(scale=(0.8, 1.6)),
     ),
-    "pocket-512-careful-iou": replace(
-        IOU_512, seed=11, prompts=replace(IOU_512.prompts, box_noise=0.02, careful_probability=0.7)
-    ),
+    "pocket-512-careful": CAREFUL_512,
+    "pocket-512-whole": replace(CAREFUL_512, steps=3000, seed=12, wholes={"fashion": 0.5}),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
 The zoomed ones show objects at the scale that they have at 512 pixels, for a quarter of the price; the fine ones have
 labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
-more of their time to first prompts; the longer ones go on with other draws; half of the careful one's clicks lie in the
-middle, and two processes trained it. The IoU head alone then catches up with masks that have become better.
+more of their time to first prompts; the longer ones go on with other draws; the IoU head alone catches up with masks
+that have become better. Half of the careful stage's clicks lie in the middle, and two processes trained it.
 """
 
 FINE_TUNING = Recipe(
