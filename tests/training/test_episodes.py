@@ -66,6 +66,29 @@ def test_the_rest_of_the_photo_is_an_object(shards, recipe):
     assert dark >= 15
 
 
+def test_the_objects_of_some_data_sets_are_one_object_together(shards, recipe):
+    plain = replace(PLAIN, objects=5, min_area=1)
+
+    def labels(recipe: Recipe, shares: tuple, wholes: tuple | None) -> list[torch.Tensor]:
+        data = episodes(shards, recipe, weights=shares, wholes=wholes)
+        return [data[i]["labels"].bool() for i in range(12)]
+
+    for masks in labels(plain, (1.0, 0.0), (1.0, 0.0)):
+        sizes = masks.flatten(1).sum(1)
+        whole, parts = masks[sizes.argmax()], masks[sizes.argsort()[:-1]].any(0)
+        assert len(masks) == 4 and (whole ^ parts).sum() <= 4  # where neither of two parts fills half of a pixel
+    assert {len(masks) for masks in labels(plain, (0.0, 1.0), (1.0, 0.0))} == {3}
+    assert {len(masks) for masks in labels(plain, (1.0, 0.0), None)} == {3}
+    with_ground = replace(plain, background_probability=1.0)
+    for masks in labels(with_ground, (1.0, 0.0), (1.0, 1.0)):
+        # The whole and the background leave nothing out.
+        assert len(masks) == 5 and min((a ^ b ^ masks.any(0)).sum() for a in masks for b in masks if a is not b) <= 4
+    for whole, ground in labels(replace(with_ground, objects=2), (1.0, 0.0), (1.0, 1.0)):
+        assert (whole & ground).sum() <= 4 and (whole | ground).sum() >= 16 * 11  # the photo, in low-res pixels
+    for masks in labels(replace(with_ground, objects=1), (1.0, 0.0), (1.0, 1.0)):
+        assert len(masks) == 1  # never more than are asked for
+
+
 def test_without_augmentation_it_is_what_the_model_will_see(shards):
     """Against the processor, up to its other resize filter; and every object is where it is in the photo."""
     from PIL import Image

@@ -1,0 +1,29 @@
+"""The model card of `pocket` says what was measured, also where it is not good."""
+
+from pathlib import Path
+
+import pytest
+
+from sam_hub.training.embed import COLUMNS, pocket_card
+
+
+def report(**scores: float) -> dict:
+    row = {"name": "cups", "objects": 3, **dict.fromkeys(COLUMNS, 0.5), **scores}
+    protocol = {"limit": 2, "max_objects": 4, "seed": 0}
+    return {"protocol": protocol, "shards": [row], "mean": {name: row[name] for name in COLUMNS}}
+
+
+@pytest.mark.parametrize("box, told", [(0.4, "still better than its box mask on: cups"), (0.6, "better than both")])
+def test_the_card_tells_where_a_box_without_training_is_better(box: float, told: str):
+    card = pocket_card(report(box=box), "three steps")
+    assert told in card and "in `sam_hub/training`: three steps." in card
+    assert f"| cups | 3 | 0.500 | 0.500 | 0.500 | 0.500 | {box:.3f} | 0.500 | 0.500 |" in card
+
+
+def test_the_package_holds_the_card_of_its_weights(root: Path):
+    """The README's table and the card's are one."""
+    rows = [
+        [line for line in (root / name).read_text().splitlines() if line.startswith(("| cats |", "| zeroshot-"))]
+        for name in ("README.md", "sam_hub/assets/pocket/README.md")
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) == 3
