@@ -66,7 +66,7 @@ def test_the_rest_of_the_photo_is_an_object(shards, recipe):
     assert dark >= 15
 
 
-def test_the_objects_of_some_data_sets_are_one_object_together(shards, recipe):
+def test_the_objects_of_some_data_sets_are_one_object_together(shards):
     plain = replace(PLAIN, objects=5, min_area=1)
 
     def labels(recipe: Recipe, shares: tuple, wholes: tuple | None) -> list[torch.Tensor]:
