@@ -263,7 +263,7 @@ POCKET_RECIPES = {
     ),
     "pocket-512-careful": CAREFUL_512,
     "pocket-512-whole": replace(CAREFUL_512, steps=3000, seed=12, wholes={"fashion": 0.5}),
-    "pocket-512-persons": replace(CAREFUL_512, steps=2300, seed=13, wholes={"fashion": 1.0}),
+    "pocket-512-persons": replace(CAREFUL_512, steps=3000, seed=13, wholes={"fashion": 1.0}),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
