@@ -161,9 +161,11 @@ class PromptStep(InteractiveStep):
         self._taught = EncoderOutput(taught_embedding, early)
         return super().forward(*args, **kwargs)
 
-    def losses(self, encoded, labels, plan, generators) -> Tensor:
+    def losses(self, encoded, labels, plan, generators, boxable=None) -> Tensor:
         teach = partial(self._teach, labels.shape[-2:])
-        return interactive_losses(self.sam, encoded, labels, self.prompts, self.weights, plan, generators, teach)
+        return interactive_losses(
+            self.sam, encoded, labels, self.prompts, self.weights, plan, generators, teach, boxable=boxable
+        )
 
     @torch.no_grad()
     def _teach(

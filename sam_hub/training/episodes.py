@@ -126,8 +126,8 @@ class EpisodeDataset(Dataset):
 
     Sample i depends on (seed, i) alone, so a resumed run, or one on several processes, sees what an undisturbed one
     would have seen. Each is ``pixel_values`` (3, S, S) float32, ``labels`` (N, low, low) float32 in {0, 1} with up to
-    ``recipe.objects`` masks, and ``seed``, from which its prompts are drawn. Damaged samples are named in a warning
-    and replaced.
+    ``recipe.objects`` masks, and ``seed``, from which its prompts are drawn; where a recipe makes the background an
+    object, also ``boxable`` (N,) bool, which is False for it. Damaged samples are named in a warning and replaced.
 
     datasets, weights: of samples, and how often each is drawn from; by their number of images by default
     wholes: for each data set, the probability that the annotated objects of an image are one object together
@@ -199,11 +199,15 @@ class EpisodeDataset(Dataset):
         self, sample: Sample, which: int, seen: tuple, rng: np.random.Generator
     ) -> dict[str, torch.Tensor] | None:
         shown, view, extra = seen
-        masks = extra + self._masks(sample, which, view, extra, rng)
+        masks, with_background = self._masks(sample, which, view, extra, rng)
+        masks = extra + masks
         if not masks:
             return None
-        more = self.beside(sample) if self.beside else {}
-        return {**self._image(shown), "labels": self._labels(masks, rng), **more}
+        chosen = self._choose(len(masks), rng)
+        item = {**self._image(shown), "labels": self._labels([masks[j] for j in chosen])}
+        if self.recipe.background_probability:
+            item["boxable"] = torch.tensor([not (with_background and j == len(masks) - 1) for j in chosen])
+        return {**item, **(self.beside(sample) if self.beside else {})}
 
     def _numbered_view(self, sample: Sample, which: int, number: int, view: int) -> tuple:
         recipe = self.recipe
@@ -265,21 +269,24 @@ class EpisodeDataset(Dataset):
             return {"pixel_values": self.preparation.pixel_values(shown)}
         return self.cache.load(key_of(shown))
 
-    def _labels(self, masks: list[np.ndarray], rng: np.random.Generator) -> torch.Tensor:
-        """Some of the masks in random order, padded: (N, low, low) float32."""
-        recipe, low = self.recipe, self.label_size
-        chosen = list(rng.permutation(len(masks)))[: recipe.objects]
-        if recipe.repeat_objects:
-            chosen += list(rng.integers(len(masks), size=recipe.objects - len(chosen)))
-        labels = np.zeros((len(chosen), low, low), np.float32)
-        for i, j in enumerate(chosen):
-            labels[i, : masks[j].shape[0], : masks[j].shape[1]] = masks[j]
+    def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Which of so many masks are asked for, in random order."""
+        chosen = list(rng.permutation(count))[: self.recipe.objects]
+        if self.recipe.repeat_objects:
+            chosen += list(rng.integers(count, size=self.recipe.objects - len(chosen)))
+        return chosen
+
+    def _labels(self, masks: list[np.ndarray]) -> torch.Tensor:
+        """Padded: (N, low, low) float32."""
+        labels = np.zeros((len(masks), self.label_size, self.label_size), np.float32)
+        for label, mask in zip(labels, masks, strict=True):
+            label[: mask.shape[0], : mask.shape[1]] = mask
         return torch.from_numpy(labels)
 
     def _masks(
         self, sample: Sample, which: int, view: View, pasted: list[np.ndarray], rng: np.random.Generator
-    ) -> list[np.ndarray]:
-        """Low-res masks of the objects in view, at most as many as are needed; last the background and the whole."""
+    ) -> tuple[list[np.ndarray], bool]:
+        """Low-res masks of the objects in view, at most as many as needed, and whether the last is the background."""
         recipe, low = self.recipe, self.label_size
         stride = self.preparation.image_size / low
         size, masks = sample.image.shape[:2], []
@@ -304,18 +311,21 @@ class EpisodeDataset(Dataset):
         if everything is not None:
             del masks[recipe.objects - with_background - with_whole :]
             inside = view.render(everything.astype(np.float32), low, stride)
-            if with_background:
-                self._keep(masks, inside <= 0.5, pasted)
             if with_whole:
                 self._keep(masks, inside >= 0.5, pasted)
-        return masks
+            if with_background:
+                with_background = self._keep(masks, inside <= 0.5, pasted)
+        return masks, with_background
 
-    def _keep(self, masks: list[np.ndarray], mask: np.ndarray, pasted: list[np.ndarray]) -> None:
+    def _keep(self, masks: list[np.ndarray], mask: np.ndarray, pasted: list[np.ndarray]) -> bool:
+        """Append a mask without what was pasted over it, if enough of it is left."""
         for above in pasted:
             h, w = (min(a, b) for a, b in zip(mask.shape, above.shape, strict=True))
             mask[:h, :w] &= ~above[:h, :w]
-        if self._fits(mask):
+        fits = self._fits(mask)
+        if fits:
             masks.append(mask)
+        return fits
 
     def _fits(self, mask: np.ndarray) -> bool:
         smallest = self.recipe.min_area * (LOW_RES_STRIDE / self.recipe.label_stride) ** 2
@@ -372,16 +382,14 @@ def key_of(view: np.ndarray) -> str:
 
 
 def collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack samples; ``labels`` are padded to the most objects, and ``valid`` (B, N) says which are real."""
+    """Stack samples; what is of objects is padded to the most of them, and ``valid`` (B, N) says which are real."""
     counts = [len(s["labels"]) for s in samples]
     most = max(counts)
-    batch = {key: torch.stack([s[key] for s in samples]) for key in samples[0] if key not in ("labels", "seed")}
-    batch["labels"] = torch.stack(
-        [
-            torch.cat([s["labels"], s["labels"].new_zeros(most - n, *s["labels"].shape[1:])])
-            for s, n in zip(samples, counts, strict=True)
-        ]
-    )
+    batch = {}
+    for key in samples[0]:
+        values = [s[key] for s in samples]
+        if key in ("labels", "boxable"):
+            values = [torch.cat([v, v.new_zeros(most - len(v), *v.shape[1:])]) for v in values]
+        batch["seeds" if key == "seed" else key] = torch.stack(values)
     batch["valid"] = torch.arange(most)[None] < torch.tensor(counts)[:, None]
-    batch["seeds"] = torch.stack([s["seed"] for s in samples])
     return batch

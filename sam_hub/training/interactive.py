@@ -32,16 +32,23 @@ def plan_rounds(recipe: PromptRecipe, generator: torch.Generator) -> Plan:
 
 
 def first_prompts(
-    target: Tensor, recipe: PromptRecipe, stride: int, generator: torch.Generator | None = None
+    target: Tensor,
+    recipe: PromptRecipe,
+    stride: int,
+    generator: torch.Generator | None = None,
+    boxable: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A click or a loose box for each object.
 
     target: (..., h, w) bool at low resolution, ``stride`` input pixels per low-res pixel
+    boxable: (...) bool, False where only a click will do
     returns: points (..., 1, 2), labels (..., 1), boxes (..., 4), in input pixels; what an object lacks is padding
     """
     *lead, h, w = target.shape
     flat = target.reshape(-1, h, w)
     boxed = torch.rand(len(flat), generator=generator) < recipe.box_probability
+    if boxable is not None:
+        boxed &= boxable.reshape(-1)
     points = random_points(flat, generator)
     for i in careful_ones(flat, recipe, generator):
         points[i] = torch.tensor(farthest_pixel(flat[i].numpy()))
@@ -142,6 +149,7 @@ def interactive_losses(
     generators: Sequence[torch.Generator],
     teach: Callable[..., Tensor] | None = None,
     text_embeddings: Tensor | None = None,
+    boxable: Tensor | None = None,
 ) -> Tensor:
     """Loss of each object, the mean over the rounds of ``plan``.
 
@@ -150,6 +158,8 @@ def interactive_losses(
     teach: distillation: called with points, labels, boxes and the low-res logits fed back, or None, gives the target
         (B, N, 4h, 4w) of the round; first prompts are drawn from ``target`` all the same
     text_embeddings: (B, N, D), CLIP's of each object: they are then the first prompt, without a click or a box
+    boxable: (B, N) bool, False for objects whose first prompt is no box, such as a background, whose box is the whole
+        image; models without points box them all the same
     returns: (B, N)
     """
     stride = model.config.prompt_encoder_config.patch_size * encoded.embedding.shape[-1] // target.shape[-1]
@@ -163,7 +173,9 @@ def interactive_losses(
         rows = [draw(*parts, g) for *parts, g in zip(*(t.cpu() for t in per_image), generators, strict=True)]
         return tuple(torch.stack(column).to(device) for column in zip(*rows, strict=True))
 
-    points, labels, boxes = for_each_image(lambda t, g: first_prompts(t, recipe, stride, g), truth)
+    if boxable is None or not takes_points:
+        boxable = torch.ones(truth.shape[:2], dtype=torch.bool)
+    points, labels, boxes = for_each_image(lambda t, b, g: first_prompts(t, recipe, stride, g, b), truth, boxable)
     if text_embeddings is not None:
         labels, boxes = torch.full_like(labels, PAD_LABEL), torch.full_like(boxes, PAD_COORDINATE)
     previous, total = None, 0.0
@@ -235,10 +247,12 @@ class InteractiveStep(nn.Module):
         embedding: Tensor | None = None,
         intermediate: Tensor | None = None,
         valid: Tensor | None = None,
+        boxable: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """pixel_values: (B, 3, S, S), or embedding: (B, C, h, w) and what an HQ decoder reads beside it
 
-        labels: (B, N, 4h, 4w) or finer, in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding
+        labels: (B, N, 4h, 4w) or finer, in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding;
+        boxable: (B, N) bool, False for objects that only a click may ask for
         """
         if embedding is None:
             pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
@@ -247,10 +261,17 @@ class InteractiveStep(nn.Module):
             early = () if intermediate is None else (intermediate.to(self.sam.dtype),)
             encoded = EncoderOutput(embedding.to(self.sam.dtype), early)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
-        losses = self.losses(encoded, labels, plan, generators)
+        losses = self.losses(encoded, labels, plan, generators, boxable)
         return {"loss": mean_over_images(losses, valid)}
 
     def losses(
-        self, encoded: EncoderOutput, labels: Tensor, plan: Plan, generators: Sequence[torch.Generator]
+        self,
+        encoded: EncoderOutput,
+        labels: Tensor,
+        plan: Plan,
+        generators: Sequence[torch.Generator],
+        boxable: Tensor | None = None,
     ) -> Tensor:
-        return interactive_losses(self.sam, encoded, labels, self.prompts, self.weights, plan, generators)
+        return interactive_losses(
+            self.sam, encoded, labels, self.prompts, self.weights, plan, generators, boxable=boxable
+        )

@@ -65,7 +65,7 @@ class Recipe:
     label_stride: input pixels per pixel of the labels; below 4, logits are enlarged to them, and so edges are learnt
         finer than the low-res mask
     repeat_objects: fill up to ``objects`` by drawing some twice, so that every step costs the same
-    background_probability: that what is not annotated is an object too, "everything else"
+    background_probability: that what is not annotated is an object too, "everything else", which only clicks ask for
     min_area: pixels of the low-res mask below which an object is not asked for
     max_area_ratio: masks that cover more are dropped (paper: 90 %)
     schedule: "steps" divides the rate by 10 at each of ``milestones`` (shares of all steps); else a name of
@@ -264,6 +264,7 @@ POCKET_RECIPES = {
     "pocket-512-careful": CAREFUL_512,
     "pocket-512-whole": replace(CAREFUL_512, steps=3000, seed=12, wholes={"fashion": 0.5}),
     "pocket-512-persons": replace(CAREFUL_512, steps=3000, seed=13, wholes={"fashion": 1.0}),
+    "pocket-512-more": replace(CAREFUL_512, steps=4000, seed=14, wholes={"fashion": 1.0}),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 

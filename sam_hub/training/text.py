@@ -80,7 +80,12 @@ class TextStep(InteractiveStep):
         return super().forward(labels, seeds, plan, pixel_values=pixel_values, valid=valid)
 
     def losses(
-        self, encoded: EncoderOutput, labels: Tensor, plan: Plan, generators: Sequence[torch.Generator]
+        self,
+        encoded: EncoderOutput,
+        labels: Tensor,
+        plan: Plan,
+        generators: Sequence[torch.Generator],
+        boxable: Tensor | None = None,
     ) -> Tensor:
         embeddings = self.embeddings_of(self._pixels, labels, generators)
         return interactive_losses(

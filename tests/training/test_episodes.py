@@ -66,6 +66,18 @@ def test_the_rest_of_the_photo_is_an_object(shards, recipe):
     assert dark >= 15
 
 
+@pytest.mark.parametrize("repeat", [False, True])
+def test_no_box_asks_for_the_rest_of_the_photo(shards, repeat):
+    """Its box is the whole photo, which says nothing about what is meant; every other object may have a box."""
+    plain = replace(PLAIN, objects=6, min_area=1, repeat_objects=repeat)
+    data = episodes(shards, replace(plain, background_probability=1.0), wholes=(1.0, 1.0))
+    for item in (data[i] for i in range(20)):
+        grey = blocks(item["pixel_values"])
+        ground = torch.stack([grey[m].mean() < grey[~m & (grey != 0)].mean() for m in item["labels"].bool()])
+        assert ground.any() and torch.equal(item["boxable"], ~ground)
+    assert "boxable" not in episodes(shards, plain)[0]
+
+
 def test_the_objects_of_some_data_sets_are_one_object_together(shards):
     plain = replace(PLAIN, objects=5, min_area=1)
 
@@ -162,9 +174,17 @@ def test_a_view_lies_in_the_photo_and_fits_the_input(height, width, low, high, s
 
 def test_the_collated_batch_says_what_is_padding():
     samples = [
-        {"pixel_values": torch.zeros(3, 4, 4), "labels": torch.ones(n, 2, 2), "seed": torch.tensor(n)} for n in (1, 3)
+        {
+            "pixel_values": torch.zeros(3, 4, 4),
+            "labels": torch.ones(n, 2, 2),
+            "boxable": torch.arange(n) != 1,
+            "seed": torch.tensor(n),
+        }
+        for n in (1, 3)
     ]
     batch = collate(samples)
+    assert set(batch) == {"pixel_values", "labels", "boxable", "valid", "seeds"}
+    assert batch["boxable"].tolist() == [[True, False, False], [True, False, True]]
     assert batch["labels"].shape == (2, 3, 2, 2) and batch["seeds"].tolist() == [1, 3]
     assert batch["valid"].tolist() == [[True, False, False], [True] * 3]
     assert torch.equal(batch["labels"].any(-1).any(-1), batch["valid"])

@@ -218,6 +218,28 @@ def test_careful_corrections_reach_the_rounds(new_model: Callable[..., SamModel]
         assert torch.equal(points[i, j, 1], to_input(torch.tensor([x, y]).float(), 4)) and labels[i, j, 1] == label
 
 
+def test_what_no_box_may_ask_for_is_clicked(new_model: Callable[..., SamModel], monkeypatch):
+    seen = []
+    model, (pixels, target) = new_model().eval(), random_batch()
+    predict = model.predict_masks
+
+    def spy(embedding, points, labels, boxes, *more, **options):
+        seen.append((None if labels is None else labels[..., 0] == 1, (boxes != PAD_COORDINATE).any(-1)))
+        return predict(embedding, points, labels, boxes, *more, **options)
+
+    monkeypatch.setattr(model, "predict_masks", spy)
+    boxable = torch.tensor([[True, False, True], [False, True, True]])
+    for mine in (None, boxable):
+        step = InteractiveStep(model, PromptRecipe(box_probability=1.0), LossWeights()).eval()
+        step(target, torch.tensor([1, 2]), ("first",), pixel_values=pixels, boxable=mine)
+        clicked, boxed = seen.pop()
+        assert torch.equal(boxed, torch.ones_like(boxable) if mine is None else mine) and torch.equal(clicked, ~boxed)
+    model.config.prompt_encoder_config.prompt_kinds = ["boxes"]
+    step(target, torch.tensor([1, 2]), ("first",), pixel_values=pixels, boxable=boxable)
+    clicked, boxed = seen.pop()
+    assert clicked is None and boxed.all()
+
+
 def test_a_sample_learns_the_same_in_any_batch(new_model: Callable[..., SamModel]):
     """Prompts belong to the sample, and padding objects count for nothing."""
     pixels, target = random_batch()
