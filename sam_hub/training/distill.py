@@ -30,6 +30,7 @@ from .embeddings import EmbeddingCache, fingerprint
 from .episodes import EpisodeDataset, Preparation, key_of
 from .finetune import FineTuned, FineTuning, Say, claim_folder, run_steps, score_once, tell, training_arguments
 from .interactive import InteractiveStep, Plan, answer, interactive_losses
+from .packages import check_packages
 from .pocket_init import new_pocket
 from .recipe import DISTIL_ENCODER, DISTIL_PROMPTS, Recipe
 from .validation import Validator
@@ -205,9 +206,10 @@ def distill(
 ) -> FineTuned:
     """Teach a student on samples, or go on where a run in ``out`` was stopped; `finish` writes the result.
 
-    raises: OutputError as `fine_tune`; SamHubError when the two do not fit
+    raises: OutputError as `fine_tune`; SamHubError when the two do not fit or a package is missing
     """
     started = time.monotonic()
+    check_packages(settings.tracker)
     work = claim_folder(out, settings)
     torch.manual_seed(settings.recipe.seed)
     teaching = Teacher(teacher, teacher_processor, processor, work / "embeddings")

@@ -22,7 +22,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from ..errors import OutputError, SamHubError
+from ..errors import OutputError
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from ..ops.files import make_folder, write_atomically
@@ -31,6 +31,7 @@ from .embeddings import EmbeddingCache, fingerprint
 from .episodes import EpisodeDataset, EpisodeStream, Preparation, collate
 from .interactive import InteractiveStep
 from .lora import add_lora, merge_lora
+from .packages import check_packages
 from .recipe import FINE_TUNING, Recipe
 from .trainer import (
     BEST_FILE,
@@ -117,9 +118,10 @@ def fine_tune(
     train: samples with COCO annotations (`sam_hub.data.discovery.open_dataset`), or a stream of them, for ever
         (`sam_hub.data.stream.ShardStream`)
     clip: then the model also learns to take text prompts (see `sam_hub.training.text`)
-    raises: OutputError when ``out`` holds a result, or a run with other settings
+    raises: OutputError when ``out`` holds a result, or a run with other settings; SamHubError when a package is missing
     """
     started = time.monotonic()
+    check_packages(settings.tracker, settings.lora > 0)
     work = claim_folder(out, settings)
     recipe = settings.recipe
     torch.manual_seed(recipe.seed)
@@ -225,7 +227,6 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
     """The recipe in ``transformers``' words; devices and processes come from how the program was launched."""
     recipe = settings.recipe
     every = max(1, recipe.steps // settings.evaluations)
-    check_tracker(settings.tracker)
     checkpointing: dict[str, Any] = {}
     if settings.gradient_checkpointing:
         checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
@@ -257,19 +258,6 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
         project="sam-hub",
         disable_tqdm=True,
     )
-
-
-TRACKERS = {"none": None, "tensorboard": "tensorboardX", "trackio": "trackio"}
-"""Where metrics go -> the package that it takes."""
-
-
-def check_tracker(name: str) -> None:
-    """raises: SamHubError when the package is not installed"""
-    from importlib.util import find_spec
-
-    package = TRACKERS[name]
-    if package and not find_spec(package) and not (name == "tensorboard" and find_spec("tensorboard")):
-        raise SamHubError(f"tracking with {name} needs a package: pip install {package}")
 
 
 def claim_folder(out: Path, settings: FineTuning) -> Path:

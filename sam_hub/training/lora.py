@@ -28,12 +28,10 @@ def adapted_modules(model: SamModel) -> list[str]:
 def add_lora(model: SamModel, rank: int) -> SamModel:
     """Put adapters of ``rank`` into the encoder, in place; of the encoder only they learn from now on.
 
-    raises: SamHubError when ``peft`` is not installed or there is nothing to adapt
+    raises: SamHubError when there is nothing to adapt
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as e:
-        raise SamHubError("low-rank adapters need peft: pip install 'sam-hub[train]'") from e
+    from peft import LoraConfig, inject_adapter_in_model
+
     targets = adapted_modules(model)
     if not targets:
         raise SamHubError("this encoder has neither attention nor pointwise convolutions to adapt; leave --lora away")

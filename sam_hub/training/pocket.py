@@ -18,6 +18,7 @@ from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from .episodes import EpisodeDataset, Preparation, collate
 from .interactive import InteractiveStep
+from .packages import check_packages
 from .pocket_init import new_pocket
 from .recipe import POCKET_RECIPES, PocketRecipe
 from .trainer import LossCurve, MarkComplete, MovingAverage, SamTrainer, SaveOften, last_checkpoint
@@ -104,6 +105,7 @@ def command_line() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = command_line().parse_args()
+    check_packages()
     start = SamModel.from_pretrained(args.start, dtype=torch.float32) if args.start else None
     recipe = POCKET_RECIPES[args.recipe]
     if args.steps:

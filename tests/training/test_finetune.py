@@ -16,7 +16,8 @@ from sam_hub.errors import OutputError, SamHubError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.finetune import FineTuning, check_tracker, fine_tune, finish
+from sam_hub.training import packages
+from sam_hub.training.finetune import FineTuning, fine_tune, finish
 from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.lora import add_lora, merge_lora
 from sam_hub.training.recipe import FINE_TUNING, NO_AUGMENTATION, PAPER_RECIPES, PromptRecipe, Recipe
@@ -133,13 +134,19 @@ def test_metrics_go_to_tensorboard(run, tmp_path):
     assert list(tmp_path.rglob("events.out.tfevents*"))
 
 
-def test_a_logger_that_is_not_installed_is_named(monkeypatch):
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    check_tracker("none")
-    with pytest.raises(SamHubError, match="pip install trackio"):
-        check_tracker("trackio")
+@pytest.mark.parametrize(
+    "missing, options, says",
+    [
+        ("accelerate", {}, r"training needs accelerate: install it with `pip install 'sam-hub\[train\]'`"),
+        ("peft", {"lora": 2}, r"training needs peft: .*sam-hub\[train\]"),
+        ("trackio", {"tracker": "trackio"}, "pip install trackio"),
+    ],
+)
+def test_a_missing_package_is_named_before_anything_is_done(run, monkeypatch, tmp_path, missing, options, says):
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(SamHubError, match=says):
+        run(**options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_run_ends_when_nothing_is_gained(run):
