@@ -277,6 +277,7 @@ that have become better. Half of the careful stage's clicks lie in the middle, a
 FINE_TUNING = Recipe(
     images=2,
     objects=4,
+    label_stride=2,
     min_area=4,
     steps=200,
     schedule="linear",
@@ -288,7 +289,7 @@ FINE_TUNING = Recipe(
     weight_decay=0.05,
     clip_norm=1.0,
     ema=0.98,
-    prompts=PromptRecipe(),
+    prompts=PromptRecipe(box_noise=0.03, careful_probability=0.5),
     augmentation=Augmentation(scale=(0.7, 1.5)),
 )
 """`sam-hub train`'s: a few dozen images, minutes on a CPU."""
