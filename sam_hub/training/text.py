@@ -11,7 +11,6 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from ..data.prompts import boxes_of
-from ..models.encoders import EncoderOutput
 from ..models.loss import LossWeights
 from ..models.modeling_sam import SamModel
 from ..models.text_prompt import TextProjection, clip_embedding_inside
@@ -79,14 +78,7 @@ class TextStep(InteractiveStep):
         self._pixels = pixel_values
         return super().forward(labels, seeds, plan, pixel_values=pixel_values, valid=valid)
 
-    def losses(
-        self,
-        encoded: EncoderOutput,
-        labels: Tensor,
-        plan: Plan,
-        generators: Sequence[torch.Generator],
-        boxable: Tensor | None = None,
-    ) -> Tensor:
+    def losses(self, encoded, labels, plan, generators, boxable=None) -> Tensor:
         embeddings = self.embeddings_of(self._pixels, labels, generators)
         return interactive_losses(
             self.sam, encoded, labels, self.prompts, self.weights, plan, generators, text_embeddings=embeddings
