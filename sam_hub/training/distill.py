@@ -162,7 +162,7 @@ class PromptStep(InteractiveStep):
         self._taught = EncoderOutput(taught_embedding, early)
         return super().forward(*args, **kwargs)
 
-    def losses(self, encoded, labels, plan, generators, boxable=None) -> Tensor:
+    def losses(self, encoded, labels, plan, generators, boxable) -> Tensor:
         teach = partial(self._teach, labels.shape[-2:])
         return interactive_losses(
             self.sam, encoded, labels, self.prompts, self.weights, plan, generators, teach, boxable=boxable

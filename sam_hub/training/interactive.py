@@ -270,7 +270,7 @@ class InteractiveStep(nn.Module):
         labels: Tensor,
         plan: Plan,
         generators: Sequence[torch.Generator],
-        boxable: Tensor | None = None,
+        boxable: Tensor | None,
     ) -> Tensor:
         return interactive_losses(
             self.sam, encoded, labels, self.prompts, self.weights, plan, generators, boxable=boxable

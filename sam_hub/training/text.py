@@ -78,7 +78,7 @@ class TextStep(InteractiveStep):
         self._pixels = pixel_values
         return super().forward(labels, seeds, plan, pixel_values=pixel_values, valid=valid)
 
-    def losses(self, encoded, labels, plan, generators, boxable=None) -> Tensor:
+    def losses(self, encoded, labels, plan, generators, boxable) -> Tensor:
         embeddings = self.embeddings_of(self._pixels, labels, generators)
         return interactive_losses(
             self.sam, encoded, labels, self.prompts, self.weights, plan, generators, text_embeddings=embeddings
