@@ -7,7 +7,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait for each other sleep
@@ -18,7 +17,7 @@ import gradio as gr
 from ..errors import OutputError
 from .api import add_endpoints
 from .gate import Gate
-from .limits import Limits, Refusal
+from .limits import Limits
 from .routes import Routes
 from .shelf import Shelf
 from .workbench import Workbench
@@ -65,10 +64,8 @@ def launch(
     """Start the server; returns its address where ``block`` is False.
 
     share: ask for a public link too; where none can be had, that is said, and the page runs without
-    raises: OutputError where the port is taken, Refusal where the extra for MCP is missing
+    raises: OutputError where the port is taken
     """
-    if mcp and find_spec("mcp") is None:
-        raise Refusal("MCP needs an extra; install sam-hub[mcp]")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         with redirect_stdout(io.StringIO()):  # Gradio's advice about tunnels

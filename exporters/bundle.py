@@ -11,6 +11,7 @@ from .. import __version__
 from ..errors import ExportError, OutputError
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image
+from ..ops.packages import require
 from ..ops.preparation import Preparation
 from ..zoo import ZOO, canonical_name
 from .formats import FORMATS, Format, Job
@@ -123,15 +124,8 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
 
 def check_installed(format: str, to_export: bool = True) -> Format:
     """The format of that name. raises: ExportError when its libraries are not installed"""
-    from importlib.util import find_spec
-
     chosen = FORMATS[format]
-    needed = chosen.packages if to_export else chosen.runs_on
-    missing = [package for package in needed if find_spec(package) is None]
-    if missing:
-        raise ExportError(
-            f"{format} needs {', '.join(missing)}: install it with `pip install 'sam-hub[{chosen.needs}]'`"
-        )
+    require(format, chosen.packages if to_export else chosen.runs_on, chosen.needs, ExportError)
     return chosen
 
 

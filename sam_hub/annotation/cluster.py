@@ -45,14 +45,12 @@ def annotate_on_ray(
 
     address: of a cluster, as for ``ray.init``; this machine alone by default
     workers: at most so many; as many as there is room for by default
-    raises: SamHubError where Ray is missing or cannot be reached
+    raises: SamHubError where Ray cannot be reached
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-    except ImportError as e:
-        raise SamHubError('--engine ray needs Ray: pip install "sam-hub[ray]"') from e
+    import ray
+
     if address:
         _knock(address)
     gpus = 1 if (job.device or "").startswith("cuda") else 0

@@ -61,12 +61,11 @@ def demo(
         for path in write_space(space, models or ["pocket"]):
             typer.echo(path)
         return
-    from importlib.util import find_spec
+    from ..ops.packages import require
 
-    from ..errors import OutputError
-
-    if find_spec("gradio") is None:
-        raise OutputError("the web page needs gradio; install sam-hub[demo]")
+    require("the web page", ["gradio"], "demo")
+    if mcp:
+        require("--mcp", ["mcp"], "mcp")
     from ..demo.app import build, launch
     from ..zoo import ZOO
 

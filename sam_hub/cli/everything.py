@@ -129,6 +129,7 @@ def everything(
     from ..annotation.work import Job
     from ..inference.amg import SamAutomaticMaskGenerator
     from ..ops.files import write_atomically
+    from ..ops.packages import require
     from ..results import json_bytes
     from .loading import load_predictor
     from .progress import PhotoProgress
@@ -136,6 +137,8 @@ def everything(
     start = perf_counter()
     if engine is Engine.local and (ray_address or workers):
         raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+    if engine is Engine.ray:
+        require("--engine ray", ["ray"], "ray")
     given = dict(
         points_per_side=points_per_side,
         points_per_batch=points_per_batch,

@@ -1,8 +1,9 @@
 """What training needs beyond the core, looked for before anything is done."""
 
-from importlib.util import find_spec
+from importlib import util
 
 from ..errors import SamHubError
+from ..ops.packages import require
 
 TRACKERS = {"none": None, "tensorboard": "tensorboardX", "trackio": "trackio"}
 """Where metrics go -> the package that it takes."""
@@ -10,9 +11,7 @@ TRACKERS = {"none": None, "tensorboard": "tensorboardX", "trackio": "trackio"}
 
 def check_packages(tracker: str = "none", lora: bool = False) -> None:
     """raises: SamHubError that says what to install"""
-    needed = ["accelerate", "matplotlib"] + ["peft"] * lora
-    if missing := [name for name in needed if not find_spec(name)]:
-        raise SamHubError(f"training needs {', '.join(missing)}: install it with `pip install 'sam-hub[train]'`")
+    require("training", ["accelerate", "matplotlib"] + ["peft"] * lora, "train")
     package = TRACKERS[tracker]
-    if package and not find_spec(package) and not (tracker == "tensorboard" and find_spec("tensorboard")):
+    if package and not util.find_spec(package) and not (tracker == "tensorboard" and util.find_spec("tensorboard")):
         raise SamHubError(f"tracking with {tracker} needs a package: pip install {package}")

@@ -1,5 +1,6 @@
 """``sam-hub everything``: its files, going on after a stop, and what it refuses."""
 
+import importlib.util
 import io
 import json
 import os
@@ -272,6 +273,14 @@ def test_options_reach_the_generator(everything: Everything, photos: Path, monke
 )
 def test_wrong_usage(everything: Everything, photos: Path, arguments: tuple, words: str) -> None:
     assert words in " ".join(everything("photos", "--out", "out", *arguments, code=2).stderr.split())
+    assert not Path("out").exists()
+
+
+def test_without_ray_it_says_what_to_install(everything: Everything, photos: Path, monkeypatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *at: None if name == "ray" else real(name, *at))
+    words = everything("photos", "--out", "out", "--engine", "ray", code=1).stderr
+    assert "--engine ray needs ray: install it with `pip install 'sam-hub[ray]'`" in " ".join(words.split())
     assert not Path("out").exists()
 
 

@@ -80,10 +80,11 @@ def test_wrong_usage(line, words):
     assert done.exit_code == 2 and words in done.output
 
 
-def test_without_gradio_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    done = CliRunner().invoke(app, ["demo"])
-    assert done.exit_code == 1 and "install sam-hub[demo]" in done.output
+@pytest.mark.parametrize(("line", "missing"), [("demo", "gradio"), ("demo --mcp", "mcp")])
+def test_without_its_packages_it_says_what_to_install(monkeypatch, line, missing):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
+    done = CliRunner().invoke(app, line.split())
+    assert done.exit_code == 1 and f"needs {missing}: install it with `pip install 'sam-hub[" in done.output
 
 
 def test_a_port_that_is_taken(running):

@@ -16,7 +16,6 @@ from sam_hub.errors import OutputError, SamHubError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training import packages
 from sam_hub.training.finetune import FineTuning, fine_tune, finish
 from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.lora import add_lora, merge_lora
@@ -143,7 +142,7 @@ def test_metrics_go_to_tensorboard(run, tmp_path):
     ],
 )
 def test_a_missing_package_is_named_before_anything_is_done(run, monkeypatch, tmp_path, missing, options, says):
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
     with pytest.raises(SamHubError, match=says):
         run(**options)
     assert not (tmp_path / "out").exists()
