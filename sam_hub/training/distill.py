@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from ..zoo import ZOO, canonical_name
 from .embeddings import EmbeddingCache, fingerprint
 from .episodes import EpisodeDataset, Preparation, key_of
 from .finetune import FineTuned, FineTuning, Say, claim_folder, run_steps, score_once, tell, training_arguments
-from .interactive import InteractiveStep, Plan, answer, interactive_losses
+from .interactive import InteractiveStep, answer, interactive_losses
 from .packages import check_packages
 from .pocket_init import new_pocket
 from .recipe import DISTIL_ENCODER, DISTIL_PROMPTS, Recipe
@@ -128,17 +129,8 @@ class EncoderStep(nn.Module):
         super().__init__()
         self.sam = sam
 
-    def forward(
-        self,
-        labels: Tensor,
-        seeds: Tensor,
-        plan: Plan,
-        pixel_values: Tensor,
-        taught_embedding: Tensor,
-        taught_intermediate: Tensor | None = None,
-        valid: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w); no other input counts"""
+    def forward(self, pixel_values: Tensor, taught_embedding: Tensor, **prompting: Any) -> dict[str, Tensor]:
+        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w); what else a batch has does not count"""
         mine = self.sam.encode(pixel_values).embedding.float()
         if mine.shape[1] != taught_embedding.shape[1]:
             raise SamHubError(

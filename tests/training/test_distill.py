@@ -165,7 +165,7 @@ def test_the_gap_is_a_mean_square(new_model):
     pixels = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         mine = model.encode(pixels).embedding
-        loss = EncoderStep(model)(torch.zeros(0), torch.zeros(2), (), pixels, mine + 0.5)["loss"]
+        loss = EncoderStep(model)(pixels, mine + 0.5, labels=torch.zeros(0), boxable=torch.ones(0), plan=())["loss"]
     assert loss.item() == pytest.approx(0.25, rel=1e-4)
 
 
