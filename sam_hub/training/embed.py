@@ -71,7 +71,7 @@ GrabCut and the ellipse inscribed in the box are what no training at all gives f
 ## Limits
 
 - One click is often ambiguous for it; a box, or a few more clicks, help more than with a large SAM.
-- A box around a whole photo is often taken for the background; leave a margin, or click.
+- A box much larger than the object gives ragged masks; draw it close.
 - It knows everyday photos, clothing, cats, road surfaces and stained nuclei. Expect less elsewhere.
 - Thin parts (fingers, spokes, whiskers) are lost: its low-res masks are {low} x {low}.
 - Everything mode gives far fewer and coarser masks than SAM ViT-H.

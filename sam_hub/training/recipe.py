@@ -264,7 +264,24 @@ POCKET_RECIPES = {
     "pocket-512-careful": CAREFUL_512,
     "pocket-512-whole": replace(CAREFUL_512, steps=3000, seed=12, wholes={"fashion": 0.5}),
     "pocket-512-persons": replace(CAREFUL_512, steps=3000, seed=13, wholes={"fashion": 1.0}),
-    "pocket-512-more": replace(CAREFUL_512, steps=4000, seed=14, wholes={"fashion": 1.0}),
+    "pocket-512-more": replace(CAREFUL_512, steps=3200, seed=14, wholes={"fashion": 1.0}),
+    "pocket-512-choice": replace(
+        CAREFUL_512,
+        only="mask_decoder",
+        images=4,
+        objects=8,
+        background_probability=0.1,
+        learning_rate=1e-4,
+        steps=400,
+        ema=0.99,
+        seed=15,
+        wholes={"fashion": 0.5},
+        prompts=PromptRecipe(
+            box_probability=0.3, box_noise=0.02, single_round_probability=0.9, careful_probability=1.0
+        ),
+        augmentation=Augmentation(scale=(0.8, 1.6)),
+        loss=LossWeights(iou=10.0),
+    ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
 
@@ -272,6 +289,7 @@ The zoomed ones show objects at the scale that they have at 512 pixels, for a qu
 labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
 more of their time to first prompts; the longer ones go on with other draws; the IoU head alone catches up with masks
 that have become better. Half of the careful stage's clicks lie in the middle, and two processes trained it.
+The choice stage teaches the decoder which of its masks to prefer.
 """
 
 FINE_TUNING = Recipe(
