@@ -14,7 +14,7 @@ help:  ## list the targets
 try: $(VENV)/.core  ## segment the photos in examples/ with the embedded model
 	$(BIN)/sam-hub segment examples/astronaut.jpg --box 20,10,365,511 --point 220,130 --point 200,400 --point 330,330 --overlay --out $(OUT)
 	$(BIN)/sam-hub segment examples/cat.jpg --point 200,150 --overlay --out $(OUT)
-	$(BIN)/sam-hub segment examples/coffee.jpg --box 172,17,412,310 --point 222,262 --point 365,280,0 --overlay --out $(OUT)
+	$(BIN)/sam-hub segment examples/coffee.jpg --box 172,17,412,310 --point 222,262 --point 365,280,0 --point 290,283,0 --overlay --out $(OUT)
 	@echo; echo "Masks and overlays are in $(OUT)/:"; ls $(OUT)
 
 test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
