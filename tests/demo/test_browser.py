@@ -87,11 +87,12 @@ class Person:
         )
 
     def painted(self, x: float, y: float) -> bool:
-        """Whether anything is drawn over a pixel of the photo."""
+        """Whether anything is drawn over a pixel of the photo, in the frame that shows what was done before."""
         return self.look(
+            "new Promise(done => requestAnimationFrame(() => done("
             f"document.getElementById('overlay').getContext('2d').getImageData(...[{x}, {y}].map((v, i) => "
             "Math.round((v * samHub.view.scale + [samHub.view.x, samHub.view.y][i]) * Math.min(devicePixelRatio, 2))), "
-            "1, 1).data[3] > 0"
+            "1, 1).data[3] > 0)))"
         )
 
     def shot(self, name: str) -> None:
