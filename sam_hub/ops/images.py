@@ -44,17 +44,18 @@ def read_image(source: ImageSource) -> np.ndarray:
         return _open(io.BytesIO(source), "the image in memory")
     if isinstance(source, str | os.PathLike):
         path = _local_path(source)
+        name = _shown(path)
         try:
             with open(path, "rb") as f:
-                return _open(f, str(path))
+                return _open(f, name)
         except ImageError:
             raise
         except FileNotFoundError as e:
-            raise ImageError(f"{path} does not exist; check the path of the image") from e
+            raise ImageError(f"{name} does not exist; check the path of the image") from e
         except IsADirectoryError as e:
-            raise ImageError(f"{path} is a folder; give the path of one image") from e
+            raise ImageError(f"{name} is a folder; give the path of one image") from e
         except (OSError, ValueError) as e:  # ValueError: a NUL byte in the name
-            raise ImageError(f"{path} cannot be opened ({getattr(e, 'strerror', None) or e})") from e
+            raise ImageError(f"{name} cannot be opened ({getattr(e, 'strerror', None) or e})") from e
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
         return _open(source, str(getattr(source, "name", "the image file")))
     raise ImageError(
@@ -130,8 +131,13 @@ def _local_path(source: str | os.PathLike) -> Path:
         url = urlsplit(source)
         if url.scheme == "file" and url.netloc in ("", "localhost"):
             return Path(url2pathname(url.path))
-        raise ImageError(f"{source} is not on this machine; download it first and give the path of the file")
+        raise ImageError(f"{_shown(source)} is not on this machine; download it first and give the path of the file")
     return Path(os.fsdecode(source))
+
+
+def _shown(path: str | Path) -> str:
+    """A path for a message of one line: as it is, or in quotes with escapes where it would not print."""
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def _open(file: BinaryIO, name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sam_hub.errors import ImageError, PromptError
@@ -131,6 +131,8 @@ def test_right_prompts_with_one_thing_gone_wrong(batch, name, data):
 
 @MANY
 @given(TREES)
+@example("\n")
+@example("http://a\nb")
 def test_wrong_images_only_ever_get_a_sentence(image):
     try:
         PROCESSOR(image)
