@@ -57,7 +57,7 @@ def read_image(source: ImageSource) -> np.ndarray:
         except (OSError, ValueError) as e:  # ValueError: a NUL byte in the name
             raise ImageError(f"{name} cannot be opened ({getattr(e, 'strerror', None) or e})") from e
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        return _open(source, str(getattr(source, "name", "the image file")))
+        return _open(source, _shown(getattr(source, "name", "the image file")))
     raise ImageError(
         f"an image cannot be read from a {type(source).__name__}; "
         "give a path, bytes, a binary file, a PIL image or an array"
@@ -135,9 +135,10 @@ def _local_path(source: str | os.PathLike) -> Path:
     return Path(os.fsdecode(source))
 
 
-def _shown(path: str | Path) -> str:
-    """A path for a message of one line: as it is, or in quotes with escapes where it would not print."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+def _shown(path: object) -> str:
+    """A path or name for a message of one line: as it is, or in quotes with escapes where it would not print."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
 
 
 def _open(file: BinaryIO, name: str) -> np.ndarray:

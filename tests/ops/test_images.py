@@ -287,6 +287,14 @@ def test_truncated_files(tmp_path, kind, share):
         assert sentence(source).startswith((f"{name} is damaged or cut short", f"{name} is not an image"))
 
 
+def test_a_name_with_a_line_break_is_told_in_one_line():
+    file = io.BytesIO(b"nothing")
+    file.name = "a\nb.jpg"
+    with pytest.raises(ImageError) as told:
+        read_image(file)
+    assert r"'a\nb.jpg'" in str(told.value) and "\n" not in str(told.value)
+
+
 def test_a_pil_image_whose_file_is_cut():
     image = Image.open(io.BytesIO(FILES["JPEG"][:-2000]))
     assert "the PIL image is damaged or cut short" in sentence(image)
