@@ -231,28 +231,76 @@ class EpisodeDataset(Dataset):
     def _paste(
         self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Up to three objects of another image of the same data set, at their own places and scale.
+        """Objects of other images: whole ones where data sets have such, or else up to three of the same data set.
 
         returns: the image, and the low-res masks of what was pasted; objects below are cut by `_masks`
         """
+        shown, with_wholes = shown.copy(), [i for i, probability in enumerate(self.wholes) if probability]
+        if with_wholes and (which in with_wholes or rng.random() < 0.5):
+            pasted = self._paste_wholes(shown, int(rng.choice(with_wholes)), rng, augmentation)
+        else:
+            pasted = self._paste_objects(shown, which, rng, augmentation)
+        return shown, [m for m in pasted if self._fits(m)]
+
+    def _paste_objects(
+        self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
+    ) -> list[np.ndarray]:
+        """Up to three objects of one other image, at their own places and scale."""
+        size, pasted = self.preparation.image_size, []
         other = self._read(which, int(rng.integers(len(self.datasets[which]))))
         if other is None or not other.annotations:
-            return shown, []
-        size = self.preparation.image_size
+            return pasted
         view = choose_view(other, size, self.preparation.stretched, augmentation, rng)
-        source, shown, pasted = view.render(other.image, size, 1), shown.copy(), []
-        h, w = (min(a, b) for a, b in zip(shown.shape[:2], source.shape[:2], strict=True))
+        source = view.render(other.image, size, 1)
         for j in rng.permutation(len(other.annotations))[: int(rng.integers(1, 4))]:
             mask = decode_segmentation(other.annotations[j]["segmentation"], other.image.shape[:2], other.name)
-            soft = view.render(mask.astype(np.float32), size, 1)
-            here = np.zeros(shown.shape[:2], np.float32)
-            here[:h, :w] = soft[:h, :w]
-            low = self._low(here)
-            if self._fits(low >= 0.5):
-                alpha = here[:h, :w, None]
-                shown[:h, :w] = shown[:h, :w] * (1 - alpha) + source[:h, :w] * alpha
-                pasted = [m & (low < 0.5) for m in pasted] + [low >= 0.5]
-        return shown, [m for m in pasted if self._fits(m)]
+            pasted = self._lay(shown, source, view.render(mask.astype(np.float32), size, 1), (0, 0), pasted)
+        return pasted
+
+    def _paste_wholes(
+        self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
+    ) -> list[np.ndarray]:
+        """The objects of up to three images, those of each as one, small and anywhere: people in a street."""
+        size, stretched, pasted = self.preparation.image_size, self.preparation.stretched, []
+        small = replace(augmentation, scale=augmentation.paste_scale)
+        for _ in range(int(rng.integers(1, 4))):
+            other = self._read(which, int(rng.integers(len(self.datasets[which]))))
+            if other is None or not other.annotations:
+                continue
+            whole = np.zeros(other.image.shape[:2], bool)
+            for annotation in other.annotations:
+                whole |= decode_segmentation(annotation["segmentation"], whole.shape, other.name)
+            view = choose_view(other, size, stretched, small, rng)
+            source, soft = view.render(other.image, size, 1), view.render(whole.astype(np.float32), size, 1)
+            x, y, w, h = cv2.boundingRect((soft > 0).astype(np.uint8))
+            h, w = min(h, shown.shape[0]), min(w, shown.shape[1])
+            corner = int(rng.integers(shown.shape[0] - h + 1)), int(rng.integers(shown.shape[1] - w + 1))
+            there = np.s_[y : y + h, x : x + w]
+            pasted = self._lay(shown, source[there], soft[there], corner, pasted)
+        return pasted
+
+    def _lay(
+        self,
+        shown: np.ndarray,
+        source: np.ndarray,
+        soft: np.ndarray,
+        corner: tuple[int, int],
+        pasted: list[np.ndarray],
+    ) -> list[np.ndarray]:
+        """Blend an object into ``shown``, its view's corner (y, x) there, if enough of it fits.
+
+        returns: the low-res masks of what was pasted before, without what it covers, and then its own
+        """
+        top, left = corner
+        h, w = min(soft.shape[0], shown.shape[0] - top), min(soft.shape[1], shown.shape[1] - left)
+        here, cover = np.s_[top : top + h, left : left + w], np.zeros(shown.shape[:2], np.float32)
+        cover[here] = soft[:h, :w]
+        low = self._low(cover) >= 0.5
+        if not self._fits(low):
+            return pasted
+        alpha = cover[here][..., None]
+        shown[here] = shown[here] * (1 - alpha) + source[:h, :w] * alpha
+        return [m & ~low for m in pasted] + [low]
 
     @property
     def label_size(self) -> int:

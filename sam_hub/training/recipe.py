@@ -40,6 +40,7 @@ class Augmentation:
 
     scale: of the image, beside fitting the input exactly; (1, 1) shows whole images
     copy_paste: probability that objects of another image are pasted on
+    paste_scale: of the image that a whole thing comes from, where the objects of an image are one thing together
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
@@ -48,6 +49,7 @@ class Augmentation:
     contrast: float = 0.25
     saturation: float = 0.3
     copy_paste: float = 0.0
+    paste_scale: tuple[float, float] = (0.3, 0.8)
 
 
 NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
@@ -232,6 +234,22 @@ CAREFUL_512 = replace(
     shards={"coco": 0.25, "coco128": 0.18, "fashion": 0.25, "cats": 0.10, "roads": 0.13, "nuclei": 0.09},
 )
 
+CHOICE_512 = replace(
+    CAREFUL_512,
+    only="mask_decoder",
+    images=4,
+    objects=8,
+    background_probability=0.1,
+    learning_rate=1e-4,
+    steps=400,
+    ema=0.99,
+    seed=15,
+    wholes={"fashion": 0.5},
+    prompts=PromptRecipe(box_probability=0.3, box_noise=0.02, single_round_probability=0.9, careful_probability=1.0),
+    augmentation=Augmentation(scale=(0.8, 1.6)),
+    loss=LossWeights(iou=10.0),
+)
+
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
     "pocket-256-zoom": PocketRecipe(
@@ -265,22 +283,21 @@ POCKET_RECIPES = {
     "pocket-512-whole": replace(CAREFUL_512, steps=3000, seed=12, wholes={"fashion": 0.5}),
     "pocket-512-persons": replace(CAREFUL_512, steps=3000, seed=13, wholes={"fashion": 1.0}),
     "pocket-512-more": replace(CAREFUL_512, steps=3200, seed=14, wholes={"fashion": 1.0}),
-    "pocket-512-choice": replace(
+    "pocket-512-choice": CHOICE_512,
+    "pocket-512-street": replace(
         CAREFUL_512,
-        only="mask_decoder",
-        images=4,
-        objects=8,
-        background_probability=0.1,
-        learning_rate=1e-4,
-        steps=400,
-        ema=0.99,
-        seed=15,
-        wholes={"fashion": 0.5},
-        prompts=PromptRecipe(
-            box_probability=0.3, box_noise=0.02, single_round_probability=0.9, careful_probability=1.0
-        ),
-        augmentation=Augmentation(scale=(0.8, 1.6)),
-        loss=LossWeights(iou=10.0),
+        steps=2000,
+        seed=16,
+        wholes={"fashion": 1.0},
+        prompts=PromptRecipe(box_noise=0.02, single_round_probability=0.85, careful_probability=0.75),
+        augmentation=Augmentation(copy_paste=0.4),
+        loss=LossWeights(iou=5.0),
+    ),
+    "pocket-512-choice-again": replace(
+        CHOICE_512,
+        seed=17,
+        wholes={"fashion": 1.0},
+        augmentation=Augmentation(scale=(0.8, 1.6), copy_paste=0.4),
     ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
@@ -289,7 +306,8 @@ The zoomed ones show objects at the scale that they have at 512 pixels, for a qu
 labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
 more of their time to first prompts; the longer ones go on with other draws; the IoU head alone catches up with masks
 that have become better. Half of the careful stage's clicks lie in the middle, and two processes trained it.
-The choice stage teaches the decoder which of its masks to prefer.
+A choice stage teaches the decoder which of its masks to prefer; the street stage pastes whole people, small, onto other
+photos.
 """
 
 FINE_TUNING = Recipe(

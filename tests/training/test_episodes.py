@@ -132,6 +132,37 @@ def test_pasted_objects_cover_what_was_there(shards, recipe):
     assert np.mean(changed) > 0.8
 
 
+def test_whole_things_are_pasted_small_and_anywhere():
+    """A red block beside a green one is one thing, pasted onto a photo of a blue one, at half its size."""
+
+    def photo(name: str, colours: list[tuple[slice, slice, int]]) -> Sample:
+        image, annotations = np.full((64, 64, 3), 20, np.uint8), []
+        for rows, columns, channel in colours:
+            mask = np.zeros((64, 64), bool)
+            mask[rows, columns] = True
+            image[mask, channel] = 220
+            annotations.append({"segmentation": mask_to_rle(mask), "bbox": box_of(mask)})
+        return Sample(name, image, annotations)
+
+    whole = photo("whole", [(slice(16, 48), slice(16, 32), 0), (slice(16, 48), slice(32, 48), 1)])
+    plain = photo("plain", [(slice(8, 56), slice(8, 56), 2)])
+    recipe = replace(PLAIN, objects=8, min_area=1, label_stride=1)
+    recipe = replace(recipe, augmentation=replace(NO_AUGMENTATION, copy_paste=1.0, paste_scale=(0.5, 0.5)))
+    data = EpisodeDataset([[whole], [plain]], recipe, 40, GREY, weights=[0, 1], wholes=[1.0, 0.0])
+    counts, corners = [], set()
+    for item in (data[i] for i in range(40)):
+        red, green, blue = item["pixel_values"] > 0
+        masks = item["labels"].bool()
+        pasted = [m for m in masks if (m & (red | green)).any()]
+        (own,) = [m for m in masks if (m & blue).any()]
+        assert torch.equal(own, blue) and masks.sum(0).max() <= 1  # what is below is cut
+        counts.append(len(pasted))
+        if len(pasted) == 1:
+            corners.add(tuple(pasted[0].nonzero().min(0).values.tolist()))
+            assert [int((pasted[0] & colour).sum()) for colour in (red, green)] == [16 * 8, 16 * 8]
+    assert set(counts) == {0, 1, 2, 3} and 10 < counts.count(0) < 30 and len(corners) >= 5
+
+
 def test_numbered_views_are_few_and_the_first_is_whole(shards):
     data = episodes(shards, replace(PLAIN, augmentation=Augmentation()), 60, views=3)
     keys = dict(data.each_view())
