@@ -72,7 +72,8 @@ GrabCut and the ellipse inscribed in the box are what no training at all gives f
 
 - One click is often ambiguous for it; a box, or a few more clicks, help more than with a large SAM.
 - A box much larger than the object gives ragged masks; draw it close.
-- A part of a thing, such as the door of a car, takes a box: clicks give the whole, also when they are corrected.
+- A click on a part of a thing, such as the door of a car, mostly gives the whole, and its predicted IoU does not tell;
+  correct it with more clicks, or draw a box.
 - It knows everyday photos, clothing, cats, road surfaces and stained nuclei. Expect less elsewhere.
 - Thin parts (fingers, spokes, whiskers) are lost: its low-res masks are {low} x {low}.
 - Everything mode gives far fewer and coarser masks than SAM ViT-H.

@@ -295,8 +295,10 @@ POCKET_RECIPES = {
     ),
     "pocket-512-choice-again": replace(
         CHOICE_512,
+        steps=600,
         seed=17,
         wholes={"fashion": 1.0},
+        prompts=replace(CHOICE_512.prompts, box_probability=0.4),
         augmentation=Augmentation(scale=(0.8, 1.6), copy_paste=0.4),
     ),
 }
