@@ -177,8 +177,10 @@ class EpisodeDataset(Dataset):
         return self._finished(sample, 0, self._show(sample, 0, rng, self.recipe.augmentation), rng)
 
     def _read(self, which: int, number: int) -> Sample | None:
+        """An image with objects; None where it has none, or is damaged, which is told once."""
         try:
-            return self.datasets[which][number]
+            sample = self.datasets[which][number]
+            return sample if sample.annotations else None
         except DataError as e:
             if str(e) not in self._named:
                 self._named.add(str(e))
@@ -187,7 +189,7 @@ class EpisodeDataset(Dataset):
 
     def _episode(self, which: int, number: int, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
         sample = self._read(which, number)
-        if sample is None or not sample.annotations:
+        if sample is None:
             return None
         if self.views is None:
             seen = self._show(sample, which, rng, self.recipe.augmentation)
@@ -248,7 +250,7 @@ class EpisodeDataset(Dataset):
         """Up to three objects of one other image, at their own places and scale."""
         size, pasted = self.preparation.image_size, []
         other = self._read(which, int(rng.integers(len(self.datasets[which]))))
-        if other is None or not other.annotations:
+        if other is None:
             return pasted
         view = choose_view(other, size, self.preparation.stretched, augmentation, rng)
         source = view.render(other.image, size, 1)
@@ -265,7 +267,7 @@ class EpisodeDataset(Dataset):
         small = replace(augmentation, scale=augmentation.paste_scale)
         for _ in range(int(rng.integers(1, 4))):
             other = self._read(which, int(rng.integers(len(self.datasets[which]))))
-            if other is None or not other.annotations:
+            if other is None:
                 continue
             whole = np.zeros(other.image.shape[:2], bool)
             for annotation in other.annotations:
@@ -386,7 +388,7 @@ class EpisodeDataset(Dataset):
         """
         for which, number in track([(d, n) for d, data in enumerate(self.datasets) for n in range(len(data))]):
             sample = self._read(which, number)
-            if sample is None or not sample.annotations:
+            if sample is None:
                 continue
             for view in range(self.views):
                 shown, _, _ = self._numbered_view(sample, which, number, view)

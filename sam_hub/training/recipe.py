@@ -289,7 +289,7 @@ POCKET_RECIPES = {
         steps=2000,
         seed=16,
         wholes={"fashion": 1.0},
-        prompts=PromptRecipe(box_noise=0.02, single_round_probability=0.85, careful_probability=0.75),
+        prompts=replace(CAREFUL_512.prompts, careful_probability=0.75),
         augmentation=Augmentation(copy_paste=0.4),
         loss=LossWeights(iou=5.0),
     ),
@@ -299,7 +299,7 @@ POCKET_RECIPES = {
         seed=17,
         wholes={"fashion": 1.0},
         prompts=replace(CHOICE_512.prompts, box_probability=0.4),
-        augmentation=Augmentation(scale=(0.8, 1.6), copy_paste=0.4),
+        augmentation=replace(CHOICE_512.augmentation, copy_paste=0.4),
     ),
 }
 """`pocket` is trained small and fast first, then at its final size with a falling rate.
