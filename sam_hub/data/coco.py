@@ -6,6 +6,7 @@ from pathlib import Path
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
+from ..ops.run_lengths import check_rle, compressed
 from .annotated import PROBLEM, AnnotatedImages, annotation_of_polygons
 
 
@@ -63,13 +64,8 @@ class CocoDataset(AnnotatedImages):
             if isinstance(shape, list) and shape:
                 return annotation_of_polygons(shape, size)
             if isinstance(shape, dict):
-                if list(shape["size"]) != list(size):
-                    raise ValueError(f"its mask is of an image of {shape['size'][1]} x {shape['size'][0]} pixels")
-                if isinstance(shape["counts"], list):
-                    packed = coco_mask.frPyObjects(shape, *size)
-                    shape = {"size": list(size), "counts": packed["counts"].decode()}
-                text = {"size": list(size), "counts": shape["counts"].encode()}
-                return {"segmentation": shape, "bbox": coco_mask.toBbox(text).tolist()}
+                rle = compressed(check_rle(shape, size))
+                return {"segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist()}
             raise ValueError("it has no segmentation")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
             why = f"{self.path}: annotation {annotation.get('id', number)} of {name} is left out: {e}"

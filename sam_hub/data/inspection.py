@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import DataError
-from ..ops.masks import rle_area
+from ..ops.run_lengths import rle_area
 from .annotated import PROBLEM
 from .discovery import Chosen
-from .sa1b import Sample, check_segmentation
+from .sa1b import Sample
 
 MAX_AREA = 0.9
 """Paper, appendix A: masks that cover more than 90 % of the image are dropped."""
@@ -42,9 +42,9 @@ def usable_objects(sample: Sample, max_area: float = MAX_AREA) -> tuple[list[dic
             damaged.append(annotation[PROBLEM])
             continue
         try:
-            area = rle_area(check_segmentation(annotation["segmentation"], (height, width), sample.name))
+            area = rle_area(annotation["segmentation"], (height, width))
         except DataError as e:
-            damaged.append(str(e))
+            damaged.append(f"{sample.name}: {e}")
             continue
         if area == 0:
             empty += 1

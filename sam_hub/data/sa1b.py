@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
-from ..ops.masks import rle_counts, rle_to_mask
+from ..ops.run_lengths import check_rle, rle_to_mask
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -39,27 +39,18 @@ class Sample:
 
 def check_segmentation(segmentation: dict, size: tuple[int, int], name: str) -> dict:
     """The same COCO RLE (compressed or not); DataError when it does not fit an image of ``size``."""
-    if not isinstance(segmentation, dict) or segmentation.get("size") not in (list(size), tuple(size)):
-        raise DataError(f"{name}: a mask is not RLE of size {list(size)}; re-export the annotations for this image")
     try:
-        counts = rle_counts(segmentation)
-        if (counts < 0).any():  # pycocotools would write before the mask
-            raise ValueError("some are negative")
-        if counts.sum() != size[0] * size[1]:
-            raise ValueError("they do not cover the image")
-        return segmentation
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as e:
-        raise DataError(f"{name}: a mask has damaged run lengths ({e}); re-export the annotations") from e
+        return check_rle(segmentation, size)
+    except DataError as e:
+        raise DataError(f"{name}: {e}") from e
 
 
 def decode_segmentation(segmentation: dict, size: tuple[int, int], name: str) -> np.ndarray:
     """COCO RLE (compressed or not) -> (H, W) bool; DataError as `check_segmentation`."""
     try:
-        return rle_to_mask(check_segmentation(segmentation, size, name))
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError) as e:
-        if isinstance(e, DataError):
-            raise
-        raise DataError(f"{name}: a mask has damaged run lengths ({e}); re-export the annotations") from e
+        return rle_to_mask(segmentation, size)
+    except DataError as e:
+        raise DataError(f"{name}: {e}") from e
 
 
 class Sa1bDataset(Sequence):

@@ -3,14 +3,26 @@
 A mask is (H, W) bool. Run lengths are COCO's: down the columns, starting with the number of zeros.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
-Rle = dict[str, Any]
-"""``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
+from .run_lengths import Rle, compress_rle, compressed, rle_area, rle_counts, rle_to_mask
+
+__all__ = [
+    "Rle",
+    "compress_rle",
+    "mask_to_box",
+    "mask_to_polygons",
+    "mask_to_rle",
+    "mask_to_uncompressed_rle",
+    "remove_small_regions",
+    "rle_area",
+    "rle_counts",
+    "rle_to_mask",
+    "stability_score",
+]
 
 
 def mask_to_uncompressed_rle(
@@ -41,57 +53,9 @@ def mask_to_uncompressed_rle(
     return {"size": [height, width], "counts": counts.tolist()}
 
 
-def compress_rle(rle: Rle) -> Rle:
-    """Counts as a list -> counts as COCO's compressed str."""
-    compressed = coco_mask.frPyObjects(rle, *rle["size"])
-    return {"size": list(rle["size"]), "counts": compressed["counts"].decode("ascii")}
-
-
 def mask_to_rle(mask: np.ndarray, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)) -> Rle:
     """Compressed COCO run lengths, ready for JSON; arguments as of `mask_to_uncompressed_rle`."""
-    return compress_rle(mask_to_uncompressed_rle(mask, size, origin))
-
-
-def _coco(rle: Rle) -> Rle:
-    """Either form -> what pycocotools computes with."""
-    return coco_mask.frPyObjects(rle, *rle["size"]) if isinstance(rle["counts"], list) else rle
-
-
-def rle_counts(rle: Rle) -> np.ndarray:
-    """The run lengths of either form: (K,) int64, of zeros first; damaged ones may be negative.
-
-    The compressed form has 5 bits in a character, and from the fourth on each count is the difference to that two
-    before it (pycocotools, ``maskApi.c``, rleFrString).
-    """
-    if isinstance(rle["counts"], list):
-        return np.array(rle["counts"], np.int64)
-    text = rle["counts"]
-    codes = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
-    if not len(codes):
-        return codes
-    last = codes & 32 == 0  # of the characters of a count
-    first = np.flatnonzero(np.r_[True, last[:-1]])
-    place = 5 * (np.arange(len(codes)) - np.repeat(first, np.diff(np.r_[first, len(codes)])))
-    negative = last & (codes & 16 > 0)
-    counts = np.add.reduceat(((codes & 31) << place) - (negative * 32 << place), first)
-    for start in (1, 2):
-        counts[start::2] = counts[start::2].cumsum()
-    return counts
-
-
-def rle_length(rle: Rle) -> int:
-    """How many pixels the runs cover: height x width, unless the counts are damaged (pycocotools does not look)."""
-    return int(rle_counts(rle).sum())
-
-
-def rle_to_mask(rle: Rle) -> np.ndarray:
-    """Run lengths of either form -> (H, W) bool."""
-    return coco_mask.decode(_coco(rle)).astype(bool)
-
-
-def rle_area(rle: Rle) -> int:
-    """Number of pixels set."""
-    return int(coco_mask.area(_coco(rle)))
+    return compressed(mask_to_uncompressed_rle(mask, size, origin))
 
 
 def mask_to_box(masks: np.ndarray) -> np.ndarray:

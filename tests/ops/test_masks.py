@@ -13,8 +13,6 @@ from sam_hub.ops.masks import (
     mask_to_uncompressed_rle,
     remove_small_regions,
     rle_area,
-    rle_counts,
-    rle_length,
     rle_to_mask,
     stability_score,
 )
@@ -39,16 +37,6 @@ def test_run_lengths_are_those_of_pycocotools(mask: np.ndarray) -> None:
     expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     assert mask_to_rle(mask)["counts"] == expected["counts"].decode()
     assert rle_to_mask(mask_to_rle(mask)).dtype == bool
-
-
-@given(st.lists(st.integers(0, 3_000_000), min_size=1, max_size=30))
-def test_the_length_of_run_lengths_in_either_form(counts: list[int]) -> None:
-    size = [1, sum(counts)]
-    assert rle_length({"size": size, "counts": counts}) == sum(counts)
-    compressed = coco_mask.frPyObjects({"size": size, "counts": counts}, *size)["counts"]
-    assert rle_length({"size": size, "counts": compressed}) == sum(counts)
-    assert rle_length({"size": size, "counts": compressed.decode()}) == sum(counts)
-    assert rle_counts({"size": size, "counts": compressed}).tolist() == counts
 
 
 @given(small_masks, st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2))

@@ -1,0 +1,145 @@
+"""Run lengths of masks, checked: every one that enters goes through `rle_counts` before pycocotools sees it.
+
+COCO's run lengths go down the columns and start with the number of zeros. ``counts`` is a list of int (uncompressed),
+or a str or bytes (compressed): 5 bits in a character, and from the fourth on each count is the difference to that two
+before it (pycocotools, ``maskApi.c``, rleFrString).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ..errors import DataError
+from .images import MAX_PIXELS
+
+Rle = dict[str, Any]
+"""``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
+
+COUNT_LENGTH = 7
+"""Characters of the longest compressed count: 35 bits hold any difference of two 32-bit counts, and no sum of as many
+counts as `MAX_PIXELS` allows leaves 64 bits."""
+
+
+def rle_counts(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
+    """The run lengths of either form: (K,) int64, of zeros first, none negative, with a sum of height x width.
+
+    size: (H, W) that they must have; by default any of at most `MAX_PIXELS`
+    raises: DataError when they are of another size or damaged, before memory is taken for what they claim
+    """
+    if not isinstance(rle, dict):
+        raise DataError("the mask is no run lengths; expected {'size': [h, w], 'counts': ...}")
+    height, width = _size(rle.get("size"))
+    if size is not None and (height, width) != tuple(size):
+        raise DataError(f"the mask is of an image of {width} x {height} pixels, not {size[1]} x {size[0]}")
+    total, counts = height * width, rle.get("counts")
+    most = 2 * total + 2  # empty runs between full ones, and at either end
+    if isinstance(counts, str | bytes):
+        found = _decompressed(counts, most)
+    elif isinstance(counts, list | tuple):
+        found = _whole_numbers(counts, most)
+    else:
+        raise _damaged("the counts are neither text nor a list")
+    if not len(found):
+        raise _damaged("there are no counts")
+    if (found < 0).any():
+        raise _damaged("some are negative")
+    if (found > total).any() or found.sum() != total:
+        raise _damaged("they do not cover the image")
+    return found
+
+
+def check_rle(rle: Rle, size: Sequence[int] | None = None) -> Rle:
+    """The same run lengths, fit for pycocotools; arguments and errors as of `rle_counts`."""
+    counts = rle_counts(rle, size)
+    height, width = rle["size"]
+    text = rle["counts"]
+    text = text.decode("ascii") if isinstance(text, bytes) else text
+    return {"size": [int(height), int(width)], "counts": text if isinstance(text, str) else counts.tolist()}
+
+
+def compress_rle(rle: Rle) -> Rle:
+    """Counts of either form -> COCO's compressed str. raises: DataError as `rle_counts`"""
+    return compressed(check_rle(rle))
+
+
+def compressed(rle: Rle) -> Rle:
+    """As `compress_rle`, of run lengths that were just made or checked."""
+    if isinstance(rle["counts"], str):
+        return rle
+    packed = coco_mask.frPyObjects(rle, *rle["size"])
+    return {"size": list(rle["size"]), "counts": packed["counts"].decode("ascii")}
+
+
+def rle_to_mask(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
+    """Run lengths of either form -> (H, W) bool; arguments and errors as of `rle_counts`."""
+    counts = rle_counts(rle, size)
+    height, width = rle["size"]
+    ones = np.arange(len(counts)) % 2 == 1
+    return np.repeat(ones, counts).reshape(width, height).T
+
+
+def rle_area(rle: Rle, size: Sequence[int] | None = None) -> int:
+    """Number of pixels set; arguments and errors as of `rle_counts`."""
+    return int(rle_counts(rle, size)[1::2].sum())
+
+
+def _size(size: Any) -> tuple[int, int]:
+    if not (
+        isinstance(size, list | tuple)
+        and len(size) == 2
+        and all(isinstance(s, int | np.integer) and s >= 0 for s in size)
+    ):
+        raise _damaged("their size is not [height, width]")
+    if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_PIXELS:
+        raise _damaged(f"their size is over {MAX_PIXELS // 1_000_000} million pixels")
+    return int(size[0]), int(size[1])
+
+
+def _whole_numbers(counts: Sequence[Any], most: int) -> np.ndarray:
+    """Uncompressed counts as int64; floats that are whole numbers are taken, as some tools write them."""
+    if len(counts) > most:
+        raise _damaged("there are more than pixels")
+    kinds = set(map(type, counts))
+    if not all(issubclass(kind, int | float | np.integer) and kind is not bool for kind in kinds):
+        raise _damaged("the counts are not whole numbers")
+    try:
+        if float in kinds and not all(float(c).is_integer() for c in counts):
+            raise _damaged("the counts are not whole numbers")
+        return np.array(list(map(int, counts)) if float in kinds else counts, np.int64)
+    except OverflowError as e:
+        raise _damaged("a count is beyond 64 bits") from e
+
+
+def _decompressed(text: str | bytes, most: int) -> np.ndarray:
+    if len(text) > most * COUNT_LENGTH:
+        raise _damaged("there are more than pixels")
+    try:
+        codes = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8)
+    except UnicodeEncodeError as e:
+        raise _damaged("a character is none of theirs") from e
+    if ((codes < 48) | (codes > 111)).any():
+        raise _damaged("a character is none of theirs")
+    if not len(codes):
+        return np.empty(0, np.int64)
+    codes = codes.astype(np.int64) - 48
+    last = codes & 32 == 0  # of the characters of a count
+    if not last[-1]:
+        raise _damaged("the last count breaks off")
+    first = np.flatnonzero(np.r_[True, last[:-1]])
+    lengths = np.diff(np.r_[first, len(codes)])
+    if lengths.max() > COUNT_LENGTH:
+        raise _damaged("a count is too long")
+    if len(first) > most:
+        raise _damaged("there are more than pixels")
+    place = 5 * (np.arange(len(codes)) - np.repeat(first, lengths))
+    negative = last & (codes & 16 > 0)
+    counts = np.add.reduceat(((codes & 31) << place) - (negative * 32 << place), first)
+    for start in (1, 2):
+        counts[start::2] = counts[start::2].cumsum()
+    return counts
+
+
+def _damaged(why: str) -> DataError:
+    return DataError(f"the mask has damaged run lengths ({why}); re-export the annotations")
