@@ -39,3 +39,7 @@ class ExportError(SamHubError, RuntimeError):
 
 class HubError(SamHubError, OSError):
     """The Hugging Face Hub refuses, cannot be reached, or a download failed."""
+
+
+class ImageRangeWarning(UserWarning):
+    """An image's numbers do not say what is black and what is white, so a default has decided."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 
 from ..errors import ImageError
 from .geometry import resized_size
+from .value_range import ValueRange, to_uint8
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 """What `read_image` takes."""
@@ -20,34 +22,56 @@ ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 MAX_PIXELS = 178_956_970
 """Largest image that is decoded: the number of pixels at which Pillow, too, stops believing a file."""
 
+IMAGE_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".mpo",),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "DIB": (),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+}
+"""What is decoded: Pillow's name of a format -> suffixes of its files. Other formats that Pillow knows start programs
+(EPS) or do not hold photos (PDF, HDF5, MPEG)."""
+
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+"""Suffixes, in lower case, by which photos are found in folders."""
+
 BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
 """Modes that Pillow converts to RGB in two steps: a transparent palette warns, premultiplied alpha is refused."""
 
 
-def read_image(source: ImageSource) -> np.ndarray:
+def read_image(source: ImageSource, value_range: ValueRange = None) -> np.ndarray:
     """Any image as (H, W, 3) uint8 RGB.
 
     source: one of
         a path or a ``file://`` address, the bytes of a file, or a file object opened for reading bytes
         a PIL image of any mode
-        an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8, uint16, bool or float in [0, 1], RGB or RGBA
+        an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of integers, floats or bool, RGB or RGBA
+    value_range: the values that become black and white, see `sam_hub.ops.value_range.ValueRange`. By default those of
+        the data type: 0 ... 255, 0 ... 65535, 0 ... 1; data that does not use its type's range (12 bits in uint16) or
+        has none (int16, float 0 ... 4095) is stretched, with an `ImageRangeWarning`
     The image is turned as its EXIF orientation says (a PIL image that still carries one, too), so coordinates
     and sizes are those that a viewer shows. Transparency is dropped, not blended, as ``convert("RGB")`` does.
-    16-bit grey is scaled to 8 bits, 65535 -> 255. Of an animation it is the first frame.
+    Files are read in the formats of `IMAGE_FORMATS`; of an animation, the first frame.
     raises: ImageError, with one sentence
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, value_range)
     if isinstance(source, Image.Image):
-        return _decode(source, None, "the PIL image")
+        return _decode(source, None, "the PIL image", value_range)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _open(io.BytesIO(source), "the image in memory")
+        return _open(io.BytesIO(source), "the image in memory", value_range)
     if isinstance(source, str | os.PathLike):
         path = _local_path(source)
         name = _shown(path)
         try:
-            with open(path, "rb") as f:
-                return _open(f, name)
+            with _open_file(path, name) as f:
+                return _open(f, name, value_range)
         except ImageError:
             raise
         except FileNotFoundError as e:
@@ -57,7 +81,7 @@ def read_image(source: ImageSource) -> np.ndarray:
         except (OSError, ValueError) as e:  # ValueError: a NUL byte in the name
             raise ImageError(f"{name} cannot be opened ({getattr(e, 'strerror', None) or e})") from e
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        return _open(source, _shown(getattr(source, "name", "the image file")))
+        return _open(source, _shown(getattr(source, "name", "the image file")), value_range)
     raise ImageError(
         f"an image cannot be read from a {type(source).__name__}; "
         "give a path, bytes, a binary file, a PIL image or an array"
@@ -141,17 +165,30 @@ def _shown(path: object) -> str:
     return text if text.isprintable() else repr(text)
 
 
-def _open(file: BinaryIO, name: str) -> np.ndarray:
+def _open_file(path: Path, name: str) -> BinaryIO:
+    """Open a file; ImageError for a pipe or a device, which might never end."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+    kind = os.fstat(handle).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError
+    raise ImageError(f"{name} is not a regular file; save the image to one and give its path")
+
+
+def _open(file: BinaryIO, name: str, value_range: ValueRange) -> np.ndarray:
     """Decode an open file; ``name`` is for messages."""
     try:
-        image = Image.open(file)
+        Image.init()  # or a format that this Pillow lacks would be a KeyError
+        image = Image.open(file, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN])
     except Exception as e:  # Pillow's readers raise anything on damaged files
         raise ImageError(_why(e, file, name)) from e
     with image:
-        return _decode(image, file, name)
+        return _decode(image, file, name, value_range)
 
 
-def _decode(image: Image.Image, file: BinaryIO | None, name: str) -> np.ndarray:
+def _decode(image: Image.Image, file: BinaryIO | None, name: str, value_range: ValueRange) -> np.ndarray:
     """A PIL image of any mode, which may still have to read its file, as (H, W, 3) uint8."""
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(_too_large(name))
@@ -162,15 +199,14 @@ def _decode(image: Image.Image, file: BinaryIO | None, name: str) -> np.ndarray:
         image = _upright(image)
         if not image.mode.startswith(("I", "F")):
             image = image.convert(BY_WAY_OF.get(image.mode, "RGB"))
-            return np.array(image.convert("RGB"))
-        levels = np.asarray(image)
+            levels = np.array(image.convert("RGB"))
+        else:
+            levels = np.asarray(image)
     except Exception as e:  # as in `_open`
         raise ImageError(_why(e, file, name)) from e
-    if image.mode.startswith("I"):  # 16-bit grey ("I" in older Pillows), which Pillow's convert would clip
-        if levels.min() < 0 or levels.max() > 65535:
-            raise ImageError(f"{name} has grey levels outside of 16 bits; scale it to 8 bits first")
+    if image.mode == "I" and levels.min() >= 0 and levels.max() <= 65535:  # 16-bit grey of some formats
         levels = levels.astype(np.uint16)
-    return _from_array(levels)
+    return _from_array(levels, value_range, name)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -192,7 +228,7 @@ def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
     if empty:
         return f"{name} is empty (0 bytes); save or download the image again"
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"{name} is not an image in a format that Pillow reads; convert it to PNG or JPEG"
+        return f"{name} is not an image in a format that is read here; convert it to PNG or JPEG"
     return f"{name} is damaged or cut short ({error}); save or download the image again"
 
 
@@ -200,7 +236,7 @@ def _too_large(name: str) -> str:
     return f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down or cut it into tiles first"
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
+def _from_array(array: np.ndarray, value_range: ValueRange, name: str = "the image array") -> np.ndarray:
     """Checks of shape and values, then (H, W, 3) uint8; a copy."""
     shape = array.shape
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
@@ -210,20 +246,5 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         raise ImageError(f"the image array has no pixels: its shape is {shape}")
     if array.ndim == 2:
         array = array[..., None]
-    return np.array(np.broadcast_to(_to_uint8(array[..., :3]), (*shape[:2], 3)), order="C")
-
-
-def _to_uint8(array: np.ndarray) -> np.ndarray:
-    """bool, uint8, uint16 or float in [0, 1] -> uint8, white -> 255."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.bool_:
-        return array * np.uint8(255)
-    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if array.dtype.kind == "f":
-        slack = 1e-6  # rounding of float32
-        if not (array.min() >= -slack and array.max() <= 1 + slack):  # NaN lands here
-            raise ImageError("a float image must have values in [0, 1]; divide it by its white level or give uint8")
-        return np.rint(array.clip(0, 1).astype(np.float64) * 255).astype(np.uint8)
-    raise ImageError(f"an image array must be uint8, uint16, bool or float in [0, 1]; got {array.dtype}")
+    levels = to_uint8(array[..., :3], value_range, name)
+    return np.array(np.broadcast_to(levels, (*shape[:2], 3)), order="C")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import sys
 import warnings
@@ -254,23 +255,14 @@ def test_things_that_are_no_image(source):
         (np.zeros((1, 7, 5, 3)), "got (1, 7, 5, 3)"),
         (np.zeros((0, 5)), "no pixels"),
         (np.zeros((5, 0, 3)), "no pixels"),
-        (np.zeros((7, 5), np.int64), "got int64"),
-        (np.zeros((7, 5), np.uint32), "got uint32"),
         (np.zeros((7, 5), complex), "got complex128"),
         (np.zeros((7, 5), object), "got object"),
-        (np.full((7, 5), "x"), "uint8, uint16, bool or float"),
-        (np.full((7, 5), np.nan), "[0, 1]"),
-        (np.full((7, 5), 255.0), "[0, 1]"),
-        (np.full((7, 5), -0.1), "[0, 1]"),
+        (np.full((7, 5), "x"), "integers, floats or bool"),
+        (np.full((7, 5), np.nan), "35 values that are NaN"),
     ],
 )
 def test_wrong_arrays(array, hint):
     assert hint in sentence(array)
-
-
-@pytest.mark.parametrize("levels", [-1, 65536])
-def test_deep_integers_beyond_16_bits(levels):
-    assert "16 bits" in sentence(Image.fromarray(np.full((2, 2), levels, np.int32)))
 
 
 BIG = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -343,6 +335,20 @@ def test_a_bomb_that_only_warns(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "million pixels" in sentence(encode(RGB))
+
+
+@pytest.mark.parametrize("data", [b"%PDF-1.7\n", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_formats_that_start_programs_or_hold_no_photo_are_not_opened(tmp_path, monkeypatch, data):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *a, **k: pytest.fail("Ghostscript was started"))
+    (tmp_path / "photo.jpg").write_bytes(data)
+    for source in (data, tmp_path / "photo.jpg"):
+        assert "is not an image in a format that" in sentence(source)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "photo.jpg")
+    assert "not a regular file" in sentence(tmp_path / "photo.jpg")
 
 
 def test_thin_images_work():
