@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SamHubError
-from ..ops.files import write_atomically
+from ..ops.files import sha256, write_atomically
 
 MANIFEST = "export.json"
 VERSION = 1
@@ -166,8 +166,7 @@ class Manifest:
 def fingerprint(path: Path) -> tuple[str, int]:
     """sha256 and bytes of a file; of a folder, of the sorted list of its files' names and hashes, and their sum."""
     if not path.is_dir():
-        with open(path, "rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest(), path.stat().st_size
+        return sha256(path), path.stat().st_size
     lines, total = [], 0
     for name in sorted(files_below(path)):
         digest, size = fingerprint(path / name)

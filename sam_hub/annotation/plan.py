@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ..errors import ImageError, OutputError
-from ..ops.files import make_folder, write_atomically
+from ..ops.files import inside, make_folder, write_atomically
+from ..ops.images import IMAGE_SUFFIXES
 from ..results import json_bytes
 
 PLAN = "everything.json"
@@ -56,49 +55,66 @@ class Plan:
         return (photo for photo in self.photos if masks_path(self.out, photo.name).is_file())
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Absolute paths of the photos in a run, and the folder that their names are relative to."""
+
+    paths: tuple[Path, ...]
+    root: str
+
+
 def masks_path(out: Path, name: str) -> Path:
-    return out / "masks" / f"{name}.json"
+    """raises: OutputError for a name that leads out of ``out``, as for `preview_path`"""
+    return inside(out, f"masks/{name}.json")
 
 
 def preview_path(out: Path, name: str) -> Path:
-    return out / "previews" / f"{name}.jpg"
+    return inside(out, f"previews/{name}.jpg")
 
 
-def find_photos(inputs: Sequence[Path], out: Path) -> list[Path]:
-    """Absolute paths of the photos: files as given, folders searched in depth, in order of their names.
+def find_photos(inputs: Sequence[Path], out: Path) -> Sources:
+    """The photos: files as given, folders searched recursively, in order of their names.
 
-    In folders only files with the suffix of an image count; hidden ones, and what lies in ``out``, do not.
-    raises: ImageError for a folder without photos
+    In folders only files with the suffix of an image count; hidden ones, and those in ``out``, do not. A missing file
+    fails later and alone, if it has the suffix of an image and is not the only input.
+    raises: ImageError for a folder without photos and for one that does not exist
     """
+    missing = [path for path in inputs if not os.path.lexists(path)]
+    for path in missing:
+        if len(missing) == len(inputs) or path.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ImageError(f"{path} does not exist; check the path of the photos")
     out = Path(os.path.realpath(out))
-    suffixes = set(Image.registered_extensions())
     found: dict[Path, None] = {}
     for path in inputs:
         if not path.is_dir():
             found[Path(os.path.abspath(path))] = None
             continue
-        inside = []
-        for folder, folders, files in os.walk(os.path.abspath(path)):
-            hidden_or_out = (f for f in folders if f.startswith(".") or Path(os.path.realpath(folder), f) == out)
-            folders[:] = sorted(set(folders) - set(hidden_or_out))
-            inside += [
-                Path(folder, file)
-                for file in sorted(files)
-                if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes
-            ]
-        if not inside:
+        photos = _photos_below(path, out)
+        if not photos:
             raise ImageError(f"there are no photos in {path}; give another folder, or the photos themselves")
-        found.update(dict.fromkeys(inside))
-    return list(found)
+        found.update(dict.fromkeys(photos))
+    return Sources(tuple(found), _common_folder(inputs))
 
 
-def make_plan(inputs: Sequence[Path], out: Path, settings: dict[str, Any], resume: bool) -> Plan:
+def _photos_below(path: Path, out: Path) -> list[Path]:
+    photos = []
+    for folder, folders, files in os.walk(os.path.abspath(path)):
+        hidden_or_out = (f for f in folders if f.startswith(".") or Path(os.path.realpath(folder), f) == out)
+        folders[:] = sorted(set(folders) - set(hidden_or_out))
+        photos += [
+            Path(folder, file)
+            for file in sorted(files)
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES
+        ]
+    return photos
+
+
+def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: bool) -> Plan:
     """Settle names, and write the plan to ``out``; with ``resume`` go on with the one that is there.
 
     settings: what the results depend on, as JSON
-    raises: OutputError for a folder that is not empty, or whose results were made with other settings; ImageError
+    raises: OutputError for a folder that is not empty, or whose results were made with other settings
     """
-    sources = find_photos(inputs, out)
     earlier = read_plan(out)
     if earlier is None or not resume:
         _check_unused(out, resume, earlier is not None)
@@ -106,10 +122,9 @@ def make_plan(inputs: Sequence[Path], out: Path, settings: dict[str, Any], resum
     _check_same(out, earlier["settings"], settings)
     known = {photo["source"]: Photo(**photo) for photo in earlier["images"]}
     taken = {photo.name for photo in known.values()}
-    root = _common_folder(inputs)
     current = []
-    for source in sources:
-        photo = _describe(source, root, taken, known.get(str(source)))
+    for source in sources.paths:
+        photo = _describe(source, sources.root, taken, known.get(str(source)))
         if photo != known.get(photo.source):  # new, or changed since; what was made of the older one goes first
             for path in (masks_path(out, photo.name), preview_path(out, photo.name)):
                 with suppress(FileNotFoundError, NotADirectoryError):
@@ -126,7 +141,7 @@ def make_plan(inputs: Sequence[Path], out: Path, settings: dict[str, Any], resum
 
 
 def read_plan(out: Path) -> dict[str, Any] | None:
-    """The plan of an earlier run; raises OutputError for one that is damaged."""
+    """The plan of an earlier run; raises OutputError for one that is damaged or names files outside of ``out``."""
     try:
         text = (out / PLAN).read_text("ascii")
     except (FileNotFoundError, NotADirectoryError):
@@ -135,8 +150,11 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         raise OutputError(f"{out / PLAN} cannot be read ({e}); choose another folder with --out") from e
     try:
         plan = json.loads(text)
-        return {"settings": dict(plan["settings"]), "images": [asdict(Photo(**image)) for image in plan["images"]]}
-    except (ValueError, KeyError, TypeError) as e:
+        photos = [Photo(**image) for image in plan["images"]]
+        for photo in photos:
+            masks_path(out, photo.name), preview_path(out, photo.name)
+        return {"settings": dict(plan["settings"]), "images": [asdict(photo) for photo in photos]}
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise OutputError(f"{out / PLAN} is not the plan of an earlier run; choose another folder with --out") from e
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..inference.amg import PRESETS
 from ..inference.runtime import OnnxPredictor
+from ..ops.files import sha256
 
 if TYPE_CHECKING:
     from ..inference.predictor import SamPredictor
@@ -47,8 +48,7 @@ def fingerprint(predictor: "SamPredictor | OnnxPredictor") -> str:
     digest = hashlib.sha256()
     if isinstance(predictor, OnnxPredictor):
         for path in predictor.files:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            digest.update(bytes.fromhex(sha256(path)))
         return digest.hexdigest()[:16]
     model = predictor.model
     for name, tensor in sorted(model.state_dict().items()):

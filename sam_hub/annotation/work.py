@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from ..errors import OutputError, SamHubError
+from ..errors import ImageError, OutputError, SamHubError
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..ops.drawing import draw_masks
 from ..ops.files import make_folder, write_atomically
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PREVIEW_SIDE = 1280
 """Longest side of a preview, in pixels."""
+
+MAX_SIDE, MAX_ASPECT = 65_500, 200
+"""Pixels of the longer side, and ratio of the sides, of the largest photo: beyond them masks take gigabytes."""
 
 Progress = Callable[[float], None]
 """Called with the part of a photo that is done, in [0, 1]."""
@@ -72,6 +75,7 @@ class Annotator:
         start = perf_counter()
         try:
             image = read_image(photo.source)
+            refuse_thin(image.shape[:2], photo.source)
             told = None if progress is None else lambda done, total: progress(done / total)
             document = annotate(self.generator, image, photo.file_name, told)
             picture = jpeg(preview(image, document)) if self.job.preview else None
@@ -92,6 +96,16 @@ class Annotator:
                 make_folder(path.parent)
                 write_atomically(path, content)
         return Outcome(photo.name, len(document["annotations"]), perf_counter() - start)
+
+
+def refuse_thin(size: tuple[int, int], name: str) -> None:
+    """ImageError for an image of (H, W) whose sides are too long or too unequal."""
+    short, long = sorted(size)
+    if long > MAX_SIDE or long > MAX_ASPECT * short:
+        raise ImageError(
+            f"{name} is {size[1]} x {size[0]} pixels; everything takes sides of up to {MAX_SIDE} pixels and a ratio of "
+            f"up to {MAX_ASPECT}: cut it into tiles"
+        )
 
 
 def annotate(

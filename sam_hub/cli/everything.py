@@ -123,7 +123,7 @@ def everything(
     """
     from os import path as names
 
-    from ..annotation.plan import make_plan
+    from ..annotation.plan import find_photos, make_plan
     from ..annotation.report import Summary, write_coco
     from ..annotation.settings import fingerprint, generator_arguments, settings_of
     from ..annotation.work import Job
@@ -156,13 +156,14 @@ def everything(
         non_overlapping=non_overlapping,
         skip_full_image=skip_full_image,
     )
+    sources = find_photos(images, out)
     predictor = load_predictor(model, device, cache_size=0)
     arguments = generator_arguments(predictor.encoder_kind, preset.value, given)
     try:
         SamAutomaticMaskGenerator(predictor, **arguments)
     except ValueError as e:
         raise WrongUsage(str(e)) from e
-    plan = make_plan(images, out, settings_of(model, fingerprint(predictor), arguments), resume)
+    plan = make_plan(sources, out, settings_of(model, fingerprint(predictor), arguments), resume)
     place = names.abspath(model) if names.exists(model) else model  # workers may be elsewhere
     job = Job(Path(names.abspath(out)), place, device, arguments, preview, _threads(predictor))
 

@@ -1,13 +1,14 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and names that stay in their folder."""
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, SamHubError
 
 
 def write_atomically(path: str | os.PathLike, data: bytes | Iterable[bytes]) -> None:
@@ -50,6 +51,34 @@ def make_folder(path: str | os.PathLike) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as e:
         raise OutputError(f"cannot make the folder {path}: {e.strerror or e}; choose another place") from e
+
+
+def inside(folder: str | os.PathLike, name: str, error: type[SamHubError] = OutputError) -> Path:
+    """``folder / name``, for a name that came out of a file: it never leads out of the folder.
+
+    Of a snapshot in the Hub's cache the folder is the whole repository: its files are links to ``blobs/``.
+    raises: ``error`` for an absolute name, one with "..", and one that is, or lies behind, a link out of the folder
+    """
+    parts = name.replace(os.altsep or os.sep, os.sep).split(os.sep)
+    absolute = os.path.isabs(name) or os.path.splitdrive(name)[0]
+    if not name or "\0" in name or absolute or os.pardir in parts:
+        raise error(f"the name {name!r} leads out of {folder}; remove it, or get the folder again")
+    home = Path(os.path.realpath(folder))
+    path = Path(folder, name)
+    if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
+        home = home.parents[1]
+    if not Path(os.path.realpath(path)).is_relative_to(home):
+        raise error(f"{path} is a link out of {folder}; put the file itself there")
+    return path
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The hexadecimal SHA-256 of a file. raises: OSError"""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

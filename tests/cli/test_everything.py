@@ -149,6 +149,59 @@ def test_unreadable_photos_are_listed_and_the_others_done(everything: Everything
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+@pytest.mark.parametrize("inputs", [("nowhere",), ("nowhere.png",), ("photos", "nowhere"), ("nowhere.png", "no.jpg")])
+def test_missing_photos_are_told_once_before_anything_is_loaded(everything, photos, monkeypatch, inputs) -> None:
+    monkeypatch.setattr("sam_hub.cli.loading.load_predictor", lambda *a, **k: pytest.fail("a model was loaded"))
+    result = everything(*inputs, "--out", "out", code=1)
+    assert result.output.count("does not exist; check the path") == 1 and not Path("out").exists()
+
+
+def test_only_photos_are_looked_for_in_folders(everything: Everything, photos: Path) -> None:
+    for name in ("paper.pdf", "film.mpg", "data.h5", "drawing.eps", "page.ps"):
+        (photos / name).write_bytes(b"%!PS no photo")
+    everything("photos", "--out", "out")
+    assert len(json.loads(Path("out/everything.json").read_text())["images"]) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_among_the_photos_fails_alone(everything: Everything, photos: Path) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    result = everything("photos", "--out", "out", code=1)
+    assert "pipe.jpg is not a regular file" in result.stderr and "photos: 3 done" in result.stdout
+
+
+@pytest.mark.parametrize("size", [(70_000, 400), (3000, 2), (2, 3000)])
+def test_thin_photos_are_left_out_with_a_sentence(everything: Everything, photos: Path, size) -> None:
+    Image.new("RGB", size).save(photos / "thin.png")
+    result = everything("photos", "--out", "out", code=1)
+    assert f"thin.png is {size[0]} x {size[1]} pixels; everything takes" in result.stderr
+    assert "photos: 3 done" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["../../stolen", "/tmp/stolen", "deep/../../../stolen", "link/stolen"])
+def test_a_plan_that_names_files_outside_of_its_folder_is_refused(everything: Everything, photos: Path, name) -> None:
+    everything("photos", "--out", "out")
+    Path("elsewhere").mkdir()
+    if name.startswith("link"):
+        Path("out/masks/link").symlink_to(Path("elsewhere").absolute())
+    plan = json.loads(Path("out/everything.json").read_text())
+    plan["images"][0]["name"] = name
+    Path("out/everything.json").write_text(json.dumps(plan))
+    before = files(Path(), ())
+    result = everything("photos", "--out", "out", "--resume", code=1)
+    assert len(result.stderr.splitlines()) == 1 and "out of" in result.stderr
+    assert files(Path(), ()) == before and not list(Path().rglob("stolen*"))
+
+
+def test_results_never_follow_a_link_out_of_their_folder(everything: Everything, photos: Path) -> None:
+    everything("photos", "--out", "out")
+    Path("mine.json").write_text("years of work")
+    Path("out/masks/a.json").unlink()
+    Path("out/masks/a.json").symlink_to(Path("mine.json").absolute())
+    result = everything("photos", "--out", "out", "--resume", code=1)
+    assert "is a link out of out" in result.stderr and Path("mine.json").read_text() == "years of work"
+
+
 def test_a_fault_of_ours_stops_no_run_but_one_for_debugging(everything: Everything, photos: Path, monkeypatch) -> None:
     find = SamAutomaticMaskGenerator.generate
     sizes = iter([1, 0, 1, 0])

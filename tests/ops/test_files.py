@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import resource
 import signal
@@ -9,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sam_hub.errors import OutputError
-from sam_hub.ops.files import write_atomically
+from sam_hub.errors import DataError, OutputError
+from sam_hub.ops.files import inside, sha256, write_atomically
 
 
 def names(folder) -> list[str]:
@@ -122,3 +123,45 @@ def test_writers_at_the_same_time_never_mix(target):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda d: write_atomically(target, d), data))
     assert target.read_bytes() in data and names(target.parent) == ["result.json"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "deep/er/a.json", "..a/b..", "a..b", ".hidden", "a b\n"])
+def test_names_that_stay_inside(tmp_path, name):
+    assert inside(tmp_path, name) == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["", "..", "../a", "a/../../b", "a/..", "/etc/passwd", "a\0b"])
+def test_names_that_lead_out(tmp_path, name):
+    with pytest.raises(DataError, match="leads out of"):
+        inside(tmp_path, name, DataError)
+
+
+def test_links(tmp_path):
+    folder, out = tmp_path / "folder", tmp_path / "out"
+    for place in (folder / "deep", out):
+        place.mkdir(parents=True)
+    (folder / "near").symlink_to(folder / "deep")
+    (folder / "far").symlink_to(out)
+    (folder / "file").symlink_to(out / "not yet there")
+    (tmp_path / "folder link").symlink_to(folder)
+    assert inside(folder, "near/a") and inside(tmp_path / "folder link", "deep/a")
+    for name in ("far", "far/a", "file"):
+        with pytest.raises(OutputError, match="is a link out of"):
+            inside(folder, name)
+
+
+def test_a_snapshot_in_the_hubs_cache_links_to_its_blobs(tmp_path):
+    snapshot, blobs = tmp_path / "models--a--b/snapshots/123", tmp_path / "models--a--b/blobs"
+    for place in (snapshot, blobs):
+        place.mkdir(parents=True)
+    (snapshot / "config.json").symlink_to("../../blobs/abc")
+    (snapshot / "stolen").symlink_to(tmp_path / "secret")
+    assert inside(snapshot, "config.json")
+    with pytest.raises(OutputError, match="link out of"):
+        inside(snapshot, "stolen")
+
+
+def test_sha256_of_more_than_one_block(tmp_path):
+    data = os.urandom(3 * 2**20 + 7)
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
