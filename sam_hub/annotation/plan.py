@@ -65,11 +65,11 @@ class Sources:
 
 def masks_path(out: Path, name: str) -> Path:
     """raises: OutputError for a name that leads out of ``out``, as for `preview_path`"""
-    return inside(out, f"masks/{name}.json")
+    return inside(inside(out, "masks"), f"{name}.json")
 
 
 def preview_path(out: Path, name: str) -> Path:
-    return inside(out, f"previews/{name}.jpg")
+    return inside(inside(out, "previews"), f"{name}.jpg")
 
 
 def find_photos(inputs: Sequence[Path], out: Path) -> Sources:
