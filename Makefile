@@ -20,9 +20,10 @@ try: $(VENV)/.core  ## segment the photos in examples/ with the embedded model
 test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-style: $(VENV)/.dev  ## check lint and format
+style: $(VENV)/.dev node_modules/.installed  ## check lint and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	npm run --silent lint
 
 format: $(VENV)/.dev  ## mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -42,3 +43,8 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.core
+
+node_modules/.installed: package.json
+	@command -v npm >/dev/null || { echo "the page's linter needs npm: apt-get install nodejs npm"; exit 1; }
+	npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@

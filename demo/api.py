@@ -11,12 +11,12 @@ from typing import Any
 
 import gradio as gr
 
-from .gate import told
+from .guard import status_and_message
 from .photos import decode_base64
-from .workbench import Workbench, last
+from .service import SegmentationService, last
 
 
-def add_endpoints(server: gr.Server, bench: Workbench) -> None:
+def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
     """Put ``encode``, ``segment`` and ``everything`` on a server."""
 
     def encode(image: str, model: str = "") -> dict:
@@ -29,7 +29,7 @@ def add_endpoints(server: gr.Server, bench: Workbench) -> None:
         Returns:
             id (for the other calls; it expires), width, height, model, device, encode_ms
         """
-        return last(bench.encode(decode_base64(image, bench.limits), model))
+        return last(service.encode(decode_base64(image, service.limits), model))
 
     def segment(
         id: str,
@@ -52,7 +52,7 @@ def add_endpoints(server: gr.Server, bench: Workbench) -> None:
             index of the one to take), result (for refine), decode_ms
         """
         given = {"points": points, "labels": labels, "box": box, "refine": refine}
-        answer = last(bench.segment(id, {k: v for k, v in given.items() if v is not None}))
+        answer = last(service.segment(id, {k: v for k, v in given.items() if v is not None}))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
     def everything(id: str, preset: str = "default") -> dict:
@@ -65,13 +65,13 @@ def add_endpoints(server: gr.Server, bench: Workbench) -> None:
         Returns:
             masks (as of segment, with stability and the point that found it), the largest first, and ms
         """
-        answer = last(bench.everything(id, preset, threading.Event()))
+        answer = last(service.everything(id, preset, threading.Event()))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
-    slow = {"concurrency_id": "encode", "concurrency_limit": bench.limits.encodes}
+    slow = {"concurrency_id": "encode", "concurrency_limit": service.limits.encodes}
     server.api(_named(encode), name="encode", **slow)
     server.api(_named(everything), name="everything", **slow)
-    server.api(_named(segment), name="segment", concurrency_limit=bench.limits.decodes)
+    server.api(_named(segment), name="segment", concurrency_limit=service.limits.decodes)
 
 
 def _without_outline(mask: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +86,6 @@ def _named(function: Callable) -> Callable:
         try:
             return function(*arguments, **more)
         except Exception as e:
-            raise gr.Error(told(e)[1], print_exception=False) from None
+            raise gr.Error(status_and_message(e)[1], print_exception=False) from None
 
     return named

@@ -16,18 +16,18 @@ import gradio as gr
 
 from ..errors import OutputError
 from .api import add_endpoints
-from .gate import Gate
+from .guard import RequestGuard
 from .limits import Limits
+from .models import ModelPool
 from .routes import Routes
-from .shelf import Shelf
-from .workbench import Workbench
+from .service import SegmentationService
 
 TITLE = "sam-hub: segment anything"
 
 
 def build(
     models: Sequence[str] = ("pocket",), device: str | None = None, limits: Limits | None = None
-) -> tuple[gr.Server, Workbench]:
+) -> tuple[gr.Server, SegmentationService]:
     """The server, not yet started, and the state behind it.
 
     models: names, folders, files, Hub ids or exported bundles that visitors may choose from, the default first
@@ -35,8 +35,8 @@ def build(
     raises: the default model is loaded here, with the errors of that
     """
     limits = limits or Limits()
-    bench = Workbench(Shelf(models, device, limits), limits)
-    bench.warm_up()
+    service = SegmentationService(ModelPool(models, device, limits), limits)
+    service.warm_up()
     server = gr.Server(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
 
     def user_of(scope: dict) -> str | None:
@@ -45,10 +45,10 @@ def build(
     def is_private() -> bool:
         return getattr(server, "auth", None) is not None
 
-    server.add_middleware(Gate, limits=limits, user_of=lambda scope: user_of(scope) if is_private() else "")
-    Routes(bench, lambda request: not is_private() or user_of(request.scope) is not None).add_to(server)
-    add_endpoints(server, bench)
-    return server, bench
+    server.add_middleware(RequestGuard, limits=limits, user_of=lambda scope: user_of(scope) if is_private() else "")
+    Routes(service, lambda request: not is_private() or user_of(request.scope) is not None).add_to(server)
+    add_endpoints(server, service)
+    return server, service
 
 
 def launch(

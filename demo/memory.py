@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Hand pages without anything on them back, where the C library can (glibc).
 
     It keeps them otherwise, between blocks that are still in use, and a server that drops photos grows all the same.

@@ -1,6 +1,6 @@
 """The page and what it talks to, over HTTP.
 
-Small answers are JSON; what takes long is told line by line, each line a JSON object (see `workbench.Event`), so
+Small answers are JSON; what takes long is told line by line, each line a JSON object (see `service.Event`), so
 that the page shows what happens and can stop it by closing the connection.
 """
 
@@ -18,11 +18,11 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from .. import __version__
 from ..errors import DataError
 from ..results import jpeg
+from .admission import AdmissionQueue
 from .exports import Scene, export, stem_of
-from .gate import told
+from .guard import status_and_message
 from .objects import read_annotations, read_objects
-from .turns import Turnstile
-from .workbench import Event, Workbench
+from .service import Event, SegmentationService
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {
@@ -41,9 +41,9 @@ Handler = Callable[[Request], Any]
 class Routes:
     """The handlers; `add_to` puts them on a server."""
 
-    def __init__(self, bench: Workbench, signed_in: Callable[[Request], bool]) -> None:
-        self.bench, self.signed_in = bench, signed_in
-        self.exports = Turnstile(bench.limits.decodes, bench.limits.waiting)
+    def __init__(self, service: SegmentationService, signed_in: Callable[[Request], bool]) -> None:
+        self.service, self.signed_in = service, signed_in
+        self.exports = AdmissionQueue(service.limits.decodes, service.limits.waiting)
 
     def add_to(self, server: Any) -> None:
         server.add_route("/", self.index, methods=["GET", "HEAD"])
@@ -72,37 +72,37 @@ class Routes:
         return _file(FILES[name])
 
     async def about(self, request: Request) -> Response:
-        return JSONResponse({**self.bench.facts(), "version": __version__})
+        return JSONResponse({**self.service.facts(), "version": __version__})
 
     async def photo(self, request: Request) -> Response:
-        pixels = self.bench.pixels(request.path_params["id"])
+        pixels = self.service.pixels(request.path_params["id"])
         return Response(await run_in_threadpool(jpeg, pixels), media_type="image/jpeg", headers=PRIVATE)
 
     async def encode(self, request: Request) -> Response:
         data = await request.body()
-        return await _lines(self.bench.encode(data, request.query_params.get("model")))
+        return await _lines(self.service.encode(data, request.query_params.get("model")))
 
     async def again(self, request: Request) -> Response:
         body = await _json(request)
-        return await _lines(self.bench.encode_again(body.get("id"), body.get("model")))
+        return await _lines(self.service.encode_again(body.get("id"), body.get("model")))
 
     async def segment(self, request: Request) -> Response:
         body = await _json(request)
         if body.get("preview") is True:
-            return await _answer(self.bench.preview, body.get("id"), body.get("prompt"))
-        return await _lines(self.bench.segment(body.get("id"), body.get("prompt")))
+            return await _answer(self.service.preview, body.get("id"), body.get("prompt"))
+        return await _lines(self.service.segment(body.get("id"), body.get("prompt")))
 
     async def everything(self, request: Request) -> Response:
         body, stop = await _json(request), threading.Event()
-        return await _lines(self.bench.everything(body.get("id"), body.get("preset"), stop), stop)
+        return await _lines(self.service.everything(body.get("id"), body.get("preset"), stop), stop)
 
     async def export(self, request: Request) -> Response:
         body = await _json(request)
 
         def work() -> tuple[str, bytes]:
-            photo = self.bench.photos.get(body.get("id"))
+            photo = self.service.photos.get(body.get("id"))
             with self.exports.turn():
-                objects = read_objects(body.get("objects"), photo.size, self.bench.limits)
+                objects = read_objects(body.get("objects"), photo.size, self.service.limits)
                 return export(Scene(stem_of(body.get("file_name")), photo.pixels, objects), body.get("formats"))
 
         name, content = await run_in_threadpool(work)
@@ -113,9 +113,9 @@ class Routes:
         body = await _json(request)
 
         def work() -> dict[str, Any]:
-            photo = self.bench.photos.get(body.get("id"))
+            photo = self.service.photos.get(body.get("id"))
             with self.exports.turn():
-                return {"objects": read_annotations(body.get("document"), photo.size, self.bench.limits)}
+                return {"objects": read_annotations(body.get("document"), photo.size, self.service.limits)}
 
         return await _answer(work)
 
@@ -134,7 +134,7 @@ def _guarded(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except Exception as e:
-            status, text = told(e)
+            status, text = status_and_message(e)
             return JSONResponse({"error": text}, status)
 
     return guarded
@@ -169,7 +169,7 @@ async def _lines(events: Iterator[Event], stop: threading.Event | None = None) -
             for event in events:
                 yield _line(event)
         except Exception as e:
-            status, text = told(e)
+            status, text = status_and_message(e)
             yield _line({"stage": "failed", "error": text, "status": status})
         finally:
             if stop is not None:

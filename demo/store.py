@@ -13,7 +13,7 @@ import numpy as np
 
 from ..inference.upsample import Size, Upsampler
 from .limits import Limits, Refusal
-from .memory import give_back
+from .memory import trim_heap
 
 
 class Photo:
@@ -120,7 +120,7 @@ class PhotoStore:
             self._photos[key] = (self._clock(), photo)
             dropped = self._tidy()
         if dropped:
-            give_back()
+            trim_heap()
         return key
 
     def get(self, key: Any) -> Photo:

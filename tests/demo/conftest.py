@@ -13,7 +13,7 @@ gradio = pytest.importorskip("gradio", reason="the web page needs gradio: instal
 
 from sam_hub.demo import app  # noqa: E402
 from sam_hub.demo.limits import Limits  # noqa: E402
-from sam_hub.demo.workbench import Workbench, last  # noqa: E402
+from sam_hub.demo.service import SegmentationService, last  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the long runs, of which the tests do short ones
@@ -28,8 +28,8 @@ def free_port() -> int:
 class Running:
     """A server; url ends without a slash."""
 
-    def __init__(self, url: str, bench: Workbench) -> None:
-        self.url, self.bench = url.rstrip("/"), bench
+    def __init__(self, url: str, service: SegmentationService) -> None:
+        self.url, self.service = url.rstrip("/"), service
 
     def post(self, path: str, body: object) -> httpx.Response:
         return httpx.post(f"{self.url}/sam/{path}", json=body, timeout=60)
@@ -49,9 +49,9 @@ def _last(answer: httpx.Response) -> dict:
 
 def start(**options: object) -> Iterator[Running]:
     limits = options.pop("limits", Limits())
-    server, bench = app.build(["pocket"], "cpu", limits)
+    server, service = app.build(["pocket"], "cpu", limits)
     url = app.launch(server, port=free_port(), block=False, **options)
-    yield Running(url, bench)
+    yield Running(url, service)
     server.get_blocks().close(verbose=False)
 
 
@@ -67,8 +67,8 @@ def locked() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def bench(running: Running) -> Workbench:
-    return running.bench
+def service(running: Running) -> SegmentationService:
+    return running.service
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +82,6 @@ def coffee(root: Path) -> bytes:
 
 
 @pytest.fixture
-def photo(bench: Workbench, cat: bytes) -> dict:
+def photo(service: SegmentationService, cat: bytes) -> dict:
     """The cat, encoded: id, width, height, ..."""
-    return last(bench.encode(cat))
+    return last(service.encode(cat))

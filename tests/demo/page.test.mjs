@@ -1,7 +1,7 @@
 // The pure parts of the page, in Node: node --test --experimental-default-type=module tests/demo/page.test.mjs
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Answers, Newest } from "../../demo/page/asking.js";
+import { Answers, Newest } from "../../demo/page/requests.js";
 import * as s from "../../demo/page/state.js";
 import * as v from "../../demo/page/view.js";
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 from sam_hub.demo.limits import Refusal
-from sam_hub.demo.shelf import Loaded, Offer
+from sam_hub.demo.models import LoadedModel, ModelEntry
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven with playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -428,7 +428,7 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(person, running):
     p.open("cat.jpg")
     p.click(150, 200)
     before = p.answered(1)[0]
-    running.bench.photos.drop(p.look("samHub.photo.id"))
+    running.service.photos.drop(p.look("samHub.photo.id"))
     p.page.keyboard.press("n")
     p.click(150, 200)
     after = p.answered(2)[1]
@@ -438,21 +438,21 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(person, running):
 
 def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monkeypatch):
     """The Hub's client writes ``*.incomplete`` files; the download itself is played here, by one growing."""
-    shelf, arrived = running.bench.shelf, threading.Event()
-    pocket = shelf.get("pocket")
+    models, arrived = running.service.models, threading.Event()
+    pocket = models.get("pocket")
     part = tmp_path / "blobs" / "abc.incomplete"
 
-    def download(wanted: Offer, device: str | None) -> Loaded:
+    def download(wanted: ModelEntry, device: str | None) -> LoadedModel:
         part.parent.mkdir()
         part.write_bytes(bytes(5 << 20))
         arrived.wait(30)
         part.unlink()
-        return Loaded(wanted.name, pocket.device, pocket.new_predictor)
+        return LoadedModel(wanted.name, pocket.device, pocket.new_predictor)
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
-    monkeypatch.setattr("sam_hub.demo.shelf._load", download)
-    monkeypatch.setattr(shelf, "_loaded", shelf._loaded.copy())
-    monkeypatch.setitem(shelf.offers, "far-away", Offer("far-away", "nowhere", "tests", params=(10 << 20) // 4))
+    monkeypatch.setattr("sam_hub.demo.models._load", download)
+    monkeypatch.setattr(models, "_loaded", models._loaded.copy())
+    monkeypatch.setitem(models.entries, "far-away", ModelEntry("far-away", "nowhere", "tests", params=(10 << 20) // 4))
     p = person()
     p.open("cat.jpg")
     p.page.select_option("#model", "far-away")
@@ -467,11 +467,11 @@ def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monke
 
 
 def test_a_model_that_cannot_be_downloaded_is_a_toast(person, running, monkeypatch):
-    def download(wanted: Offer, device: str | None) -> Loaded:
+    def download(wanted: ModelEntry, device: str | None) -> LoadedModel:
         raise Refusal(f"the model {wanted.name} could not be loaded (no network); choose another model", 503)
 
-    monkeypatch.setattr("sam_hub.demo.shelf._load", download)
-    monkeypatch.setitem(running.bench.shelf.offers, "far-away", Offer("far-away", "nowhere"))
+    monkeypatch.setattr("sam_hub.demo.models._load", download)
+    monkeypatch.setitem(running.service.models.entries, "far-away", ModelEntry("far-away", "nowhere"))
     p = person()
     p.open("cat.jpg")
     p.page.select_option("#model", "far-away")

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sam_hub.demo.admission import AdmissionQueue
 from sam_hub.demo.limits import Limits, Refusal
-from sam_hub.demo.memory import give_back
+from sam_hub.demo.memory import trim_heap
 from sam_hub.demo.store import Photo, PhotoStore, held_bytes
-from sam_hub.demo.turns import Turnstile
 
 
 class Clock:
@@ -53,12 +53,12 @@ def test_memory_is_bounded():
 def test_what_a_photo_took_is_given_back(monkeypatch):
     """The C library keeps freed memory between what is in use, so a full server would grow without end."""
     given = []
-    monkeypatch.setattr("sam_hub.demo.store.give_back", lambda: given.append(len(s)))
+    monkeypatch.setattr("sam_hub.demo.store.trim_heap", lambda: given.append(len(s)))
     s = store(photos=2)
     for _ in range(4):
         s.add(photo())
     assert given == [2, 2], "once for each photo that had to go"
-    give_back()  # the real one, as it is on this system
+    trim_heap()  # the real one, as it is on this system
 
 
 def test_one_that_is_too_large_alone_stays_alone():
@@ -130,8 +130,8 @@ def test_memory_grows_with_what_is_remembered_up_to_a_bound():
     assert np.diff(taken).tolist() == [384, 384, 384, 0, 0]  # in half precision
 
 
-def test_memory_counts_what_the_predictor_holds_and_not_its_model(bench, photo):
-    held = bench.photos.get(photo["id"])
+def test_memory_counts_what_the_predictor_holds_and_not_its_model(service, photo):
+    held = service.photos.get(photo["id"])
     held.ready.result()
     decoder = held.predictor._decoder._fast  # made with the second prompt
     assert held.taken >= held_bytes([held.pixels, held.predictor.features, decoder]) > held.pixels.nbytes
@@ -141,11 +141,11 @@ def test_memory_counts_what_the_predictor_holds_and_not_its_model(bench, photo):
 
 
 def test_turns_are_taken():
-    turnstile, inside, most = Turnstile(2, 10), [], []
+    admission, inside, most = AdmissionQueue(2, 10), [], []
     lock = threading.Lock()
 
     def visit() -> None:
-        with turnstile.turn():
+        with admission.turn():
             with lock:
                 inside.append(1)
                 most.append(len(inside))
@@ -156,13 +156,13 @@ def test_turns_are_taken():
     threads = [threading.Thread(target=visit) for _ in range(8)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    assert max(most) == 2 and len(most) == 8 and turnstile.ahead == 0
+    assert max(most) == 2 and len(most) == 8 and admission.ahead == 0
 
 
 def test_too_many_are_turned_away():
-    turnstile = Turnstile(1, 0)
-    with turnstile.turn(), pytest.raises(Refusal) as refused, turnstile.turn():
+    admission = AdmissionQueue(1, 0)
+    with admission.turn(), pytest.raises(Refusal) as refused, admission.turn():
         pass
     assert refused.value.status == 429
-    with turnstile.turn():
+    with admission.turn():
         pass

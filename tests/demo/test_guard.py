@@ -61,7 +61,7 @@ def test_a_failure_within_is_a_sentence_without_a_trace(running, photo, monkeypa
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret /home/me")
 
-    monkeypatch.setattr(running.bench, "_first", broken)
+    monkeypatch.setattr(running.service, "_first", broken)
     with caplog.at_level(logging.INFO):
         answer = running.post("segment", {"id": photo["id"], "prompt": {"points": [[1, 1]]}})
     assert answer.status_code == 500 and "went wrong" in answer.json()["error"] and "secret" not in answer.text

@@ -43,7 +43,7 @@ HEADERS = {
 }
 
 
-class Gate:
+class RequestGuard:
     """ASGI middleware.
 
     limits: bodies larger than they allow are refused while they arrive
@@ -129,7 +129,7 @@ def _counted(receive: Callable, most: int, path: str) -> Callable:
     return counting
 
 
-def told(error: Exception) -> tuple[int, str]:
+def status_and_message(error: Exception) -> tuple[int, str]:
     """The HTTP status and the sentence of a failure."""
     if isinstance(error, Refusal):
         return error.status, str(error)
@@ -144,7 +144,7 @@ def told(error: Exception) -> tuple[int, str]:
 
 async def refuse(error: Exception, send: Callable[[dict], Awaitable[None]]) -> None:
     """Answer with the sentence of a failure."""
-    status, text = told(error)
+    status, text = status_and_message(error)
     headers = [(b"content-type", b"application/json")]
     if status == 413:  # the rest of the body is not waited for
         headers.append((b"connection", b"close"))

@@ -14,11 +14,11 @@ SLACK = 0.15
 """By so much the predicted IoU of a mask may be below the threshold that suits the model."""
 USUAL = inspect.signature(SamAutomaticMaskGenerator).parameters["pred_iou_thresh"].default
 
-SEARCHES = {"fast": "256 clicks", "default": "1,024 clicks", "fine": "2,048 clicks, also in crops"}
+SEARCH_PRESETS = {"fast": "256 clicks", "default": "1,024 clicks", "fine": "2,048 clicks, also in crops"}
 """The presets, and about how many clicks each makes."""
 
 
-def search_arguments(encoder: str | None, preset: str) -> dict[str, Any]:
+def preset_arguments(encoder: str | None, preset: str) -> dict[str, Any]:
     """Arguments of `SamAutomaticMaskGenerator`; encoder: ``model_type`` of the image encoder"""
     suited = generator_arguments(encoder, preset, {})
     return {

@@ -19,21 +19,21 @@ from ..errors import PromptError
 from ..inference.amg import Progress, SamAutomaticMaskGenerator
 from ..ops.mask_prompt import mask_prompt
 from ..ops.masks import rle_to_mask
-from .asked import Asked, read_prompt
+from .admission import AdmissionQueue
 from .limits import Limits, Refusal
+from .models import ModelPool
 from .photos import read_photo
-from .searches import SEARCHES, search_arguments
+from .presets import SEARCH_PRESETS, preset_arguments
+from .prompts import Prompt, parse_prompt
 from .shapes import drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
-from .shelf import Shelf
 from .store import Photo, PhotoStore
-from .turns import Turnstile
 
 Event = dict[str, Any]
 """What happens meanwhile: ``{"stage": name, ...}``; the last has the stage "done" and the result."""
 
 
 @dataclass(frozen=True)
-class First:
+class FirstMask:
     """What is known of an object when its mask can be shown.
 
     scores: (M,); low_res: (M, h, w) logits; mask: (1, h, w) logits that were gone on from, or None
@@ -48,25 +48,25 @@ class First:
     shown: dict[str, Any]
 
 
-class Workbench:
+class SegmentationService:
     """The state of one server.
 
-    shelf: the models; photos: those that were encoded
+    models: the models; photos: those that were encoded
     """
 
-    def __init__(self, shelf: Shelf, limits: Limits) -> None:
-        self.shelf, self.limits = shelf, limits
+    def __init__(self, models: ModelPool, limits: Limits) -> None:
+        self.models, self.limits = models, limits
         self.photos = PhotoStore(limits)
         # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
         # A decode is many small steps: threads that share it wait for each other longer than they help.
         self._encoders = ThreadPoolExecutor(limits.encodes, "encode", _set_threads, (torch.get_num_threads(),))
         self._decoders = ThreadPoolExecutor(limits.decodes, "decode", _set_threads, (1,))
-        self._encodes = Turnstile(limits.encodes, limits.waiting)
-        self._decodes = Turnstile(limits.decodes, limits.waiting * 4)
+        self._encodes = AdmissionQueue(limits.encodes, limits.waiting)
+        self._decodes = AdmissionQueue(limits.decodes, limits.waiting * 4)
 
     def warm_up(self) -> None:
         """Load the default model and use it once: what is slow the first time shall not wait for a visitor."""
-        loaded = self.shelf.get()
+        loaded = self.models.get()
         predictor, pixels = loaded.new_predictor(), np.zeros((48, 64, 3), np.uint8)
         predictor.set_image(pixels)
         self._get_ready(Photo(predictor, pixels, loaded.name, self.limits.results)).result()
@@ -74,13 +74,13 @@ class Workbench:
     def facts(self) -> dict[str, Any]:
         """What the page needs to know of the server."""
         limits = {k: getattr(self.limits, k) for k in ("upload_bytes", "pixels", "points", "strokes", "objects")}
-        searches = [{"name": name, "words": words} for name, words in SEARCHES.items()]
-        models = [o.facts() for o in self.shelf.offers.values()]
-        return {"models": models, "default": self.shelf.default, "searches": searches, "limits": limits}
+        searches = [{"name": name, "words": words} for name, words in SEARCH_PRESETS.items()]
+        models = [o.facts() for o in self.models.entries.values()]
+        return {"models": models, "default": self.models.default, "searches": searches, "limits": limits}
 
     def encode(self, data: bytes, model: Any = None) -> Iterator[Event]:
         """Read a photo and encode it. The result: ``id, width, height, model, device, encode_ms``."""
-        wanted = self.shelf.chosen(model)
+        wanted = self.models.chosen(model)
         yield self._waiting(self._encodes)
         with self._encodes.turn():
             yield {"stage": "reading"}
@@ -89,15 +89,15 @@ class Workbench:
 
     def encode_again(self, key: Any, model: Any) -> Iterator[Event]:
         """Encode a photo that is here already with another model; it gets a new id and the old one goes."""
-        photo, wanted = self.photos.get(key), self.shelf.chosen(model)
+        photo, wanted = self.photos.get(key), self.models.chosen(model)
         yield self._waiting(self._encodes)
         with self._encodes.turn():
             yield from self._encode(photo.pixels, wanted.name)
         self.photos.drop(key)
 
     def _encode(self, pixels: np.ndarray, model: str) -> Iterator[Event]:
-        yield from self.shelf.prepare(model)
-        loaded = self.shelf.get(model)
+        yield from self.models.prepare(model)
+        loaded = self.models.get(model)
         yield {"stage": "encoding", "model": model}
 
         def work() -> tuple[Photo, float]:
@@ -140,39 +140,39 @@ class Workbench:
 
     def preview(self, key: Any, prompt: Any) -> dict[str, Any]:
         """The mask that `segment` would show: ``path, score, decode_ms``."""
-        photo, asked = self._asked(key, prompt)
-        return self._decoded(self._first, photo, asked).shown
+        photo, parsed = self._photo_and_prompt(key, prompt)
+        return self._decoded(self._first, photo, parsed).shown
 
     def segment(self, key: Any, prompt: Any) -> Iterator[Event]:
-        """Masks of one object; see `asked` for prompts. What is to be shown comes first, as of `preview`.
+        """Masks of one object; see `prompts` for prompts. What is to be shown comes first, as of `preview`.
 
         The result: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
         and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
         first, and then the three.
         """
-        photo, asked = self._asked(key, prompt)
-        first = self._decoded(self._first, photo, asked)
+        photo, parsed = self._photo_and_prompt(key, prompt)
+        first = self._decoded(self._first, photo, parsed)
         yield {"stage": "shown", **first.shown}
-        yield {"stage": "done", **self._decoded(self._rest, photo, asked, first)}
+        yield {"stage": "done", **self._decoded(self._rest, photo, parsed, first)}
 
-    def _asked(self, key: Any, prompt: Any) -> tuple[Photo, Asked]:
+    def _photo_and_prompt(self, key: Any, prompt: Any) -> tuple[Photo, Prompt]:
         photo = self.photos.get(key)
-        return photo, read_prompt(prompt, photo.size, self.limits)
+        return photo, parse_prompt(prompt, photo.size, self.limits)
 
     def _decoded(self, work: Callable, *arguments: Any) -> Any:
         with self._decodes.turn():
             return self._decoders.submit(work, *arguments).result()
 
-    def _first(self, photo: Photo, asked: Asked) -> "First":
+    def _first(self, photo: Photo, prompt: Prompt) -> "FirstMask":
         photo.ready.result()
         start = perf_counter()
-        mask = self._mask_prompt(photo, asked)
+        mask = self._mask_prompt(photo, prompt)
 
         def decode() -> tuple[np.ndarray, np.ndarray]:
-            return _predict(photo.predictor, asked.points, asked.labels, asked.box, mask, asked.ambiguous)
+            return _predict(photo.predictor, prompt.points, prompt.labels, prompt.box, mask, prompt.ambiguous)
 
-        if asked.ambiguous:  # a click follows upon the preview of the same place
-            scores, low_res = photo.once(asked.points.tobytes() + asked.labels.tobytes(), decode)
+        if prompt.ambiguous:  # a click follows upon the preview of the same place
+            scores, low_res = photo.once(prompt.points.tobytes() + prompt.labels.tobytes(), decode)
         else:
             scores, low_res = decode()
         took = perf_counter() - start
@@ -180,12 +180,12 @@ class Workbench:
         drawn = photo.upsampler(low_res.shape[-2:], drawn_size(photo.size))
         path = outline_of_logits(low_res[best], drawn, photo.size)
         shown = {"path": path, "score": _score(scores[best]), "decode_ms": _ms(took)}
-        return First(scores, low_res, mask, best, took, shown)
+        return FirstMask(scores, low_res, mask, best, took, shown)
 
-    def _rest(self, photo: Photo, asked: Asked, first: "First") -> dict[str, Any]:
+    def _rest(self, photo: Photo, prompt: Prompt, first: "FirstMask") -> dict[str, Any]:
         start, scores, low_res = perf_counter(), first.scores, first.low_res
-        if len(scores) == 1 and not asked.ambiguous:
-            many = _predict(photo.predictor, asked.points, asked.labels, asked.box, first.mask, True)
+        if len(scores) == 1 and not prompt.ambiguous:
+            many = _predict(photo.predictor, prompt.points, prompt.labels, prompt.box, first.mask, True)
             if len(many[0]) > 1:
                 scores, low_res = (np.concatenate(pair) for pair in zip((scores, low_res), many, strict=True))
         took = first.took + perf_counter() - start
@@ -198,15 +198,15 @@ class Workbench:
         return {"result": photo.remember(low_res), "best": first.best, "masks": masks, "decode_ms": _ms(took)}
 
     @staticmethod
-    def _mask_prompt(photo: Photo, asked: Asked) -> np.ndarray | None:
+    def _mask_prompt(photo: Photo, prompt: Prompt) -> np.ndarray | None:
         """(1, h, w) logits that the prompt goes on from, or that are made of what was painted."""
-        if asked.refine is not None:
-            earlier = photo.recall(asked.refine[0])
+        if prompt.refine is not None:
+            earlier = photo.recall(prompt.refine[0])
             if earlier is not None:  # where it had to go, the clicks alone must do
-                if asked.refine[1] >= len(earlier):
+                if prompt.refine[1] >= len(earlier):
                     raise PromptError(f"the earlier result has {len(earlier)} masks; refine one of them")
-                return earlier[asked.refine[1]][None]
-        return None if asked.rough is None else mask_prompt(asked.rough, photo.low_side)
+                return earlier[prompt.refine[1]][None]
+        return None if prompt.rough is None else mask_prompt(prompt.rough, photo.low_side)
 
     def everything(self, key: Any, preset: Any, stop: threading.Event) -> Iterator[Event]:
         """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``.
@@ -214,13 +214,13 @@ class Workbench:
         stop: once set, what was found until then is the result
         """
         photo = self.photos.get(key)
-        if not isinstance(preset, str) or preset not in SEARCHES:
-            raise Refusal(f"there is no such preset; choose one of {', '.join(SEARCHES)}")
+        if not isinstance(preset, str) or preset not in SEARCH_PRESETS:
+            raise Refusal(f"there is no such preset; choose one of {', '.join(SEARCH_PRESETS)}")
         yield self._waiting(self._encodes)
         with self._encodes.turn(), photo.busy:
             start = perf_counter()
             # A shallow copy: it shares the embedding, and setting crops on it leaves the photo's own predictor alone.
-            arguments = search_arguments(photo.predictor.encoder_kind, preset)
+            arguments = preset_arguments(photo.predictor.encoder_kind, preset)
             generator = SamAutomaticMaskGenerator(
                 copy.copy(photo.predictor), output_mode="uncompressed_rle", **arguments
             )
@@ -243,8 +243,8 @@ class Workbench:
             yield {"stage": "done", "masks": masks, "ms": _ms(perf_counter() - start)}
 
     @staticmethod
-    def _waiting(turnstile: Turnstile) -> Event:
-        return {"stage": "waiting", "ahead": turnstile.ahead}
+    def _waiting(admission: AdmissionQueue) -> Event:
+        return {"stage": "waiting", "ahead": admission.ahead}
 
 
 def last(events: Iterator[Event]) -> Event:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from .limits import Refusal
 
 
-class Turnstile:
+class AdmissionQueue:
     """Lets ``places`` callers in at once and ``waiting`` more wait."""
 
     def __init__(self, places: int, waiting: int) -> None:

@@ -24,7 +24,7 @@ PAINTED = 512
 
 
 @dataclass(frozen=True)
-class Asked:
+class Prompt:
     """A prompt that may be given to a predictor.
 
     points: (P, 2) or None; labels: (P,) int; box: (4,) or None
@@ -44,7 +44,7 @@ class Asked:
         return self.box is None and self.rough is None and self.refine is None and len(self.points) == 1
 
 
-def read_prompt(prompt: Any, size: Size, limits: Limits) -> Asked:
+def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
     """raises: PromptError, Refusal"""
     if not isinstance(prompt, dict):
         raise PromptError('a prompt must be an object like {"points": [[x, y]], "labels": [1]}')
@@ -66,7 +66,7 @@ def read_prompt(prompt: Any, size: Size, limits: Limits) -> Asked:
         x0, y0, x1, y1 = mask_to_box(rough).tolist()
         scale = size[1] / rough.shape[1]
         box = check_box(np.array([x0, y0, x1 + 1, y1 + 1]) * scale, size)
-    return Asked(points, labels, box, rough, refine)
+    return Prompt(points, labels, box, rough, refine)
 
 
 def _points(points: Any, labels: Any, size: Size, limits: Limits) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -15,7 +15,7 @@ from .limits import Limits, Refusal
 
 
 @dataclass(frozen=True)
-class Offer:
+class ModelEntry:
     """A model to choose. A visitor names it; what is loaded for the name was settled when the server started.
 
     name: as shown; source: for loading, never shown
@@ -33,7 +33,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model in memory.
 
     new_predictor: makes a predictor without an image; device: as shown
@@ -44,14 +44,14 @@ class Loaded:
     new_predictor: Callable[[], Any]
 
 
-def offer(source: str) -> Offer:
+def offer(source: str) -> ModelEntry:
     """What a name of the catalogue, a folder, a file, a Hub id or an exported bundle is offered as."""
     key = canonical_name(source)
     if key:
         variant = ZOO[key]
-        return Offer(key, key, variant.good_for, variant.params, variant.license)
+        return ModelEntry(key, key, variant.good_for, variant.params, variant.license)
     path = Path(source)
-    return Offer(path.name if path.exists() else source, source, "exported bundle" if is_bundle(path) else "")
+    return ModelEntry(path.name if path.exists() else source, source, "exported bundle" if is_bundle(path) else "")
 
 
 def is_bundle(path: Path) -> bool:
@@ -61,7 +61,7 @@ def is_bundle(path: Path) -> bool:
     return path.is_dir() and is_onnx_folder(path)
 
 
-class Shelf:
+class ModelPool:
     """Loads what is asked for and keeps the models that were used last.
 
     sources: what is offered, the default first
@@ -69,21 +69,21 @@ class Shelf:
     """
 
     def __init__(self, sources: Iterable[str], device: str | None, limits: Limits) -> None:
-        self.offers = {o.name: o for o in map(offer, sources)}
-        if not self.offers:
+        self.entries = {o.name: o for o in map(offer, sources)}
+        if not self.entries:
             raise Refusal("there is no model to offer; name one with --model")
-        self.default = next(iter(self.offers))
+        self.default = next(iter(self.entries))
         self.device, self.limits = device, limits
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
 
-    def chosen(self, name: Any) -> Offer:
+    def chosen(self, name: Any) -> ModelEntry:
         """The offer of a name; None means the default. raises: Refusal"""
         if name is None or name == "":
             name = self.default
-        if not isinstance(name, str) or name not in self.offers:
-            raise Refusal(f"this server does not offer that model; choose one of {', '.join(self.offers)}", 404)
-        return self.offers[name]
+        if not isinstance(name, str) or name not in self.entries:
+            raise Refusal(f"this server does not offer that model; choose one of {', '.join(self.entries)}", 404)
+        return self.entries[name]
 
     def is_loaded(self, name: str) -> bool:
         return name in self._loaded
@@ -100,7 +100,7 @@ class Shelf:
         while thread.is_alive():
             thread.join(0.4)
             if (arrived := _arriving() - before) > 0:
-                whole = self.offers[name].params * 4  # in float32, as nearly all are published
+                whole = self.entries[name].params * 4  # in float32, as nearly all are published
                 share = {"done": min(arrived, whole), "of": whole} if whole else {}
                 yield {"stage": "loading", "model": name, "note": f"Downloading {name}: {arrived >> 20} MB", **share}
         if failed:
@@ -112,7 +112,7 @@ class Shelf:
         except Exception as e:
             failed.append(e)
 
-    def get(self, name: Any = None) -> Loaded:
+    def get(self, name: Any = None) -> LoadedModel:
         """The model of a name, loaded where it is not. raises: Refusal, and what loading raises"""
         wanted = self.chosen(name)
         with self._lock:
@@ -135,7 +135,7 @@ def _arriving() -> int:
     return total
 
 
-def _load(wanted: Offer, device: str | None) -> Loaded:
+def _load(wanted: ModelEntry, device: str | None) -> LoadedModel:
     """raises: Refusal (503) with the reason"""
     try:
         if is_bundle(Path(wanted.source)):
@@ -153,10 +153,10 @@ def _load(wanted: Offer, device: str | None) -> Loaded:
     except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise Refusal(f"the model {wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
-    return Loaded(wanted.name, str(model.device), lambda: SamPredictor(model, cache_size=1))
+    return LoadedModel(wanted.name, str(model.device), lambda: SamPredictor(model, cache_size=1))
 
 
-def _load_bundle(wanted: Offer) -> Loaded:
+def _load_bundle(wanted: ModelEntry) -> LoadedModel:
     try:
         from ..inference.runtime import OnnxPredictor
     except ImportError as e:
@@ -168,4 +168,4 @@ def _load_bundle(wanted: Offer) -> Loaded:
         predictor.reset_image()
         return predictor
 
-    return Loaded(wanted.name, opened.model.runtime, new_predictor)
+    return LoadedModel(wanted.name, opened.model.runtime, new_predictor)

@@ -1,0 +1,62 @@
+// What a person does to the objects: clicks, boxes, strokes, names.
+import * as state from "./state.js";
+import { say, toast } from "./ui.js";
+
+export function startEdits(app) {
+  app.click = (x, y, label, time) => {
+    if (app.tab === "everything") {
+      const hit = app.hit(app.found.shown, x, y);
+      return hit && app.toggleFound(hit);
+    }
+    const doc = app.history.present, o = state.selectedObject(doc);
+    if (!label && !(o && (o.points.some((p) => p.label) || o.box || o.strokes.length))) {
+      return toast("First click on the object; then take away what does not belong to it.");
+    }
+    if (o && o.points.length >= (app.limits?.points ?? Infinity)) return toast("These are as many clicks as one object can have.");
+    const at = [Math.round(x * 10) / 10, Math.round(y * 10) / 10];
+    const foreseen = label && !state.hasPrompt(o) && !o?.answer && at.every((v, i) => v === app.preview?.at[i]);
+    app.prompt(state.addPoint(doc, ...at, label), time, foreseen && app.preview);
+  };
+  app.box = (box, time) => app.prompt(state.setBox(app.history.present, box), time);
+  app.stroke = (stroke, time) => app.prompt(state.addStroke(app.history.present, thin(stroke)), time);
+  app.newObject = () => {
+    app.show("objects");
+    app.edit(state.begin(app.history.present));
+    say("New object. Click on it.");
+  };
+  app.clearSelected = () => app.edit(state.clear(app.history.present, app.history.present.selected));
+  app.removeSelected = () => app.edit(state.remove(app.history.present, app.history.present.selected));
+  app.hideSelected = () => {
+    const o = state.selectedObject(app.history.present);
+    if (o) app.touch(state.show(app.history.present, o.id, !o.visible));
+  };
+  app.nameSelected = () => {
+    app.show("objects");
+    document.querySelector(".object[aria-current=true] .name")?.select();
+  };
+  app.pen = (at, erase) => {
+    if (app.penDown) {
+      app.penDown = false;
+      const { stroke } = app.draft;
+      app.draft = null;
+      return app.stroke(stroke);
+    }
+    app.penDown = true;
+    app.draft = { stroke: { points: [at], radius: app.brush / 2 / app.view.scale, erase } };
+    say("Brush down. Move, and press Enter to lift it.");
+    app.draw();
+  };
+  app.penTo = (at) => {
+    app.draft = { stroke: { ...app.draft.stroke, points: [...app.draft.stroke.points, at] } };
+  };
+}
+
+/** Leave out points of a stroke that say nothing. */
+function thin(stroke) {
+  const points = [];
+  for (const p of stroke.points) {
+    const q = points.at(-1);
+    if (!q || Math.hypot(p[0] - q[0], p[1] - q[1]) >= stroke.radius / 4) points.push(p);
+  }
+  return { ...stroke, points };
+}

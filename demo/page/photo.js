@@ -1,0 +1,141 @@
+// The photo: opened, sent, encoded, and sent again where the server has forgotten it.
+import { decodePhoto } from "./files.js";
+import { follow, upload } from "./net.js";
+import * as state from "./state.js";
+import { $, remember, say, toast } from "./ui.js";
+
+const GONE = 410;
+const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loading: "Loading the model",
+  encoding: "Looking at the photo" };
+
+export function startPhoto(app) {
+  let opening = null; // AbortController
+  app.open = async (blob, name) => {
+    if (app.limits && blob.size > app.limits.upload_bytes) {
+      return toast(`The photo is larger than ${app.limits.upload_bytes >> 20} MB; save it smaller.`, "error");
+    }
+    opening?.abort();
+    const mine = (opening = new AbortController());
+    const photo = { blob, name, bitmap: null, id: null, model: $("model").value };
+    const encoded = encode(photo, photo.model, mine.signal); // on its way while the browser reads the photo itself
+    encoded.catch(() => {}); // told below
+    const bitmap = await decodePhoto(blob);
+    if (mine.signal.aborted) return;
+    if (bitmap) {
+      Object.assign(photo, { bitmap, width: bitmap.width, height: bitmap.height });
+      place(photo);
+    }
+    try {
+      await encoded;
+      if (!bitmap) { // the browser cannot read it; the server can
+        photo.bitmap = await createImageBitmap(await (await fetch(`sam/photo/${photo.id}`)).blob());
+        place(photo);
+      }
+      app.changed();
+    } catch (e) {
+      app.fail(e);
+      if (app.photo === photo && e.name !== "AbortError") close();
+    }
+  };
+
+  function place(photo) {
+    app.photo = photo;
+    app.history = state.newHistory();
+    app.early = new Map();
+    app.cursor = app.draft = null;
+    app.penDown = false;
+    app.forgetFound();
+    for (const id of ["tools", "below", "panel"]) $(id).hidden = false;
+    $("empty").hidden = true;
+    $("photo-name").textContent = photo.name;
+    document.title = `${photo.name} · sam-hub`;
+    app.resize();
+    app.fit();
+    app.changed();
+    if (photo.id) app.took({});
+    $("canvas").focus({ preventScroll: true });
+  }
+
+  function close() {
+    app.photo = null;
+    app.history = state.newHistory();
+    for (const id of ["tools", "below", "panel"]) $(id).hidden = true;
+    $("empty").hidden = false;
+    $("photo-name").textContent = "Open a photo";
+    app.redraw();
+  }
+
+  /** Encode a photo, or one that the server has with another model. */
+  async function encode(photo, model, signal) {
+    busy("sending");
+    const watch = (event) => {
+      if (event.stage === "waiting" && event.ahead) busy("waiting", `Waiting for ${event.ahead} other${event.ahead > 1 ? "s" : ""}`);
+      else if (STAGES[event.stage]) busy(event.stage, event.note ?? STAGES[event.stage], event.of ? event.done / event.of : undefined);
+    };
+    try {
+      let done = null;
+      if (photo.id && photo.model !== model) {
+        done = await follow("again", { id: photo.id, model }, watch, signal).catch((e) => {
+          if (e.status !== GONE) throw e;
+          return null;
+        });
+      }
+      done ??= await upload(photo.blob, model, watch, signal);
+      Object.assign(photo, { id: done.id, model: done.model, device: done.device, width: done.width, height: done.height });
+      app.askAgain();
+      times.decode = 0;
+      app.took({ encode: done.encode_ms });
+      say("The photo is ready.");
+      $("hint").textContent = app.hint(state.selectedObject(app.history.present));
+    } finally {
+      $("busy").hidden = true;
+      clearTimeout(later);
+    }
+  }
+
+  let later = 0;
+  function busy(stage, text = STAGES[stage], share) {
+    $("busy-text").textContent = text;
+    if (share === undefined || share >= 1) $("busy-bar").removeAttribute("value");
+    else $("busy-bar").value = share;
+    if (!$("busy").hidden) return;
+    clearTimeout(later);
+    later = setTimeout(() => ($("busy").hidden = false), 150); // what is quicker needs no notice
+  }
+
+  /** Do what needs the photo on the server; where it is there no more, send it again, once. */
+  app.withPhoto = async (work) => {
+    try {
+      return await work();
+    } catch (e) {
+      if (e.status !== GONE) throw e;
+      await app.sendAgain(app.photo);
+      return work();
+    }
+  };
+  let sending = null;
+  app.sendAgain = (photo) => (sending ??= encode(photo, photo.model).finally(() => (sending = null)));
+
+  const times = {};
+  app.took = (part) => {
+    Object.assign(times, part);
+    const parts = [times.encode && `photo ${Math.round(times.encode)} ms`, times.decode && `mask ${Math.round(times.decode)} ms`];
+    $("facts").textContent = [app.photo?.device, ...parts].filter(Boolean).join("  ·  ");
+    $("facts").hidden = false;
+  };
+
+  $("model").addEventListener("change", async () => {
+    const model = $("model").value, photo = app.photo;
+    remember("model", model);
+    $("model").title = `${model}: ${app.models[model]?.good_for ?? ""}`;
+    if (!photo?.id || photo.model === model) return;
+    try {
+      await encode(photo, model);
+      app.forgetFound();
+      app.changed();
+    } catch (e) {
+      app.fail(e);
+      $("model").value = photo.model;
+    }
+  });
+}

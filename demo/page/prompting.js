@@ -1,0 +1,94 @@
+// From prompts to masks: previews under the pointer, and the answer for every prompt that has none.
+import { ask, follow } from "./net.js";
+import { Answers, Newest } from "./requests.js";
+import * as state from "./state.js";
+import { say } from "./ui.js";
+import { toScreen } from "./view.js";
+
+const HOVER_GAP = 30, HOVER_STEP = 3; // ms, pixels of the screen
+const GONE = 410;
+
+export function startPrompting(app) {
+  /** What is shown for a prompt until all of its masks are there. */
+  function early(rev, mask) {
+    app.early = new Map(app.early);
+    if (mask) app.early.set(rev, mask);
+    else app.early.delete(rev);
+  }
+
+  const since = {}; // rev -> when the pointer asked for it
+  app.prompt = (doc, time, foreseen) => {
+    since[doc.revs] = time ?? performance.now();
+    if (foreseen) early(doc.revs, foreseen);
+    app.edit(doc);
+  };
+
+  /** The mask of a prompt; the rest of its answer is on the way. */
+  function show(rev, { path, decode_ms }) {
+    early(rev, { path });
+    app.took({ decode: decode_ms });
+    if (since[rev] !== undefined) app.measure("sam:click", since[rev]);
+    delete since[rev];
+    app.draw();
+  }
+
+  const previews = new Newest(async ({ x, y, time, photo }) => {
+    try {
+      const answer = await ask("segment", { id: photo.id, prompt: { points: [[x, y]], labels: [1] }, preview: true });
+      if (photo !== app.photo) return;
+      const clicked = state.waiting(app.history.present).find((o) => state.isClick(o, x, y));
+      if (clicked) return show(clicked.rev, answer); // meanwhile
+      if (!app.hovered) return;
+      app.preview = answer.path ? { path: answer.path, at: [x, y] } : null;
+      app.took({ decode: answer.decode_ms });
+      app.measure("sam:hover", time);
+      app.draw();
+    } catch (e) {
+      if (e.status === GONE) await app.sendAgain(photo).catch(() => {});
+      // otherwise a preview that fails is none
+    }
+  }, HOVER_GAP);
+
+  app.hover = (x, y, time) => {
+    const o = state.selectedObject(app.history.present);
+    if (!app.photo?.id || app.tool !== "add" || app.tab !== "objects" || state.hasPrompt(o) || o?.answer) return;
+    const [sx, sy] = toScreen(app.view, x, y);
+    if (app.hovered && Math.hypot(sx - app.hovered[0], sy - app.hovered[1]) < HOVER_STEP) return;
+    app.hovered = [sx, sy];
+    previews.push({ x: Math.round(x * 10) / 10, y: Math.round(y * 10) / 10, time, photo: app.photo });
+  };
+  app.holdPreview = () => previews.drop();
+  app.dropPreview = () => {
+    previews.drop();
+    app.hovered = null;
+    if (!app.preview) return;
+    app.preview = null;
+    app.draw();
+  };
+
+  const answers = new Answers(
+    () => (app.photo?.id ? state.waiting(app.history.present) : []),
+    async (o) => {
+      const photo = app.photo;
+      try {
+        const answer = await app.withPhoto(() => follow("segment", { id: app.photo.id, prompt: state.promptOf(o) },
+          (event) => event.stage === "shown" && photo === app.photo && show(o.rev, event)));
+        await app.painted(); // lists can wait
+        if (photo !== app.photo) return true;
+        const { result, best, masks } = answer;
+        app.history = state.settle(app.history, o.id, o.rev, { result, best, masks });
+        app.changed();
+        const mask = masks[best];
+        say(mask.area ? `${state.nameOf(o)}: score ${mask.score.toFixed(2)}, ${masks.length} masks to choose from` : "Nothing found here.");
+        return true;
+      } catch (e) {
+        if (photo === app.photo) app.fail(e);
+        return false;
+      } finally {
+        early(o.rev, null);
+      }
+    },
+  );
+
+  return answers;
+}
