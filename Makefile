@@ -6,7 +6,7 @@ JOBS ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: help try test style format bench
+.PHONY: help try test style format bench docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -28,6 +28,10 @@ style: $(VENV)/.dev node_modules/.installed  ## check lint and format
 format: $(VENV)/.dev  ## mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev  ## build the documentation into out/site; any warning fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+	@echo "open out/site/index.html"
 
 bench: $(VENV)/.core  ## compare speed with transformers, on this machine
 	$(BIN)/python benchmarks/against_transformers.py $(ARGS)

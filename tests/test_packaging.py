@@ -123,5 +123,5 @@ def test_every_requirement_is_pinned_inside_its_range(root, project):
 
 def test_all_is_every_extra_for_users(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"onnx", "coreml", "executorch", "demo", "mcp", "train", "ray", "all", "dev"}
-    assert Requirement(extras["all"][0]).extras == set(extras) - {"all", "dev"}
+    assert set(extras) == {"onnx", "coreml", "executorch", "demo", "mcp", "train", "ray", "all", "docs", "dev"}
+    assert Requirement(extras["all"][0]).extras == set(extras) - {"all", "docs", "dev"}

@@ -1,14 +1,13 @@
-"""Every block of commands in the README is run, in order, and what it says about the models is true.
+"""Every block of commands in README.md and docs/ is run, in order, and what they say about the models is true.
 
 Each fenced ``bash`` block is a script, each ``python`` block a program of its own; of a ``console`` block the lines
-after ``$`` are run and the others must be what they print (``...`` stands for anything). All share one folder
-that holds ``examples/``. A block is left out only by a comment above it, ``<!-- not run: REASON -->`` or
+after ``$`` are run and the others must be what they print (``...`` stands for anything). The blocks of a page share
+a folder that holds ``examples/``. A block is left out only by a comment above it, ``<!-- not run: REASON -->`` or
 ``<!-- needs the network -->``, which shows in the report as a skip.
 """
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -20,7 +19,9 @@ import pytest
 
 from sam_hub.zoo import ZOO
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -29,15 +30,19 @@ NETWORK = "needs the network"
 
 @dataclass(frozen=True)
 class Block:
+    page: str
     line: int
     language: str
     code: str
     note: str
 
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
 
-def blocks_of(text: str) -> list[Block]:
+
+def blocks_of(text: str, page: str = "page") -> list[Block]:
     return [
-        Block(text[: m.start("code")].count("\n") + 1, m["language"], m["code"], m["note"] or "")
+        Block(page, text[: m.start("code")].count("\n") + 1, m["language"], m["code"], m["note"] or "")
         for m in BLOCK.finditer(text)
     ]
 
@@ -52,7 +57,7 @@ def commands_of(block: Block) -> list[tuple[list[str], str]]:
         steps = re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]
         pairs = (step.partition("\n") for step in steps)
         return [(["bash", "-euo", "pipefail", "-c", line], output.strip() or "*") for line, _, output in pairs]
-    raise AssertionError(f"README line {block.line}: no rule to run a {block.language} block")
+    raise AssertionError(f"{block}: no rule to run a {block.language} block")
 
 
 def run(block: Block, folder: Path) -> None:
@@ -61,46 +66,53 @@ def run(block: Block, folder: Path) -> None:
         environment["HF_HUB_OFFLINE"] = "1"
     for command, pattern in commands_of(block):
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        said = f"README line {block.line}: {command[-1]}\n{done.stdout}{done.stderr}"
+        said = f"{block}: {command[-1]}\n{done.stdout}{done.stderr}"
         assert done.returncode == 0, said
         expected = re.sub(r"[\[?]", lambda m: f"[{m[0]}]", pattern).replace("...", "*")
         assert fnmatchcase(done.stdout.strip(), expected), said
 
 
-BLOCKS = blocks_of(README.read_text("utf-8"))
+BLOCKS = [b for page in PAGES for b in blocks_of(page.read_text("utf-8"), page.relative_to(ROOT).as_posix())]
 LEFT_OUT = [block for block in BLOCKS if block.note.startswith("not run: ")]
 ONLINE = [block for block in BLOCKS if block.note == NETWORK]
+RUN = [block for block in BLOCKS if block not in LEFT_OUT + ONLINE]
 
 
 def in_folder(tmp_path: Path) -> Path:
-    shutil.copytree(README.parent / "examples", tmp_path / "examples")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     return tmp_path
 
 
-def test_blocks_run_in_order(tmp_path, subtests):
-    blocks = [block for block in BLOCKS if block not in LEFT_OUT + ONLINE]
-    assert {block.language for block in blocks} >= {"python", "bash"}
+@pytest.mark.parametrize("page", sorted({block.page for block in RUN}))
+def test_blocks_run_in_order(page, tmp_path, subtests):
     folder = in_folder(tmp_path)
-    for block in blocks:
-        with subtests.test(line=block.line):
-            run(block, folder)
+    for block in RUN:
+        if block.page == page:
+            with subtests.test(line=block.line):
+                run(block, folder)
+
+
+def test_the_first_page_has_blocks_of_both_kinds():
+    assert {block.language for block in RUN if block.page == "README.md"} >= {"python", "bash"}
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("block", ONLINE, ids=lambda block: f"line-{block.line}")
+@pytest.mark.parametrize("block", ONLINE, ids=str)
 def test_block_with_network(block, tmp_path):
     run(block, in_folder(tmp_path))
 
 
-@pytest.mark.parametrize("block", LEFT_OUT, ids=lambda block: f"line-{block.line}")
+@pytest.mark.parametrize("block", LEFT_OUT, ids=str)
 def test_block_left_out(block):
     pytest.skip(block.note)
 
 
-def test_links_lead_somewhere():
-    targets = re.findall(r"\]\((?!https?://|#)([^)\s]+)\)", README.read_text("utf-8"))
-    assert len(targets) > 3
-    assert not [target for target in targets if not (README.parent / target.split("#")[0]).exists()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    """Files only: `make docs` checks anchors, and links to the pages of commands, which it writes."""
+    targets = re.findall(r"\]\((?!https?://|#)([^)\s]+)\)", BLOCK.sub("", page.read_text("utf-8")))
+    files = [target.split("#")[0] for target in targets if "commands/" not in target]
+    assert not [file for file in files if not (page.parent / file).exists()]
 
 
 def test_table_of_models_agrees_with_the_catalogue():
