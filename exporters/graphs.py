@@ -79,7 +79,8 @@ class Decoder(nn.Module):
             no_mask = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
             has_mask = has_mask_input.reshape(-1, 1, 1, 1)
             dense = (no_mask + has_mask * (self.prompt_encoder.mask_embed(mask_input) - no_mask))[:, None]
-        masks, iou, _ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, intermediate=intermediate)
+        features = self.mask_decoder.named_features(intermediate)
+        masks, iou, _ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, features=features)
         many = self.mask_decoder.select_masks(masks, iou, multimask_output=True)
         return *many, *self.mask_decoder.select_masks(masks, iou, multimask_output=False)
 

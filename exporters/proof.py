@@ -213,7 +213,7 @@ def answer(model: Any, embedded: Any, prompt: Prompt) -> Answer:
     points, labels = prompt.points[~corner], prompt.labels[~corner]
     arguments: dict[str, Any] = {
         "image_embeddings": embedded.embedding,
-        "intermediate_embeddings": embedded.intermediate,
+        "intermediate_embeddings": embedded.features,
     }
     if len(points):
         arguments["input_points"] = torch.from_numpy(points)[None, None]

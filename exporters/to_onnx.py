@@ -74,7 +74,7 @@ def export(job: Job) -> list[Artefact]:
         for variant in job.variants:
             job.tell(f"onnx, {layout}: {variant}")
             found.append(_artefact(job, layout, variant, graphs, contexts))
-    if "transformersjs" in layouts and not job.model.mask_decoder.reads_intermediate:
+    if "transformersjs" in layouts and not job.model.mask_decoder.feature_maps:
         write_page(job)
     return found
 
@@ -100,7 +100,7 @@ def encoder_graph(model: SamModel) -> ModelProto:
     """(batch, 3, S, S) -> image_embeddings, image_positional_embeddings and, for SAM-HQ, intermediate_embeddings."""
     side = model.config.vision_config.image_size
     names = ["image_embeddings", "image_positional_embeddings"]
-    if model.mask_decoder.reads_intermediate:
+    if model.mask_decoder.feature_maps:
         names.append("intermediate_embeddings")
     batch = torch.export.Dim("batch")
     example = torch.zeros(2, 3, side, side)

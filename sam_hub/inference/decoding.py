@@ -51,7 +51,7 @@ class ImageDecoder:
                 return low_res.unflatten(0, scores.shape).float(), scores.float()
         output = self.model(
             image_embeddings=self.encoded.embedding,
-            intermediate_embeddings=self.encoded.intermediate,
+            intermediate_embeddings=self.encoded.features,
             input_points=prompts[0],
             input_labels=prompts[1],
             input_boxes=prompts[2],

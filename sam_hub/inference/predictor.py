@@ -255,7 +255,7 @@ class SamPredictor:
                 self.encoded.embedding,
                 *prompts,
                 rough,
-                intermediate=self.encoded.intermediate,
+                intermediate=self.encoded.features,
                 text_embeddings=text_embedding,
             )
             masks, scores = self.model.mask_decoder.select_masks(masks, scores, multimask_output)

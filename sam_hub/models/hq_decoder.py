@@ -5,7 +5,7 @@ Source: "Segment Anything in High Quality" (Ke et al. 2023, arXiv 2306.01567), S
 arithmetic is not the original's: it upscales the embedding from before the transformer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from .mask_decoder import MaskDecoder, best_mask
 class HqMaskDecoder(MaskDecoder):
     """SAM's masks, and after them the correction that the HQ token draws; `select_masks` adds the two up."""
 
-    reads_intermediate = True
+    feature_maps = ("early",)
 
     def __init__(self, config: HqMaskDecoderConfig) -> None:
         super().__init__(config)
@@ -46,13 +46,13 @@ class HqMaskDecoder(MaskDecoder):
         return late + self.compress_vit_conv2(F.gelu(early))
 
     def draw_masks(
-        self, tokens: Tensor, upscaled: Tensor, image_embeddings: Tensor, intermediate: Sequence[Tensor]
+        self, tokens: Tensor, upscaled: Tensor, image_embeddings: Tensor, features: Mapping[str, Tensor]
     ) -> Tensor:
         """As in `MaskDecoder`, and the HQ token's mask last: (B, N, 1 + M + 1, 4h, 4w)."""
-        masks = super().draw_masks(tokens, upscaled, image_embeddings, intermediate)
+        masks = super().draw_masks(tokens, upscaled, image_embeddings, features)
         b, n = upscaled.shape[:2]
         fine = self.mask_conv2(F.gelu(self.mask_norm(self.mask_conv1(upscaled.flatten(0, 1))))).unflatten(0, (b, n))
-        fine = fine + self.image_features(image_embeddings, intermediate[0])[:, None]
+        fine = fine + self.image_features(image_embeddings, features["early"])[:, None]
         hyper = self.hq_mask_mlp(tokens[:, :, -1:])  # (B, N, 1, C / 8)
         return torch.cat([masks, (hyper @ fine.flatten(3)).unflatten(-1, fine.shape[-2:])], dim=2)
 

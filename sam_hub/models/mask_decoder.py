@@ -1,6 +1,6 @@
 """Prompt tokens and image embedding -> masks and predicted IoU (original: ``modeling/mask_decoder.py``)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -95,13 +95,13 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
 class MaskDecoder(nn.Module):
     """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case.
 
-    Other families differ in the four class attributes or extend the methods.
+    Other families differ in the class attributes or extend the methods.
     """
 
     block: type[TwoWayBlock] = TwoWayBlock
     upscale_norm: Callable[[int], nn.Module] = LayerNorm2d
     head_act = "relu"
-    reads_intermediate = False  # whether it needs `EncoderOutput.intermediate`
+    feature_maps: tuple[str, ...] = ()  # names of the `EncoderOutput.features` that it reads
 
     def __init__(self, config: SamMaskDecoderConfig) -> None:
         super().__init__()
@@ -130,14 +130,14 @@ class MaskDecoder(nn.Module):
         valid: Tensor | None = None,
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
-        intermediate: Sequence[Tensor] = (),
+        features: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Predict every mask; `select_masks` keeps those that were asked for.
 
         image_embeddings: (B, C, h, w); image_pe: (1, C, h, w)
         sparse, dense, valid: see `PromptEncoder.forward`
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
-        intermediate: `EncoderOutput.intermediate`, for a decoder that reads it
+        features: `EncoderOutput.features`, those of ``feature_maps``
         returns: low-res mask logits (B, N, 1 + M, 4h, 4w), predicted IoU (B, N, 1 + M), and for each layer
             the token-to-image attention weights, or None where the implementation has none
         """
@@ -157,14 +157,28 @@ class MaskDecoder(nn.Module):
         iou = self.iou_prediction_head(tokens[:, :, 0])
         upscaled = self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w)).unflatten(0, (b, n))
         own = tokens[:, :, 1 : own.shape[2]]  # without the IoU's and the prompts'
-        return self.draw_masks(own, upscaled, image_embeddings, intermediate), iou, attentions
+        return self.draw_masks(own, upscaled, image_embeddings, features or {}), iou, attentions
+
+    def named_features(self, given: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
+        """The maps of ``feature_maps``, from a mapping or from a sequence in that order.
+
+        raises: ValueError when one is missing
+        """
+        if not isinstance(given, Mapping):
+            given = dict(zip(self.feature_maps, given, strict=False))
+        if missing := [name for name in self.feature_maps if name not in given]:
+            raise ValueError(
+                f"this model's decoder needs intermediate_embeddings ({', '.join(missing)}) beside image_embeddings: "
+                "see `encode`"
+            )
+        return {name: given[name] for name in self.feature_maps}
 
     def output_tokens(self) -> Tensor:
         """The decoder's own tokens, (T, C): IoU first, then one for each mask."""
         return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
 
     def draw_masks(
-        self, tokens: Tensor, upscaled: Tensor, image_embeddings: Tensor, intermediate: Sequence[Tensor]
+        self, tokens: Tensor, upscaled: Tensor, image_embeddings: Tensor, features: Mapping[str, Tensor]
     ) -> Tensor:
         """A hypernetwork turns each mask token into a linear classifier of the upscaled pixels.
 

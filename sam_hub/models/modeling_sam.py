@@ -9,7 +9,7 @@ refused, ``labels`` give a loss, and the norms use the original's eps.
 import math
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -279,7 +279,7 @@ class SamModel(SamPreTrainedModel):
     def get_image_embeddings(self, pixel_values: Tensor) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
         """The image embedding: (B, 3, H, W) -> (B, C, h, w); SAM-HQ gives a pair, see `EncoderOutput`."""
         output = self.encode(pixel_values)
-        return (output.embedding, output.intermediate) if self.mask_decoder.reads_intermediate else output.embedding
+        return (output.embedding, output.intermediate) if self.mask_decoder.feature_maps else output.embedding
 
     @torch.no_grad()
     def get_prompt_embeddings(
@@ -350,16 +350,17 @@ class SamModel(SamPreTrainedModel):
         input_masks: Tensor | None = None,
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
-        intermediate: Sequence[Tensor] = (),
+        intermediate: Mapping[str, Tensor] | Sequence[Tensor] = (),
         text_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Every candidate mask of each prompt: see `MaskDecoder.forward`.
 
-        image_embeddings, intermediate: of the `EncoderOutput`; most decoders read the first only
+        image_embeddings: ``embedding`` of the `EncoderOutput`
+        intermediate: ``features`` of the `EncoderOutput`, or a sequence of them in the order of ``feature_maps`` of the
+            decoder; most decoders read none
         text_embeddings: (B, N, text_embedding_size), CLIP's of what is meant, for a model with a text projection
         """
-        if self.mask_decoder.reads_intermediate and not intermediate:
-            raise ValueError("this model's decoder needs intermediate_embeddings beside image_embeddings: see `encode`")
+        features = self.mask_decoder.named_features(intermediate)
         grid = tuple(image_embeddings.shape[-2:])
         sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
         if text_embeddings is not None:
@@ -371,7 +372,7 @@ class SamModel(SamPreTrainedModel):
                 raise ValueError(f"{image_embeddings.shape[0]} images but {name} for {t.shape[0]}")
         image_pe = self.get_image_wide_positional_embeddings(grid)
         return self.mask_decoder(
-            image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding, intermediate
+            image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding, features
         )
 
     def forward(
@@ -385,7 +386,7 @@ class SamModel(SamPreTrainedModel):
         multimask_output: bool = True,
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
-        intermediate_embeddings: Sequence[Tensor] = (),
+        intermediate_embeddings: Mapping[str, Tensor] | Sequence[Tensor] = (),
         num_multimask_outputs: int | None = None,
         hq_token_only: bool = False,
         labels: Tensor | None = None,
@@ -404,7 +405,7 @@ class SamModel(SamPreTrainedModel):
         input_masks: (B, N or 1, 4h, 4w) or (B, 4h, 4w) low-res logits, usually ``pred_masks`` of a step before
         multimask_output: three masks (for an ambiguous prompt such as one click) or one
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
-        intermediate_embeddings: `EncoderOutput.intermediate`, which SAM-HQ needs beside image_embeddings
+        intermediate_embeddings: `EncoderOutput.features`, which some decoders need beside image_embeddings
         num_multimask_outputs: 1, 3 or 4 masks (the one, then the three) instead of multimask_output, as in EdgeSAM
         hq_token_only: SAM-HQ's own mask without SAM's
         labels: (B, N, H, W) masks in {0, 1} in the frame of the padded input, at any resolution, for ``loss``
@@ -422,7 +423,7 @@ class SamModel(SamPreTrainedModel):
         vision = None
         if pixel_values is not None:
             vision = self.encode(pixel_values, output_hidden_states=hidden, output_attentions=weights)
-            image_embeddings, intermediate_embeddings = vision.embedding, vision.intermediate
+            image_embeddings, intermediate_embeddings = vision.embedding, vision.features
 
         masks, iou, attentions = self.predict_masks(
             image_embeddings,

@@ -151,7 +151,8 @@ class PromptStep(InteractiveStep):
 
     def forward(self, *args, taught_embedding: Tensor, taught_intermediate: Tensor | None = None, **kwargs):
         early = () if taught_intermediate is None else (taught_intermediate,)
-        self._taught = EncoderOutput(taught_embedding, early)
+        decoder = self._teacher[0].model.mask_decoder
+        self._taught = EncoderOutput(taught_embedding, decoder.named_features(early))
         return super().forward(*args, **kwargs)
 
     def losses(self, encoded, labels, plan, generators, boxable) -> Tensor:
@@ -178,7 +179,7 @@ class PromptStep(InteractiveStep):
             previous = None
         clicks = (points, labels) if "points" in kinds else (None, None)
         masks, scores, _ = model.predict_masks(
-            self._taught.embedding.to(model.dtype), *clicks, boxes, previous, intermediate=self._taught.intermediate
+            self._taught.embedding.to(model.dtype), *clicks, boxes, previous, intermediate=self._taught.features
         )
         first = points.shape[2] == 1 and previous is None
         logits = answer(model, masks.float(), scores.float(), first)

@@ -195,7 +195,7 @@ def interactive_losses(
             *clicks,
             boxes,
             previous,
-            intermediate=encoded.intermediate,
+            intermediate=encoded.features,
             text_embeddings=text_embeddings,
         )
         masks, scores = masks.float(), scores.float()
@@ -259,7 +259,7 @@ class InteractiveStep(nn.Module):
             encoded = self.sam.encode(pixel_values)
         else:
             early = () if intermediate is None else (intermediate.to(self.sam.dtype),)
-            encoded = EncoderOutput(embedding.to(self.sam.dtype), early)
+            encoded = EncoderOutput(embedding.to(self.sam.dtype), self.sam.mask_decoder.named_features(early))
         generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
         losses = self.losses(encoded, labels, plan, generators, boxable)
         return {"loss": mean_over_images(losses, valid)}

@@ -344,13 +344,13 @@ def test_what_the_cache_holds(model, monkeypatch):
         monkeypatch.setattr(config, "output_hidden_states", True)
     features = torch.ones(1, 2)
     encode = model.encode
-    monkeypatch.setattr(model, "encode", lambda *a, **k: replace(encode(*a, **k), intermediate=(features,)))
+    monkeypatch.setattr(model, "encode", lambda *a, **k: replace(encode(*a, **k), features={"early": features}))
     predictor = SamPredictor(model)
     predictor.set_image(WIDE)
     predictor.set_image(TALL)
     predictor.set_image(WIDE)
     held = predictor.encoded
-    assert held.hidden_states is None and held.attentions is None and held.intermediate[0] is features
+    assert held.hidden_states is None and held.attentions is None and held.features["early"] is features
 
 
 def test_a_change_of_weights_type_or_settings_makes_it_void(monkeypatch):

@@ -156,3 +156,14 @@ def test_reads_what_transformers_wrote(tmp_path, randomised):
     assert all(torch.equal(value, weights[key]) for key, value in ours.state_dict().items())
     ours.save_pretrained(tmp_path / "again")
     assert SamModel.from_pretrained(tmp_path / "again").config.model_type == "sam_hub"
+
+
+@torch.no_grad()
+def test_feature_maps_go_by_name(model, pixels):
+    encoded = model.encode(pixels)
+    assert list(encoded.features) == list(model.mask_decoder.feature_maps) == ["early"]
+    given = dict(image_embeddings=encoded.embedding, **POINTS)
+    named = model(**given, intermediate_embeddings={**encoded.features, "unread": pixels}).pred_masks
+    assert torch.equal(named, model(**given, intermediate_embeddings=encoded.intermediate).pred_masks)
+    with pytest.raises(ValueError, match=r"\(early\)"):
+        model(**given, intermediate_embeddings={"late": encoded.features["early"]})

@@ -1,6 +1,6 @@
 """Image encoders, by the ``model_type`` of their configuration; each is imported when it is built."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 
 from torch import Tensor, nn
@@ -21,14 +21,19 @@ class EncoderOutput:
     """What an image encoder returns.
 
     embedding: (B, C, h, w), what the decoder reads
-    intermediate: earlier features that a decoder may want (HQ); else empty
+    features: the further feature maps that the decoder reads, by name: see `MaskDecoder.feature_maps`
     hidden_states, attentions: per layer, where they were asked for
     """
 
     embedding: Tensor
-    intermediate: tuple[Tensor, ...] = ()
+    features: dict[str, Tensor] = field(default_factory=dict)
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
+
+    @property
+    def intermediate(self) -> tuple[Tensor, ...]:
+        """The maps of ``features`` without their names, as arguments called ``intermediate_embeddings`` take them."""
+        return tuple(self.features.values())
 
 
 def check_size(pixel_values: Tensor, stride: int) -> None:

@@ -161,8 +161,8 @@ class TinyVitEncoder(nn.Module):
     ) -> EncoderOutput:
         """(B, 3, H, W), H and W multiples of 16 -> embedding (B, C, H / 16, W / 16)
 
-        Hidden states are those after the patch embedding and after each stage, (B, C, h, w). ``intermediate`` is,
-        where the configuration asks for it, the output of the second stage: (B, H / 16, W / 16, 160).
+        Hidden states are those after the patch embedding and after each stage, (B, C, h, w). With
+        ``config.output_intermediate`` the features hold "early", the second stage's output: (B, H / 16, W / 16, 160).
         """
         check_size(pixel_values, self.config.patch_size)
         x = self.patch_embed(pixel_values)
@@ -173,7 +173,7 @@ class TinyVitEncoder(nn.Module):
             attentions += weights
         return EncoderOutput(
             embedding=self.neck(x),
-            intermediate=(states[2].permute(0, 2, 3, 1),) if self.config.output_intermediate else (),
+            features={"early": states[2].permute(0, 2, 3, 1)} if self.config.output_intermediate else {},
             hidden_states=tuple(states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )

@@ -187,23 +187,23 @@ class VitEncoder(nn.Module):
     ) -> EncoderOutput:
         """(B, 3, H, W), normalised and padded -> embedding (B, C, H / 16, W / 16)
 
-        intermediate: with ``config.output_intermediate``, what the first global layer returns, (B, h, w, hidden_size)
+        features: with ``config.output_intermediate`` "early", the first global layer's output, (B, h, w, hidden_size)
         """
         check_size(pixel_values, self.config.patch_size)
         x = self.patch_embed(pixel_values)
         if self.pos_embed is not None:
             x = x + self._positions(x.shape[1:3])
-        states, attentions, intermediate = [x], [], ()
+        states, attentions, features = [x], [], {}
         for layer in self.layers:
             x, weights = layer(x, output_attentions)
-            if self.config.output_intermediate and not intermediate and not layer.window_size:
-                intermediate = (x,)
+            if self.config.output_intermediate and not features and not layer.window_size:
+                features["early"] = x
             if output_hidden_states:
                 states.append(x)
             attentions.append(weights)
         return EncoderOutput(
             embedding=self.neck(x.permute(0, 3, 1, 2)),
-            intermediate=intermediate,
+            features=features,
             hidden_states=tuple(states) if output_hidden_states else None,
             attentions=tuple(attentions) if output_attentions else None,
         )
