@@ -8,7 +8,16 @@ import typer
 
 from .boundary import WrongUsage
 from .options import Debug, Device, Json, echo_json, echo_path
-from .train import DataOption, ImagesOption, OutOption, PartsOption, is_first_process, track_on_stderr
+from .train import (
+    Crowds,
+    CrowdsOption,
+    DataOption,
+    ImagesOption,
+    OutOption,
+    PartsOption,
+    is_first_process,
+    track_on_stderr,
+)
 
 
 class Stage(str, Enum):
@@ -31,6 +40,7 @@ def distill(
     stage: Annotated[Stage, typer.Option("--stage", help="encoder: by embeddings; prompts: by masks.")] = Stage.both,
     images: ImagesOption = None,
     parts: PartsOption = False,
+    crowds: CrowdsOption = Crowds.left_out,
     val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.9, help="Held out of --data.")] = 0.1,
     encoder_steps: Annotated[int | None, typer.Option("--encoder-steps", min=1, help="2000 by default.")] = None,
     prompt_steps: Annotated[int | None, typer.Option("--prompt-steps", min=1, help="1000 by default.")] = None,
@@ -71,7 +81,7 @@ def distill(
 
     if fresh and canonical_name(student) is None:
         raise WrongUsage(f"--fresh builds a model of `sam-hub zoo`, and {student} is none")
-    dataset = open_dataset(data, images, parts)
+    dataset = open_dataset(data, images, parts, crowds is Crowds.as_objects)
     found = inspect(dataset, track=track_on_stderr("looking at the images"))
     for problem in found.problems:
         tell(f"left out: {problem}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .options import Debug, Device, Json, echo_json
+from .train import Crowds, CrowdsOption, ImagesOption
 
 
 def evaluate(
@@ -17,6 +18,8 @@ def evaluate(
         list[Path],
         typer.Argument(metavar="SHARD", help="Annotated images: SA-1B tars or folders, or whatever `train` takes."),
     ],
+    images: ImagesOption = None,
+    crowds: CrowdsOption = Crowds.left_out,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images of each shard; all by default.")] = None,
     max_objects: Annotated[int, typer.Option("--max-objects", min=1, help="Objects of each image.")] = 16,
     clicks: Annotated[
@@ -60,7 +63,7 @@ def evaluate(
     from .loading import load_predictor
 
     protocol = Protocol(seed, limit, max_objects, clicks, baselines)
-    datasets = [open_dataset(shard) for shard in shards]
+    datasets = [open_dataset(shard, images, crowds_as_objects=crowds is Crowds.as_objects) for shard in shards]
     for path in filter(None, (out, grid)):
         make_folder(path.parent)
     predictor = load_predictor(model, device)

@@ -24,6 +24,11 @@ class Tracker(str, Enum):
     trackio = "trackio"
 
 
+class Crowds(str, Enum):
+    left_out = "left-out"
+    as_objects = "as-objects"
+
+
 DataOption = Annotated[
     str,
     typer.Option(
@@ -32,7 +37,12 @@ DataOption = Annotated[
         help="A folder of images and masks, a COCO .json, a folder of labelme files, or SA-1B (.tar, folder, address).",
     ),
 ]
-ImagesOption = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="The images of a COCO .json.")]
+ImagesOption = Annotated[
+    Path | None, typer.Option("--images", metavar="DIR", help="Where the images of a COCO .json or of documents are.")
+]
+CrowdsOption = Annotated[
+    Crowds, typer.Option("--crowds", help="Masks of a COCO .json that are marked iscrowd: left out, or objects.")
+]
 PartsOption = Annotated[bool, typer.Option("--parts", help="Each connected part of a two-valued mask is an object.")]
 ValidationOption = Annotated[
     str | None, typer.Option("--val", metavar="PATH", help="Images to validate on; else some of --data are held out.")
@@ -46,6 +56,7 @@ def train(
     model: ModelName = "pocket",
     images: ImagesOption = None,
     parts: PartsOption = False,
+    crowds: CrowdsOption = Crowds.left_out,
     val: ValidationOption = None,
     val_share: Annotated[float, typer.Option("--val-share", min=0.01, max=0.9, help="Held out of --data.")] = 0.2,
     freeze: Annotated[
@@ -127,14 +138,14 @@ def train(
         samples: Any = ShardStream(expand(data), seed)
         counts = {"train": 0, "objects": 0}
     else:
-        dataset = open_dataset(data, images, parts)
+        dataset = open_dataset(data, images, parts, crowds is Crowds.as_objects)
         found = inspect(dataset, chosen.max_area_ratio, track_on_stderr("looking at the images"))
         for problem in found.problems:
             tell(f"left out: {problem}")
         counts = {"train": len(found.good), "objects": found.objects}
         samples = Cleaned(dataset, chosen.max_area_ratio)
     if val:
-        held_set = open_dataset(val, images, parts)
+        held_set = open_dataset(val, images, parts, crowds is Crowds.as_objects)
         held_found = inspect(held_set, chosen.max_area_ratio, track_on_stderr("looking at the validation images"))
         held: Sequence = _part(Cleaned(held_set, chosen.max_area_ratio), held_found.good)
         training = samples if streamed else _part(samples, found.good)

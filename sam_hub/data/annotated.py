@@ -8,23 +8,24 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError, ImageError
-from ..ops.images import read_image
 from ..ops.masks import mask_to_box, mask_to_rle
-from .sa1b import Sample
+from ..ops.polygons import polygons_to_rle
+from ..ops.run_lengths import Rle
+from .photos import read_photo
+from .sa1b import PROBLEM, Sample
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-
-PROBLEM = "problem"
-"""Key of an annotation that is damaged, with a sentence; the other objects of its image are good."""
 
 
 class AnnotatedImages(Sequence):
     """Samples of a data set, read at random; nothing is held in memory but names.
 
     path: where it was read from; name: its title in reports
+    remarks: a sentence for each thing that is left out of the data set as a whole
     """
 
     path: Path
+    remarks: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -33,6 +34,10 @@ class AnnotatedImages(Sequence):
     @abstractmethod
     def image_path(self, index: int) -> Path:
         """The file of one image."""
+
+    def stated_size(self, index: int) -> tuple[int, int] | None:
+        """(H, W) of one image as its annotations state it, where they do."""
+        return None
 
     @abstractmethod
     def objects(self, index: int, size: tuple[int, int]) -> list[dict]:
@@ -45,7 +50,7 @@ class AnnotatedImages(Sequence):
         """raises: DataError, naming the file, when the image or its annotations are damaged"""
         path = self.image_path(index)
         try:
-            image = read_image(path)
+            image = read_photo(path, self.stated_size(index))
         except ImageError as e:
             raise DataError(f"{self.path}: {e}") from e
         return Sample(path.name, image, self.objects(index, image.shape[:2]))
@@ -61,12 +66,15 @@ def annotation_of(mask: np.ndarray) -> dict:
 
 
 def annotation_of_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> dict:
-    """The union of polygons, each x0, y0, x1, y1, ... in pixels of an image of (H, W), as an annotation.
+    """The union of polygons as an annotation; arguments and errors as of `polygons_to_rle`."""
+    return annotation_of_rle(polygons_to_rle(polygons, size))
 
-    Filled as COCO does (pycocotools).
-    """
-    rle = coco_mask.merge(coco_mask.frPyObjects([list(map(float, p)) for p in polygons], *size))
-    return {
-        "segmentation": {"size": list(size), "counts": rle["counts"].decode()},
-        "bbox": coco_mask.toBbox(rle).tolist(),
-    }
+
+def annotation_of_rle(rle: Rle) -> dict:
+    """Checked, compressed run lengths as an annotation."""
+    return {"segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist()}
+
+
+def problem(why: str) -> dict:
+    """An annotation that cannot be used, with a sentence; the other objects of its image are good."""
+    return {"segmentation": None, "bbox": [0, 0, 0, 0], PROBLEM: why}

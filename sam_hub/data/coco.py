@@ -1,50 +1,84 @@
 """Reader of COCO instance annotations: one JSON for a folder of images (cocodataset.org, "Data format")."""
 
-import json
+import os
+import re
 from pathlib import Path
-
-from pycocotools import mask as coco_mask
+from typing import Any
 
 from ..errors import DataError
 from ..ops.run_lengths import check_rle, compressed
-from .annotated import PROBLEM, AnnotatedImages, annotation_of_polygons
+from .annotated import AnnotatedImages, annotation_of_polygons, annotation_of_rle, problem
+from .documents import read_json
+
+WHAT = "a COCO annotation file"
+KIND = re.compile(r"^(?:instances|person_keypoints|panoptic|captions|stuff|image_info|labels)_")
+"""How names of annotation files start, before the name of the part: ``instances_train2017.json``."""
 
 
 class CocoDataset(AnnotatedImages):
-    """Images with their polygons or run lengths; crowds (``iscrowd``) are no objects and are left out.
+    """Images with their polygons or run lengths.
 
-    An annotation that cannot be read carries its `PROBLEM`; the rest of its image stays.
+    An annotation that cannot be read carries its problem; the rest of its image stays. Crowds (``iscrowd`` 1) are
+    regions of many objects and are left out, and counted in ``remarks``.
     path: the JSON
     images: the folder of the images; by default they are sought beside the JSON, in ``images/`` beside it or beside
-        its folder, and under the JSON's own name (``annotations/train.json`` -> ``train/``)
+        its folder, and under the JSON's own name, there and in ``images/`` (``annotations/instances_train.json`` ->
+        ``train/``, ``images/train/``)
+    crowds_as_objects: take crowds for objects, as some tools mark every mask that is not a polygon as one
     raises: DataError when the JSON is damaged or none of its images is there
     """
 
-    def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
-        self.path = Path(path)
-        try:
-            document = json.loads(self.path.read_text("utf-8"))
-            self._images = {image["id"]: image["file_name"] for image in document["images"]}
-            by_image: dict = {key: [] for key in self._images}
-            for number, annotation in enumerate(document["annotations"]):
-                if not annotation.get("iscrowd") and annotation["image_id"] in by_image:
-                    by_image[annotation["image_id"]].append((number, annotation))
-        except OSError as e:
-            raise DataError(f"{self.path} cannot be read ({e.strerror})") from e
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            raise DataError(f"{self.path} is not a COCO annotation file ({type(e).__name__}: {e})") from e
+    def __init__(self, path: str | Path, images: str | Path | None = None, crowds_as_objects: bool = False) -> None:
+        self.path, self.remarks = Path(path), []
+        records, annotations = self._parts(read_json(self.path, WHAT))
         places = [Path(images)] if images else self._places()
         self._samples = []
-        for key, name in sorted(self._images.items(), key=lambda item: str(item[1])):
-            found = next((p for d in places for p in (d / name, d / Path(name).name) if p.is_file()), places[0] / name)
-            self._samples.append((found, by_image[key]))
-        if not any(found.is_file() for found, _ in self._samples):
-            tried = ", ".join(dict.fromkeys(map(str, places)))
-            raise DataError(f"none of the images of {self.path} is in {tried}; say where with --images")
+        for record in sorted(records.values(), key=lambda record: record["file_name"]):
+            name = record["file_name"]
+            tried = (os.path.join(d, n) for d in places for n in (name, os.path.basename(name)))
+            found = next(filter(os.path.isfile, tried), os.path.join(places[0], name))
+            self._samples.append((Path(found), record, []))
+        if not any(os.path.isfile(found) for found, *_ in self._samples):
+            where = ", ".join(dict.fromkeys(map(str, places)))
+            raise DataError(f"none of the images of {self.path} is in {where}; say where with --images")
+        self._hand_out(annotations, crowds_as_objects)
+
+    def _parts(self, document: Any) -> tuple[dict, list]:
+        """The images by their id, and the annotations; what is no image is left out and named."""
+        images = document.get("images") if isinstance(document, dict) else None
+        annotations = document.get("annotations") if isinstance(document, dict) else None
+        if not isinstance(images, list) or not isinstance(annotations, list):
+            raise DataError(f"{self.path} is not {WHAT} (it has no lists of images and annotations)")
+        good = [r for r in images if isinstance(r, dict) and _is_key(r.get("id")) and _is_name(r.get("file_name"))]
+        if images and not good:
+            raise DataError(f"{self.path} is not {WHAT} (no image has an id and a file_name)")
+        if len(good) < len(images):
+            self.remarks.append(f"{self.path}: {len(images) - len(good)} images have no id or no file_name")
+        return {record["id"]: record for record in good}, annotations
+
+    def _hand_out(self, annotations: list, crowds_as_objects: bool) -> None:
+        by_image = {record["id"]: mine for _, record, mine in self._samples}
+        crowds = homeless = 0
+        for number, annotation in enumerate(annotations):
+            key = annotation.get("image_id") if isinstance(annotation, dict) else None
+            if not _is_key(key) or key not in by_image:
+                homeless += 1
+            elif annotation.get("iscrowd") and not crowds_as_objects:
+                crowds += 1
+            else:
+                by_image[key].append((number, annotation))
+        if homeless:
+            self.remarks.append(f"{self.path}: {homeless} annotations belong to none of its images")
+        if crowds:
+            every = "all " if crowds == len(annotations) else ""
+            self.remarks.append(
+                f"{self.path}: {every}{crowds} crowds (iscrowd 1) are left out; take them with --crowds as-objects"
+            )
 
     def _places(self) -> list[Path]:
-        beside = self.path.parent
-        names = ("", "images", self.path.stem)
+        beside, stem = self.path.parent, self.path.stem
+        part = KIND.sub("", stem)
+        names = dict.fromkeys(("", "images", stem, part, f"images/{stem}", f"images/{part}"))
         return [d / name for d in (beside, beside.parent) for name in names]
 
     def __len__(self) -> int:
@@ -53,8 +87,13 @@ class CocoDataset(AnnotatedImages):
     def image_path(self, index: int) -> Path:
         return self._samples[index][0]
 
+    def stated_size(self, index: int) -> tuple[int, int] | None:
+        record = self._samples[index][1]
+        size = (record.get("height"), record.get("width"))
+        return size if all(isinstance(side, int) for side in size) else None
+
     def objects(self, index: int, size: tuple[int, int]) -> list[dict]:
-        path, annotations = self._samples[index]
+        path, _, annotations = self._samples[index]
         return [self._object(annotation, size, path.name, number) for number, annotation in annotations]
 
     def _object(self, annotation: dict, size: tuple[int, int], name: str, number: int) -> dict:
@@ -64,9 +103,17 @@ class CocoDataset(AnnotatedImages):
             if isinstance(shape, list) and shape:
                 return annotation_of_polygons(shape, size)
             if isinstance(shape, dict):
-                rle = compressed(check_rle(shape, size))
-                return {"segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist()}
-            raise ValueError("it has no segmentation")
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as e:
-            why = f"{self.path}: annotation {annotation.get('id', number)} of {name} is left out: {e}"
-            return {"segmentation": None, "bbox": [0, 0, 0, 0], PROBLEM: why}
+                return annotation_of_rle(compressed(check_rle(shape, size)))
+            raise DataError("it has no segmentation")
+        except DataError as e:
+            key = annotation.get("id", number)
+            shown = key if _is_key(key) else number
+            return problem(f"{self.path}: annotation {shown} of {name} is left out: {e}")
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, int | str)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""

@@ -1,6 +1,5 @@
 """One name for all readers: `open_dataset` looks at what lies there."""
 
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .coco import CocoDataset
+from .documents import read_json
 from .folder import MaskFolder
 from .labelme import LabelmeFolder, is_labelme
 from .sa1b import Sa1bDataset, Sample
@@ -49,18 +49,21 @@ class Joined(Sequence):
         return self.parts[part][index - (self._ends[part - 1] if part else 0)]
 
 
-def open_dataset(path: str | Path, images: str | Path | None = None, parts: bool = False) -> Sequence:
+def open_dataset(
+    path: str | Path, images: str | Path | None = None, parts: bool = False, crowds_as_objects: bool = False
+) -> Sequence:
     """The samples of a data set of any kind that there is a reader for.
 
     path: a folder of images and masks (`MaskFolder`), a COCO JSON or a folder with one (`CocoDataset`), a folder of
         labelme files (`LabelmeFolder`), an SA-1B tar or folder (`Sa1bDataset`), or a folder of such tars
-    images: of a COCO JSON, where they are; parts: see `MaskFolder`
+    images: of a COCO JSON or a folder of SA-1B documents, where they are
+    parts: see `MaskFolder`; crowds_as_objects: see `CocoDataset`
     raises: DataError
     """
     path = Path(path)
     if path.suffix == ".json" and path.is_file():
-        return CocoDataset(path, images)
-    if path.suffix == ".tar":
+        return CocoDataset(path, images, crowds_as_objects)
+    if path.suffix == ".tar" and path.is_file():
         return Sa1bDataset(path)
     if not path.is_dir():
         raise DataError(f"{path} is no data set; give {KINDS}")
@@ -73,17 +76,22 @@ def open_dataset(path: str | Path, images: str | Path | None = None, parts: bool
             return LabelmeFolder(path)
         coco = [d for d in documents if len(documents) <= 3 and _is_coco(d)]
         if len(coco) == 1:
-            return CocoDataset(coco[0], images)
+            return CocoDataset(coco[0], images, crowds_as_objects)
         if len(coco) > 1:
             raise DataError(f"{path} holds {len(coco)} COCO files; give the path of one of them")
         if not any(d.suffix == ".png" and ".mask" in d.name for d in path.iterdir()):
-            return Sa1bDataset(path)
-    return MaskFolder(path, parts)
+            return Sa1bDataset(path, images)
+    try:
+        return MaskFolder(path, parts)
+    except DataError:
+        if images is None:
+            raise
+        return Sa1bDataset(path, images)
 
 
 def _is_coco(path: Path) -> bool:
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        document = read_json(path, "COCO")
+    except DataError:
         return False
     return isinstance(document, dict) and {"images", "annotations"} <= document.keys()

@@ -12,7 +12,9 @@ What a mask file means:
 - two values: what is not 0 is one object (with ``parts``, each connected part is one);
 - more values (8 or 16 bits, or a palette's numbers): each value but 0 is one object;
 - nearly only 0 and 255 with greys between them: drawn with soft edges, what is above 127 is one object;
-- colours: each colour but black is one object.
+- colours: each colour but black is one object;
+- of PASCAL VOC (a folder ``SegmentationObject``, or its palette): each number but 0 is one object, and 255 is void,
+  the ring around objects that belongs to none.
 """
 
 import re
@@ -23,16 +25,22 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
+from ..ops.images import MAX_PIXELS
 from ..ops.masks import mask_to_rle
 from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "SegmentationObject")
-MASK_NAME = re.compile(r"[._-](?:masks?|labels?|gt)(?:[._-]?\d+)?$", re.IGNORECASE)
-"""The end of a mask's name beside its image."""
+MASK_NAME = re.compile(r"[._-](?:masks?|labels?|gt)(?:[._-]?\d+(?:-[\w-]+)?)?$", re.IGNORECASE)
+"""The end of a mask's name beside its image; after the number a name may follow, as the page writes it."""
 
-NUMBERED = re.compile(r"(?:[._-](?:masks?|labels?|gt))?(?:[._-]?\d+)?$", re.IGNORECASE)
+NUMBERED = re.compile(r"(?:[._-](?:masks?|labels?|gt)(?:[._-]?\d+-[\w-]+)?)?(?:[._-]?\d+)?$", re.IGNORECASE)
 """What may follow the image's name in a folder of masks."""
+
+VOC_FOLDER = "SegmentationObject"
+VOID = 255
+VOC_PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), VOID: (224, 224, 192)}
+"""Colours that tell PASCAL VOC's palette."""
 
 SOFT_SHARE = 0.9
 """Share of pixels at 0 or 255 from which the rest is taken for soft edges."""
@@ -128,9 +136,15 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
     """
     try:
         with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise ValueError(f"it has more than {MAX_PIXELS // 1_000_000} million pixels")
+            voc = picture.mode in ("P", "L") and (path.parent.name == VOC_FOLDER or _has_voc_palette(picture))
             values = np.asarray(picture.convert("RGBA") if picture.mode in ("LA", "PA", "CMYK") else picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+    except Exception as e:  # Pillow's readers raise anything on damaged files
         raise DataError(f"{path} is not a readable mask ({e})") from e
+    if voc:
+        values = np.where(values == VOID, 0, values)
+        return values.shape, annotations_of_values(values) or [annotation_of(values != 0)]
     if values.ndim == 3:
         colours = values[..., :3].astype(np.uint32)
         grey = (colours == colours[..., :1]).all()
@@ -144,6 +158,13 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
             return mask.shape, [annotation_of(mask)]
         values = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
     return values.shape, annotations_of_values(values)
+
+
+def _has_voc_palette(picture: Image.Image) -> bool:
+    if picture.mode != "P":
+        return False
+    colours = picture.getpalette("RGB")
+    return all(tuple(colours[3 * i : 3 * i + 3]) == colour for i, colour in VOC_PALETTE.items())
 
 
 def annotations_of_values(values: np.ndarray) -> list[dict]:

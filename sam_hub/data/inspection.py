@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from ..ops.run_lengths import rle_area
-from .annotated import PROBLEM
+from ..ops.run_lengths import compress_rle, rle_area
+from .annotated import annotation_of_rle
 from .discovery import Chosen
-from .sa1b import Sample
+from .sa1b import PROBLEM, Sample
 
 MAX_AREA = 0.9
 """Paper, appendix A: masks that cover more than 90 % of the image are dropped."""
@@ -60,6 +61,21 @@ def usable_objects(sample: Sample, max_area: float = MAX_AREA) -> tuple[list[dic
     return good, problems
 
 
+def cleaned(sample: Sample, max_area: float = MAX_AREA) -> Sample:
+    """A sample without the objects that `usable_objects` leaves out, each of the others with a box."""
+    good, _ = usable_objects(sample, max_area)
+    return replace(sample, annotations=[a if _is_box(a.get("bbox")) else _boxed(a) for a in good])
+
+
+def _is_box(box: Any) -> bool:
+    return isinstance(box, list | tuple) and len(box) == 4 and all(type(v) in (int, float) and v == v for v in box)
+
+
+def _boxed(annotation: dict) -> dict:
+    """With the box of its mask, in place of one that is missing or is no box."""
+    return {**annotation, **annotation_of_rle(compress_rle(annotation["segmentation"]))}
+
+
 class Cleaned(Sequence):
     """A data set without the objects that `usable_objects` leaves out."""
 
@@ -71,8 +87,7 @@ class Cleaned(Sequence):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.source[index]
-        return replace(sample, annotations=usable_objects(sample, self.max_area)[0])
+        return cleaned(self.source[index], self.max_area)
 
 
 def inspect(
@@ -86,6 +101,7 @@ def inspect(
     raises: DataError when nothing is left
     """
     found = Inspection()
+    found.problems += getattr(dataset, "remarks", ())
     found.problems += [f"{name}: no mask belongs to it" for name in getattr(dataset, "unmatched", ())]
     for index in track(range(len(dataset))):
         try:

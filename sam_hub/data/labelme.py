@@ -3,26 +3,34 @@
 import base64
 import binascii
 import io
-import json
 import math
-from collections.abc import Sequence
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import DataError, ImageError
-from ..ops.images import read_image
-from .annotated import AnnotatedImages, annotation_of, annotation_of_polygons
+from ..ops.images import MAX_PIXELS
+from ..ops.masks import mask_to_rle
+from ..ops.polygons import polygons_to_rle, union
+from ..ops.run_lengths import Rle
+from .annotated import AnnotatedImages, annotation_of_rle, problem
+from .documents import read_json
+from .photos import read_photo
 from .sa1b import Sample
 
 CIRCLE_CORNERS = 64
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
+WHAT = "a readable labelme file"
 
 
 class LabelmeFolder(AnnotatedImages):
-    """Images and shapes (polygon, rectangle, circle, mask); shapes of one ``group_id`` are one object.
+    """Images and shapes: polygon, rectangle, oriented rectangle, circle, mask.
 
-    Points and lines have no area and are left out. The image is the file that the JSON names, or the one inside
+    Shapes of one ``group_id`` are one object. Points and lines have no area and are left out. A shape that cannot be
+    read carries its problem; the rest of its image stays. The image is the file that the JSON names, or the one inside
     the JSON.
     path: a folder of labelme files
     raises: DataError when there is none
@@ -30,81 +38,130 @@ class LabelmeFolder(AnnotatedImages):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._files = [p for p in sorted(self.path.glob("*.json")) if is_labelme(p)]
-        if not self._files:
+        self._files = [p for p in sorted(self.path.glob("*.json")) if is_labelme(p, damaged=True)]
+        if not any(map(is_labelme, self._files)):
             raise DataError(f"{self.path} holds no labelme file; expected a .json with shapes for each image")
 
     def __len__(self) -> int:
         return len(self._files)
 
     def image_path(self, index: int) -> Path:
-        return self._files[index].parent / str(self._document(index).get("imagePath", "")).replace("\\", "/")
+        return self._image_path(index, self._document(index))
 
     def __getitem__(self, index: int) -> Sample:
         file, document = self._files[index], self._document(index)
-        path, inside = self.image_path(index), document.get("imageData")
+        path, inside = self._image_path(index, document), document.get("imageData")
         try:
-            image = read_image(path if path.is_file() or not inside else base64.b64decode(inside))
-        except (ImageError, binascii.Error, TypeError) as e:
+            here = os.path.isfile(path) or not inside
+            image = read_photo(path if here else base64.b64decode(inside), _stated_size(document))
+        except (ImageError, binascii.Error, TypeError, ValueError) as e:
             raise DataError(f"{file}: its image cannot be read ({e})") from e
-        return Sample(path.name or f"{file.stem}.png", image, self.objects(index, image.shape[:2]))
+        return Sample(path.name or f"{file.stem}.png", image, self._objects(file, document, image.shape[:2]))
 
     def objects(self, index: int, size: tuple[int, int]) -> list[dict]:
-        file, document = self._files[index], self._document(index)
-        groups: dict[object, list[list[float]]] = {}
-        masks = []
-        try:
-            stated = (document.get("imageHeight"), document.get("imageWidth"))
-            if None not in stated and stated != size:
-                raise ValueError(f"it was drawn on an image of {stated[1]} x {stated[0]} pixels, not {size[::-1]}")
-            for number, shape in enumerate(document["shapes"]):
-                kind = shape.get("shape_type") or "polygon"
-                if kind == "mask":
-                    masks.append(_painted(shape, size))
-                elif outline := _outline(kind, shape["points"]):
-                    group = shape.get("group_id")
-                    groups.setdefault(("alone", number) if group is None else group, []).append(outline)
-            return [annotation_of_polygons(p, size) for p in groups.values()] + [annotation_of(m) for m in masks]
-        except (ValueError, KeyError, TypeError, IndexError, OSError) as e:
-            raise DataError(f"{file}: {e}") from e
+        return self._objects(self._files[index], self._document(index), size)
+
+    def _objects(self, file: Path, document: dict, size: tuple[int, int]) -> list[dict]:
+        stated = _stated_size(document)
+        if stated not in (None, size):
+            raise DataError(f"{file}: it was drawn on an image of {stated[1]} x {stated[0]} pixels, not {size[::-1]}")
+        groups: dict[object, list[Rle]] = {}
+        problems = []
+        for number, shape in enumerate(document["shapes"], start=1):
+            try:
+                rle = _shape(shape, size)
+            except DataError as e:
+                problems.append(problem(f"{file}: shape {number} is left out: {e}"))
+                continue
+            if rle is not None:
+                group = shape.get("group_id")
+                alone = not isinstance(group, int | str)
+                groups.setdefault(("alone", number) if alone else group, []).append(rle)
+        return [annotation_of_rle(union(rles)) for rles in groups.values()] + problems
 
     def _document(self, index: int) -> dict:
-        try:
-            return json.loads(self._files[index].read_text("utf-8"))
-        except (OSError, ValueError) as e:
-            raise DataError(f"{self._files[index]} is not a readable labelme file ({e})") from e
+        document = read_json(self._files[index], WHAT)
+        if not _has_shapes(document):
+            raise DataError(f"{self._files[index]} is not {WHAT} (it has no list of shapes)")
+        return document
+
+    def _image_path(self, index: int, document: dict) -> Path:
+        return self._files[index].parent / str(document.get("imagePath", "")).replace("\\", "/")
 
 
-def is_labelme(path: Path) -> bool:
-    """Whether a JSON file is labelme's."""
+def is_labelme(path: Path, damaged: bool = False) -> bool:
+    """Whether a JSON file is labelme's; ``damaged`` is what is said of one that is not JSON."""
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
+        return _has_shapes(read_json(path, WHAT))
+    except DataError:
+        return damaged and os.path.isfile(path)
+
+
+def _has_shapes(document: Any) -> bool:
     return isinstance(document, dict) and isinstance(document.get("shapes"), list)
 
 
-def _outline(kind: str, points: Sequence[Sequence[float]]) -> list[float]:
-    """x0, y0, x1, y1, ... of a shape, or nothing where it has no area."""
-    if kind == "polygon" and len(points) >= 3:
-        return [float(v) for xy in points for v in xy]
-    if kind == "rectangle":
+def _stated_size(document: dict) -> tuple[int, int] | None:
+    size = (document.get("imageHeight"), document.get("imageWidth"))
+    return size if all(isinstance(side, int) for side in size) else None
+
+
+def _shape(shape: Any, size: tuple[int, int]) -> Rle | None:
+    """The mask of a shape, or None of one that has no area by its kind. raises: DataError"""
+    if not isinstance(shape, dict):
+        raise DataError("it is not an object with points")
+    kind = shape.get("shape_type") or "polygon"
+    if kind in WITHOUT_AREA:
+        return None
+    points = _points(shape.get("points"))
+    if kind == "mask":
+        return mask_to_rle(_painted(shape.get("mask"), points, size))
+    return polygons_to_rle([_outline(kind, points)], size)
+
+
+def _points(value: Any) -> list[tuple[float, float]]:
+    pairs = value if isinstance(value, list) else [None]
+    if not all(isinstance(p, list) and len(p) == 2 and all(type(v) in (int, float) for v in p) for p in pairs):
+        raise DataError("its points are not [[x, y], ...]")
+    if not all(abs(v) < math.inf for p in pairs for v in p):  # NaN lands here
+        raise DataError("a point is not finite")
+    return [tuple(p) for p in pairs]
+
+
+def _outline(kind: str, points: list[tuple[float, float]]) -> list[float]:
+    """x0, y0, x1, y1, ... of a shape."""
+    if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         return [x0, y0, x1, y0, x1, y1, x0, y1]
-    if kind == "circle":
+    if kind == "polygon" or (kind in ("rectangle", "oriented_rectangle") and len(points) == 4):
+        return [v for xy in points for v in xy]
+    if kind == "circle" and len(points) == 2:
         (x, y), edge = points
         radius = math.dist((x, y), edge)
         turns = [2 * math.pi * i / CIRCLE_CORNERS for i in range(CIRCLE_CORNERS)]
         return [v for t in turns for v in (x + radius * math.cos(t), y + radius * math.sin(t))]
-    return []
+    if kind in ("rectangle", "oriented_rectangle", "circle"):
+        raise DataError(f"a {kind.replace('_', ' ')} has {len(points)} points")
+    raise DataError(f"its kind is {kind!r}; known are polygon, rectangle, oriented_rectangle, circle and mask")
 
 
-def _painted(shape: dict, size: tuple[int, int]) -> np.ndarray:
-    """A shape of kind "mask": a picture that fills its box, as (H, W) bool."""
-    (x0, y0), _ = ((int(x), int(y)) for x, y in shape["points"])
-    with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as picture:
-        painted = np.asarray(picture.convert("L")) > 0
+def _painted(text: Any, points: list[tuple[float, float]], size: tuple[int, int]) -> np.ndarray:
+    """A shape of kind "mask": a picture that fills its box, as (H, W) bool; what lies outside is cut off."""
+    if not points:
+        raise DataError("a mask has no box")
+    x0, y0 = map(int, points[0])
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text)), formats=["PNG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise DataError(f"its mask has more than {MAX_PIXELS // 1_000_000} million pixels")
+            painted = np.asarray(picture.convert("L")) > 0
+    except DataError:
+        raise
+    except Exception as e:  # Pillow's readers raise anything on damaged files
+        raise DataError(f"its mask is not a readable picture ({e})") from e
     mask = np.zeros(size, bool)
-    part = mask[y0 : y0 + painted.shape[0], x0 : x0 + painted.shape[1]]
-    part[:] = painted[: part.shape[0], : part.shape[1]]
+    left, top = max(0, -x0), max(0, -y0)  # of the picture, outside the image
+    painted = painted[top : top + max(0, size[0] - max(0, y0)), left : left + max(0, size[1] - max(0, x0))]
+    y0, x0 = max(0, y0), max(0, x0)
+    mask[y0 : y0 + painted.shape[0], x0 : x0 + painted.shape[1]] = painted
     return mask

@@ -1,23 +1,35 @@
 """Reader of the SA-1B layout: tar shards or folders with one .jpg and one .json per image.
 
 The JSON holds ``image`` (``image_id, file_name, width, height``) and ``annotations`` whose ``segmentation`` is
-COCO RLE. A tar is indexed once, by offsets, and then read at random without unpacking.
+COCO RLE. A tar is indexed once, by offsets, and then read at random without unpacking. What `sam-hub segment`
+and `sam-hub everything` write is of this layout, with the photos elsewhere.
 """
 
-import io
-import json
+import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ..errors import DataError
+from ..errors import DataError, ImageError
 from ..ops.run_lengths import check_rle, rle_to_mask
+from .documents import parse_json
+from .photos import read_photo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+DOCUMENT_SUFFIXES = (".json", ".mask.json")
+"""Of the annotations beside an image; the second is what `sam-hub segment` writes."""
+
+MEMBER_BYTES = 256 * 2**20
+"""Most bytes of a file in a tar; SA-1B's have 10 MB."""
+
+PROBLEM = "problem"
+"""Key of an annotation that is damaged, with a sentence; the other objects of its image are good."""
+
+WHAT = "a SA-1B annotation"
 
 
 @dataclass
@@ -53,30 +65,74 @@ def decode_segmentation(segmentation: dict, size: tuple[int, int], name: str) ->
         raise DataError(f"{name}: {e}") from e
 
 
+def read_document(text: bytes, name: str) -> tuple[list[dict], tuple[int, int] | None]:
+    """The annotations of an image, and its (H, W) where the document states it; what is none carries its `PROBLEM`.
+
+    raises: DataError when there is no list of annotations
+    """
+    document = parse_json(text, name, WHAT)
+    found = document.get("annotations") if isinstance(document, dict) else None
+    if not isinstance(found, list):
+        raise DataError(f"{name} is not {WHAT} (it has no list of annotations)")
+    image = document.get("image")
+    stated = (image.get("height"), image.get("width")) if isinstance(image, dict) else (None, None)
+    annotations = [_annotation(a, name, number) for number, a in enumerate(found, start=1)]
+    return annotations, stated if all(isinstance(side, int) for side in stated) else None
+
+
+def _annotation(value: Any, name: str, number: int) -> dict:
+    if isinstance(value, dict) and "segmentation" in value:
+        return value
+    return {"segmentation": None, "bbox": [0, 0, 0, 0], PROBLEM: f"{name}: annotation {number} has no segmentation"}
+
+
 class Sa1bDataset(Sequence):
     """Samples of a tar shard or a folder, in the order of their names.
 
     path: a ``.tar`` or a directory
+    images: the folder of the images that the documents name, when they are not beside them
     raises: DataError when there is no annotated image, or when a sample that is read is damaged
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
         self.path = Path(path)
         if self.path.is_dir():
             self._files = {p.name: p for p in sorted(self.path.iterdir()) if p.is_file()}
         elif self.path.is_file():
-            try:
-                with tarfile.open(self.path) as tar:
-                    members = [m for m in tar if m.isfile()]
-            except tarfile.TarError as e:
-                raise DataError(f"{self.path} is not a readable tar file ({e})") from e
-            self._files = {Path(m.name).name: (m.offset_data, m.size) for m in sorted(members, key=lambda m: m.name)}
+            self._files = _members(self.path)
         else:
             raise DataError(f"{self.path} does not exist; give a .tar shard or a folder of .jpg and .json pairs")
-        stems = {Path(n).stem: n for n in self._files if n.lower().endswith(IMAGE_SUFFIXES)}
-        self._pairs = [(image, f"{stem}.json") for stem, image in stems.items() if f"{stem}.json" in self._files]
+        self._pairs = self._beside()
+        if not self._pairs and self.path.is_dir():
+            self._pairs = self._elsewhere(Path(images or self.path))
         if not self._pairs:
-            raise DataError(f"{self.path} holds no image with a .json of the same name beside it")
+            raise DataError(
+                f"{self.path} holds no image with a .json of the same name beside it; "
+                "if the images are elsewhere, say where with --images"
+            )
+        names = [Path(image).name for image, _ in self._pairs]
+        self._names = names if len(set(names)) == len(names) else [image for image, _ in self._pairs]
+
+    def _beside(self) -> list[tuple[str, str]]:
+        """Names of images and of their documents."""
+        stems = {os.path.splitext(n)[0]: n for n in self._files if n.lower().endswith(IMAGE_SUFFIXES)}
+        documents = ((image, [f"{s}{end}" for end in DOCUMENT_SUFFIXES]) for s, image in stems.items())
+        found = ((image, next((d for d in names if d in self._files), None)) for image, names in documents)
+        return [(image, document) for image, document in found if document]
+
+    def _elsewhere(self, images: Path) -> list[tuple[str, str]]:
+        """As `_beside`, of documents here and in folders below, and the images that they name."""
+        pairs = []
+        for path in sorted(p for p in self.path.rglob("*.json") if p.is_file()):
+            try:
+                image = parse_json(path.read_bytes(), str(path), WHAT)["image"]["file_name"]
+                found = next(filter(os.path.isfile, (images / image, images / Path(image).name)), None)
+            except (DataError, OSError, KeyError, TypeError):
+                continue
+            if found:
+                self._files[str(found)], self._files[str(path)] = found, path
+                pairs.append((str(found), str(path)))
+        return pairs
 
     @property
     def name(self) -> str:
@@ -88,30 +144,41 @@ class Sa1bDataset(Sequence):
 
     def _read(self, name: str) -> bytes:
         where = self._files[name]
-        if isinstance(where, Path):
-            return where.read_bytes()
-        offset, size = where
-        with open(self.path, "rb") as f:
-            f.seek(offset)
-            return f.read(size)
+        try:
+            if isinstance(where, Path):
+                return where.read_bytes()
+            offset, size = where
+            if not 0 <= size <= MEMBER_BYTES:
+                raise DataError(f"{self.path}: {name} has more than {MEMBER_BYTES // 2**20} MiB; split the shard anew")
+            with open(self.path, "rb") as f:
+                f.seek(offset)
+                return f.read(size)
+        except OSError as e:
+            raise DataError(f"{self.path}: {name} cannot be read ({e.strerror})") from e
 
     def annotations(self, index: int) -> list[dict]:
         """The annotations of one sample, without reading its image."""
+        return self._document(index)[0]
+
+    def _document(self, index: int) -> tuple[list[dict], tuple[int, int] | None]:
         name = self._pairs[index][1]
-        try:
-            found = json.loads(self._read(name))["annotations"]
-        except (ValueError, KeyError, TypeError) as e:
-            raise DataError(f"{self.path}: {name} is not a SA-1B annotation ({e})") from e
-        if not isinstance(found, list) or not all(isinstance(a, dict) and "segmentation" in a for a in found):
-            raise DataError(f"{self.path}: {name} is not a SA-1B annotation (one has no segmentation)")
-        return found
+        return read_document(self._read(name), f"{self.path}: {name}")
 
     def __getitem__(self, index: int) -> Sample:
-        image_name = self._pairs[index][0]
-        annotations = self.annotations(index)
+        annotations, size = self._document(index)
         try:
-            with Image.open(io.BytesIO(self._read(image_name))) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-            raise DataError(f"{self.path}: {image_name} is not a readable image ({e})") from e
-        return Sample(image_name, pixels, annotations)
+            pixels = read_photo(self._read(self._pairs[index][0]), size)
+        except ImageError as e:
+            why = str(e).removeprefix("the image in memory ")
+            raise DataError(f"{self.path}: {self._names[index]} is not a readable image ({why})") from e
+        return Sample(self._names[index], pixels, annotations)
+
+
+def _members(path: Path) -> dict[str, tuple[int, int]]:
+    """Name, offset and size of each file of a tar, in the order of the names."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            members = [m for m in tar if m.isreg() and not m.issparse()]
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as e:
+        raise DataError(f"{path} is not a readable tar file ({e})") from e
+    return {m.name: (m.offset_data, m.size) for m in sorted(members, key=lambda m: m.name)}

@@ -2,17 +2,19 @@
 
 The layout is WebDataset's (files of one sample share a name and follow each other in the tar), which SA-1B has. Any
 address that ``fsspec`` opens will do: a path, ``https://...``, ``hf://datasets/...``. Nothing is stored; what was
-shuffled depends on the seed alone, so that a run can be resumed by skipping.
+shuffled depends on the seed alone, so that a run can be resumed by skipping, and several processes can share a stream.
 """
 
-import json
+import math
 import re
 import tarfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from http.client import HTTPException
 from itertools import count
+from lzma import LZMAError
 from typing import BinaryIO
 from urllib.request import urlopen
 
@@ -20,24 +22,39 @@ import fsspec
 import numpy as np
 
 from ..errors import DataError, ImageError
-from ..ops.images import read_image
-from .sa1b import IMAGE_SUFFIXES, Sample
+from .photos import read_photo
+from .sa1b import IMAGE_SUFFIXES, MEMBER_BYTES, Sample, read_document
 
 RETRIES, PAUSE, TIMEOUT = 4, 0.5, 60
 """Of a tar that comes over a network: tries, seconds before the first (doubled each time), seconds of silence."""
+
+RATIO, HEAD = 50, 2**30
+"""A packed tar may be so many times as large as what was read of it, after its first bytes; photos hardly shrink."""
+
+MOST_SHARDS = 1_000_000
 
 BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def expand(address: str) -> list[str]:
-    """``shard-{000..002}.tar`` -> three addresses, as in WebDataset; an address without braces is itself."""
+    """``shard-{000..002}.tar`` -> three addresses, as in WebDataset; an address without braces is itself.
+
+    raises: DataError for more than `MOST_SHARDS`
+    """
+    found = BRACES.findall(address)
+    if math.prod(max(0, int(last[:20]) - int(first[:20]) + 1) for first, last in found) > MOST_SHARDS:
+        raise DataError(f"{address} stands for more than {MOST_SHARDS:,} shards; give fewer at a time")
+    return _expanded(address)
+
+
+def _expanded(address: str) -> list[str]:
     found = BRACES.search(address)
     if not found:
         return [address]
     first, last = found.groups()
     numbers = range(int(first), int(last) + 1)
     names = (f"{address[: found.start()]}{n:0{len(first)}d}{address[found.end() :]}" for n in numbers)
-    return [full for name in names for full in expand(name)]
+    return [full for name in names for full in _expanded(name)]
 
 
 class ShardStream(Iterable):
@@ -55,6 +72,18 @@ class ShardStream(Iterable):
         self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[Sample]:
+        return (sample for _, sample in self.share(0, 1, 1))
+
+    def share(self, process: int, processes: int, batch: int) -> Iterator[tuple[int, Sample]]:
+        """The part of one of several processes, with each sample's number in the whole.
+
+        process: from 0; batch: numbers that stay together, so that whole batches come in the order of one process
+        """
+        for number, pair in enumerate(self._pairs()):
+            if number // batch % processes == process:
+                yield from ((number, sample) for sample in self._decoded(pair))
+
+    def _pairs(self) -> Iterator[tuple[str, bytes, bytes]]:
         for number in count():
             rng = np.random.default_rng([self.seed, number])
             found, held = 0, []
@@ -63,21 +92,20 @@ class ShardStream(Iterable):
                     found += 1
                     held.append(pair)
                     if len(held) > self.buffer:
-                        yield from self._decoded(held.pop(int(rng.integers(len(held)))))
+                        yield held.pop(int(rng.integers(len(held))))
             for index in rng.permutation(len(held)):
-                yield from self._decoded(held[index])
+                yield held[index]
             if not found:
                 raise DataError(f"{self.shards[0]} holds no image with a .json of the same name beside it")
 
     def _decoded(self, pair: tuple[str, bytes, bytes]) -> Iterator[Sample]:
         name, picture, text = pair
         try:
-            annotations = json.loads(text)["annotations"]
-            if not all("segmentation" in a for a in annotations):
-                raise ValueError("an annotation has no segmentation")
-            yield Sample(name, read_image(picture), annotations)
-        except (ImageError, ValueError, KeyError, TypeError) as e:
-            self.problems.append(f"{name}: {e}")
+            annotations, size = read_document(text, name)
+            yield Sample(name, read_photo(picture, size), annotations)
+        except (ImageError, DataError) as e:
+            why = str(e)
+            self.problems.append(why if why.startswith(name) else f"{name}: {why}")
 
 
 def read_pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
@@ -96,7 +124,18 @@ def read_pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
                     done, failures = number + 1, 0
                     yield pair
             return
-        except (OSError, HTTPException, tarfile.TarError, ImportError, ValueError) as e:
+        except TooMuch:
+            raise
+        except (
+            OSError,
+            EOFError,
+            HTTPException,
+            tarfile.TarError,
+            ImportError,
+            ValueError,
+            zlib.error,
+            LZMAError,
+        ) as e:
             failures += 1
             gone = isinstance(e, FileNotFoundError | ImportError) or 400 <= getattr(e, "code", 0) < 500
             final = gone or "://" not in shard
@@ -106,19 +145,43 @@ def read_pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
 
 
 def _pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
-    with _opened(shard) as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+    wanted = (*IMAGE_SUFFIXES, ".json")
+    with _opened(shard) as file, tarfile.open(fileobj=(packed := Counted(file)), mode="r|*") as tar:
         stem, parts = "", {}
         for member in tar:
-            if not member.isfile():
+            if not 0 <= member.size <= MEMBER_BYTES:
+                raise TooMuch(f"{shard}: {member.name} has more than {MEMBER_BYTES // 2**20} MiB; split the shard anew")
+            if tar.offset > HEAD + RATIO * packed.bytes:
+                raise TooMuch(f"{shard} is {RATIO} times as large as its packed bytes; photos do not shrink like that")
+            if not member.isreg() or member.issparse():
                 continue
             base, _, suffix = member.name.rpartition(".")
             if base != stem:
                 stem, parts = base, {}
-            parts[f".{suffix.lower()}"] = tar.extractfile(member).read()
+            kind = f".{suffix.lower()}"
+            if kind not in wanted:
+                continue
+            parts[kind] = tar.extractfile(member).read()
             image = next((s for s in IMAGE_SUFFIXES if s in parts), None)
             if image and ".json" in parts:
                 yield stem.rpartition("/")[2] + image, parts[image], parts[".json"]
                 parts = {}
+
+
+class TooMuch(DataError):
+    """A tar holds more than is taken; another try would not change that."""
+
+
+class Counted:
+    """A file to read from front to back that counts its bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.bytes = file, 0
+
+    def read(self, size: int = -1) -> bytes:
+        found = self.file.read(size)
+        self.bytes += len(found)
+        return found
 
 
 def _opened(shard: str) -> AbstractContextManager[BinaryIO]:

@@ -16,7 +16,7 @@ The protocol, which the JSON report repeats in its ``protocol`` and ``metrics``:
 - Baselines from the same boxes: the inscribed ellipse, and GrabCut with 5 iterations on the image scaled down to
   at most 512 pixels.
 - What a model does not take (EfficientSAM corrective clicks, MedSAM clicks) is not measured.
-- A sample that cannot be read is left out and named in ``skipped``; a shard with nothing left is an error.
+- A sample or object that cannot be read is left out and named in ``skipped``; a shard with nothing left is an error.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.sa1b import Sa1bDataset, Sample
+from ..data.sa1b import PROBLEM, Sa1bDataset, Sample
 from ..errors import DataError
 from .baselines import GrabCut, inscribed_ellipse
 from .clicks import corrective_click, farthest_pixel, tight_box
@@ -97,7 +97,7 @@ class ObjectScores:
 
 @dataclass
 class ShardScores:
-    """The objects of one shard; ``empty`` annotated masks and ``skipped`` samples are not among them."""
+    """The objects of one shard; ``empty`` masks and ``skipped`` samples and objects are not among them."""
 
     name: str
     images: int = 0
@@ -176,10 +176,28 @@ def _goes_on(ious: Sequence[float]) -> bool:
     return len(ious) < FEWEST_CLICKS or max(ious) < GOOD_IOU
 
 
-def read_objects(dataset: Sa1bDataset, index: int, protocol: Protocol) -> tuple[Sample, list[np.ndarray]]:
-    """One image and the masks, (H, W) bool, of the objects drawn from it; DataError when any of it is damaged."""
+def read_objects(
+    dataset: Sa1bDataset, index: int, protocol: Protocol, problems: list[str] | None = None
+) -> tuple[Sample, list[np.ndarray]]:
+    """One image and the masks, (H, W) bool, of the objects drawn from it.
+
+    problems: gets a sentence for each object that is damaged, which is left out
+    raises: DataError when the image or all of its drawn objects are damaged
+    """
     sample = dataset[index]
-    return sample, [sample.mask(i) for i in protocol.objects(index, len(sample.annotations))]
+    masks, damaged = [], []
+    for i in protocol.objects(index, len(sample.annotations)):
+        try:
+            if why := sample.annotations[i].get(PROBLEM):
+                raise DataError(why)
+            masks.append(sample.mask(i))
+        except DataError as e:
+            damaged.append(str(e))
+    if damaged and not masks:
+        raise DataError(damaged[0])
+    if problems is not None:
+        problems += damaged
+    return sample, masks
 
 
 def evaluate_shard(
@@ -193,10 +211,10 @@ def evaluate_shard(
     track: wraps the list of image indices, to show progress
     raises: DataError when no object could be evaluated
     """
-    result = ShardScores(dataset.name)
+    result = ShardScores(dataset.name, skipped=list(getattr(dataset, "remarks", ())))
     for index in track(protocol.images(len(dataset))):
         try:
-            sample, masks = read_objects(dataset, index, protocol)
+            sample, masks = read_objects(dataset, index, protocol, result.skipped)
         except DataError as e:
             result.skipped.append(str(e))
             continue

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from ..data.inspection import usable_objects
+from ..data.inspection import cleaned
 from ..data.sa1b import Sample, decode_segmentation
 from ..errors import DataError
 from ..models.image_processing_sam import SamImageProcessor
@@ -398,7 +398,8 @@ class EpisodeDataset(Dataset):
 class EpisodeStream(IterableDataset):
     """As `EpisodeDataset`, from samples that come one after the other (`sam_hub.data.stream.ShardStream`).
 
-    Each image gives one training sample a round. On several processes the first one reads and hands out.
+    Each image gives one training sample a round. On several processes the first one reads and hands out; its workers
+    share the stream by whole batches, so that their number does not change what is learnt from.
     """
 
     def __init__(self, samples: Iterable[Sample], recipe: Recipe, length: int, preparation: Preparation) -> None:
@@ -411,10 +412,14 @@ class EpisodeStream(IterableDataset):
         return self.length
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        worker = get_worker_info()
+        process, processes = (worker.id, worker.num_workers) if worker else (0, 1)
+        batch = self._maker.recipe.images
+        length = sum(i // batch % processes == process for i in range(self.length))
         made = in_vain = 0
-        for number, sample in enumerate(self.samples):
+        for number, sample in self._share(process, processes, batch):
             rng = np.random.default_rng([self._maker.recipe.seed, number])
-            sample = replace(sample, annotations=usable_objects(sample, self._maker.recipe.max_area_ratio)[0])
+            sample = cleaned(sample, self._maker.recipe.max_area_ratio)
             episode = self._maker.episode_of(sample, rng)
             in_vain = 0 if episode else in_vain + 1
             if in_vain > 20 * TRIES:
@@ -422,8 +427,13 @@ class EpisodeStream(IterableDataset):
             if episode:
                 yield {**episode, "seed": torch.tensor(int(rng.integers(2**62)))}
                 made += 1
-            if made == self.length:
+            if made == length:
                 return
+
+    def _share(self, process: int, processes: int, batch: int) -> Iterator[tuple[int, Sample]]:
+        if hasattr(self.samples, "share"):
+            return self.samples.share(process, processes, batch)
+        return ((n, sample) for n, sample in enumerate(self.samples) if n // batch % processes == process)
 
 
 def key_of(view: np.ndarray) -> str:

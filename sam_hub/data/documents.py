@@ -1,0 +1,33 @@
+"""JSON files that others wrote: read whole, or a sentence that names them."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The content of a JSON file; ``what`` it should be is for the message.
+
+    raises: DataError when it is no regular file, cannot be read, or is not JSON
+    """
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise DataError(f"{path} is not {what}: there is no regular file of that name")
+    try:
+        return parse_json(path.read_bytes(), str(path), what)
+    except OSError as e:
+        raise DataError(f"{path} cannot be read ({e.strerror})") from e
+
+
+def parse_json(text: bytes, name: str, what: str) -> Any:
+    """As `read_json`, of what a file holds."""
+    try:
+        return json.loads(text)
+    except RecursionError as e:
+        raise DataError(f"{name} is not {what} (its lists are nested too deeply)") from e
+    except MemoryError as e:
+        raise DataError(f"{name} needs more memory than there is; split it") from e
+    except ValueError as e:
+        raise DataError(f"{name} is not {what} ({e})") from e
