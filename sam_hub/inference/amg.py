@@ -24,6 +24,7 @@ from ..ops.masks import (
     rle_to_mask,
     stability_score,
 )
+from ..ops.value_range import ValueRange
 from .upsample import MaskFrame, Upsampler
 
 MASK_THRESHOLD = 0.0
@@ -185,12 +186,14 @@ class SamAutomaticMaskGenerator:
         image: ImageSource,
         progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
+        value_range: ValueRange = None,
     ) -> list[dict[str, Any]]:
         """All masks of one image; best predicted IoU first, or with crops those of the smallest crops first.
 
         image: anything that `read_image` takes, as an array (H, W, 3) uint8 RGB
         progress: see `Progress`
         stop: asked before each batch of clicks; once it says True, what was found until then is the result
+        value_range: the values that are black and white, see `ValueRange`
         returns: a record for each mask, with coordinates in pixels of the image
             segmentation: see ``output_mode``; area: its pixels
             bbox: x, y, w, h, where w and h are the distance between the outermost pixels (the original's way)
@@ -198,7 +201,7 @@ class SamAutomaticMaskGenerator:
             point_coords: [[x, y]], the click; crop_box: x, y, w, h of the crop it was made in
         raises: ImageError
         """
-        pixels = read_image(image)
+        pixels = read_image(image, value_range)
         found = self._find(pixels, progress, stop or (lambda: False))
         if self.min_mask_region_area > 0:
             found = self._clean(found)
@@ -213,12 +216,13 @@ class SamAutomaticMaskGenerator:
         images: Iterable[ImageSource],
         progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
+        value_range: ValueRange = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """`generate` for each of several images, in turn, until ``stop`` says True."""
         for image in images:
             if stop is not None and stop():
                 return
-            yield self.generate(image, progress, stop)
+            yield self.generate(image, progress, stop, value_range)
 
     def _find(self, image: np.ndarray, progress: Progress | None, stop: Callable[[], bool]) -> list[Found]:
         size = image.shape[:2]

@@ -27,6 +27,7 @@ from ..models.processing_sam import SamProcessor
 from ..ops.geometry import resized_size, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.prompts import read_prompt
+from ..ops.value_range import ValueRange
 from .decoding import ImageDecoder
 from .text import ClipText, TextDetector
 from .transforms import ResizeLongestSide, Stretch
@@ -58,6 +59,7 @@ class SamPredictor:
     ) -> None:
         self.model, self.text = model, text
         self.processor = getattr(processor, "image_processor", processor) or _default_processor(model)
+        self.processor.check_model(model.config)
         transform = ResizeLongestSide if self.processor.resize_mode == "longest_side" else Stretch
         self.transform = transform(self.processor.frame_size["longest_edge"])
         self.cache_size = cache_size
@@ -90,23 +92,24 @@ class SamPredictor:
         self.input_size: Size | None = None
         self._pixels: np.ndarray | None = None
 
-    def set_image(self, image: ImageSource, image_format: str = "RGB") -> None:
+    def set_image(self, image: ImageSource, image_format: str = "RGB", value_range: ValueRange = None) -> None:
         """Encode an image, or find its embedding in the cache.
 
         image: anything that `read_image` takes, as an array (H, W, 3) uint8
         image_format: "RGB" or "BGR", the order of the channels of an array
+        value_range: the values that are black and white, see `ValueRange`; by default the processor's
         raises: ImageError, after which no image is set
         """
         self.reset_image()
         if image_format not in ("RGB", "BGR"):
             raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
-        pixels = read_image(image)
+        pixels = read_image(image, value_range or self.processor.value_range)
         if image_format == "BGR" and isinstance(image, np.ndarray):
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         key = (hashlib.sha256(pixels).digest(), pixels.shape, self.processor.to_json_string(), *self._model_state())
         encoded = self._cache.pop(key, None)
         if encoded is None:
-            inputs = self.processor(pixels, return_tensors="pt")
+            inputs = self.processor(pixels, value_range="auto", return_tensors="pt")  # pixels are 8 bits by now
             encoded = self._encode(inputs["pixel_values"])
         self._cache[key] = encoded
         while len(self._cache) > self.cache_size:

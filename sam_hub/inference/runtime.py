@@ -21,6 +21,7 @@ from ..ops.images import ImageSource, read_image
 from ..ops.masks import stability_score
 from ..ops.preparation import Preparation, Prepared
 from ..ops.prompts import read_prompt
+from ..ops.value_range import ValueRange
 from .upsample import MaskFrame, Upsampler
 
 Size = tuple[int, int]
@@ -218,7 +219,7 @@ class OnnxPredictor:
         self.input_size: Size | None = None
         self._upsampler: Upsampler | None = None
 
-    def set_image(self, image: ImageSource, image_format: str = "RGB") -> None:
+    def set_image(self, image: ImageSource, image_format: str = "RGB", value_range: ValueRange = None) -> None:
         """Encode an image, or find its embedding in the cache; as `SamPredictor.set_image`.
 
         raises: ImageError, after which no image is set
@@ -226,7 +227,7 @@ class OnnxPredictor:
         self.reset_image()
         if image_format not in ("RGB", "BGR"):
             raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
-        pixels = read_image(image)
+        pixels = read_image(image, value_range)
         if image_format == "BGR" and isinstance(image, np.ndarray):
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         key = hashlib.sha256(pixels).digest() + str(pixels.shape).encode()

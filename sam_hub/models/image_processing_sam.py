@@ -23,7 +23,10 @@ from ..errors import ImageError, ModelNotFoundError
 from ..hub import locate
 from ..hub.download import PROCESSORS, Repository
 from ..ops.geometry import resized_size
-from ..ops.images import normalize_and_pad, read_image, resize_longest_side, stretch, stretch_float
+from ..ops.images import read_image
+from ..ops.input_size import FOLLOWING, LOW_RES, complete_sizes, longest_edge, with_changes
+from ..ops.preparation import Preparation
+from ..ops.value_range import check_range
 from .configuration_sam import SamConfig
 from .mask_generation import MaskGenerationMixin
 from .mask_resizing import resize_masks
@@ -67,6 +70,7 @@ class SamImageProcessorKwargs(TypedDict, total=False):
     """Settings, in the constructor or for one call; see `SamImageProcessor`."""
 
     do_convert_rgb: bool | None
+    value_range: Any
     do_resize: bool | None
     resize_mode: str | None
     size: dict[str, int] | SizeDict | None
@@ -106,11 +110,12 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     """Resizes the long side to ``size["longest_edge"]``, normalises, then pads with zeros at the right and bottom.
 
     size: {"longest_edge": pixels}
+        The other four sizes follow from it where they are not given. One that is changed, while loading, for a call or
+        later, takes along those that are not; sizes that contradict each other are refused.
     pad_size, mask_pad_size: {"height", "width"} of the padded input and of the padded ``labels``
     frame_size: {"longest_edge"} of the frame that coordinates and masks live in. It is the input's in every model but
         EfficientViT-SAM L0-L2, which encode at 512 and count coordinates to 1024.
     mask_size: {"longest_edge"} of the ``labels`` that are made from segmentation maps
-        Where they are not given, these follow from ``size``: its square, its own, a quarter of it.
     image_mean, image_std, rescale_factor: a pixel becomes (value * rescale_factor - mean) / std
     resample: a Pillow filter; the original's is bilinear
     resize_mode: "longest_side"; "stretch" to the square of ``size``, whatever the proportions (MedSAM);
@@ -118,12 +123,13 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     do_min_max: not ``image_mean`` and ``image_std``: an image's darkest value becomes 0 and its lightest 1 (MedSAM)
     mask_resize: how masks come back: "crop", see `resize_masks`; "bicubic", straight to the image (EfficientSAM);
         "probability", straight to the image and bilinear between probabilities instead of logits (MedSAM)
-    do_resize, do_rescale, do_normalize, do_pad: False leaves a step away
+    do_resize, do_rescale, do_normalize, do_pad: False leaves a step out
+    value_range: which values of an image are black and white, see `sam_hub.ops.value_range.ValueRange`
     do_convert_rgb: written for other readers of the file; images always become RGB here
     input_data_format: "channels_first" or "channels_last" of arrays and tensors; by default what their shape says,
         and where it says both, last for arrays and first for tensors
 
-    raises: TypeError for an argument of another name, with the nearest one
+    raises: TypeError for an argument of another name, with the nearest one; ValueError for settings that contradict
     """
 
     valid_kwargs = SamImageProcessorKwargs
@@ -152,7 +158,17 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in ``transformers``; settings of a file that are not ours are passed over."""
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
-        return super().from_dict(known, **kwargs)
+        return super().from_dict(known, **with_changes(known, kwargs))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A size that is set later takes along those that follow from it."""
+        settings = self.__dict__
+        if name in ("size", *FOLLOWING) and "_valid_kwargs_names" in settings:
+            changed = {**settings, **with_changes(settings, {name: value})}
+            for other, size in complete_sizes(changed).items():
+                settings[other] = SizeDict(**size)
+            return
+        super().__setattr__(name, value)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
@@ -195,11 +211,25 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         vision = config.vision_config
         settings = {
             "size": {"longest_edge": vision.image_size},
-            "frame_size": {"longest_edge": config.prompt_encoder_config.image_size},
             **ENCODER_SETTINGS.get(vision.model_type, {}),
             **(config.preprocessing or {}),
         }
+        if "frame_size" not in (config.preprocessing or {}):
+            settings["frame_size"] = {"longest_edge": frame_of(config, longest_edge(settings["size"]))}
         return cls(**settings)
+
+    def check_model(self, config: SamConfig) -> "SamImageProcessor":
+        """This processor, if it counts coordinates as a model does.
+
+        raises: ValueError
+        """
+        size, frame = (longest_edge(value) for value in (self.size, self.frame_size))
+        if frame != frame_of(config, size):
+            raise ValueError(
+                f"the processor counts coordinates to {frame} for an input of {size}, and the model to "
+                f"{frame_of(config, size)}; leave all but size out to have them follow it"
+            )
+        return self
 
     def preprocess(self, images: Any, segmentation_maps: Any = None, **kwargs: Any) -> SamBatchFeature:
         """Prepare images for the model.
@@ -212,20 +242,21 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         raises: ImageError; TypeError for an argument of another name
         """
         refuse_unknown(kwargs, SamImageProcessorKwargs.__annotations__, "the image processor")
-        if kwargs.get("size") is not None:
-            for derived in ("pad_size", "frame_size", "mask_size", "mask_pad_size"):
-                kwargs.setdefault(derived, None)
-        return super().preprocess(images, segmentation_maps, **kwargs)
+        return super().preprocess(images, segmentation_maps, **with_changes(self.__dict__, kwargs))
+
+    def preparation(self, **changes: Any) -> Preparation:
+        """What is done to an image, with other settings for a call."""
+        settings = {name: self.__dict__.get(name) for name in SamImageProcessorKwargs.__annotations__}
+        return Preparation.from_settings({**settings, **with_changes(settings, changes)})
 
     @property
     def padded_frame(self) -> Size:
         """(height, width) of the padded input, in the frame of coordinates and masks."""
-        unit = self.frame_size["longest_edge"] / self.size["longest_edge"]
-        return int(self.pad_size["height"] * unit), int(self.pad_size["width"] * unit)
+        return self.preparation().padded_frame
 
     def size_in_frame(self, original_size: Size) -> Size:
         """(height, width) of a resized image, in the frame of coordinates and masks."""
-        return _resized_size(original_size, self.frame_size["longest_edge"], self.resize_mode)
+        return self.preparation().size_in_frame(original_size)
 
     def _standardize_kwargs(
         self,
@@ -236,21 +267,15 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         mask_pad_size: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        size = dict(size or {})
-        if not isinstance(size.get("longest_edge"), int) or size["longest_edge"] < 1:
-            raise ValueError(f'size must be {{"longest_edge": pixels}}; got {size}')
         for name, choices in CHOICES.items():
             if kwargs.get(name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {kwargs.get(name)!r}")
-        longest = size["longest_edge"]
-        pad_size = pad_size or {"height": longest, "width": longest}
-        frame_size = frame_size or size
-        quarter = dict(frame_size)["longest_edge"] // 4
-        mask_size = mask_size or {"longest_edge": quarter}
-        mask_pad_size = mask_pad_size or {"height": quarter, "width": quarter}
-        kwargs = super()._standardize_kwargs(size=size, pad_size=pad_size, **kwargs)
-        ours = {"frame_size": frame_size, "mask_size": mask_size, "mask_pad_size": mask_pad_size}
-        kwargs |= {name: SizeDict(**dict(value)) for name, value in ours.items()}
+        given = dict(zip(("size", *FOLLOWING), (size, pad_size, frame_size, mask_size, mask_pad_size), strict=True))
+        sizes = complete_sizes({**kwargs, **given})
+        if kwargs.get("value_range") is not None:
+            kwargs["value_range"] = check_range(kwargs["value_range"])
+        kwargs = super()._standardize_kwargs(size=sizes.pop("size"), pad_size=sizes.pop("pad_size"), **kwargs)
+        kwargs |= {name: SizeDict(**value) for name, value in sizes.items()}
         del kwargs["crop_size"]  # `PilBackend` knows it, SAM does not crop
         return kwargs
 
@@ -283,19 +308,12 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         """One image -> its size, its size in the frame of coordinates, and its pixel values (3, H, W)."""
         if isinstance(source, np.ndarray | Tensor):
             source = _channels_last(source, settings["input_data_format"])
-        image = read_image(source)
-        original = frame = image.shape[:2]
-        if settings["do_resize"]:
-            image, frame = _resize(image, **settings)
+        image = read_image(source, settings["value_range"])
         # Floats become grey levels when they are read; without rescaling the caller means them as they are.
-        as_given = 1 / 255 if isinstance(source, np.ndarray) and source.dtype.kind == "f" else 1.0
-        scale = settings["rescale_factor"] if settings["do_rescale"] else as_given
-        mean, std = (settings["image_mean"], settings["image_std"]) if settings["do_normalize"] else (0.0, 1.0)
-        if settings["do_min_max"]:
-            low, high = float(image.min()), float(image.max())
-            mean, std = low * scale, max(high - low, 1e-8) * scale
-        padded = (settings["pad_size"].height, settings["pad_size"].width) if settings["do_pad"] else None
-        return original, frame, normalize_and_pad(image, mean, std, padded, scale)
+        if not settings["do_rescale"] and isinstance(source, np.ndarray) and source.dtype.kind == "f":
+            settings |= {"do_rescale": True, "rescale_factor": 1 / 255}
+        prepared = Preparation.from_settings(settings)(image)
+        return prepared.original_size, prepared.frame_size, prepared.pixel_values[0]
 
     def post_process_masks(
         self,
@@ -312,7 +330,8 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         original_sizes, reshaped_input_sizes: as `preprocess` returned them, (B, 2), height and width
         mask_threshold: a pixel belongs to the object above it; for a mask in bool or integers, 0.5 above it
         binarize: False returns the values themselves, float32
-        pad_size: {"height", "width"} of the padded input; by default this processor's
+        pad_size: {"height", "width"} of the padded input. By default it follows from the masks, so that settings which
+            were changed for the call that prepared the images need not be repeated
         returns: a list of B tensors (N, M, H, W), bool or float32; arrays where arrays were given
         raises: ValueError when the numbers of images differ
         """
@@ -322,30 +341,34 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
                 f"masks of {len(masks)} images, {len(original_sizes)} original sizes and "
                 f"{len(reshaped_input_sizes)} resized sizes; give one of each for each image"
             )
-        padded = (pad_size["height"], pad_size["width"]) if pad_size else self.padded_frame
+        own = self.preparation()
         results = []
         for mask, original, resized in zip(masks, original_sizes, reshaped_input_sizes, strict=True):
             tensor = torch.as_tensor(mask)
+            padded = (pad_size["height"], pad_size["width"]) if pad_size else _padded(tensor, original, resized, own)
             threshold = mask_threshold if tensor.is_floating_point() else mask_threshold + 0.5
             result = resize_masks(tensor, padded, resized, original, threshold if binarize else None, self.mask_resize)
             results.append(result if isinstance(mask, Tensor) else result.numpy())
         return results
 
 
-def _resize(
-    image: np.ndarray, resize_mode: str, size: SizeDict, frame_size: SizeDict, resample: int, **other: Any
-) -> tuple[np.ndarray, Size]:
-    """An image in the size that the network reads, and that size in the frame of coordinates."""
-    frame = _resized_size(image.shape[:2], frame_size.longest_edge, resize_mode)
-    if resize_mode == "stretch_float":
-        return stretch_float(image, size.longest_edge), frame
-    resize = stretch if resize_mode == "stretch" else resize_longest_side
-    return resize(image, size.longest_edge, resample), frame
+def frame_of(config: SamConfig, size: int) -> int:
+    """Side of the frame that a model counts coordinates in, for an input of ``size``: a prompt encoder's patch for each
+    patch of the image encoder."""
+    patch = config.prompt_encoder_config.patch_size
+    return size * patch // getattr(config.vision_config, "patch_size", patch)
 
 
-def _resized_size(size: Size, side: int, resize_mode: str) -> Size:
-    """(height, width) after resizing to ``side``."""
-    return resized_size(size, side) if resize_mode == "longest_side" else (side, side)
+def _padded(mask: Tensor, original: Size, resized: Size, own: Preparation) -> Size:
+    """(height, width), in the frame, of the padded input that a low-res mask belongs to.
+
+    It is the processor's where mask and resized image fit it; else what the call had, which the mask's size tells.
+    """
+    height, width = (int(side) for side in mask.shape[-2:])
+    low_res = (LOW_RES * height, LOW_RES * width)
+    if tuple(resized) == own.size_in_frame(original) and own.padded_frame in (low_res, (height, width)):
+        return own.padded_frame
+    return low_res if low_res[0] >= resized[0] and low_res[1] >= resized[1] else own.padded_frame
 
 
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -409,7 +432,8 @@ def _labels(
     count = max(len(m) if m.ndim == 3 else 1 for m in batch)
     out = np.zeros((len(batch), count, padded_size.height, padded_size.width), np.int64)
     for i, array in enumerate(batch):
-        height, width = _resized_size(array.shape[-2:], mask_size.longest_edge, resize_mode)
+        side = mask_size.longest_edge
+        height, width = resized_size(array.shape[-2:], side) if resize_mode == "longest_side" else (side, side)
         for j, single in enumerate(array.reshape(-1, *array.shape[-2:])):
             image = Image.fromarray(single.astype(np.int32))
             out[i, j, :height, :width] = image.resize((width, height), Image.Resampling.NEAREST)

@@ -1,6 +1,7 @@
 """The loss of the paper (appendix A): focal : dice 20 : 1, plus the squared error of the predicted IoU."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,22 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     if labels.shape[-2:] != size:
         labels = F.interpolate(labels, size=size, mode="area")
     return (labels >= 0.5).float()
+
+
+def check_labels(labels: Any, objects: tuple[int, int]) -> Tensor:
+    """Labels as (B, N, H, W); one map (H, W) for each image, as the processor returns it, is its only object's.
+
+    objects: (B, N) of the masks
+    raises: ValueError
+    """
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels must be a tensor (images, objects, height, width); got a {type(labels).__name__}")
+    if labels.dim() == 3 and objects[1] == 1:
+        labels = labels[:, None]
+    if labels.dim() != 4 or tuple(labels.shape[:2]) != objects:
+        hint = "; give the processor a stack (objects, H, W) for each image" if labels.dim() == 3 else ""
+        raise ValueError(f"labels must be {objects} + (H, W); got {tuple(labels.shape)}{hint}")
+    return labels
 
 
 def mask_losses(logits: Tensor, target: Tensor, weights: LossWeights) -> Tensor:

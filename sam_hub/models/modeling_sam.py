@@ -36,7 +36,7 @@ from .encoders import EncoderOutput, build_encoder
 from .fuse import fold_modules
 from .hq_decoder import HqMaskDecoder
 from .layouts import folder_card, save_folder
-from .loss import resize_labels, segmentation_loss
+from .loss import check_labels, resize_labels, segmentation_loss
 from .mask_decoder import MaskDecoder
 from .prompt_batch import objects_present
 from .prompt_encoder import PositionalEmbedding, PromptEncoder, check_prompt_kinds
@@ -408,7 +408,8 @@ class SamModel(SamPreTrainedModel):
         intermediate_embeddings: `EncoderOutput.features`, which some decoders need beside image_embeddings
         num_multimask_outputs: 1, 3 or 4 masks (the one, then the three) instead of multimask_output, as in EdgeSAM
         hq_token_only: SAM-HQ's own mask without SAM's
-        labels: (B, N, H, W) masks in {0, 1} in the frame of the padded input, at any resolution, for ``loss``
+        labels: (B, N, H, W), or (B, H, W) for one object an image: masks in {0, 1} in the frame of the padded input, at
+            any resolution, for ``loss``
         original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; not read
         raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not understand
         """
@@ -442,9 +443,7 @@ class SamModel(SamPreTrainedModel):
 
         loss = None
         if labels is not None:
-            if labels.shape[:2] != masks.shape[:2]:
-                raise ValueError(f"labels must be {tuple(masks.shape[:2])} + (H, W); got {tuple(labels.shape)}")
-            target = resize_labels(labels, masks.shape[-2:])
+            target = resize_labels(check_labels(labels, tuple(masks.shape[:2])), masks.shape[-2:])
             loss = segmentation_loss(masks, iou, target, objects_present(input_labels, input_boxes))
         output = SamImageSegmentationOutput(
             loss=loss,

@@ -65,7 +65,7 @@ class SamProcessor(ProcessorMixin):
         if text is not None:
             raise PromptError("text prompts are not supported; give points, boxes or masks")
         encoding = self.image_processor(images, segmentation_maps, **kwargs)
-        frame = kwargs.get("frame_size") or kwargs.get("size") or self.image_processor.frame_size
+        padded = self.image_processor.preparation(**kwargs).padded_frame
         prompts = batch_prompts(
             {
                 "input_points": input_points,
@@ -75,7 +75,7 @@ class SamProcessor(ProcessorMixin):
             },
             encoding["original_sizes"],
             encoding["reshaped_input_sizes"],
-            mask_side=frame["longest_edge"] // 4,
+            mask_side=padded[0] // 4,
         )
         return SamBatchFeature({**encoding, **prompts}, tensor_type=return_tensors)
 
@@ -124,6 +124,7 @@ class SamProcessor(ProcessorMixin):
     @classmethod
     def for_config(cls, config: SamConfig, image_processor: SamImageProcessor | None = None) -> "SamProcessor":
         """The processor of a model; where ``transformers`` lacks the model, a `SamHubProcessor`."""
+        image_processor = image_processor and image_processor.check_model(config)
         kind = cls if config.is_transformers_native or cls is not SamProcessor else SamHubProcessor
         return kind(image_processor or SamImageProcessor.for_config(config))
 

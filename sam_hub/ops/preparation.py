@@ -5,7 +5,7 @@ all go through it, so that they agree to the last bit.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 
 from .geometry import resized_size
 from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float
+from .input_size import complete_sizes, padded_frame
 
 Size = tuple[int, int]
 
@@ -37,10 +38,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings that matter to the arithmetic; their meaning is told in `SamImageProcessor`."""
+    """The settings that matter to the arithmetic; their meaning is told in `SamImageProcessor`.
+
+    padded: (height, width) of the network's input; None leaves the padding out
+    """
 
     longest: int
-    padded: Size
+    padded: Size | None
     frame: int
     resize_mode: str = "longest_side"
     resample: int = Image.Resampling.BILINEAR
@@ -49,21 +53,30 @@ class Preparation:
     rescale_factor: float = 1 / 255
     do_min_max: bool = False
     mask_resize: str = "crop"
+    do_resize: bool = True
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Preparation":
-        """From the content of ``preprocessor_config.json``, or `SamImageProcessor.to_dict`."""
-        longest = int(settings["size"]["longest_edge"])
-        padded = settings.get("pad_size") or {"height": longest, "width": longest}
-        frame = settings.get("frame_size") or settings["size"]
-        optional = ("resize_mode", "resample", "rescale_factor", "do_min_max", "mask_resize")
+        """From the content of ``preprocessor_config.json``, or `SamImageProcessor.to_dict`.
+
+        raises: ValueError for sizes that contradict each other
+        """
+        sizes = complete_sizes(settings)
+        optional = ("resize_mode", "resample", "rescale_factor", "do_min_max", "mask_resize", "do_resize")
+        given = {name: settings[name] for name in optional if settings.get(name) is not None}
+        if settings.get("do_rescale") is False:
+            given["rescale_factor"] = 1.0
+        mean, std = settings.get("image_mean", cls.mean), settings.get("image_std", cls.std)
+        if settings.get("do_normalize") is False:
+            mean, std = 0.0, 1.0
+        pad = sizes["pad_size"]
         return cls(
-            longest=longest,
-            padded=(int(padded["height"]), int(padded["width"])),
-            frame=int(frame["longest_edge"]),
-            mean=tuple(settings.get("image_mean", cls.mean)),
-            std=tuple(settings.get("image_std", cls.std)),
-            **{name: settings[name] for name in optional if settings.get(name) is not None},
+            longest=sizes["size"]["longest_edge"],
+            padded=None if settings.get("do_pad") is False else (pad["height"], pad["width"]),
+            frame=sizes["frame_size"]["longest_edge"],
+            mean=_each_channel(mean),
+            std=_each_channel(std),
+            **given,
         )
 
     @classmethod
@@ -74,15 +87,20 @@ class Preparation:
     @property
     def padded_frame(self) -> Size:
         """(height, width) of the padded input, in the frame of prompts and masks."""
-        unit = self.frame / self.longest
-        return int(self.padded[0] * unit), int(self.padded[1] * unit)
+        height, width = self.padded or (self.longest, self.longest)
+        return padded_frame(self.longest, {"height": height, "width": width}, self.frame)
 
     def size_in_frame(self, original_size: Size) -> Size:
         """(height, width) of a resized image, in the frame of prompts and masks."""
+        if not self.do_resize:
+            height, width = original_size
+            return round(height * self.frame / self.longest), round(width * self.frame / self.longest)
         return resized_size(original_size, self.frame) if self.resize_mode == "longest_side" else (self.frame,) * 2
 
     def resize(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (h, w, 3), see `Prepared.resized`."""
+        if not self.do_resize:
+            return image
         if self.resize_mode == "stretch_float":
             return stretch_float(image, self.longest)
         resize = stretch if self.resize_mode == "stretch" else resize_longest_side
@@ -101,3 +119,7 @@ class Preparation:
         resized = self.resize(image)
         values = normalize_and_pad(resized, *self.statistics(resized), self.padded, self.rescale_factor)
         return Prepared(size, self.size_in_frame(size), resized, values[None])
+
+
+def _each_channel(value: Any) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, Iterable) else (float(value),) * 3

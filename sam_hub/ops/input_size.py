@@ -1,0 +1,86 @@
+"""Settings of a processor that belong together: the sizes of the input, its padding, the frame and the labels.
+
+``size`` is what an image is resized to, ``pad_size`` the network's input, ``frame_size`` what coordinates and masks
+are counted in, ``mask_size`` and ``mask_pad_size`` the same for labels. All but ``size`` follow from it unless given.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Size = tuple[int, int]
+
+FOLLOWING = ("pad_size", "frame_size", "mask_size", "mask_pad_size")
+"""What follows from ``size``."""
+
+LOW_RES = 4
+"""Pixels of the frame for one of a low-res mask, along each side."""
+
+
+def longest_edge(size: Any, name: str = "size") -> int:
+    """raises: ValueError for anything but {"longest_edge": pixels}"""
+    pixels = dict(size or {}).get("longest_edge")
+    if not isinstance(pixels, int) or pixels < 1:
+        raise ValueError(f'{name} must be {{"longest_edge": pixels}}; got {dict(size or {})}')
+    return pixels
+
+
+def complete_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The five sizes, with those that are missing derived from the others.
+
+    raises: ValueError for sizes that contradict each other
+    """
+    longest = longest_edge(settings.get("size"))
+    pad = dict(settings.get("pad_size") or {"height": longest, "width": longest})
+    frame = longest_edge(settings.get("frame_size") or settings["size"], "frame_size")
+    padded = padded_frame(longest, pad, frame)
+    mask = longest_edge(settings.get("mask_size") or {"longest_edge": max(1, frame // LOW_RES)}, "mask_size")
+    mask_pad = dict(
+        settings.get("mask_pad_size") or {k: max(1, v * mask // frame) for k, v in zip(pad, padded, strict=True)}
+    )
+    stretched = settings.get("resize_mode") not in (None, "longest_side")
+    held = min(pad.values()) if stretched else max(pad.values())
+    if settings.get("do_resize") is not False and settings.get("do_pad") is not False and held < longest:
+        raise ValueError(
+            f"pad_size {pad['width']} x {pad['height']} does not hold an image resized to {longest}; leave all but "
+            "size out to have them follow it"
+        )
+    for side, key in zip(padded, ("height", "width"), strict=True):
+        if abs(mask_pad[key] * frame - mask * side) > frame:
+            raise ValueError(
+                f"mask_size {mask} and mask_pad_size {mask_pad['width']} x {mask_pad['height']} are not in "
+                f"proportion to the frame, {frame} and {padded[1]} x {padded[0]}; leave all but "
+                "size out to have them follow it"
+            )
+    return {
+        "size": {"longest_edge": longest},
+        "pad_size": pad,
+        "frame_size": {"longest_edge": frame},
+        "mask_size": {"longest_edge": mask},
+        "mask_pad_size": mask_pad,
+    }
+
+
+def with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes``, and the sizes among ``settings`` that follow from them and are not given: in the same proportion.
+
+    A processor of 512 with a frame of 1024 that is changed to 256 has a frame of 512.
+    """
+    changed = dict(changes)
+    given = {name for name in ("size", *FOLLOWING) if changes.get(name) is not None}
+    if "size" in given and settings.get("size"):
+        new, old = longest_edge(changes["size"]), longest_edge(settings["size"])
+        for name in FOLLOWING:
+            if name not in given and settings.get(name):
+                changed[name] = {side: max(1, round(v * new / old)) for side, v in dict(settings[name]).items()}
+    if given & {"pad_size", "frame_size"}:
+        for name in ("mask_size", "mask_pad_size"):
+            if name not in given:
+                changed[name] = None
+    elif "mask_size" in given and "mask_pad_size" not in given:
+        changed["mask_pad_size"] = None
+    return changed
+
+
+def padded_frame(longest: int, pad: Mapping[str, int], frame: int) -> Size:
+    """(height, width) of the padded input, in the frame of coordinates and masks."""
+    return int(pad["height"] * frame / longest), int(pad["width"] * frame / longest)
