@@ -41,5 +41,9 @@ class HubError(SamHubError, OSError):
     """The Hugging Face Hub refuses, cannot be reached, or a download failed."""
 
 
+class SharedPredictorError(SamHubError, RuntimeError):
+    """Several threads or tasks set images on one predictor, and one of them has lost its image."""
+
+
 class ImageRangeWarning(UserWarning):
     """An image's numbers do not say what is black and what is white, so a default has decided."""

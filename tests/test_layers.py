@@ -26,6 +26,12 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.zoo": set()},
     {"sam_hub.ops": ARRAYS, "sam_hub.cards": set(), "sam_hub.hub": {"huggingface_hub", "filelock"}},
     {"sam_hub.inference.upsample": ARRAYS},
+    {
+        "sam_hub.inference.backends": ARRAYS,
+        "sam_hub.inference.embedding_cache": set(),
+        "sam_hub.inference.ownership": set(),
+    },
+    {"sam_hub.inference.image_predictor": ARRAYS},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
     {"sam_hub.models.configuration_sam": {"transformers"}},
     {"sam_hub.convert": CORE},

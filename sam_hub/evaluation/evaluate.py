@@ -33,7 +33,7 @@ from .metrics import mask_iou
 from .prompting import ask
 
 if TYPE_CHECKING:
-    from ..inference.predictor import SamPredictor
+    from ..inference.image_predictor import ImagePredictor
 
 FEWEST_CLICKS = 5
 """The report tells the IoU after 1, 3 and 5 clicks."""
@@ -107,14 +107,14 @@ class ShardScores:
 
 
 def evaluate_image(
-    predictor: "SamPredictor", image: np.ndarray, masks: np.ndarray, protocol: Protocol
+    predictor: "ImagePredictor", image: np.ndarray, masks: np.ndarray, protocol: Protocol
 ) -> list[ObjectScores]:
     """Scores of the N objects of one image, which is encoded once.
 
     image: (H, W, 3) uint8 RGB; masks: (N, H, W) bool, none of them empty
     """
     predictor.set_image(image)
-    kinds = predictor.model.config.prompt_encoder_config.prompt_kinds
+    kinds = predictor.capabilities.prompt_kinds
     scores = [ObjectScores() for _ in masks]
     batch = max(1, min(BATCH, BATCH_PIXELS // (3 * masks[0].size)))
     for start in range(0, len(masks), batch):
@@ -133,14 +133,14 @@ def evaluate_image(
     return scores
 
 
-def _score_boxes(predictor: "SamPredictor", masks: np.ndarray, scores: list[ObjectScores]) -> None:
+def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores]) -> None:
     """Fill in what boxes give for (N, H, W) masks."""
     answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]))
     for score, iou in zip(scores, mask_iou(answer.masks[:, 0], masks).tolist(), strict=True):
         score.box = iou
 
 
-def _score_clicks(predictor: "SamPredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int) -> None:
+def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int) -> None:
     """Fill in what 1, 2, ... ``limit`` clicks give for (N, H, W) masks."""
     points = np.array([[farthest_pixel(m)] for m in masks])  # (N, 1, 2)
     labels = np.ones((len(masks), 1), np.int64)
@@ -201,7 +201,7 @@ def read_objects(
 
 
 def evaluate_shard(
-    predictor: "SamPredictor",
+    predictor: "ImagePredictor",
     dataset: Sa1bDataset,
     protocol: Protocol,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,

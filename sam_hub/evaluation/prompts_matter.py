@@ -25,7 +25,7 @@ from .metrics import mask_iou
 from .prompting import ask
 
 if TYPE_CHECKING:
-    from ..inference.predictor import SamPredictor
+    from ..inference.image_predictor import ImagePredictor
 
 
 @dataclass
@@ -76,7 +76,7 @@ def pixel_beside(mask: np.ndarray) -> tuple[int, int] | None:
     return farthest_pixel(outside) if outside.any() else None
 
 
-def prompt_effect(predictor: "SamPredictor", name: str, image: np.ndarray, truth: np.ndarray) -> PromptEffect | None:
+def prompt_effect(predictor: "ImagePredictor", name: str, image: np.ndarray, truth: np.ndarray) -> PromptEffect | None:
     """Prompt one object of an image, (H, W, 3) uint8 and (H, W) bool; None when it fills the image."""
     beside = pixel_beside(truth)
     if beside is None:
@@ -94,7 +94,7 @@ def prompt_effect(predictor: "SamPredictor", name: str, image: np.ndarray, truth
     )  # fmt: skip
 
 
-def prompt_effects(predictor: "SamPredictor", dataset: Sa1bDataset, photos: int, seed: int = 0) -> list[PromptEffect]:
+def prompt_effects(predictor: "ImagePredictor", dataset: Sa1bDataset, photos: int, seed: int = 0) -> list[PromptEffect]:
     """One object of each of ``photos`` images of a shard, drawn by ``seed``; damaged images are passed over."""
     protocol = Protocol(seed, limit=photos, max_objects=1)
     effects = []

@@ -34,12 +34,16 @@ class ImageDecoder:
         masks: Tensor | None,
         multimask_output: bool,
         hq_token_only: bool = False,
+        text: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Masks of N objects; the prompts are those of `SamModel.forward` without the axis of images.
 
+        text: (1, N, D), CLIP's embeddings, for a model that was trained on them
         returns: low-res logits (N, M, h, w) float32, predicted IoU (N, M) float32
         """
         prompts = [None if t is None else t[None] for t in (points, labels, boxes, masks)]
+        if text is not None:
+            return self._decode_text(prompts, text, multimask_output)
         first_is_fit = not self.model.mask_decoder.config.always_multimask
         if masks is None and (multimask_output or first_is_fit) and supports(self.model.mask_decoder):
             sparse, padded = self._tokens(*prompts)
@@ -61,35 +65,38 @@ class ImageDecoder:
         )
         return output.pred_masks[0].float(), output.iou_scores[0].float()
 
+    def _decode_text(self, prompts: list[Tensor | None], text: Tensor, multimask_output: bool) -> tuple[Tensor, Tensor]:
+        encoded = self.encoded
+        masks, iou, _ = self.model.predict_masks(
+            encoded.embedding, *prompts, intermediate=encoded.features, text_embeddings=text
+        )
+        masks, iou = self.model.mask_decoder.select_masks(masks, iou, multimask_output)
+        return masks[0].float(), iou[0].float()
+
     @torch.no_grad()
     def choose(
         self, points: Tensor, select: Callable[[np.ndarray], np.ndarray], visible: tuple[int, int] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """One click for each of N objects; only the masks that ``select`` wants are drawn.
 
         points: (N, 2) float32, x then y, in pixels of the resized image
         visible: rows and columns of the embedding that the image reads, outside of which masks stay 0; all by default
-        select, returns: see `sam_hub.inference.amg.ClickPredictor`. A model whose IoU head was not trained scores
-            by the stability of its low-res masks.
+        select, returns: as of `Backend.click_each`, with predicted IoU for scores; None where the fast decoder cannot
+            stand in for the model's
         """
+        if not supports(self.model.mask_decoder):
+            return None
         points = points[:, None]  # (N, 1, 2)
         labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
-        decoder = self.model.mask_decoder
-        if supports(decoder) and decoder.config.rank_by == "iou":
-            sparse, _ = self._tokens(points[None], labels[None], None, None)
+        sparse, _ = self._tokens(points[None], labels[None], None, None)
 
-            def wanted(iou: Tensor) -> Tensor:
-                keep = torch.zeros_like(iou, dtype=torch.bool)
-                keep[:, 1:] = torch.from_numpy(select(iou[:, 1:].float().cpu().numpy()))
-                return keep
+        def wanted(iou: Tensor) -> Tensor:
+            keep = torch.zeros_like(iou, dtype=torch.bool)
+            keep[:, 1:] = torch.from_numpy(select(iou[:, 1:].float().cpu().numpy()))
+            return keep
 
-            iou, which, masks = self._fast_decoder()(sparse, wanted, visible)
-            iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the mask of the first token is not asked for
-        else:
-            low_res, iou = self(points, labels, None, None, multimask_output=True)
-            iou = decoder.ranking(low_res[None], iou[None])[0]
-            which = torch.from_numpy(select(iou.cpu().numpy())).nonzero()
-            masks = low_res[which[:, 0], which[:, 1]]
+        iou, which, masks = self._fast_decoder()(sparse, wanted, visible)
+        iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the mask of the first token is not asked for
         return iou.float().cpu().numpy(), which.cpu().numpy(), masks.float().cpu().numpy()
 
     def _tokens(

@@ -1,12 +1,52 @@
-"""Models and predictors by name; `open_predictor` is for both predictors and looks at what lies there."""
+"""Models and predictors by name: a model for torch, ONNX files, or another registered format."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .backends import Backend
+from .image_predictor import ImagePredictor
 from .runtime import OnnxPredictor, is_onnx_folder
 
 if TYPE_CHECKING:
     from ..models.modeling_sam import SamModel
-    from .predictor import SamPredictor
+
+
+@dataclass(frozen=True)
+class FolderFormat:
+    """A kind of folder that can be run without being a model for torch.
+
+    name: for messages
+    fits: whether a folder is of this kind; it looks at names of files only
+    open: (folder, device, threads) -> what runs it; device and threads as of `open_predictor`
+    """
+
+    name: str
+    fits: Callable[[Path], bool]
+    open: Callable[[Path, str | None, int | None], Backend]
+
+
+FOLDER_FORMATS: dict[str, FolderFormat] = {}
+"""By name, asked in this order after ONNX. `sam_hub.exporters` adds those that it can run."""
+
+
+def register_folder_format(added: FolderFormat) -> None:
+    """Make `open_predictor`, and with it eval, segment, everything, bench and the page, take such folders."""
+    FOLDER_FORMATS[added.name] = added
+
+
+def folder_format(name: str) -> FolderFormat | None:
+    """The registered format of a folder; None for a model, a file, or ONNX."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    return next((f for f in FOLDER_FORMATS.values() if f.fits(folder)), None)
+
+
+def needs_torch(name: str) -> bool:
+    """Whether `open_predictor` would load torch for this name."""
+    return not is_onnx_folder(name) and folder_format(name) is None
 
 
 def open_model(name: str, device: str | None = None) -> "SamModel":
@@ -24,8 +64,8 @@ def open_model(name: str, device: str | None = None) -> "SamModel":
 
 def open_predictor(
     name: str, device: str | None = None, cache_size: int = 4, threads: int | None = None
-) -> "SamPredictor | OnnxPredictor":
-    """`OnnxPredictor` for a folder of ONNX files, which needs no torch; `SamPredictor` for all else.
+) -> ImagePredictor:
+    """`OnnxPredictor` for a folder of ONNX files, which needs no torch; `SamPredictor` for a model.
 
     name: as for `SamModel.from_pretrained`, or a folder of ``sam-hub export``
     device: see `pick_device` and `pick_provider`
@@ -34,6 +74,8 @@ def open_predictor(
     """
     if is_onnx_folder(name):
         return OnnxPredictor(name, provider=device, threads=threads, cache_size=cache_size)
+    if found := folder_format(name):
+        return ImagePredictor(found.open(Path(name), device, threads), cache_size)
     import torch
 
     from .predictor import SamPredictor

@@ -1,4 +1,4 @@
-"""`OnnxPredictor`: an exported model, prompted without torch or transformers.
+"""ONNX files as a backend, and `OnnxPredictor`: an exported model, prompted without torch or transformers.
 
 Needs numpy, Pillow, OpenCV and onnxruntime. The methods, arguments and results are those of `SamPredictor`;
 `SamAutomaticMaskGenerator` works over it too. A folder in the layout of transformers.js is enough: what
@@ -8,23 +8,17 @@ Needs numpy, Pillow, OpenCV and onnxruntime. The methods, arguments and results 
 import hashlib
 import json
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError, DeviceError, ImageError, ModelNotFoundError, PromptError
-from ..ops.geometry import scale_points
-from ..ops.images import ImageSource, read_image
-from ..ops.masks import stability_score
+from ..errors import CheckpointError, DeviceError, ModelNotFoundError, PromptError
 from ..ops.preparation import Preparation, Prepared
-from ..ops.prompts import read_prompt
-from ..ops.value_range import ValueRange
-from .upsample import MaskFrame, Upsampler
-
-Size = tuple[int, int]
+from .backends import PROMPT_KINDS, Backend, Capabilities, Prompts
+from .image_predictor import ImagePredictor
 
 ONNX_FOLDER = "onnx"
 ENCODER = "vision_encoder"
@@ -53,8 +47,6 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
 }
 """Our names of onnxruntime's execution providers."""
-
-PAD_LABEL = -10
 
 
 def is_onnx_folder(folder: str | os.PathLike) -> bool:
@@ -150,15 +142,10 @@ class OnnxModel:
         return dict(zip(names, self.decoder.run(names, fed), strict=True))
 
 
-class OnnxPredictor:
-    """Masks for prompts on one image at a time; see `SamPredictor`, whose twin without torch this is.
+class OnnxBackend(Backend):
+    """`OnnxModel` as a backend, with the settings that lie beside its files.
 
-    folder: what ``sam-hub export --layout transformersjs`` (the default) wrote, or a folder for transformers.js
-    variant: "fp32", "fp16", "int8", ...; by default the first of these that is there
-    provider: "cpu", "cuda", "coreml", "webgpu", ...; by default CUDA where there is one, else the CPU
-    threads: on the CPU; by default what ``OMP_NUM_THREADS`` says, else one for each core
-    cache_size: how many images' embeddings are kept
-    raises: ModelNotFoundError, CheckpointError, DeviceError
+    Arguments as of `OnnxPredictor`.
     """
 
     def __init__(
@@ -167,20 +154,13 @@ class OnnxPredictor:
         variant: str | None = None,
         provider: str | None = None,
         threads: int | None = None,
-        cache_size: int = 4,
     ) -> None:
         self.folder = Path(folder)
         self.variant = variant or self._first_variant()
         self.files = [self._file(part, self.variant) for part in (ENCODER, DECODER)]
         self.preparation = read_preparation(self.folder)
-        decoder, prompts, encoder = read_model_facts(self.folder)
-        self.encoder_kind: str | None = encoder.get("model_type")
-        self.rank_by = decoder.get("rank_by", "iou")
-        self.prompt_kinds: Sequence[str] | None = prompts.get("prompt_kinds")
+        self.capabilities = read_capabilities(self.folder)
         self.model = OnnxModel(*self.files, provider, threads)
-        self.cache_size = cache_size
-        self._cache: OrderedDict[bytes, dict[str, np.ndarray]] = OrderedDict()
-        self.reset_image()
 
     def _first_variant(self) -> str:
         for variant in SUFFIXES:
@@ -203,162 +183,110 @@ class OnnxPredictor:
             raise ModelNotFoundError(f"{path} does not exist; this folder has {', '.join(there) or 'no variant'}")
         return path
 
-    @property
-    def features(self) -> np.ndarray | None:
-        """The image embedding, (1, C, h, w) float32; None while no image is set."""
-        return self._embedded["image_embeddings"] if self._embedded else None
+    def encode(self, image: Prepared) -> dict[str, np.ndarray]:
+        return self.model.encode(image)
 
-    @property
-    def is_image_set(self) -> bool:
-        return self._embedded is not None
-
-    def reset_image(self) -> None:
-        """Forget the image that is set (its embedding stays in the cache)."""
-        self._embedded: dict[str, np.ndarray] | None = None
-        self.original_size: Size | None = None
-        self.input_size: Size | None = None
-        self._upsampler: Upsampler | None = None
-
-    def set_image(self, image: ImageSource, image_format: str = "RGB", value_range: ValueRange = None) -> None:
-        """Encode an image, or find its embedding in the cache; as `SamPredictor.set_image`.
-
-        raises: ImageError, after which no image is set
-        """
-        self.reset_image()
-        if image_format not in ("RGB", "BGR"):
-            raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
-        pixels = read_image(image, value_range)
-        if image_format == "BGR" and isinstance(image, np.ndarray):
-            pixels = np.ascontiguousarray(pixels[..., ::-1])
-        key = hashlib.sha256(pixels).digest() + str(pixels.shape).encode()
-        embedded = self._cache.pop(key, None)
-        if embedded is None:
-            embedded = self.model.encode(self.preparation(pixels))
-        self._cache[key] = embedded
-        while len(self._cache) > self.cache_size:
-            self._cache.popitem(last=False)
-        self._embedded = embedded
-        self.original_size = pixels.shape[:2]
-        self.input_size = self.preparation.size_in_frame(self.original_size)
-
-    def predict(
+    def decode(
         self,
-        point_coords: np.ndarray | None = None,
-        point_labels: np.ndarray | None = None,
-        box: np.ndarray | None = None,
-        mask_input: np.ndarray | None = None,
+        held: Mapping[str, np.ndarray],
+        prompts: Prompts,
         multimask_output: bool = True,
-        return_logits: bool = False,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Masks of one object; arguments and results are those of `SamPredictor.predict`.
-
-        returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
-        raises: PromptError; RuntimeError while no image is set
-        """
-        scores, low_res = self.predict_low_res(point_coords, point_labels, box, mask_input, multimask_output)
-        return self.enlarge(low_res, return_logits), scores, low_res
-
-    def predict_low_res(
-        self,
-        point_coords: np.ndarray | None = None,
-        point_labels: np.ndarray | None = None,
-        box: np.ndarray | None = None,
-        mask_input: np.ndarray | None = None,
-        multimask_output: bool = True,
+        hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`predict` without enlarging the masks: predicted IoU (M,), low-res logits (M, h, w), both float32."""
-        self._require_image()
-        side = self.preparation.padded_frame[0] // 4
-        points, labels, box, mask = read_prompt(
-            point_coords, point_labels, box, mask_input, self.original_size, self.input_size, side
-        )
-        self._refuse(points, labels, box, mask)
-        xy, kinds = [], []
-        if points is not None:
-            xy.append(points[0])
-            kinds.append(labels[0])
-        if box is not None:
-            xy.append(box.reshape(2, 2))
-            kinds.append(np.array([2, 3]))
-        if not xy:  # a mask alone: everything is padding
-            xy, kinds = [np.zeros((1, 2))], [np.full(1, PAD_LABEL)]
-        scores, low_res = self._decode(np.concatenate(xy)[None], np.concatenate(kinds)[None], mask, multimask_output)
-        return scores[0], low_res[0]
-
-    def enlarge(self, low_res: np.ndarray, return_logits: bool = False) -> np.ndarray:
-        """Low-res logits (M, h, w) -> masks of the image that is set, (M, H, W) bool, or float32 logits."""
-        self._require_image()
-        upsampler = self._upsampler = self._upsampler or Upsampler(low_res.shape[-2:], self.mask_frame)
-        out = np.zeros((len(low_res), *self.original_size), np.float32 if return_logits else bool)
-        everything = tuple(slice(0, side) for side in upsampler.visible)
-        for mask, logits in zip(out, low_res, strict=True):
-            window = everything if return_logits else upsampler.window(logits, 0)
-            if window is not None:
-                part, (x, y) = upsampler(logits[upsampler.margin(window)], window)
-                mask[y : y + part.shape[0], x : x + part.shape[1]] = part if return_logits else part > 0
-        return out
-
-    @property
-    def mask_frame(self) -> MaskFrame:
-        """How the low-res masks lie on the image that is set."""
-        self._require_image()
-        prepare = self.preparation
-        return MaskFrame(prepare.padded_frame, self.input_size, self.original_size, prepare.mask_resize)
-
-    def click_each(
-        self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One click for each of many objects, for `SamAutomaticMaskGenerator`: see its `ClickPredictor`."""
-        self._require_image()
-        xy = scale_points(points, self.original_size, self.input_size)[:, None]
-        scores, low_res = self._decode(xy, np.ones(xy.shape[:2]), None, True)
-        which = np.argwhere(select(scores))
-        return scores, which, low_res[which[:, 0], which[:, 1]]
-
-    def get_image_embedding(self) -> np.ndarray:
-        """The embedding of the image that is set: (1, C, h, w) float32."""
-        self._require_image()
-        return self._embedded["image_embeddings"]
-
-    def _decode(
-        self, points: np.ndarray, labels: np.ndarray, mask: np.ndarray | None, multimask: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted IoU (N, M) and low-res logits (N, M, h, w) of prompts in the frame of `input_size`."""
-        if mask is not None and not self.model.has_mask_input:
+        """raises: PromptError for a mask prompt that the decoder was exported without"""
+        if prompts.masks is not None and not self.model.has_mask_input:
             raise PromptError("the decoder in this folder takes no mask prompt; give points or a box, or export anew")
-        single = not multimask and self.model.has_single
+        if prompts.masks is not None and len(prompts.masks) > 1:  # the file takes one, for all objects
+            found = [self.decode(held, prompts.one(i), multimask_output) for i in range(len(prompts))]
+            return tuple(np.concatenate(part) for part in zip(*found, strict=True))
+        single = not multimask_output and self.model.has_single
         wanted = ("single_iou_score", "single_pred_mask") if single else ("iou_scores", "pred_masks")
-        in_input = points * (self.preparation.longest / self.preparation.frame)
-        found = self.model.decode(
-            self._embedded, in_input.astype(np.float32), labels.astype(np.int64), mask, outputs=wanted
-        )
-        scores, low_res = (found[name][0] for name in wanted)
-        if self.rank_by == "stability":
-            scores = stability_score(low_res, 0.0, 1.0).astype(np.float32)
-        if not multimask and scores.shape[1] > 1:  # a file without the single mask
-            best = scores.argmax(1)[:, None]
-            scores = np.take_along_axis(scores, best, 1)
+        points, labels = prompts.as_points()
+        points = points * (self.preparation.longest / self.preparation.frame)
+        found = self.model.decode(held, points.astype(np.float32), labels, prompts.masks, outputs=wanted)
+        iou, low_res = (found[name][0] for name in wanted)
+        if not multimask_output and iou.shape[1] > 1:  # a file without the single mask
+            best = self.rank(low_res, iou).argmax(1)[:, None]
+            iou = np.take_along_axis(iou, best, 1)
             low_res = np.take_along_axis(low_res, best[..., None, None], 1)
-        return scores, low_res
+        return low_res, iou
 
-    def _refuse(self, points: Any, labels: Any, box: Any, mask: Any) -> None:
-        """PromptError for prompts that the model was not trained on."""
-        if self.prompt_kinds is None:
-            return
-        given = {
-            "points": points is not None,
-            "background points": labels is not None and bool((labels == 0).any()),
-            "boxes": box is not None,
-            "masks": mask is not None,
-        }
-        if refused := [kind for kind, there in given.items() if there and kind not in self.prompt_kinds]:
-            raise PromptError(
-                f"this model does not understand {' and '.join(refused)}, only {' and '.join(self.prompt_kinds)}"
-            )
+    def identity(self) -> str:
+        digest = hashlib.sha256(repr(self.preparation).encode())
+        with self.files[0].open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+        return digest.hexdigest()
 
-    def _require_image(self) -> None:
-        if self._embedded is None:
-            raise RuntimeError("no image is set; call set_image first")
+    def to_features(self, encoded: Mapping[str, np.ndarray]) -> np.ndarray:
+        return encoded["image_embeddings"]
+
+    def from_features(self, features: Any) -> dict[str, np.ndarray]:
+        names = self.model.encoder_outputs
+        if names != ["image_embeddings"]:
+            missing = " and ".join(name for name in names if name != "image_embeddings")
+            raise PromptError(f"this model's decoder needs {missing} beside the embedding; use load_embedding")
+        if hasattr(features, "detach"):
+            features = features.detach().float().cpu().numpy()
+        return {"image_embeddings": np.asarray(features, np.float32)}
+
+    def to_arrays(self, encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(encoded)
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(arrays)
+
+
+class OnnxPredictor(ImagePredictor):
+    """Masks for prompts on one image at a time; see `SamPredictor`, whose twin without torch this is.
+
+    folder: what ``sam-hub export --layout transformersjs`` (the default) wrote, or a folder for transformers.js
+    variant: "fp32", "fp16", "int8", ...; by default the first of these that is there
+    provider: "cpu", "cuda", "coreml", "webgpu", ...; by default CUDA where there is one, else the CPU
+    threads: on the CPU; by default what ``OMP_NUM_THREADS`` says, else one for each core
+    cache_size: how many images' embeddings are kept
+    text: as of `ImagePredictor`
+    raises: ModelNotFoundError, CheckpointError, DeviceError
+    """
+
+    backend: OnnxBackend
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        variant: str | None = None,
+        provider: str | None = None,
+        threads: int | None = None,
+        cache_size: int = 4,
+        text: Any = None,
+    ) -> None:
+        super().__init__(OnnxBackend(folder, variant, provider, threads), cache_size, text)
+
+    @property
+    def folder(self) -> Path:
+        return self.backend.folder
+
+    @property
+    def variant(self) -> str:
+        return self.backend.variant
+
+    @property
+    def files(self) -> list[Path]:
+        """Encoder and decoder."""
+        return self.backend.files
+
+    @property
+    def model(self) -> OnnxModel:
+        return self.backend.model
+
+    @property
+    def prompt_kinds(self) -> Sequence[str]:
+        """The kinds of prompts that are not refused; may be assigned, None for all."""
+        return self.capabilities.prompt_kinds
+
+    @prompt_kinds.setter
+    def prompt_kinds(self, kinds: Sequence[str] | None) -> None:
+        self.backend.capabilities = replace(self.capabilities, prompt_kinds=tuple(kinds or PROMPT_KINDS))
 
 
 def read_preparation(folder: Path) -> Preparation:
@@ -371,19 +299,26 @@ def read_preparation(folder: Path) -> Preparation:
         ) from e
 
 
-def read_model_facts(folder: Path) -> list[dict[str, Any]]:
-    """The settings of mask decoder, prompt encoder and image encoder in ``config.json``; empty where it says nothing.
+def read_capabilities(folder: Path) -> Capabilities:
+    """What ``config.json`` tells of a model; everything that SAM can where it is not there.
 
     raises: CheckpointError
     """
     path = folder / "config.json"
     if not path.is_file():
-        return [{}, {}, {}]
+        return Capabilities()
     try:
         config = json.loads(path.read_text("utf-8"))
     except ValueError as e:
         raise CheckpointError(f"{path} is damaged ({e}); get it again") from e
-    return [config.get(f"{part}_config") or {} for part in ("mask_decoder", "prompt_encoder", "vision")]
+    decoder, prompts, encoder = (
+        config.get(f"{part}_config") or {} for part in ("mask_decoder", "prompt_encoder", "vision")
+    )
+    return Capabilities(
+        prompt_kinds=tuple(prompts.get("prompt_kinds") or PROMPT_KINDS),
+        rank_by=decoder.get("rank_by", "iou"),
+        encoder=encoder.get("model_type"),
+    )
 
 
 def _first_line(error: Exception) -> str:

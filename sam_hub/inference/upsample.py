@@ -7,7 +7,7 @@ after cutting the padding off, to the image) are one matrix for each axis. Bilin
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -226,3 +226,23 @@ class Upsampler:
             x = x.clip(1e-6, 1 - 1e-6)
             x = np.log(x / (1 - x))
         return x, (left, top)
+
+
+def enlarge(low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) -> np.ndarray:
+    """Low-res logits (..., h, w) -> masks of the image, (..., H, W) bool, or float32 logits."""
+    flat = low_res.reshape(-1, *low_res.shape[-2:])
+    upsampler = _upsampler(flat.shape[-2:], frame)
+    out = np.zeros((len(flat), *frame.original_size), np.float32 if return_logits else bool)
+    everything = tuple(slice(0, side) for side in upsampler.visible)
+    for mask, logits in zip(out, flat, strict=True):
+        window = everything if return_logits else upsampler.window(logits, 0)
+        if window is not None:
+            part, (x, y) = upsampler(logits[upsampler.margin(window)], window)
+            mask[y : y + part.shape[0], x : x + part.shape[1]] = part if return_logits else part > 0
+    return out.reshape(*low_res.shape[:-2], *frame.original_size)
+
+
+@lru_cache(maxsize=2)
+def _upsampler(low_size: Size, frame: MaskFrame) -> Upsampler:
+    """The last ones are kept: a person clicks on one photo many times."""
+    return Upsampler(low_size, frame)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from ..errors import PromptError
+from ..ops.prompts import refuse_prompts
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamPromptEncoderConfig
 from .layers import LayerNorm2d
 
@@ -158,14 +158,5 @@ def check_prompt_kinds(
     kinds: ``prompt_kinds`` of the model's configuration
     raises: PromptError
     """
-    given = {"points": points, "boxes": boxes, "masks": masks}
-    refused = [kind for kind, prompt in given.items() if prompt is not None and kind not in kinds]
-    # Looking at the labels waits for the device and cannot be traced: done only where it matters.
-    foreground_only = "points" in kinds and "background points" not in kinds
-    if foreground_only and points is not None and not torch.compiler.is_exporting() and (labels == 0).any():
-        refused.append("background points")
-    if refused:
-        raise PromptError(
-            f"this model does not understand {' and '.join(refused)}, only {' and '.join(kinds)}; "
-            "leave them away or choose another model (`sam-hub zoo`)"
-        )
+    # A graph that is being traced cannot look at the labels.
+    refuse_prompts(kinds, points, None if torch.compiler.is_exporting() else labels, boxes, masks)

@@ -97,6 +97,10 @@ class Preparation:
             return round(height * self.frame / self.longest), round(width * self.frame / self.longest)
         return resized_size(original_size, self.frame) if self.resize_mode == "longest_side" else (self.frame,) * 2
 
+    def padded_size_in_frame(self, original_size: Size) -> Size:
+        """(height, width) of the padded input for an image, in the frame of prompts and masks."""
+        return self.padded_frame if self.padded else self.size_in_frame(original_size)
+
     def resize(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (h, w, 3), see `Prepared.resized`."""
         if not self.do_resize:

@@ -1,5 +1,6 @@
 """Checks of one object's prompt, in pixels of the original image. Sizes are (height, width)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -132,3 +133,22 @@ def as_floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
     if array.ndim not in dimensions or array.size == 0:
         raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
     return array
+
+
+def refuse_prompts(kinds: Collection[str], points: Any, labels: Any, boxes: Any, masks: Any) -> None:
+    """Refuse prompts that a model was not trained on; arrays or tensors, None for what is not given.
+
+    kinds: ``prompt_kinds`` of the model's configuration
+    raises: PromptError
+    """
+    given = {"points": points, "boxes": boxes, "masks": masks}
+    refused = [kind for kind, prompt in given.items() if prompt is not None and kind not in kinds]
+    # Looking at the labels of a tensor waits for its device: done only where it matters.
+    foreground_only = "points" in kinds and "background points" not in kinds
+    if foreground_only and labels is not None and bool((labels == 0).any()):
+        refused.append("background points")
+    if refused:
+        raise PromptError(
+            f"this model does not understand {' and '.join(refused)}, only {' and '.join(kinds)}; "
+            "omit them or choose another model (`sam-hub zoo`)"
+        )

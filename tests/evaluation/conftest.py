@@ -6,15 +6,14 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from sam_hub.inference.backends import Capabilities
 from sam_hub.inference.predictor import SamPredictor
-from sam_hub.inference.transforms import Stretch
 from sam_hub.models.configuration_sam import PROMPT_KINDS, PocketVisionConfig, SamConfig
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
@@ -35,7 +34,7 @@ class Question:
 
 @dataclass
 class Scripted:
-    """Stands for a `SamPredictor`.
+    """Stands for an `ImagePredictor`.
 
     answer: question -> masks (M, H, W) bool and predicted IoU (M,)
     asked: every question, in order
@@ -48,40 +47,27 @@ class Scripted:
     asked: list[Question] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.device = torch.device("cpu")
-        self.transform = Stretch(97)  # scales x and y apart
-        self.model = SimpleNamespace(
-            config=SimpleNamespace(prompt_encoder_config=SimpleNamespace(prompt_kinds=self.kinds))
-        )
+        self.capabilities = Capabilities(prompt_kinds=self.kinds)
 
     def set_image(self, image: np.ndarray) -> None:
         self.original_size = image.shape[:2]
 
-    def predict_torch(self, points, labels, boxes, mask_input, multimask_output):
-        h, w = self.original_size
-        new_h, new_w = self.transform.resized_size((h, w))
-        scale = np.array([w / new_w, h / new_h])
+    def predict_each(self, points, labels, boxes, mask_input, multimask_output):
         masks, scores, low_res = [], [], []
         for i in range(len(boxes if points is None else points)):
             question = Question(
-                points=[]
-                if points is None
-                else [tuple(p) for p in np.rint(points[i].numpy() * scale).astype(int).tolist()],
+                points=[] if points is None else [tuple(p) for p in points[i].tolist()],
                 labels=[] if labels is None else labels[i].tolist(),
-                box=None if boxes is None else np.rint(boxes[i].numpy() * np.tile(scale, 2)).astype(int).tolist(),
-                fed_back=None if mask_input is None else mask_input[i].unique().item(),
+                box=None if boxes is None else boxes[i].tolist(),
+                fed_back=None if mask_input is None else np.unique(mask_input[i]).item(),
                 multimask=multimask_output,
             )
             found, predicted = self.answer(question)
             masks.append(np.stack(found))
             scores.append(predicted)
-            low_res.append([torch.full((8, 8), 10.0 * len(self.asked) + j) for j in range(len(found))])
+            low_res.append([np.full((8, 8), 10.0 * len(self.asked) + j) for j in range(len(found))])
             self.asked.append(question)
-        return (
-            torch.from_numpy(np.stack(masks)),
-            torch.tensor(scores, dtype=torch.float32),
-            torch.stack([torch.stack(row) for row in low_res]),
-        )
+        return np.stack(masks), np.array(scores, np.float32), np.array(low_res)
 
 
 @pytest.fixture

@@ -167,8 +167,8 @@ def test_a_real_model_by_the_public_method(tiny_predictor, shapes, image, batch,
 def test_a_large_image_goes_through_in_small_batches(scripted, shapes, image, knows, monkeypatch):
     predictor = scripted(lambda q: ([knows(q)] * 3, [0.5] * 3))
     sizes = []
-    ask = predictor.predict_torch
-    predictor.predict_torch = lambda points, labels, boxes, *rest: (
+    ask = predictor.predict_each
+    predictor.predict_each = lambda points, labels, boxes, *rest: (
         sizes.append(len(boxes if points is None else points)),
         ask(points, labels, boxes, *rest),
     )[1]

@@ -1,0 +1,187 @@
+"""What runs a model: the protocol that torch, ONNX files and other formats implement for `ImagePredictor`.
+
+Arrays are numpy's on both sides, float32 unless told otherwise. Sizes are (height, width). A class that inherits from
+`Backend` has to write `encode` and `decode`, and set the two attributes.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..ops.masks import stability_score
+from ..ops.preparation import Preparation, Prepared
+from .upsample import MaskFrame, enlarge
+
+PAD_LABEL = -10
+"""Label of a point that is padding."""
+
+PROMPT_KINDS = ("points", "background points", "boxes", "masks")
+
+Select = Callable[[np.ndarray], np.ndarray]
+"""Scores (n, M) -> bool (n, M), the masks that are wanted."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can do.
+
+    prompt_kinds: of `PROMPT_KINDS`, those it was trained on; others are refused
+    rank_by: what scores masks: "iou", the predicted one, or "stability" where that was not trained (EdgeSAM)
+    multimask_count: masks for an ambiguous prompt; 1 for a model that chooses among them itself (SAM-HQ)
+    text: it takes CLIP's embedding of words as a prompt
+    hq_token: it can give SAM-HQ's own mask alone
+    encoder: ``model_type`` of its image encoder, where known
+    generation: arguments of `SamAutomaticMaskGenerator` that suit it, in place of the original's
+    """
+
+    prompt_kinds: Sequence[str] = PROMPT_KINDS
+    rank_by: str = "iou"
+    multimask_count: int = 3
+    text: bool = False
+    hq_token: bool = False
+    encoder: str | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of N objects of one image, in pixels of the resized image (see `Preparation.size_in_frame`).
+
+    points: (N, P, 2), x then y; labels: (N, P) int64, 1 object, 0 background, -1 not a point, -10 padding
+    boxes: (N, 4), x0, y0, x1, y1
+    masks: (N or 1, 1, h, w) low-res logits
+    text: (1, N, D) CLIP embeddings
+    """
+
+    points: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    text: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """N; 1 where there is no prompt, which SAM answers too."""
+        for prompt in (self.points, self.boxes):
+            if prompt is not None:
+                return len(prompt)
+        if self.text is not None:
+            return self.text.shape[1]
+        return 1 if self.masks is None else len(self.masks)
+
+    def as_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes as two points labelled 2 and 3, after the others: (N, P, 2) float32 and (N, P) int64.
+
+        Objects without either have one point of padding.
+        """
+        xy, labels = [], []
+        if self.points is not None:
+            xy.append(self.points)
+            labels.append(self.labels)
+        if self.boxes is not None:
+            xy.append(self.boxes.reshape(-1, 2, 2))
+            labels.append(np.tile([2, 3], (len(self.boxes), 1)))
+        if not xy:
+            xy, labels = [np.zeros((len(self), 1, 2))], [np.full((len(self), 1), PAD_LABEL)]
+        return np.concatenate(xy, 1).astype(np.float32), np.concatenate(labels, 1).astype(np.int64)
+
+    def one(self, index: int) -> "Prompts":
+        """The prompt of one object, N = 1."""
+        part = slice(index, index + 1)
+
+        def pick(value: np.ndarray | None) -> np.ndarray | None:
+            return value if value is None or len(value) == 1 else value[part]
+
+        text = None if self.text is None else self.text[:, part]
+        return Prompts(pick(self.points), pick(self.labels), pick(self.boxes), pick(self.masks), text)
+
+
+class Backend(Protocol):
+    """A model that encodes images and decodes prompts, however it is run.
+
+    preparation: how images are prepared for it
+    capabilities: what it can do
+    """
+
+    preparation: Preparation
+    capabilities: Capabilities
+
+    def encode(self, image: Prepared) -> Any:
+        """Run the image encoder on ``image.pixel_values`` (1, 3, H, W), or on ``image.resized`` (h, w, 3) uint8 where
+        normalising and padding are part of the model. The result is kept in a cache and never changed."""
+        ...
+
+    def decode(
+        self, held: Any, prompts: Prompts, multimask_output: bool = True, hq_token_only: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Masks of N > 0 objects.
+
+        held: what `hold` made of an encoded image
+        multimask_output: all masks of an ambiguous prompt, or one
+        hq_token_only: only where `Capabilities.hq_token`
+        returns: low-res logits (N, M, h, w), predicted IoU (N, M)
+        """
+        ...
+
+    def hold(self, encoded: Any) -> Any:
+        """What the prompts of an image share; made when the image is set, and dropped with it."""
+        return encoded
+
+    def click_each(
+        self, held: Any, points: np.ndarray, select: Select, frame: MaskFrame
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One click for each of N > 0 objects. A backend that need not draw every mask writes its own.
+
+        points: (N, 2), x then y, in pixels of the resized image
+        select: which masks are wanted
+        frame: how masks lie on the image; what it does not read need not be drawn
+        returns: scores (N, M); the masks wanted, (K, 2) int object and mask, in that order; their low-res logits
+            (K, h, w)
+        """
+        xy = points[:, None].astype(np.float32)
+        low_res, scores = self.decode(held, Prompts(xy, np.ones(xy.shape[:2], np.int64)))
+        scores = self.rank(low_res, scores)
+        which = np.argwhere(select(scores))
+        return scores, which, low_res[which[:, 0], which[:, 1]]
+
+    def rank(self, low_res: np.ndarray, iou: np.ndarray) -> np.ndarray:
+        """The scores to choose masks by, (N, M): see `Capabilities.rank_by`."""
+        return stability_score(low_res, 0.0, 1.0).astype(np.float32) if self.capabilities.rank_by != "iou" else iou
+
+    def enlarge(self, low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) -> np.ndarray:
+        """Low-res logits (..., h, w) -> masks of the image (..., H, W) bool, or float32 logits."""
+        return enlarge(low_res, frame, return_logits)
+
+    def state(self) -> Hashable:
+        """What embeddings depend on besides the image: another value makes cached ones void; None forbids a cache."""
+        return ()
+
+    def placement(self) -> Hashable:
+        """Device and type of the weights; when they differ from those an image was encoded with, it is encoded anew."""
+        return ()
+
+    def identity(self) -> str:
+        """A name for these weights and this preparation that another model does not have; "" where there is none."""
+        return ""
+
+    def to_features(self, encoded: Any) -> Any:
+        """The image embedding (1, C, h, w) of what `encode` returned."""
+        return self.to_arrays(encoded)["image_embeddings"]
+
+    def from_features(self, features: Any) -> Any:
+        """The inverse of `to_features`; PromptError where a decoder needs more than the embedding."""
+        return self.from_arrays({"image_embeddings": features})
+
+    def to_arrays(self, encoded: Any) -> dict[str, np.ndarray]:
+        """What `encode` returned as named arrays, for a file."""
+        raise NotImplementedError
+
+    def from_arrays(self, arrays: Mapping[str, Any]) -> Any:
+        """The inverse of `to_arrays`."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> Any:
+        """Where it runs, for messages and for models that run beside it."""
+        return "cpu"

@@ -1,0 +1,42 @@
+"""The embeddings of the last images."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Lock
+from typing import Any
+
+
+class EmbeddingCache:
+    """At most ``size`` encoded images, of which the one not used for longest goes first; may be shared by threads."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"size": self.size}  # neither locks nor embeddings go to another process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["size"])
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What is kept under ``key``, or what ``make`` returns, which is kept from then on."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+        if found is None:
+            found = make()  # outside the lock: images of several threads are encoded side by side
+            with self._lock:
+                self._kept[key] = found
+                while len(self._kept) > self.size:
+                    self._kept.popitem(last=False)
+        return found
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()

@@ -1,0 +1,430 @@
+"""`ImagePredictor`: encode an image once, prompt it many times, over any `Backend`. Needs neither torch nor a network.
+
+The methods, arguments and shapes are those of the original (``segment_anything/predictor.py``). Beyond it: any image
+that `read_image` takes, embeddings of the last images kept, words as prompts, and a sentence for each wrong prompt.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError, PromptError, SharedPredictorError
+from ..ops.geometry import scale_boxes, scale_points
+from ..ops.images import ImageSource, read_image
+from ..ops.preparation import Preparation
+from ..ops.prompts import read_prompt, refuse_prompts
+from ..ops.value_range import ValueRange
+from .backends import Backend, Capabilities, Prompts
+from .embedding_cache import EmbeddingCache
+from .ownership import Ownership
+from .upsample import MaskFrame
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class HeldImage:
+    """The image that is set. Sizes are (height, width).
+
+    encoded: what the backend's ``encode`` returned; held: what its ``hold`` made of it
+    pixels: (H, W, 3) uint8, None where only the embedding is known
+    placement: `Backend.placement` when it was encoded
+    is_set: None, or what a caller has assigned to ``is_image_set``
+    """
+
+    encoded: Any = None
+    held: Any = None
+    original_size: Size | None = None
+    input_size: Size | None = None
+    pixels: np.ndarray | None = None
+    placement: Any = None
+    is_set: bool | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.is_set is not False and None not in (self.encoded, self.original_size, self.input_size)
+
+
+class ImagePredictor:
+    """Masks for prompts on one image at a time.
+
+    backend: what runs the model
+    cache_size: how many images' embeddings are kept; an image that is set again is recognised by its pixels. Any change
+        of the weights or of the preparation makes them void
+    text: what understands words: a `TextDetector`, or a `ClipText` for a model that was trained on its embeddings
+
+    A predictor holds one image. Threads and asyncio tasks that each work on images of their own need a predictor each:
+    `copy.copy` makes one that shares the model and the cache. Where two set images on the same predictor, the one
+    whose image was replaced gets `SharedPredictorError` instead of masks of the other's image. Setting an image in one
+    thread and using it in another, one after the other, is fine.
+    """
+
+    def __init__(self, backend: Backend, cache_size: int = 4, text: Any = None) -> None:
+        self.backend, self.text = backend, text
+        self._cache = EmbeddingCache(cache_size)
+        self._image = HeldImage()
+        self._ownership = Ownership()
+
+    def __copy__(self) -> "ImagePredictor":
+        """A predictor that shares backend, cache and the image that is set, and then goes its own way."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _ownership=Ownership())
+        return other
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images are prepared."""
+        return self.backend.preparation
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model can do."""
+        return self.backend.capabilities
+
+    @property
+    def encoder_kind(self) -> str | None:
+        """The ``model_type`` of the image encoder's configuration, where it is known."""
+        return self.capabilities.encoder
+
+    @property
+    def device(self) -> Any:
+        """Where the model runs."""
+        return self.backend.device
+
+    @property
+    def value_range(self) -> ValueRange:
+        """The values that are black and white where `set_image` is not told."""
+        return None
+
+    @property
+    def cache_size(self) -> int:
+        return self._cache.size
+
+    @cache_size.setter
+    def cache_size(self, size: int) -> None:
+        self._cache.size = size
+
+    # ------------------------------------------------------------ the image
+
+    def reset_image(self) -> None:
+        """Forget the image that is set (its embedding stays in the cache)."""
+        self._ownership.release()
+        self._image = HeldImage()
+
+    def set_image(self, image: ImageSource, image_format: str = "RGB", value_range: ValueRange = None) -> None:
+        """Encode an image, or find its embedding in the cache.
+
+        image: anything that `read_image` takes, as an array (H, W, 3) uint8
+        image_format: "RGB" or "BGR", the order of the channels of an array
+        value_range: the values that are black and white, see `ValueRange`; by default the processor's
+        raises: ImageError, after which no image is set
+        """
+        self.reset_image()
+        if image_format not in ("RGB", "BGR"):
+            raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
+        pixels = read_image(image, value_range or self.value_range)
+        if image_format == "BGR" and isinstance(image, np.ndarray):
+            pixels = np.ascontiguousarray(pixels[..., ::-1])
+        self._set(self._encode(pixels))
+
+    def _encode(self, pixels: np.ndarray) -> HeldImage:
+        """(H, W, 3) uint8 -> the image, from the cache where it is there."""
+        preparation, backend = self.preparation, self.backend
+        state = backend.state()
+
+        def make() -> Any:
+            return backend.encode(preparation(pixels))
+
+        if state is None:
+            encoded = make()
+        else:
+            key = (hashlib.sha256(pixels).digest(), pixels.shape, preparation, state)
+            encoded = self._cache.get(key, make)
+        return self._held(encoded, pixels.shape[:2], pixels)
+
+    def _held(self, encoded: Any, original_size: Size, pixels: np.ndarray | None = None) -> HeldImage:
+        size = tuple(map(int, original_size))
+        input_size, placement = self.preparation.size_in_frame(size), self.backend.placement()
+        return HeldImage(encoded, self.backend.hold(encoded), size, input_size, pixels, placement)
+
+    def _set(self, image: HeldImage) -> None:
+        self._image = image
+        self._ownership.claim()
+
+    def _require_image(self) -> HeldImage:
+        """The image that is set, encoded anew if the model was moved or cast since.
+
+        raises: RuntimeError while no image is set; SharedPredictorError
+        """
+        image = self._image
+        if self._ownership.is_lost():
+            raise SharedPredictorError(
+                "another thread or task has set its own image on this predictor since; give each a predictor of its "
+                "own (copy.copy(predictor) shares the model)"
+            )
+        if not image.is_complete:
+            raise RuntimeError("no image is set; call set_image first")
+        placement = self.backend.placement()
+        if image.placement != placement:
+            if image.pixels is None:
+                raise RuntimeError(
+                    f"the model is now on {placement[0]} in {placement[1]}, and the embedding was made on "
+                    f"{image.placement[0]} in {image.placement[1]}; set the image again"
+                )
+            image = self._image = self._encode(image.pixels)
+        return image
+
+    @property
+    def is_image_set(self) -> bool:
+        return self._image.is_complete
+
+    @is_image_set.setter
+    def is_image_set(self, value: bool) -> None:
+        self._set(replace(self._image, is_set=bool(value)))
+
+    @property
+    def features(self) -> Any:
+        """The image embedding, (1, C, h, w); None while there is none. May be assigned, with the two sizes."""
+        return None if self._image.encoded is None else self.backend.to_features(self._image.encoded)
+
+    @features.setter
+    def features(self, value: Any) -> None:
+        if value is None:
+            self._set(replace(self._image, encoded=None, held=None, pixels=None))
+            return
+        encoded = self.backend.from_features(value)
+        placement = self.backend.placement()
+        held = self.backend.hold(encoded)
+        self._set(replace(self._image, encoded=encoded, held=held, pixels=None, placement=placement))
+
+    @property
+    def original_size(self) -> Size | None:
+        """(height, width) of the image; None while no image is set. May be assigned with `features`."""
+        return self._image.original_size
+
+    @original_size.setter
+    def original_size(self, size: Size | None) -> None:
+        self._set(replace(self._image, original_size=None if size is None else tuple(map(int, size))))
+
+    @property
+    def input_size(self) -> Size | None:
+        """(height, width) of the resized image; None while no image is set. May be assigned with `features`."""
+        return self._image.input_size
+
+    @input_size.setter
+    def input_size(self, size: Size | None) -> None:
+        self._set(replace(self._image, input_size=None if size is None else tuple(map(int, size))))
+
+    @property
+    def orig_h(self) -> int | None:
+        return self.original_size and self.original_size[0]
+
+    @property
+    def orig_w(self) -> int | None:
+        return self.original_size and self.original_size[1]
+
+    @property
+    def input_h(self) -> int | None:
+        return self.input_size and self.input_size[0]
+
+    @property
+    def input_w(self) -> int | None:
+        return self.input_size and self.input_size[1]
+
+    def get_image_embedding(self) -> Any:
+        """The embedding of the image that is set: (1, C, h, w)."""
+        return self.backend.to_features(self._require_image().encoded)
+
+    @property
+    def mask_frame(self) -> MaskFrame:
+        """How the low-res masks lie on the image that is set."""
+        return self._frame(self._require_image())
+
+    def _frame(self, image: HeldImage) -> MaskFrame:
+        preparation = self.preparation
+        padded = preparation.padded_size_in_frame(image.original_size)
+        return MaskFrame(padded, image.input_size, image.original_size, preparation.mask_resize)
+
+    # ------------------------------------------------------------ prompts
+
+    def predict(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+        hq_token_only: bool = False,
+        text: str | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Masks of one object.
+
+        point_coords: (P, 2), x then y, in pixels of the image
+        point_labels: (P,), 1 object, 0 background
+        box: (4,), x0, y0, x1, y1, in pixels of the image; cut at the image's border where it pokes out
+        mask_input: (1, h, w) low-res logits, usually of the prediction before
+        multimask_output: three masks, for an ambiguous prompt such as one click, or one
+        return_logits: logits instead of bool
+        hq_token_only: SAM-HQ's own mask, without SAM's
+        text: what to find, such as "a cat"; it stands for a box, so there is none beside it. Of several such objects it
+            is the one that the detector is surest of (`find_text` gives all)
+        returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
+        raises: PromptError; ModelNotFoundError without a detector; RuntimeError while no image is set
+        """
+        image = self._require_image()
+        embedded = None
+        if text is not None:
+            box, embedded = self._read_text(image, text, box)
+        prompts = self._read(image, point_coords, point_labels, box, mask_input, embedded)
+        low_res, scores = self._decode(image, prompts, multimask_output, hq_token_only)
+        return self.backend.enlarge(low_res[0], self._frame(image), return_logits), scores[0], low_res[0]
+
+    def predict_low_res(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` without enlarging the masks, for callers who resize them (see `Upsampler`).
+
+        returns: predicted IoU (M,) float32, low-res logits (M, h, w) float32
+        """
+        image = self._require_image()
+        prompts = self._read(image, point_coords, point_labels, box, mask_input)
+        low_res, scores = self._decode(image, prompts, multimask_output)
+        return scores[0], low_res[0]
+
+    def predict_each(
+        self,
+        point_coords: np.ndarray | None = None,
+        point_labels: np.ndarray | None = None,
+        boxes: np.ndarray | None = None,
+        mask_input: np.ndarray | None = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Masks of N objects at once; N may be 0.
+
+        point_coords: (N, P, 2), x then y, in pixels of the image; point_labels: (N, P), 1 object, 0 background, -10
+            padding
+        boxes: (N, 4), x0, y0, x1, y1, in pixels of the image
+        mask_input: (N or 1, 1, h, w) low-res logits
+        returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32, low-res logits (N, M, h, w) float32
+        raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
+        """
+        image = self._require_image()
+        sizes = image.original_size, image.input_size
+        arrays = [None if v is None else np.asarray(v) for v in (point_coords, point_labels, boxes, mask_input)]
+        check_shapes(*arrays)
+        points, labels, boxes, masks = arrays
+        prompts = Prompts(
+            points=None if points is None else scale_points(points, *sizes),
+            labels=None if labels is None else labels.astype(np.int64),
+            boxes=None if boxes is None else scale_boxes(boxes, *sizes),
+            masks=None if masks is None else masks.astype(np.float32),
+        )
+        low_res, scores = self._decode(image, prompts, multimask_output)
+        return self.backend.enlarge(low_res, self._frame(image), return_logits), scores, low_res
+
+    def click_each(
+        self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One click for each of many objects, for `SamAutomaticMaskGenerator`: see its `ClickPredictor`."""
+        image = self._require_image()
+        scaled = scale_points(points, image.original_size, image.input_size)
+        return self.backend.click_each(image.held, scaled, select, self._frame(image))
+
+    def enlarge(self, low_res: np.ndarray, return_logits: bool = False) -> np.ndarray:
+        """Low-res logits (..., h, w) -> masks of the image that is set, (..., H, W) bool, or float32 logits."""
+        return self.backend.enlarge(low_res, self.mask_frame, return_logits)
+
+    def _read(
+        self, image: HeldImage, coords: Any, labels: Any, box: Any, mask: Any, text: np.ndarray | None = None
+    ) -> Prompts:
+        """The prompts of `predict`, checked and scaled; PromptError."""
+        side = self.preparation.padded_frame[0] // 4
+        found = read_prompt(coords, labels, box, mask, image.original_size, image.input_size, side)
+        return Prompts(*found, text)
+
+    def _decode(
+        self, image: HeldImage, prompts: Prompts, multimask_output: bool, hq_token_only: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Low-res logits (N, M, h, w) and the scores to choose by, (N, M)."""
+        refuse_prompts(self.capabilities.prompt_kinds, prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+        if prompts.text is not None and not self.capabilities.text:
+            raise PromptError("this model takes no text; give points or a box, or find boxes by a detector")
+        if hq_token_only and not self.capabilities.hq_token:
+            raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
+        if not len(prompts):
+            height, width = (side // 4 for side in self.preparation.padded_frame)
+            count = self.capabilities.multimask_count if multimask_output else 1
+            return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
+        low_res, iou = self.backend.decode(image.held, prompts, multimask_output, hq_token_only)
+        return low_res, self.backend.rank(low_res, iou)
+
+    # ------------------------------------------------------------ words
+
+    def find_text(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (K, 4) and scores (K,) of everything that ``text`` names in the image that is set, best first."""
+        return self._detector().find(self._photo(self._require_image()), text)
+
+    def _read_text(
+        self, image: HeldImage, text: str, box: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """A box of what the words name, or their embedding (1, 1, D)."""
+        if box is not None:
+            raise PromptError("text finds a box of its own; give either text or a box")
+        if hasattr(self.text, "embed"):
+            return None, self.text.embed(text).detach().float().cpu().numpy()
+        return self._detector().best(self._photo(image), text), None
+
+    def _detector(self) -> Any:
+        if hasattr(self.text, "embed"):
+            raise PromptError("CLIP finds no boxes; make the predictor with a TextDetector")
+        if self.text is None:
+            self.text = self._default_detector()
+        return self.text
+
+    def _default_detector(self) -> Any:
+        raise PromptError("exported files take no words by themselves; make the predictor with text=TextDetector(...)")
+
+    @staticmethod
+    def _photo(image: HeldImage) -> np.ndarray:
+        if image.pixels is None:
+            raise PromptError("text needs the photo itself, and only its embedding is known; use set_image")
+        return image.pixels
+
+
+def independent(predictor: Any) -> Any:
+    """A copy that sets images without touching those of the original; what is not an `ImagePredictor` as it is."""
+    return copy.copy(predictor) if isinstance(predictor, ImagePredictor) else predictor
+
+
+def check_shapes(points: Any, labels: Any, boxes: Any, masks: Any) -> None:
+    """Shapes of N prompts (arrays or tensors) that fit each other; PromptError otherwise."""
+    if (points is None) != (labels is None):
+        raise PromptError("point_coords and point_labels belong together; give both or neither")
+    counts = {}
+    if points is not None:
+        if points.ndim != 3 or points.shape[-1] != 2 or labels.shape != points.shape[:2]:
+            got = f"{tuple(points.shape)} and {tuple(labels.shape)}"
+            raise PromptError(f"point_coords must be (N, P, 2) and point_labels (N, P); got {got}")
+        counts["point_coords"] = len(points)
+    if boxes is not None:
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise PromptError(f"boxes must be (N, 4); got {tuple(boxes.shape)}")
+        counts["boxes"] = len(boxes)
+    if masks is not None:
+        if masks.ndim != 4 or masks.shape[1] != 1:
+            raise PromptError(f"mask_input must be (N, 1, h, w); got {tuple(masks.shape)}")
+        if len(masks) != 1:
+            counts["mask_input"] = len(masks)
+    if len(set(counts.values())) > 1:
+        raise PromptError(f"prompts are for unequal numbers of objects: {counts}")

@@ -1,0 +1,64 @@
+"""Who set the image of a predictor: threads or tasks that share one must not get masks of each other's images."""
+
+import sys
+import threading
+import weakref
+from typing import Any
+
+
+class Ownership:
+    """Remembers which thread and which asyncio task set the image last, and what each had set before.
+
+    A thread may set an image and another use it, one after the other. But who has set an image and finds another one
+    there, set by somebody else since, would get masks of a photo that it does not mean.
+    """
+
+    def __init__(self) -> None:
+        self._mine = threading.local()
+        self._tasks: weakref.WeakKeyDictionary[Any, object] = weakref.WeakKeyDictionary()
+        self._thread: int | None = None
+        self._task: weakref.ref | None = None
+        self._token: object | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a process of its own starts anew
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()
+
+    def claim(self) -> None:
+        """This thread or task has set an image, or is about to."""
+        token, task = object(), _current_task()
+        self._mine.token = token
+        if task is not None:
+            self._tasks[task] = token
+        self._thread, self._task, self._token = (
+            threading.get_ident(),
+            None if task is None else weakref.ref(task),
+            token,
+        )
+
+    def release(self) -> None:
+        """This thread or task wants no image any more."""
+        self._mine.token = None
+        if (task := _current_task()) is not None:
+            self._tasks.pop(task, None)
+
+    def is_lost(self) -> bool:
+        """Whether the image that this thread or task had set was replaced by another's."""
+        if self._thread != threading.get_ident():
+            mine = getattr(self._mine, "token", None)
+            return mine is not None and mine is not self._token
+        task = _current_task()
+        other = None if self._task is None else self._task()
+        if task is None or other is None or other is task:
+            return False
+        return task in self._tasks and self._tasks[task] is not self._token
+
+
+def _current_task() -> Any:
+    """The running asyncio task, if any; asyncio is not imported for it."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or asyncio._get_running_loop() is None:
+        return None
+    return asyncio.current_task()
