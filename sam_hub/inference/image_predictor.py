@@ -46,7 +46,8 @@ class HeldImage:
 
     @property
     def is_complete(self) -> bool:
-        return self.is_set is not False and None not in (self.encoded, self.original_size, self.input_size)
+        parts = self.encoded, self.original_size, self.input_size
+        return self.is_set is not False and all(part is not None for part in parts)
 
 
 class ImagePredictor:

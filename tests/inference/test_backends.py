@@ -30,7 +30,7 @@ class Disks(Backend):
 
     def decode(self, held, prompts, multimask_output=True, hq_token_only=False):
         self.asked.append(prompts)
-        points, labels = prompts.as_points()
+        points = prompts.as_points()[0]
         middle = points.mean(1)  # (N, 2)
         y, x = np.mgrid[:16, :16] * 4 + 2.0
         away = np.hypot(x - middle[:, 0, None, None], y - middle[:, 1, None, None])
