@@ -18,13 +18,11 @@ from ..errors import DataError, ImageError
 from ..ops.run_lengths import check_rle, rle_to_mask
 from .documents import parse_json
 from .photos import read_photo
+from .tars import MEMBER_BYTES, BoundedTarInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DOCUMENT_SUFFIXES = (".json", ".mask.json")
 """Of the annotations beside an image; the second is what `sam-hub segment` writes."""
-
-MEMBER_BYTES = 256 * 2**20
-"""Most bytes of a file in a tar; SA-1B's have 10 MB."""
 
 PROBLEM = "problem"
 """Key of an annotation that is damaged, with a sentence; the other objects of its image are good."""
@@ -177,7 +175,7 @@ class Sa1bDataset(Sequence):
 def _members(path: Path) -> dict[str, tuple[int, int]]:
     """Name, offset and size of each file of a tar, in the order of the names."""
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as tar:
             members = [m for m in tar if m.isreg() and not m.issparse()]
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as e:
         raise DataError(f"{path} is not a readable tar file ({e})") from e

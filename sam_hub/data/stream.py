@@ -23,7 +23,8 @@ import numpy as np
 
 from ..errors import DataError, ImageError
 from .photos import read_photo
-from .sa1b import IMAGE_SUFFIXES, MEMBER_BYTES, Sample, read_document
+from .sa1b import IMAGE_SUFFIXES, Sample, read_document
+from .tars import MEMBER_BYTES, BoundedTarInfo
 
 RETRIES, PAUSE, TIMEOUT = 4, 0.5, 60
 """Of a tar that comes over a network: tries, seconds before the first (doubled each time), seconds of silence."""
@@ -146,7 +147,10 @@ def read_pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
 
 def _pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
     wanted = (*IMAGE_SUFFIXES, ".json")
-    with _opened(shard) as file, tarfile.open(fileobj=(packed := Counted(file)), mode="r|*") as tar:
+    with (
+        _opened(shard) as file,
+        tarfile.open(fileobj=(packed := Counted(file)), mode="r|*", tarinfo=BoundedTarInfo) as tar,
+    ):
         stem, parts = "", {}
         for member in tar:
             if not 0 <= member.size <= MEMBER_BYTES:

@@ -416,6 +416,8 @@ class EpisodeStream(IterableDataset):
         process, processes = (worker.id, worker.num_workers) if worker else (0, 1)
         batch = self._maker.recipe.images
         length = sum(i // batch % processes == process for i in range(self.length))
+        if not length:  # more workers than batches
+            return
         made = in_vain = 0
         for number, sample in self._share(process, processes, batch):
             rng = np.random.default_rng([self._maker.recipe.seed, number])
