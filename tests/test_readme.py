@@ -6,6 +6,7 @@ a folder that holds ``examples/``. A block is left out only by a comment above i
 ``<!-- needs the network -->``, which shows in the report as a skip.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -26,6 +27,7 @@ BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 NETWORK = "needs the network"
+NOT_PROGRAMS = {"bibtex", "text"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def blocks_of(text: str, page: str = "page") -> list[Block]:
     return [
         Block(page, text[: m.start("code")].count("\n") + 1, m["language"], m["code"], m["note"] or "")
         for m in BLOCK.finditer(text)
+        if m["language"] not in NOT_PROGRAMS
     ]
 
 
@@ -75,7 +78,8 @@ def run(block: Block, folder: Path) -> None:
 BLOCKS = [b for page in PAGES for b in blocks_of(page.read_text("utf-8"), page.relative_to(ROOT).as_posix())]
 LEFT_OUT = [block for block in BLOCKS if block.note.startswith("not run: ")]
 ONLINE = [block for block in BLOCKS if block.note == NETWORK]
-RUN = [block for block in BLOCKS if block not in LEFT_OUT + ONLINE]
+RUNNABLE = [block for block in BLOCKS if block not in LEFT_OUT + ONLINE]
+RUN = [b for i, b in enumerate(RUNNABLE) if b.code not in {earlier.code for earlier in RUNNABLE[:i]}]
 
 
 def in_folder(tmp_path: Path) -> Path:
@@ -113,6 +117,14 @@ def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\((?!https?://|#)([^)\s]+)\)", BLOCK.sub("", page.read_text("utf-8")))
     files = [target.split("#")[0] for target in targets if "commands/" not in target]
     assert not [file for file in files if not (page.parent / file).exists()]
+
+
+def test_table_of_models_is_generated():
+    spec = importlib.util.spec_from_file_location("generate_readme", ROOT / "docs" / "generate_readme.py")
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    text = README.read_text("utf-8")
+    assert text == generator.written(text), "run: python docs/generate_readme.py"
 
 
 def test_table_of_models_agrees_with_the_catalogue():
