@@ -20,9 +20,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from sam_hub.exporters.coreml_runner import NOT_ON_DEVICE
 from sam_hub.exporters.formats import FORMATS
-from sam_hub.exporters.gate import mask_ious
+from sam_hub.exporters.gate import NOT_ON_DEVICE, mask_ious
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.proof import Answer, Prompt, answer, encode
 

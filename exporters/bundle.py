@@ -14,8 +14,10 @@ from ..ops.images import read_image
 from ..ops.packages import require
 from ..ops.preparation import Preparation
 from ..zoo import ZOO, canonical_name
-from .formats import FORMATS, Format, Job
-from .manifest import MANIFEST, Manifest, versions
+from .format import Format, Job
+from .formats import FORMATS
+from .gate import NOT_ON_DEVICE, prove
+from .manifest import MANIFEST, Artefact, Manifest, versions
 from .proof import Proof, make_proof
 from .snippets import write_snippets
 
@@ -71,7 +73,10 @@ def export_bundle(
         artefacts = []
         for format, variants in wanted.items():
             job = Job(model, name, licence, preparation, aside, variants, proof, given, tell)
-            artefacts += FORMATS[format].run_export(job)
+            for artefact in FORMATS[format].run_export(job):
+                tell(f"{artefact.name}: comparing with PyTorch")
+                _prove(aside, artefact, proof)
+                artefacts.append(artefact)
         proof.save(aside)
         _write_settings(aside, model, processor)
         config = model.config
@@ -107,8 +112,6 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
     returns: for each artefact its name and `Report.facts`
     raises: BundleError, ExportMismatch; ExportError where a format's runtime is not installed
     """
-    from .gate import TOLERANCES, prove
-
     manifest = Manifest.read(folder)
     manifest.check_files(folder)
     proof = Proof.load(folder)
@@ -116,16 +119,32 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
     for artefact in manifest.artefacts:
         tell(artefact.name)
         check_installed(artefact.format, to_export=False)
-        tolerance = TOLERANCES[artefact.format, artefact.variant]
-        runner = FORMATS[artefact.format].open_runner(folder, artefact)
-        seen.append((artefact.name, prove(runner, proof, tolerance, artefact.name).facts(tolerance)))
+        _prove(folder, artefact, proof)
+        seen.append((artefact.name, artefact.gate))
     return seen
 
 
+def _prove(folder: Path, artefact: Artefact, proof: Proof) -> None:
+    """Run an artefact on a proof, and write into it what was seen and on what. raises: ExportMismatch"""
+    format = FORMATS[artefact.format]
+    tolerance = format.tolerances[artefact.variant]
+    runner = format.open_runner(folder, artefact)
+    artefact.runtime = runner.runtime
+    if NOT_ON_DEVICE in runner.runtime and NOT_ON_DEVICE not in artefact.notes:
+        artefact.notes.append(NOT_ON_DEVICE)
+    artefact.gate = prove(runner, proof, tolerance, artefact.name).facts(tolerance)
+
+
 def check_installed(format: str, to_export: bool = True) -> Format:
-    """The format of that name. raises: ExportError when its libraries are not installed"""
+    """The format of that name.
+
+    raises: ExportError when this installation does not know it, or its libraries are not installed
+    """
+    if format not in FORMATS:
+        raise ExportError(f"no format is called {format!r} here, only {', '.join(FORMATS)}; install what it comes with")
     chosen = FORMATS[format]
-    require(format, chosen.packages if to_export else chosen.runs_on, chosen.needs, ExportError)
+    modules = chosen.packages if to_export else chosen.runs_on
+    require(format, modules, chosen.extra, ExportError, chosen.distribution)
     return chosen
 
 

@@ -12,7 +12,11 @@ import numpy as np
 
 from ..errors import SamHubError
 from ..ops.preparation import Prepared
+from .format import Tolerance
 from .proof import Answer, Prompt, Proof
+
+NOT_ON_DEVICE = "evaluated, not run on device"
+"""In `Runner.runtime` of a runner that computes what a device would, without one: its times say nothing."""
 
 
 class ExportMismatch(SamHubError, ValueError):
@@ -38,45 +42,6 @@ class Runner(Protocol):
     def decode(self, embedded: Any, prompt: Prompt) -> Answer:
         """Run prompt encoder and mask decoder; see `Prompt` for the frame of points and for the "not a point"."""
         ...
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What is accepted.
-
-    difference: largest |difference| of logits, in units of the largest |logit| of the mask it occurs in
-    cosine: least cosine between the logits of a mask and its reference
-    iou_mean, iou_worst: of the mask that a person gets for each prompt (see `wanted`), at the resolution of the model's
-        input
-    score: largest difference of a predicted IoU
-    """
-
-    difference: float
-    cosine: float
-    iou_mean: float
-    iou_worst: float
-    score: float
-
-
-TOLERANCES: dict[tuple[str, str], Tolerance] = {
-    ("onnx", "fp32"): Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4),
-    ("onnx", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
-    ("onnx", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
-    ("onnx", "int8-dynamic"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
-    ("onnx", "int8-static"): Tolerance(0.5, 0.98, 0.97, 0.8, 0.1),
-    ("onnx", "uint8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
-    ("onnx", "q4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
-    ("onnx", "q4f16"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
-    ("coreml", "fp32"): Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4),
-    ("coreml", "fp16"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
-    ("coreml", "int8"): Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
-    ("coreml", "p6"): Tolerance(0.5, 0.98, 0.98, 0.8, 0.1),
-    ("coreml", "p4"): Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
-    ("executorch", "fp32"): Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4),
-    ("executorch", "coreml"): Tolerance(0.05, 0.999, 0.998, 0.98, 0.01),
-    ("executorch", "int8"): Tolerance(0.5, 0.98, 0.97, 0.8, 0.1),
-}
-"""(format, variant) -> what is accepted, on the photos and prompts of the proof."""
 
 
 @dataclass(frozen=True)

@@ -55,15 +55,15 @@ class FileRecord:
 class Artefact:
     """Files that work together: one variant of one format in one layout, and what was proven of it.
 
-    gate: `gate.Report.facts`; runtime: what ran it, for example "onnxruntime 1.23.0, CPU"
+    gate: `gate.Report.facts`, empty until it is proven; runtime: what ran it, for example "onnxruntime 1.23.0, CPU"
     """
 
     format: str
     variant: str
     layout: str
     files: list[FileRecord]
-    gate: dict[str, Any]
-    runtime: str
+    gate: dict[str, Any] = field(default_factory=dict)
+    runtime: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property

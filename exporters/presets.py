@@ -1,8 +1,10 @@
-"""Which format, precision and layout for which device, and why."""
+"""Which format, precision and layout for which device, and why: the choices of all formats, joined."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from .formats import FORMATS
 
 
 @dataclass(frozen=True)
@@ -14,31 +16,22 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-PRESETS: dict[str, Preset] = {
-    "iphone": Preset(
-        {"coreml": ("int8",)},
-        "Core ML with int8 weights is the smallest download that keeps to its bound, and computes in half precision as "
-        "the Neural Engine does; a click has a fixed number of prompt slots, because every new shape costs a first run",
-    ),
-    "android": Preset(
-        {"executorch": ("fp32",), "onnx": ("int8",)},
-        "ExecuTorch's XNNPACK kernels are the fastest fp32 on Arm CPUs, and the ONNX files with int8 weights are the "
-        "smallest download and run in fp32 arithmetic on every phone",
-    ),
-    "browser": Preset(
-        {"onnx": ("int8", "fp16", "fp32")},
-        "transformers.js takes the q8 file where it runs in WASM (a third of the download), and on WebGPU the fp16 "
-        "file (half of it) or, unless told, the fp32 one",
-        {"layouts": ("transformersjs",)},
-    ),
-    "jetson": Preset(
-        {"onnx": ("fp32",)},
-        "TensorRT chooses its own precision (build with --fp16) from an fp32 graph, and wants the size of the image as "
-        "int32",
-        {"layouts": ("meta",), "size_dtype": "int32"},
-    ),
-    "cpu-server": Preset(
-        {"onnx": ("fp32", "int8")},
-        "on server CPUs fp32 is the fastest and exact; int8 weights take a third of the disk at nearly the same masks",
-    ),
-}
+class _Presets(Mapping[str, Preset]):
+    """Device -> preset, from `Format.presets`."""
+
+    def __getitem__(self, device: str) -> Preset:
+        choices = {name: FORMATS[name].presets[device] for name in sorted(FORMATS) if device in FORMATS[name].presets}
+        if not choices:
+            raise KeyError(device)
+        options = {key: value for choice in choices.values() for key, value in choice.options.items()}
+        why = ", and ".join(choice.why for choice in choices.values())
+        return Preset({name: choice.variants for name, choice in choices.items()}, why, options)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({device for format in FORMATS.values() for device in format.presets}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+PRESETS = _Presets()

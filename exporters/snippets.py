@@ -2,7 +2,7 @@
 
 ``@encoder.path@`` is a file of the manifest by its role, ``@decoder.in.points@`` an input of it, which must be there,
 ``@decoder.in.points.shape@`` its sides, ``@decoder.in.0.name@`` its name by position, ``@decoder.out.scores.index@``
-the position of an output; names in capitals are settings of the bundle.
+the position of an output; names in capitals are settings of the bundle, ``@tools.torch@`` is the version of a tool.
 """
 
 import re
@@ -12,53 +12,44 @@ from typing import Any
 
 from ..ops.files import make_folder, write_atomically
 from ..ops.preparation import Preparation
+from .format import Format
+from .formats import FORMATS
 from .manifest import Artefact, BundleError, FileRecord, Manifest, Tensor
-
-TEMPLATES = Path(__file__).parent / "templates"
-
-SNIPPETS: dict[str, tuple[str, str, str]] = {
-    "Segment.swift": ("coreml", "", "macos/Segment.swift"),
-    "predict.py.in": ("coreml", "", "macos/predict.py"),
-    "SegmentExecuTorch.kt": ("executorch", "", "android/SegmentExecuTorch.kt"),
-    "SegmentOnnx.kt": ("onnx", "transformersjs", "android/SegmentOnnx.kt"),
-}
-"""Template -> format and layout of the files it uses, and where it goes."""
 
 OPTIONAL = frozenset({"mask_input", "has_mask_input"})
 """Inputs of ONNX files that have a default."""
-
-PREFERRED = ("fp16", "int8", "fp32")
-"""Variants in the order in which a phone wants them; without fp16 for ONNX and ExecuTorch, which run on its CPU."""
 
 
 def write_snippets(folder: Path, manifest: Manifest, preparation: Preparation) -> list[str]:
     """Fill in and write the snippets of every format that the bundle has; returns their paths in it.
 
-    Left away where a template does not fit the files: an encoder that takes grey levels, SAM-HQ's early features.
+    Left out where a template does not fit the files: an encoder that takes grey levels, SAM-HQ's early features.
     """
     written = []
-    for template, (format, layout, path) in SNIPPETS.items():
-        artefact = chosen(manifest, format, layout)
-        if artefact is None:
-            continue
-        settings = settings_of(manifest, artefact, preparation)
-        try:
-            text = filled((TEMPLATES / template).read_text("utf-8"), artefact, settings)
-        except BundleError:
-            continue
-        needed = {t.name for record in artefact.files for t in record.inputs} - OPTIONAL
-        if format == "onnx" and not all(name in text for name in needed):
-            continue
-        make_folder((folder / path).parent)
-        write_atomically(folder / path, text.encode())
-        written.append(path)
+    for format in FORMATS.values():
+        for snippet in format.snippets:
+            artefact = chosen(manifest, format, snippet.layout)
+            if artefact is None:
+                continue
+            settings = settings_of(manifest, artefact, preparation)
+            template = (format.folder / "templates" / snippet.template).read_text("utf-8")
+            try:
+                text = filled(template, artefact, settings)
+            except BundleError:
+                continue
+            needed = {t.name for record in artefact.files for t in record.inputs} - OPTIONAL
+            if snippet.names_inputs and not all(name in text for name in needed):
+                continue
+            make_folder((folder / snippet.path).parent)
+            write_atomically(folder / snippet.path, text.encode())
+            written.append(snippet.path)
     return written
 
 
-def chosen(manifest: Manifest, format: str, layout: str) -> Artefact | None:
+def chosen(manifest: Manifest, format: Format, layout: str) -> Artefact | None:
     """The artefact of a bundle that a snippet is written for."""
-    there = [a for a in manifest.artefacts if a.format == format and a.layout == layout]
-    order = PREFERRED if format == "coreml" else PREFERRED[1:]
+    there = [a for a in manifest.artefacts if a.format == format.name and a.layout == layout]
+    order = format.preferred
     return min(there, key=lambda a: order.index(a.variant) if a.variant in order else len(order), default=None)
 
 
@@ -66,8 +57,9 @@ def settings_of(manifest: Manifest, artefact: Artefact, preparation: Preparation
     """The names in capitals."""
     facts = {key: value for record in artefact.files for key, value in record.facts.items()}
     grey = [[v / preparation.rescale_factor for v in values] for values in (preparation.mean, preparation.std)]
-    version = manifest.tools.get("executorch", "").split("+")[0]
+    tools = {f"tools.{name}": version.split("+")[0] for name, version in manifest.tools.items()}
     return {
+        **tools,
         "SIDE": str(preparation.longest),
         "FRAME": str(manifest.frame),
         "LOW_RES": str(manifest.low_res),
@@ -77,13 +69,12 @@ def settings_of(manifest: Manifest, artefact: Artefact, preparation: Preparation
         "DEVIATION": ", ".join(f"{v:.6g}f" for v in grey[1]),
         "STRETCH": str(preparation.resize_mode != "longest_side"),
         "RESAMPLE": str(int(preparation.resample)),
-        "VERSION": version,
     }
 
 
 def filled(template: str, artefact: Artefact, settings: Mapping[str, str]) -> str:
     """raises: BundleError"""
-    return re.sub(r"@([\w.]+)@", lambda match: _value(match[1], artefact, settings), template)
+    return re.sub(r"@([\w.-]+)@", lambda match: _value(match[1], artefact, settings), template)
 
 
 def _value(key: str, artefact: Artefact, settings: Mapping[str, str]) -> str:

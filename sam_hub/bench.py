@@ -19,9 +19,8 @@ import numpy as np
 
 from .errors import ModelNotFoundError, SamHubError
 from .exporters.bundle import check_installed
-from .exporters.coreml_runner import NOT_ON_DEVICE
 from .exporters.formats import FORMATS
-from .exporters.gate import compare
+from .exporters.gate import NOT_ON_DEVICE, compare
 from .exporters.manifest import MANIFEST, Manifest
 from .exporters.proof import Answer, Prompt, Proof, encode, make_proof
 from .ops.preparation import Preparation, Prepared

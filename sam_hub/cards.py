@@ -56,7 +56,8 @@ class Subject:
     prompts: of `sam_hub.models.configuration_sam.PROMPT_KINDS`, those that it understands
     reports: of ``sam-hub eval``, as its ``--out`` writes them
     latency: rows {"what", "milliseconds", "machine"} that were measured
-    bundles: manifests of exported files, as in ``export.json``
+    bundles: manifests of exported files, as in ``export.json``; the ``place`` of an artefact, "browser" or "phone", is
+        the section that lists it
     """
 
     repo: str
@@ -216,8 +217,8 @@ processor = AutoProcessor.from_pretrained("{subject.repo}")
 {pipe if automatic else ""}```"""
 
 
-def _artefacts(subject: Subject, *formats: str) -> list[Mapping[str, Any]]:
-    return [a for bundle in subject.bundles for a in bundle["artefacts"] if a["format"] in formats]
+def _artefacts(subject: Subject, place: str) -> list[Mapping[str, Any]]:
+    return [a for bundle in subject.bundles for a in bundle["artefacts"] if a.get("place", "phone") == place]
 
 
 def _table_of(artefacts: Sequence[Mapping[str, Any]]) -> str:
@@ -230,10 +231,10 @@ def _table_of(artefacts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _in_a_browser(subject: Subject) -> str:
-    found = _artefacts(subject, "onnx")
+    found = _artefacts(subject, "browser")
     if not found:
         return (
-            "No ONNX files are here yet: `sam-hub export` makes them, and `sam-hub push` sends them along. "
+            "No files for browsers are here yet: `sam-hub export` makes them, and `sam-hub push` sends them along. "
             "transformers.js reads `preprocessor_config.json` as it is."
         )
     text = f"{COMPARED}:\n\n{_table_of(found)}"
@@ -253,11 +254,9 @@ const outputs = await model(inputs);
 
 
 def _on_a_phone(subject: Subject) -> str:
-    found = _artefacts(subject, "coreml", "executorch", "tflite", "litert")
+    found = _artefacts(subject, "phone")
     if not found:
-        return (
-            "No Core ML or ExecuTorch files are here yet: `sam-hub export` makes them, `sam-hub push` sends them along."
-        )
+        return "No files for phones are here yet: `sam-hub export` makes them, `sam-hub push` sends them along."
     return f"{COMPARED}:\n\n{_table_of(found)}"
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import __version__
+from .exporters.formats import FORMATS
 
 CORE = {
     "torch": "torch",
@@ -35,9 +36,7 @@ CORE = {
 """Distribution -> module, of what every installation has."""
 
 EXTRAS = {
-    "onnx": {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
-    "coreml": {"coremltools": "coremltools", "scikit-learn": "sklearn"},
-    "executorch": {"executorch": "executorch.exir"},
+    **{f.extra or f.name: dict(f.requires) for f in FORMATS.values()},
     "demo": {"gradio": "gradio", "contourpy": "contourpy"},
     "mcp": {"gradio": "gradio.mcp"},
     "train": {
@@ -49,12 +48,10 @@ EXTRAS = {
     },
     "ray": {"ray": "ray.data"},
 }
-"""The optional parts of pyproject.toml: extra -> distribution -> module."""
+"""The optional parts: extra or device format -> distribution -> module."""
 
 PURPOSE = {
-    "onnx": "export to ONNX, and prompting without torch",
-    "coreml": "export to iOS and macOS",
-    "executorch": "export to Android and iOS through ExecuTorch",
+    **{f.extra or f.name: f.purpose for f in FORMATS.values()},
     "demo": "the web page",
     "mcp": "the web page as a tool for assistants (MCP)",
     "train": "training and fine-tuning",
@@ -243,7 +240,10 @@ def _downloaded() -> list[str]:
 def _check_extra(name: str) -> Check:
     parts = EXTRAS[name]
     found, missing = _versions(parts)
-    label, install = f"extra {name}", f'pip install "sam-hub[{name}]"'
+    format = FORMATS.get(name)
+    ours = format is None or format.distribution == "sam-hub"
+    label = f"extra {name}" if ours else f"format {name}"
+    install = f'pip install "sam-hub[{name}]"' if ours else f"pip install {format.distribution}"
     facts: dict[str, Any] = {"versions": found, "missing": missing, "broken": {}, "purpose": PURPOSE[name]}
     if missing:
         detail = f"{PURPOSE[name]}: not installed ({', '.join(missing)})"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from .cards import added_sections, complete, model_card
 from .errors import CheckpointError, DataError, ModelNotFoundError
+from .exporters.formats import FORMATS
 from .exporters.manifest import MANIFEST, Manifest, files_below
 from .hub.download import CONFIG, PROCESSORS
 from .hub.upload import WEIGHTS
@@ -140,6 +141,8 @@ def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[
                     parcel.files[prefix + name] = home / name
         contents.append(json.loads((home / MANIFEST).read_text("utf-8")))
         for artefact in contents[-1]["artefacts"]:
+            if artefact["format"] in FORMATS:
+                artefact["place"] = FORMATS[artefact["format"]].place
             for record in artefact["files"]:
                 record["path"] = prefix + record["path"]
     return contents

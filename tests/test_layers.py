@@ -42,11 +42,10 @@ LAYERS: list[dict[str, set[str]]] = [
     {
         "sam_hub.annotation": CORE | {"ray"},
         "sam_hub.training": CORE | TRAINING,
-        "sam_hub.doctor": CORE,
         "sam_hub.exporters": CORE | DEVICES,
     },
     {"sam_hub.publishing": CORE},
-    {"sam_hub.bench": CORE | {"matplotlib"}},
+    {"sam_hub.bench": CORE | {"matplotlib"}, "sam_hub.doctor": CORE},
     {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging", "contourpy"}},
     {"sam_hub.cli": CORE | TERMINAL},
     {"sam_hub.__main__": set()},

@@ -22,6 +22,21 @@ class Masks(str, Enum):
     all = "all"
 
 
+def _print_formats(wanted: bool) -> None:
+    """The formats with their variants, and the presets."""
+    if not wanted:
+        return
+    from ..exporters.formats import FORMATS
+    from ..exporters.presets import PRESETS
+
+    for name, format in FORMATS.items():
+        typer.echo(f"{name}: {format.title}, {format.purpose}; variants {', '.join(format.variants)}")
+    for device, preset in PRESETS.items():
+        parts = " and ".join(f"{name} {', '.join(variants)}" for name, variants in preset.wanted.items())
+        typer.echo(f"--preset {device}: {parts}")
+    raise typer.Exit
+
+
 def export(
     model: Annotated[
         str,
@@ -31,7 +46,7 @@ def export(
         Path, typer.Option("--out", "-o", metavar="DIR", help="The bundle: a folder that is not there, or empty.")
     ],
     formats: Annotated[
-        list[str], typer.Option("--format", "-f", metavar="FORMAT", help="onnx, coreml, executorch or all.")
+        list[str], typer.Option("--format", "-f", metavar="FORMAT", help="A format of --formats, or all.")
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
     variants: Annotated[
         list[str],
@@ -41,8 +56,7 @@ def export(
         list[Layout], typer.Option("--layout", help="Of ONNX: whose inputs, outputs and file names.")
     ] = [],  # noqa: B006
     preset: Annotated[
-        str | None,
-        typer.Option("--preset", metavar="DEVICE", help="iphone, android, browser, jetson or cpu-server."),
+        str | None, typer.Option("--preset", metavar="DEVICE", help="A device of --formats: format and variant for it.")
     ] = None,
     masks: Annotated[
         Masks, typer.Option("--masks", help="Of the meta layout: three masks, the best one, or all four.")
@@ -64,6 +78,9 @@ def export(
         list[Path],
         typer.Option("--calibration", metavar="IMAGE", help="Photos for int8-static to measure on.", readable=False),
     ] = [],  # noqa: B006
+    list_formats: Annotated[
+        bool, typer.Option("--formats", callback=_print_formats, is_eager=True, help="List formats and presets.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -83,6 +100,7 @@ def export(
     from transformers.utils import logging
 
     from ..exporters.bundle import export_bundle
+    from ..exporters.formats import default_format
     from ..exporters.presets import PRESETS
 
     logging.set_verbosity_error()
@@ -99,7 +117,7 @@ def export(
         if formats or variants:
             raise WrongUsage("--preset chooses format and variant; give either it, or --format and --variant")
     else:
-        wanted = plan(formats or ["onnx"], variants)
+        wanted = plan(formats or [default_format().name], variants)
     if layouts:
         options["layouts"] = tuple(dict.fromkeys(layout.value for layout in layouts))
     manifest = export_bundle(

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-from sam_hub.exporters.onnx_ends import add_grey_levels, add_upscaling
+from sam_hub.exporters.formats.onnx.ends import add_grey_levels, add_upscaling
 
 from sam_hub.models.mask_resizing import resize_masks
 from sam_hub.ops.geometry import resized_size

@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
-from sam_hub.exporters import gate, to_onnx
-from sam_hub.exporters.gate import TOLERANCES, ExportMismatch, prove
+from sam_hub.exporters import gate
+from sam_hub.exporters.formats import FORMATS
+from sam_hub.exporters.formats.onnx import export as to_onnx
+from sam_hub.exporters.formats.onnx.norms import check_norms, graph_eps
+from sam_hub.exporters.formats.onnx.runner import TransformersJsRunner
+from sam_hub.exporters.gate import ExportMismatch, prove
 from sam_hub.exporters.manifest import Manifest
-from sam_hub.exporters.norms import check_norms, graph_eps
-from sam_hub.exporters.onnx_runner import TransformersJsRunner
 from sam_hub.exporters.proof import Answer, Case, Prompt, Proof
 
 ENCODER, DECODER = "onnx/vision_encoder.onnx", "onnx/prompt_encoder_mask_decoder.onnx"
@@ -87,7 +89,7 @@ def broken(bundle: Path, folder: Path, part: str, damage: Callable[[ModelProto],
 def test_sound_files_pass(repvit_bundle):
     _, bundle = repvit_bundle
     runner = TransformersJsRunner(bundle / ENCODER, bundle / DECODER)
-    report = prove(runner, Proof.load(bundle), TOLERANCES["onnx", "fp32"], "sound")
+    report = prove(runner, Proof.load(bundle), FORMATS["onnx"].tolerances["fp32"], "sound")
     assert report.prompts == 21 and report.masks == 84
 
 
@@ -108,7 +110,7 @@ def test_a_broken_graph_is_caught(repvit_bundle, tmp_path, part, damage):
     _, bundle = repvit_bundle
     runner = broken(bundle, tmp_path, part, damage)
     with pytest.raises(ExportMismatch, match="does not compute what the model does"):
-        prove(runner, Proof.load(bundle), TOLERANCES["onnx", "fp32"], "broken")
+        prove(runner, Proof.load(bundle), FORMATS["onnx"].tolerances["fp32"], "broken")
 
 
 def test_an_eps_that_no_mask_shows_is_read_off_the_graph(repvit_bundle):
@@ -178,10 +180,10 @@ def test_a_file_that_chooses_may_choose_either_of_a_tie(scores, chosen, fine):
     runner = SimpleNamespace(masks="chosen", encode=lambda image: None, decode=lambda embedded, prompt: found)
     proof = Proof([case], (256, 256))
     if fine:
-        prove(runner, proof, TOLERANCES["onnx", "int8"], "a file")
+        prove(runner, proof, FORMATS["onnx"].tolerances["int8"], "a file")
     else:
         with pytest.raises(ExportMismatch):
-            prove(runner, proof, TOLERANCES["onnx", "int8"], "a file")
+            prove(runner, proof, FORMATS["onnx"].tolerances["int8"], "a file")
 
 
 def test_masks_that_are_not_finite_are_like_nothing():

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sam_hub.exporters import to_coreml
 from sam_hub.exporters.bundle import export_bundle, verify_bundle
-from sam_hub.exporters.coreml_runner import NOT_ON_DEVICE, CoreMlRunner
+from sam_hub.exporters.format import Tolerance
 from sam_hub.exporters.formats import FORMATS
-from sam_hub.exporters.gate import TOLERANCES, ExportMismatch, Tolerance, prove
+from sam_hub.exporters.formats.coreml import export as to_coreml
+from sam_hub.exporters.formats.coreml.mil.evaluate import Evaluator
+from sam_hub.exporters.formats.coreml.mil.package import read_package
+from sam_hub.exporters.formats.coreml.runner import NOT_ON_DEVICE, CoreMlRunner
+from sam_hub.exporters.gate import ExportMismatch, prove
 from sam_hub.exporters.manifest import Manifest
-from sam_hub.exporters.mil.evaluate import Evaluator
-from sam_hub.exporters.mil.package import read_package
 from sam_hub.exporters.proof import Proof
 
 from sam_hub.errors import ExportError
@@ -213,7 +214,7 @@ def test_a_broken_graph_is_caught(bundle, tmp_path, part, damage):
     package = to_coreml.convert(damaged, half=False)
     with_package(bundle, tmp_path / "b", "fp32", to_coreml.ROLES[damaged.name], package)
     with pytest.raises(ExportMismatch, match="does not compute what the model does"):
-        prove(runner_of(tmp_path / "b", "fp32"), Proof.load(bundle), TOLERANCES["coreml", "fp32"], "broken")
+        prove(runner_of(tmp_path / "b", "fp32"), Proof.load(bundle), FORMATS["coreml"].tolerances["fp32"], "broken")
 
 
 def test_a_palette_that_is_too_small_is_caught(bundle, tmp_path, monkeypatch):
@@ -222,7 +223,7 @@ def test_a_palette_that_is_too_small_is_caught(bundle, tmp_path, monkeypatch):
     small = to_coreml.compressed(ct.models.MLModel(str(path), skip_model_load=True), "p4", 64)
     with_package(bundle, tmp_path / "b", "fp16", "decoder", small)
     with pytest.raises(ExportMismatch, match="does not compute what the model does"):
-        prove(runner_of(tmp_path / "b", "fp16"), Proof.load(bundle), TOLERANCES["coreml", "p4"], "small")
+        prove(runner_of(tmp_path / "b", "fp16"), Proof.load(bundle), FORMATS["coreml"].tolerances["p4"], "small")
 
 
 def test_an_eps_that_no_mask_shows_is_read_off_the_package(bundle):
@@ -238,7 +239,7 @@ def test_an_eps_that_no_mask_shows_is_read_off_the_package(bundle):
 
 
 def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(TOLERANCES, ("coreml", "fp32"), Tolerance(1e-9, 1, 1, 1, 0))
+    monkeypatch.setitem(FORMATS["coreml"].tolerances, "fp32", Tolerance(1e-9, 1, 1, 1, 0))
     with pytest.raises(ExportMismatch, match="nothing was kept"):
         bundle_of(tiny("sam_hub_pocket"), tmp_path / "bundle", {"coreml": ("fp32",)})
     assert not list(tmp_path.iterdir())

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from executorch.runtime import Runtime
-from sam_hub.exporters import to_executorch
 from sam_hub.exporters.bundle import export_bundle, verify_bundle
 from sam_hub.exporters.formats import FORMATS
-from sam_hub.exporters.gate import TOLERANCES, ExportMismatch, prove
+from sam_hub.exporters.formats.executorch import export as to_executorch
+from sam_hub.exporters.formats.executorch.export import lowered, quantised
+from sam_hub.exporters.gate import ExportMismatch, prove
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.proof import Proof
 from sam_hub.exporters.rank_four import restated_encoder
-from sam_hub.exporters.to_executorch import lowered, quantised
 
 from sam_hub.errors import ExportError
 from sam_hub.models.image_processing_sam import SamImageProcessor
@@ -65,7 +65,7 @@ def test_int8_convolutions(bundle, tmp_path, monkeypatch):
     (other / "executorch" / "fp32" / "image_encoder.pte").write_bytes(program)
     runner = FORMATS["executorch"].open_runner(other, Manifest.read(other).find("executorch"))
     with pytest.raises(ExportMismatch):
-        prove(runner, Proof.load(bundle), TOLERANCES["executorch", "fp32"], "swapped")
+        prove(runner, Proof.load(bundle), FORMATS["executorch"].tolerances["fp32"], "swapped")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="on macOS the delegate is built")

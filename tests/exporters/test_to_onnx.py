@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 import torch
 from sam_hub.exporters.bundle import export_bundle
-from sam_hub.exporters.graphs import Decoder, MetaDecoder, plain_attention
+from sam_hub.exporters.formats.onnx.export import encoder_graph
+from sam_hub.exporters.formats.onnx.graphs import Decoder, MetaDecoder, plain_attention
 from sam_hub.exporters.manifest import Manifest
-from sam_hub.exporters.to_onnx import encoder_graph
 
 from sam_hub.models.configuration_sam import (
     EfficientSamMaskDecoderConfig,

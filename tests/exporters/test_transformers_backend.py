@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sam_hub.exporters.transformers_backend import CoreMlConfig, CoreMlExporter, register
+from sam_hub.exporters.formats.coreml.transformers_backend import CoreMlConfig, CoreMlExporter, register
 from transformers.exporters import AutoHfExporter, ExportedModel
 
 from sam_hub.models.modeling_sam import SamModel

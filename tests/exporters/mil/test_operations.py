@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.mil import types
-from sam_hub.exporters.mil.evaluate import Evaluator
-from sam_hub.exporters.mil.operations import OPERATIONS
-from sam_hub.exporters.mil.package import package_of
+from sam_hub.exporters.formats.coreml.mil.evaluate import Evaluator
+from sam_hub.exporters.formats.coreml.mil.operations import OPERATIONS
+from sam_hub.exporters.formats.coreml.mil.package import package_of
 
 from sam_hub.errors import ExportError
 

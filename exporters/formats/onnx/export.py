@@ -15,20 +15,19 @@ import onnx
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from ..errors import ExportError
-from ..inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
-from ..models.hq_decoder import HqMaskDecoder
-from ..models.modeling_sam import SamModel
-from ..ops.files import make_folder, write_atomically
-from . import gate
-from .formats import Job
+from ....errors import ExportError
+from ....inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
+from ....models.hq_decoder import HqMaskDecoder
+from ....models.modeling_sam import SamModel
+from ....ops.files import make_folder, write_atomically
+from ...format import Job
+from ...manifest import Artefact, FileRecord, Tensor
+from ...proof import encode
+from . import FORMAT
+from .ends import add_grey_levels, add_upscaling
 from .graphs import Decoder, Encoder, MetaDecoder, TransformersJsDecoder, plain_attention
-from .manifest import Artefact, FileRecord, Tensor
 from .norms import check_norms
-from .onnx_ends import add_grey_levels, add_upscaling
-from .onnx_runner import open_runner
-from .onnx_variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
-from .proof import encode
+from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
 
 OPSET = 18
 LAYOUTS = {"transformersjs": (ONNX_FOLDER, ENCODER, DECODER), "meta": ("meta", "image_encoder", "mask_decoder")}
@@ -52,18 +51,17 @@ MEANINGS = {
 }
 
 
-def export(job: Job) -> list[Artefact]:
-    """The exporter of "onnx" in `FORMATS`.
+def export(job: Job) -> Iterator[Artefact]:
+    """One artefact for each layout and variant; see `format.Job`.
 
     options: layouts, names of `LAYOUTS` (by default transformersjs alone); masks ("multi", "single", "all"), stability,
         upscale and size_dtype of the meta layout's decoder; grey_levels, an encoder that takes uint8; calibration,
         more prepared images for int8-static
-    raises: ExportMismatch; ExportError for a model that is too large for a variant
+    raises: ExportMismatch for norms that changed, ExportError for a model that is too large for a variant
     """
     layouts = job.options.get("layouts") or ("transformersjs",)
     encoder = encoder_graph(job.model)
     feeds = encoder_feeds(job)
-    found = []
     for layout in layouts:
         job.tell(f"onnx, {layout}: the decoder")
         graphs = {
@@ -73,10 +71,9 @@ def export(job: Job) -> list[Artefact]:
         contexts = {"encoder": Context("encoder", feeds), "decoder": Context("decoder", decoder_feeds(job, layout))}
         for variant in job.variants:
             job.tell(f"onnx, {layout}: {variant}")
-            found.append(_artefact(job, layout, variant, graphs, contexts))
+            yield _artefact(job, layout, variant, graphs, contexts)
     if "transformersjs" in layouts and not job.model.mask_decoder.feature_maps:
         write_page(job)
-    return found
 
 
 def write_page(job: Job) -> None:
@@ -233,12 +230,7 @@ def _artefact(
         path = job.out / folder / f"{stem}{SUFFIXES[variant]}.onnx"
         _save(model, path)
         files.append(_record(model, path.relative_to(job.out).as_posix(), role, facts))
-    artefact = Artefact("onnx", variant, layout, files, {}, "")
-    runner = open_runner(job.out, artefact)
-    tolerance = gate.TOLERANCES["onnx", variant]
-    artefact.gate = gate.prove(runner, job.proof, tolerance, f"{job.name}, {artefact.name}").facts(tolerance)
-    artefact.runtime = runner.runtime
-    return artefact
+    return Artefact(FORMAT.name, variant, layout, files)
 
 
 def _make_optional(model: ModelProto) -> None:
@@ -268,7 +260,7 @@ def _without_positions(encoder: ModelProto) -> ModelProto:
 
 
 def _describe(model: ModelProto, job: Job, variant: str) -> None:
-    from .. import __version__
+    from .... import __version__
 
     model.producer_name, model.producer_version = "sam-hub", __version__
     model.doc_string = ""

@@ -1,5 +1,5 @@
 // Segments a photo by clicks with the ExecuTorch programs of this bundle.
-// build.gradle.kts:  implementation("org.pytorch:executorch-android:@VERSION@")
+// build.gradle.kts:  implementation("org.pytorch:executorch-android:@tools.executorch@")
 import android.graphics.Bitmap
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.Module

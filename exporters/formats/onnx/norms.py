@@ -10,7 +10,7 @@ import torch
 from onnx import ModelProto
 from torch import nn
 
-from .gate import ExportMismatch
+from ...gate import ExportMismatch
 
 
 def check_norms(graph: ModelProto, module: nn.Module, name: str) -> None:

@@ -6,7 +6,7 @@ Prompts have fixed slots (see `slots`), so that no shape is new to the device af
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ExportError
-from ..models.modeling_sam import SamModel
-from ..ops.files import make_folder
-from ..ops.preparation import Preparation
-from .coreml_runner import NOT_ON_DEVICE, open_runner
-from .formats import Job
-from .gate import TOLERANCES, ExportMismatch, prove
-from .manifest import Artefact, FileRecord
-from .manifest import Tensor as Described
+from ....errors import ExportError
+from ....models.modeling_sam import SamModel
+from ....ops.files import make_folder
+from ....ops.preparation import Preparation
+from ...format import Job
+from ...gate import ExportMismatch
+from ...manifest import Artefact, FileRecord
+from ...manifest import Tensor as Described
+from ...rank_four import restated_encoder
+from ...slot_io import EMBEDDED, MEANINGS, RESULTS, SLOTS, slot_count
+from ...slots import SlotMaskDecoder, SlotPromptEncoder
+from . import FORMAT
 from .mil.package import read_package
-from .rank_four import restated_encoder
-from .slot_io import EMBEDDED, MEANINGS, RESULTS, SLOTS, slot_count
-from .slots import SlotMaskDecoder, SlotPromptEncoder
-
-__all__ = ["export", "open_runner"]
 
 TARGET = "iOS17"
 """Minimum deployment target: iOS 17, macOS 14."""
@@ -110,8 +108,8 @@ class NormalisedEncoder(nn.Module):
         return self.encoder(values)
 
 
-def export(job: Job) -> list[Artefact]:
-    """Convert, save and prove one artefact for each variant; see `formats.Job`.
+def export(job: Job) -> Iterator[Artefact]:
+    """Convert and save one artefact for each variant; see `format.Job`.
 
     options: ``slots``, the number of prompt slots
     raises: ExportError, ExportMismatch
@@ -120,7 +118,6 @@ def export(job: Job) -> list[Artefact]:
     if job.preparation.resize_mode == "stretch_float":
         raise ExportError("this model reads images that were resized without rounding, which an image input cannot be")
     parts = parts_of(job.model, job.preparation, slots)
-    artefacts: list[Artefact] = []
     for variants in (("fp32",), ("fp16",), tuple(WEIGHT_BITS)):
         wanted = [v for v in job.variants if v in variants]
         if not wanted:
@@ -129,8 +126,7 @@ def export(job: Job) -> list[Artefact]:
         few = FEW_WEIGHTS if variants == ("fp16",) else 0
         packages = [convert(part, half=variants != ("fp32",), few=few) for part in parts]
         for variant in wanted:
-            artefacts.append(_export_variant(job, variant, parts, packages, slots))
-    return artefacts
+            yield _export_variant(job, variant, parts, packages, slots)
 
 
 def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> list[Part]:
@@ -282,15 +278,7 @@ def _export_variant(job: Job, variant: str, parts: list[Part], packages: list[An
                 facts=facts,
             )
         )
-    artefact = Artefact("coreml", variant, "", files, gate={}, runtime="")
-    runner = open_runner(job.out, artefact)
-    job.tell(f"Core ML {variant}: comparing with PyTorch")
-    tolerance = TOLERANCES["coreml", variant]
-    artefact.gate = prove(runner, job.proof, tolerance, artefact.name).facts(tolerance)
-    artefact.runtime = runner.runtime
-    if NOT_ON_DEVICE in runner.runtime:
-        artefact.notes.append(NOT_ON_DEVICE)
-    return artefact
+    return Artefact(FORMAT.name, variant, "", files)
 
 
 def check_norms(path: Path, module: nn.Module) -> None:
@@ -308,7 +296,7 @@ def check_norms(path: Path, module: nn.Module) -> None:
 
 def describe(package: Any, job: Job, part: Part, variant: str, facts: dict[str, Any]) -> None:
     """Fill in the metadata that Xcode shows."""
-    from .. import __version__
+    from .... import __version__
 
     package.author = AUTHORS
     package.license = job.licence

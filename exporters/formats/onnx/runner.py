@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.runtime import OnnxModel, open_session
-from ..ops.preparation import Prepared
-from .manifest import Artefact
-from .proof import Answer, Prompt
+from ....inference.runtime import OnnxModel, open_session
+from ....ops.preparation import Prepared
+from ...manifest import Artefact
+from ...proof import Answer, Prompt
 
 
 def open_runner(folder: Path, artefact: Artefact) -> "TransformersJsRunner | MetaRunner":

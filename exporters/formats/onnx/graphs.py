@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..models.configuration_sam import PAD_LABEL, EfficientSamPromptEncoderConfig
-from ..models.efficient_sam_decoder import EMPTY
-from ..models.hq_decoder import HqMaskDecoder
-from ..models.mask_decoder import stability_score
-from ..models.modeling_sam import SamModel
+from ....models.configuration_sam import PAD_LABEL, EfficientSamPromptEncoderConfig
+from ....models.efficient_sam_decoder import EMPTY
+from ....models.hq_decoder import HqMaskDecoder
+from ....models.mask_decoder import stability_score
+from ....models.modeling_sam import SamModel
 
 
 class Encoder(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ..ops.preparation import Preparation
+from ....ops.preparation import Preparation
 
 MASKS = "masks"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import ExportError
+from .....errors import ExportError
 
 COLOURS = {"RGB": (0, 1, 2), "BGR": (2, 1, 0)}
 """Colour layouts of an image input -> the order in which the program sees the channels of an RGB image."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import ExportError
+from .....errors import ExportError
 
 Values = Callable[[Any], Tensor]
 Operation = Callable[[Any, Values], Sequence[Tensor]]

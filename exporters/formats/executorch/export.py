@@ -11,22 +11,19 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ExportError
-from ..ops.files import make_folder, write_atomically
-from ..ops.preparation import Prepared
-from .formats import Job
-from .gate import TOLERANCES, prove
-from .manifest import Artefact, FileRecord
-from .manifest import Tensor as Described
-from .proof import Answer, Prompt
-from .rank_four import restated_encoder
-from .slot_io import MEANINGS, PROMPTS, RESULTS, answer_of, in_slots, slot_count
-from .slots import SlotDecoder
+from ....errors import ExportError
+from ....ops.files import make_folder, write_atomically
+from ...format import Job
+from ...manifest import Artefact, FileRecord
+from ...manifest import Tensor as Described
+from ...rank_four import restated_encoder
+from ...slot_io import MEANINGS, RESULTS, slot_count
+from ...slots import SlotDecoder
+from . import FORMAT
 
 LEAST_WEIGHTS = 16384
 """Convolutions of fewer weights stay in float32 in ``int8``."""
@@ -34,11 +31,11 @@ LEAST_WEIGHTS = 16384
 ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
 
 
-def export(job: Job) -> list[Artefact]:
-    """Lower, save and prove one artefact for each variant; see `formats.Job`.
+def export(job: Job) -> Iterator[Artefact]:
+    """Lower and save one artefact for each variant; see `format.Job`.
 
     options: ``slots``, the number of prompt slots; ``calibration``, prepared photos beside those of the proof
-    raises: ExportError, ExportMismatch
+    raises: ExportError
     """
     slots = slot_count(job.options)
     if "coreml" in job.variants and sys.platform != "darwin":
@@ -58,7 +55,6 @@ def export(job: Job) -> list[Artefact]:
         "has_mask_input": torch.zeros(1),
     }
     results = RESULTS if decoder.masks.has_single else RESULTS[:2]
-    artefacts = []
     for variant in job.variants:
         folder = f"executorch/{variant}"
         make_folder(job.out / folder)
@@ -88,14 +84,7 @@ def export(job: Job) -> list[Artefact]:
                     facts={"backend": "Core ML" if variant == "coreml" else "XNNPACK", "slots": slots},
                 )
             )
-        artefact = Artefact("executorch", variant, "", files, gate={}, runtime="")
-        runner = open_runner(job.out, artefact)
-        artefact.runtime = runner.runtime
-        job.tell(f"ExecuTorch {variant}: comparing with PyTorch")
-        tolerance = TOLERANCES["executorch", variant]
-        artefact.gate = prove(runner, job.proof, tolerance, artefact.name).facts(tolerance)
-        artefacts.append(artefact)
-    return artefacts
+        yield Artefact(FORMAT.name, variant, "", files)
 
 
 def lowered(module: nn.Module, inputs: tuple[Tensor, ...], backend: str = "XNNPACK") -> tuple[bytes, list[Tensor]]:
@@ -150,40 +139,6 @@ def survives_quantisation(node: torch.fx.Node) -> bool:
 
 def _described(name: str, example: Tensor) -> Described:
     return Described(name, str(example.dtype).removeprefix("torch."), list(example.shape), MEANINGS[name])
-
-
-class ExecutorchRunner:
-    """A `gate.Runner` of the two programs of an artefact, by ExecuTorch's own runtime."""
-
-    def __init__(self, folder: Path, artefact: Artefact) -> None:
-        from importlib.metadata import version
-
-        from executorch.runtime import Runtime
-
-        runtime = Runtime.get()
-        encoder, decoder = artefact.file("encoder"), artefact.file("decoder")
-        self._programs = [runtime.load_program(folder / record.path) for record in (encoder, decoder)]
-        self._encoder, self._decoder = (program.load_method("forward") for program in self._programs)
-        self._outputs = [t.name for t in decoder.outputs]
-        self.masks = "all" if "single_mask" in self._outputs else "multi"
-        backend = encoder.facts["backend"]
-        self.runtime = f"executorch {version('executorch')}, {backend}{', CPU' if backend == 'XNNPACK' else ''}"
-        shapes = {t.name: t.shape for t in decoder.inputs}
-        self._slots, self._mask_shape = shapes["labels"][1], tuple(shapes["mask_input"])
-
-    def encode(self, image: Prepared) -> Tensor:
-        return self._encoder.execute((torch.from_numpy(image.pixel_values),))[0].clone()
-
-    def decode(self, embedded: Tensor, prompt: Prompt) -> Answer:
-        """raises: PromptError when there are more points than slots"""
-        filled = in_slots(prompt, self._slots, self._mask_shape)
-        found = self._decoder.execute((embedded, *(torch.from_numpy(filled[name]) for name in PROMPTS)))
-        return answer_of({name: t.numpy() for name, t in zip(self._outputs, found, strict=True)})
-
-
-def open_runner(folder: Path, artefact: Artefact) -> ExecutorchRunner:
-    """For `formats.Format.runner`."""
-    return ExecutorchRunner(folder, artefact)
 
 
 @contextmanager

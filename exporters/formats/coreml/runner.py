@@ -8,12 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from ..ops.preparation import Prepared
-from .manifest import Artefact
-from .proof import Answer, Prompt
-from .slot_io import answer_of, in_slots
-
-NOT_ON_DEVICE = "evaluated, not run on device"
+from ....ops.preparation import Prepared
+from ...gate import NOT_ON_DEVICE
+from ...manifest import Artefact
+from ...proof import Answer, Prompt
+from ...slot_io import answer_of, in_slots
 
 
 class Predictor(Protocol):
@@ -76,5 +75,5 @@ def describe_runtime() -> str:
 
 
 def open_runner(folder: Path, artefact: Artefact) -> CoreMlRunner:
-    """For `formats.Format.runner`."""
+    """For `format.Format.runner`."""
     return CoreMlRunner(folder, artefact)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...errors import ExportError
+from .....errors import ExportError
 from .operations import OPERATIONS
 from .package import ImageInput, Package
 

@@ -1,0 +1,156 @@
+"""What a device format is, as data: `Format`, and what its exporter is given: `Job`.
+
+Nothing here imports a library, so that `sam-hub doctor` can list formats whose libraries are broken.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..models.modeling_sam import SamModel
+    from ..ops.preparation import Preparation
+    from .gate import Runner
+    from .manifest import Artefact
+    from .proof import Proof
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What is accepted of a variant, on the photos and prompts of the proof.
+
+    difference: largest |difference| of logits, in units of the largest |logit| of the mask it occurs in
+    cosine: least cosine between the logits of a mask and its reference
+    iou_mean, iou_worst: of the mask that a person gets for each prompt (see `gate.wanted`), at the resolution of the
+        model's input
+    score: largest difference of a predicted IoU
+    """
+
+    difference: float
+    cosine: float
+    iou_mean: float
+    iou_worst: float
+    score: float
+
+
+EXACT = Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4)
+"""Of fp32 in every format."""
+
+HALF = Tolerance(0.05, 0.999, 0.998, 0.98, 0.01)
+"""Of fp16 in every format."""
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A program that uses the files of a bundle, written from a template; see `snippets`.
+
+    template: a file in ``templates/`` of the format's folder
+    path: where it goes in the bundle
+    layout: of the artefact that it uses
+    names_inputs: leave it out where the files have an input that the text does not name
+    """
+
+    template: str
+    path: str
+    layout: str = ""
+    names_inputs: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a format offers for a device; `presets.PRESETS` joins the choices of all formats.
+
+    why: one sentence for the user, without its full stop
+    options: as in `Job.options`
+    """
+
+    variants: tuple[str, ...]
+    why: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A device format. Functions are lazy strings "module:function", relative to ``package``.
+
+    package: the folder that holds the format, as a dotted name
+    title: in texts, such as "Core ML"
+    purpose: what the format is for, for `sam-hub doctor`
+    export: (Job) -> Iterable[Artefact], each written below ``Job.out``; `bundle` runs and proves it
+    runner: (folder, Artefact) -> `gate.Runner`, which runs an artefact of a bundle
+    tolerances: variant -> what is accepted; these are all variants
+    default: the variants that are exported unless the user names some
+    preferred: variants in the order in which a device wants them, for snippets
+    packages: modules that exporting needs; versions of the distributions of these names go into the manifest
+    runs_on: modules that running needs
+    requires: distribution -> module, of all that ``extra`` installs
+    distribution, extra: what to install for it
+    place: "browser" or "phone": the section of the model card that lists its files
+    is_default: the format that `sam-hub export` takes unless the user names one
+    """
+
+    name: str
+    package: str
+    title: str
+    purpose: str
+    export: str
+    runner: str
+    tolerances: Mapping[str, Tolerance]
+    default: tuple[str, ...]
+    preferred: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    requires: Mapping[str, str] = field(default_factory=dict)
+    runs_on: tuple[str, ...] = ()
+    distribution: str = "sam-hub"
+    extra: str = ""
+    place: str = "phone"
+    is_default: bool = False
+    snippets: tuple[Snippet, ...] = ()
+    presets: Mapping[str, Choice] = field(default_factory=dict)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return tuple(self.tolerances)
+
+    @property
+    def folder(self) -> Path:
+        return Path(import_module(self.package).__path__[0])
+
+    def run_export(self, job: "Job") -> "Iterable[Artefact]":
+        """raises: ExportError, ExportMismatch"""
+        return self._resolve(self.export)(job)
+
+    def open_runner(self, folder: Path, artefact: "Artefact") -> "Runner":
+        """raises: BundleError, CheckpointError, ExportError"""
+        return self._resolve(self.runner)(folder, artefact)
+
+    def _resolve(self, lazy: str) -> Callable[..., Any]:
+        module, name = lazy.split(":")
+        return getattr(import_module(f"{self.package}.{module}"), name)
+
+
+@dataclass
+class Job:
+    """One export, as an exporter sees it.
+
+    model: fused, in evaluation mode, fp32, on the CPU; not to be changed
+    name: of the model ("pocket")
+    out: a temporary folder that becomes the bundle only if everything passes; an exporter writes into a folder of its
+        own below it, of the name of its format
+    variants: of this format, see `Format.tolerances`
+    proof: photos and prompts that each artefact is compared on, and may be calibrated with
+    options: everything else from the command line, by name; an exporter reads those it knows
+    tell: called with a line of progress
+    """
+
+    model: "SamModel"
+    name: str
+    licence: str
+    preparation: "Preparation"
+    out: Path
+    variants: Sequence[str]
+    proof: "Proof"
+    options: dict[str, Any] = field(default_factory=dict)
+    tell: Callable[[str], None] = lambda line: None

@@ -1,0 +1,26 @@
+"""ExecuTorch: programs for Android and iOS, lowered to XNNPACK."""
+
+from ...format import EXACT, HALF, Choice, Format, Snippet, Tolerance
+
+FORMAT = Format(
+    name="executorch",
+    package=__name__,
+    title="ExecuTorch",
+    purpose="export to Android and iOS through ExecuTorch",
+    export="export:export",
+    runner="runner:open_runner",
+    tolerances={"fp32": EXACT, "int8": Tolerance(0.5, 0.98, 0.97, 0.8, 0.1), "coreml": HALF},
+    default=("fp32",),
+    preferred=("int8", "fp32"),
+    packages=("torch", "executorch"),
+    requires={"executorch": "executorch.exir"},
+    runs_on=("executorch",),
+    extra="executorch",
+    snippets=(Snippet("SegmentExecuTorch.kt", "android/SegmentExecuTorch.kt"),),
+    presets={
+        "android": Choice(
+            ("fp32",),
+            "ExecuTorch's XNNPACK kernels are the fastest fp32 on Arm CPUs",
+        ),
+    },
+)

@@ -1,0 +1,54 @@
+"""ONNX: files for onnxruntime, for browsers and for tools that take the original's decoder."""
+
+from ...format import EXACT, HALF, Choice, Format, Snippet, Tolerance
+
+FORMAT = Format(
+    name="onnx",
+    package=__name__,
+    title="ONNX",
+    purpose="export to ONNX, and prompting without torch",
+    export="export:export",
+    runner="runner:open_runner",
+    tolerances={
+        "fp32": EXACT,
+        "fp16": HALF,
+        "int8": Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+        "int8-dynamic": Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+        "int8-static": Tolerance(0.5, 0.98, 0.97, 0.8, 0.1),
+        "uint8": Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
+        "q4": Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+        "q4f16": Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+    },
+    default=("fp32", "fp16", "int8"),
+    preferred=("int8", "fp32"),  # Android runs them on the CPU, where fp16 is widened first
+    packages=("torch", "onnx", "onnxruntime", "onnxscript"),
+    requires={"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+    runs_on=("onnxruntime",),
+    extra="onnx",
+    place="browser",
+    is_default=True,
+    snippets=(Snippet("SegmentOnnx.kt", "android/SegmentOnnx.kt", "transformersjs", names_inputs=True),),
+    presets={
+        "android": Choice(
+            ("int8",),
+            "the ONNX files with int8 weights are the smallest download and run in fp32 arithmetic on every phone",
+        ),
+        "browser": Choice(
+            ("int8", "fp16", "fp32"),
+            "transformers.js takes the q8 file where it runs in WASM (a third of the download), and on WebGPU the fp16 "
+            "file (half of it) or, unless told, the fp32 one",
+            {"layouts": ("transformersjs",)},
+        ),
+        "jetson": Choice(
+            ("fp32",),
+            "TensorRT chooses its own precision (build with --fp16) from an fp32 graph, and wants the size of the "
+            "image as int32",
+            {"layouts": ("meta",), "size_dtype": "int32"},
+        ),
+        "cpu-server": Choice(
+            ("fp32", "int8"),
+            "on server CPUs fp32 is the fastest and exact; int8 weights take a third of the disk at nearly the same "
+            "masks",
+        ),
+    },
+)
