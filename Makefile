@@ -6,7 +6,7 @@ JOBS ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: help try test style format bench docs
+.PHONY: help try test style format bench docs dist
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -32,6 +32,12 @@ format: $(VENV)/.dev  ## mend what can be mended
 docs: $(VENV)/.dev  ## build the documentation into out/site; any warning fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
 	@echo "open out/site/index.html"
+
+dist: $(VENV)/.dev  ## build the sdist and, from it, the wheel into dist/; check both, and segment in a clean place
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	DIST=dist OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_packaging.py
 
 bench: $(VENV)/.core  ## compare speed with transformers, on this machine
 	$(BIN)/python benchmarks/against_transformers.py $(ARGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SamHubError
+from ..installing import how_to_install
 from ..zoo import ZOO, canonical_name
 from .limits import Limits, Refusal
 
@@ -160,7 +161,8 @@ def _load_bundle(wanted: ModelEntry) -> LoadedModel:
     try:
         from ..inference.runtime import OnnxPredictor
     except ImportError as e:
-        raise Refusal(f"the model {wanted.name} needs onnxruntime; install sam-hub[onnx]", 503) from e
+        advice = f"install it with {how_to_install('onnx')}"
+        raise Refusal(f"the model {wanted.name} needs onnxruntime; {advice}", 503) from e
     opened = OnnxPredictor(wanted.source, cache_size=1)
 
     def new_predictor() -> OnnxPredictor:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .installing import PUBLISHED, install_command
 from .zoo import ZOO, Variant
 
 NO_REMOTE_CODE = (
@@ -168,7 +169,7 @@ def _prompt(subject: Subject) -> str:
 def _in_python(subject: Subject) -> str:
     return f"""\
 ```bash
-pip install sam-hub
+{install_command()}{"" if PUBLISHED else "  # in a checkout of sam-hub"}
 ```
 
 ```python

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from . import __version__
 from .exporters.formats import FORMATS
+from .installing import OURS, how_to_install
 
 CORE = {
     "torch": "torch",
@@ -241,9 +242,9 @@ def _check_extra(name: str) -> Check:
     parts = EXTRAS[name]
     found, missing = _versions(parts)
     format = FORMATS.get(name)
-    ours = format is None or format.distribution == "sam-hub"
+    ours = format is None or format.distribution == OURS
     label = f"extra {name}" if ours else f"format {name}"
-    install = f'pip install "sam-hub[{name}]"' if ours else f"pip install {format.distribution}"
+    install = how_to_install(name) if ours else how_to_install("", format.distribution)
     facts: dict[str, Any] = {"versions": found, "missing": missing, "broken": {}, "purpose": PURPOSE[name]}
     if missing:
         detail = f"{PURPOSE[name]}: not installed ({', '.join(missing)})"
@@ -251,7 +252,7 @@ def _check_extra(name: str) -> Check:
     facts["broken"] = broken = _import_failures(parts)
     if broken:
         why = "; ".join(f"{n} does not load: {reason}" for n, reason in broken.items())
-        advice = f"{install} --force-reinstall"
+        advice = f"{install}, with --force-reinstall"
         return Check(label, "problem", f"{PURPOSE[name]}: {why}", facts, advice, optional=True)
     detail = f"{PURPOSE[name]}: " + ", ".join(f"{n} {v}" for n, v in found.items())
     return Check(label, "ok", detail, facts, optional=True)

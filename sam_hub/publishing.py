@@ -20,6 +20,7 @@ from .hub.upload import WEIGHTS
 from .models.configuration_sam import SamConfig
 from .models.layouts import card_subject
 from .models.processing_sam import SamProcessor
+from .ops.files import inside
 
 CARD = "README.md"
 PICTURES = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
@@ -68,7 +69,7 @@ def pack(
     """
     parcel = Parcel()
     config = SamConfig.from_pretrained(folder)
-    written = (folder / CARD).read_text("utf-8") if (folder / CARD).is_file() else ""
+    written = inside(folder, CARD, DataError).read_text("utf-8") if (folder / CARD).is_file() else ""
     bundles = _add_bundles(parcel, folder, bundle)
     for file in sorted(folder.iterdir()):
         if file.name not in parcel.files and file.name != CARD:
@@ -106,9 +107,16 @@ def pack(
 
 
 def _why_not(file: Path, card: str) -> str:
-    """Why a file of a folder is not pushed; empty where it is."""
+    """Why a file of a folder is not pushed; empty where it is. raises: DataError for a needed one that is a link out"""
     name = file.name
-    if WEIGHTS.fullmatch(name) or name == CONFIG or name in PROCESSORS or TEXTS.fullmatch(name):
+    needed = WEIGHTS.fullmatch(name) or name == CONFIG or name in PROCESSORS
+    try:
+        inside(file.parent, name, DataError)
+    except DataError:
+        if needed:
+            raise
+        return "a link out of the folder"
+    if needed or TEXTS.fullmatch(name):
         return "" if file.is_file() else "not a file"
     if name.startswith("."):
         return "hidden"
@@ -126,19 +134,24 @@ def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[
     found = []
     for manifest in [*sorted(folder.glob(MANIFEST)), *sorted(folder.glob(f"*/{MANIFEST}"))]:
         home = manifest.parent.relative_to(folder).as_posix()
+        inside(folder, manifest.relative_to(folder).as_posix(), DataError)
         found.append((manifest.parent, "" if home == "." else f"{home}/"))
     if other:
         found.append((other, ""))
     contents = []
     for home, prefix in found:
         manifest = Manifest.read(home)
-        manifest.check_files(home)
         paths = [record.path for artefact in manifest.artefacts for record in artefact.files]
+        names = []
         for path in (*paths, *manifest.others, MANIFEST):
-            inside = [f"{path}/{name}" for name in files_below(home / path)] if (home / path).is_dir() else [path]
-            for name in inside:
-                if prefix or name not in (CARD, CONFIG):
-                    parcel.files[prefix + name] = home / name
+            below = files_below(inside(home, path, DataError)) if (home / path).is_dir() else ()
+            names += [f"{path}/{name}" for name in below] or [path]
+        for name in names:
+            inside(home, name, DataError)  # before any is read
+        manifest.check_files(home)
+        for name in names:
+            if prefix or name not in (CARD, CONFIG):
+                parcel.files[prefix + name] = home / name
         contents.append(json.loads((home / MANIFEST).read_text("utf-8")))
         for artefact in contents[-1]["artefacts"]:
             if artefact["format"] in FORMATS:

@@ -22,7 +22,7 @@ DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "execu
 # list; parts that share a row do not know each other. A module belongs to the longest name that fits.
 LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.autoclasses": set()},
-    {"sam_hub": set(), "sam_hub.errors": set()},
+    {"sam_hub": set(), "sam_hub.errors": set(), "sam_hub.installing": set()},
     {"sam_hub.zoo": set()},
     {"sam_hub.ops": ARRAYS, "sam_hub.cards": set(), "sam_hub.hub": {"huggingface_hub", "filelock"}},
     {"sam_hub.inference.upsample": ARRAYS},

@@ -1,15 +1,16 @@
 """The wheel: everything that is on disk, nothing else, and at work far from the checkout."""
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from itertools import chain
 from pathlib import Path
 
 import pytest
-import tomllib
 from packaging.requirements import Requirement
 
 COPIED = ("pyproject.toml", "README.md", "LICENSE", "sam_hub", "exporters", "demo")
@@ -28,7 +29,10 @@ def folders(project) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def wheel(root, tmp_path_factory) -> Path:
-    """The wheel, built from a copy: a build leaves folders behind."""
+    """The wheel of `make dist`, else one that is built from a copy: a build leaves folders behind."""
+    if os.environ.get("DIST"):
+        (built,) = (root / os.environ["DIST"]).glob("*.whl")
+        return built
     source, dist = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     for name in COPIED:
         if (root / name).is_dir():
@@ -49,7 +53,8 @@ def clean_place(wheel, tmp_path_factory) -> Path:
     call(sys.executable, "-m", "pip", "--python", scripts / "python", "install", "-q", "--no-deps", "--no-index", wheel)
     site = call(scripts / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     # A line in a .pth file puts a folder on the path without reading the .pth files in it: no editable install.
-    Path(site, "lent.pth").write_text(sysconfig.get_path("purelib"))
+    lent = [sysconfig.get_path("purelib"), *(path for path in sys.path if path.endswith("site-packages"))]
+    Path(site, "lent.pth").write_text("\n".join(dict.fromkeys(lent)))
     return scripts
 
 
@@ -125,3 +130,11 @@ def test_all_is_every_extra_for_users(project):
     extras = project["project"]["optional-dependencies"]
     assert set(extras) == {"onnx", "coreml", "executorch", "demo", "mcp", "train", "ray", "all", "docs", "dev"}
     assert Requirement(extras["all"][0]).extras == set(extras) - {"all", "docs", "dev"}
+
+
+def test_the_oldest_python_that_is_promised_is_the_one_that_is_tested(root, project):
+    """`make` takes it, and what the packages of this environment were tested with."""
+    oldest = project["project"]["requires-python"].removeprefix(">=")
+    assert f"command -v python{oldest}" in (root / "Makefile").read_text()
+    assert sys.version_info >= tuple(map(int, oldest.split(".")))
+    assert project["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"

@@ -1,4 +1,4 @@
-"""The engine for many processes and machines: Ray Data with a pool of actors (``pip install "sam-hub[ray]"``).
+"""The engine for many processes and machines: Ray Data with a pool of actors (the extra ``ray``).
 
 Ray schedules, restarts what was killed and gives its photos to another worker; photos and results must be reachable
 under the same paths from every machine.

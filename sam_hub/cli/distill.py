@@ -1,6 +1,6 @@
 """``sam-hub distill``: a large model teaches a small one."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from .train import (
 )
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     encoder = "encoder"
     prompts = "prompts"
     both = "both"

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from .progress import PhotoProgress
 
 
-class Preset(str, Enum):
+class Preset(StrEnum):
     fast = "fast"
     default = "default"
     fine = "fine"
 
 
-class Engine(str, Enum):
+class Engine(StrEnum):
     local = "local"
     ray = "ray"
 

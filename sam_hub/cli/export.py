@@ -1,7 +1,7 @@
 """``sam-hub export``: files for phones, browsers and servers, each proven before it is kept."""
 
 import difflib
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +11,12 @@ from .boundary import WrongUsage
 from .options import Debug, Json, echo_json, echo_path
 
 
-class Layout(str, Enum):
+class Layout(StrEnum):
     transformersjs = "transformersjs"
     meta = "meta"
 
 
-class Masks(str, Enum):
+class Masks(StrEnum):
     multi = "multi"
     single = "single"
     all = "all"

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from itertools import product
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ..errors import OutputError
 from .boundary import WrongUsage
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     png = "png"
     cutout = "cutout"
     svg = "svg"

@@ -1,6 +1,6 @@
 """``sam-hub train``: make a model better on one's own images."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Freeze(str, Enum):
+class Freeze(StrEnum):
     encoder = "encoder"
     none = "none"
 
 
-class Tracker(str, Enum):
+class Tracker(StrEnum):
     none = "none"
     tensorboard = "tensorboard"
     trackio = "trackio"
 
 
-class Crowds(str, Enum):
+class Crowds(StrEnum):
     left_out = "left-out"
     as_objects = "as-objects"
 

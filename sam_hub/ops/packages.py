@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from importlib import util
 
 from ..errors import SamHubError
+from ..installing import OURS, how_to_install
 
 
 def require(
@@ -11,7 +12,7 @@ def require(
     packages: Iterable[str],
     extra: str,
     error: type[SamHubError] = SamHubError,
-    distribution: str = "sam-hub",
+    distribution: str = OURS,
 ) -> None:
     """Nothing, where all are installed.
 
@@ -20,6 +21,5 @@ def require(
     extra: of the distribution, that installs them; "" for the distribution itself
     raises: ``error``, which says what is missing and how to install it
     """
-    wanted = f"{distribution}[{extra}]" if extra else distribution
     if missing := [name for name in packages if util.find_spec(name) is None]:
-        raise error(f"{what} needs {', '.join(missing)}: install it with `pip install '{wanted}'`")
+        raise error(f"{what} needs {', '.join(missing)}: install it with {how_to_install(extra, distribution)}")

@@ -2,11 +2,11 @@
 
 import json
 import re
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import tomllib
 from typer.testing import CliRunner
 
 from sam_hub import doctor
@@ -15,7 +15,7 @@ from sam_hub.doctor import Check
 from sam_hub.hub.originals import converted_home
 
 OK = Check("core", "ok", "torch 2", {"versions": {"torch": "2"}})
-ABSENT = Check("extra demo", "absent", "the web page: not installed", {}, 'pip install "sam-hub[demo]"', optional=True)
+ABSENT = Check("extra demo", "absent", "the web page: not installed", {}, "`pip install .`", optional=True)
 BROKEN = Check("extra ray", "problem", "ray does not load", {}, "reinstall it", optional=True)
 PROBLEM = Check("model", "problem", "`pocket` is gone", {}, "reinstall sam-hub")
 
@@ -53,7 +53,7 @@ def test_a_missing_part_is_absent_and_a_broken_one_a_problem(monkeypatch: pytest
     monkeypatch.setattr(doctor, "PURPOSE", dict.fromkeys(parts, "a test"))
     absent, broken = doctor._check_extra("absent"), doctor._check_extra("broken")
     assert absent.status == "absent" and "no-such-package" in absent.detail
-    assert absent.advice == 'pip install "sam-hub[absent]"'
+    assert absent.advice == "`pip install '.[absent]'` in a checkout of sam-hub"
     assert broken.status == "problem" and "No module named 'numpy.no_such_module'" in broken.detail
     assert doctor.healthy([OK, absent, broken])
 

@@ -333,7 +333,8 @@ def test_without_ray_it_says_what_to_install(everything: Everything, photos: Pat
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *at: None if name == "ray" else real(name, *at))
     words = everything("photos", "--out", "out", "--engine", "ray", code=1).stderr
-    assert "--engine ray needs ray: install it with `pip install 'sam-hub[ray]'`" in " ".join(words.split())
+    advice = "install it with `pip install '.[ray]'` in a checkout of sam-hub"
+    assert f"--engine ray needs ray: {advice}" in " ".join(words.split())
     assert not Path("out").exists()
 
 

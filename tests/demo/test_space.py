@@ -84,7 +84,7 @@ def test_wrong_usage(line, words):
 def test_without_its_packages_it_says_what_to_install(monkeypatch, line, missing):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
     done = CliRunner().invoke(app, line.split())
-    assert done.exit_code == 1 and f"needs {missing}: install it with `pip install 'sam-hub[" in done.output
+    assert done.exit_code == 1 and f"needs {missing}: install it with `pip install '.[" in done.output
 
 
 def test_a_port_that_is_taken(running):

@@ -89,7 +89,8 @@ def test_a_converted_mobile_sam(hub, golden_file, offline, monkeypatch):
     facts = front_matter(card)
     assert facts["license"] == "apache-2.0" and facts["base_model"] == "dhkim2810/MobileSAM"
     assert facts["pipeline_tag"] == "mask-generation" and facts["library_name"] == "sam-hub"
-    assert "pip install sam-hub" in card and "39.4 (EdgeSAM's README)" in card and "Faster Segment Anything" in card
+    assert "pip install .  # in a checkout of sam-hub" in card
+    assert "39.4 (EdgeSAM's README)" in card and "Faster Segment Anything" in card
 
 
 ALONE = """
@@ -291,6 +292,36 @@ def test_what_is_pushed_is_what_was_listed(hub, folder, bundle):
     assert {path: entry.size for path, entry in commit.files.items() if path != ".gitattributes"} == listed
     card = hub.store.read(commit.files["README.md"].sha256).decode()
     assert "`web/onnx/encoder.onnx`" in card and "tags: [" in card and "Many." in card and card.count("## Limits") == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md", "preprocessor_config.json"])
+def test_what_is_needed_may_not_be_a_link_out_of_the_folder(hub, folder, tmp_path, name):
+    outside = tmp_path / "secret"
+    outside.write_bytes((folder / name).read_bytes() if (folder / name).is_file() else b"{}")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(outside)
+    result = push(folder, "alice/mine")
+    assert result.exit_code == 1 and f"{name} is a link out of" in result.stderr
+    assert not hub.store.repos
+
+
+def test_other_links_out_of_the_folder_stay(hub, folder, tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    (folder / "NOTICE.txt").symlink_to(tmp_path / "secret")
+    (folder / "CREDITS").symlink_to(folder / "config.json")
+    listed = json.loads(push(folder, "alice/mine", "--dry-run", "--json").stdout)
+    assert listed["left_out"]["NOTICE.txt"] == "a link out of the folder" and "CREDITS" in listed["files"]
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "onnx/link"])
+def test_a_bundle_cannot_name_files_outside_of_its_folder(hub, folder, bundle, tmp_path, path):
+    (tmp_path / "secret").write_text("mine")
+    (bundle / "onnx" / "link").symlink_to(tmp_path / "secret")
+    manifest = json.loads((bundle / "export.json").read_text())
+    manifest["artefacts"][0]["files"][0]["path"] = path
+    (bundle / "export.json").write_text(json.dumps(manifest))
+    result = push(folder, "alice/mine", "--bundle", bundle)
+    assert result.exit_code == 1 and "out of" in result.stderr and not hub.store.repos
 
 
 def test_a_bundle_that_was_changed_is_refused(hub, folder, bundle):

@@ -136,7 +136,7 @@ def test_metrics_go_to_tensorboard(run, tmp_path):
 @pytest.mark.parametrize(
     "missing, options, says",
     [
-        ("accelerate", {}, r"training needs accelerate: install it with `pip install 'sam-hub\[train\]'`"),
+        ("accelerate", {}, r"training needs accelerate: install it with `pip install '.\[train\]'`"),
         ("peft", {"lora": 2}, r"training needs peft: .*sam-hub\[train\]"),
         ("trackio", {"tracker": "trackio"}, "pip install trackio"),
     ],
