@@ -66,8 +66,14 @@ def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    trust_size: Annotated[
+        bool, typer.Option("--trust-size", help="Lift the bounds on sizes that files of models and bundles state.")
+    ] = False,
 ) -> None:
-    pass
+    if trust_size:
+        from ..ops.bounds import VARIABLE
+
+        os.environ[VARIABLE] = "1"  # so that worker processes know
 
 
 def main() -> None:

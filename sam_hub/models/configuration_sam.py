@@ -13,6 +13,7 @@ from transformers.configuration_utils import SubConfigSpec
 from ..errors import ModelNotFoundError
 from ..hub.download import Repository
 from ..hub.places import locate
+from ..ops.bounds import buildable, check_settings, trusting_size
 from ..zoo import Variant
 
 PAD_LABEL = -10
@@ -356,9 +357,11 @@ class SamConfig(PreTrainedConfig):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
         """Load from a catalogue name, a folder, a ``.json`` file or a Hub repository; no weights are fetched.
 
-        raises: ModelNotFoundError, HubError
+        trust_size: lift the bounds on numbers of the file
+        raises: ModelNotFoundError, HubError, CheckpointError
         """
-        config = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        with buildable():
+            config = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if Path(pretrained_model_name_or_path).suffix != ".json" and isinstance(config, cls):
             variant = locate(pretrained_model_name_or_path, kwargs.get("subfolder") or "").variant
             if variant:
@@ -369,6 +372,7 @@ class SamConfig(PreTrainedConfig):
     def get_config_dict(
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
+        trust_size = kwargs.pop("trust_size", False)
         source = str(pretrained_model_name_or_path)
         if Path(source).suffix != ".json":
             place = locate(source, kwargs.get("subfolder") or "")
@@ -383,6 +387,8 @@ class SamConfig(PreTrainedConfig):
                 kwargs["revision"] = repository.fetch_model(weights=False)
             source = place.repo or str(place.folder)
         config_dict, kwargs = super().get_config_dict(source, **kwargs)
+        with trusting_size(trust_size):
+            check_settings(config_dict, source)
         return cls._from_transformers(config_dict), kwargs
 
     @classmethod

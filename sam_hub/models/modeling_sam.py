@@ -29,6 +29,7 @@ from ..hub.download import Repository
 from ..hub.failures import explained
 from ..hub.originals import converted_folder
 from ..hub.upload import push_files
+from ..ops.bounds import buildable, building, check_parameters
 from ..zoo import ZOO, Variant
 from .configuration_sam import SamConfig
 from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
@@ -142,23 +143,30 @@ class SamModel(SamPreTrainedModel):
 
     def __init__(self, config: SamConfig) -> None:
         super().__init__(config)
-        for part in (config.vision_config, config.mask_decoder_config):
-            part._attn_implementation = config._attn_implementation
-        self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config.hidden_size // 2)
-        self.vision_encoder = build_encoder(config.vision_config)
-        self.prompt_encoder = PROMPT_ENCODERS[config.prompt_encoder_config.model_type](config.prompt_encoder_config)
-        self.mask_decoder = MASK_DECODERS[config.mask_decoder_config.model_type](config.mask_decoder_config)
-        self.text_projection = None
-        if config.text_embedding_size:
-            self.text_projection = TextProjection(config.text_embedding_size, config.prompt_encoder_config.hidden_size)
+        with buildable():
+            for part in (config.vision_config, config.mask_decoder_config):
+                part._attn_implementation = config._attn_implementation
+            self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config.hidden_size // 2)
+            self.vision_encoder = build_encoder(config.vision_config)
+            self.prompt_encoder = PROMPT_ENCODERS[config.prompt_encoder_config.model_type](config.prompt_encoder_config)
+            self.mask_decoder = MASK_DECODERS[config.mask_decoder_config.model_type](config.mask_decoder_config)
+            self.text_projection = None
+            if config.text_embedding_size:
+                self.text_projection = TextProjection(
+                    config.text_embedding_size, config.prompt_encoder_config.hidden_size
+                )
+        check_parameters(self)
         self.post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, strict: bool = True, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path, *args, strict: bool = True, trust_size: bool = False, **kwargs
+    ):
         """Load "pocket", a catalogue name, a folder, an original checkpoint file or a Hub repository.
 
         A catalogue name whose weights are an original file is downloaded and converted when it is first used.
         pretrained_model_name_or_path: see `sam_hub.hub.locate`
+        trust_size: lift the bounds on the numbers of a configuration
         strict: refuse weights that do not fit; False fills what is missing at random, for fine-tuning
         other arguments: as in ``transformers`` (dtype, device_map, revision, subfolder, token, cache_dir,
             local_files_only, force_download, ...)
@@ -182,12 +190,16 @@ class SamModel(SamPreTrainedModel):
             kwargs.pop("force_download", None)  # that was it
         wants_info = kwargs.pop("output_loading_info", False)
         try:
-            with explained(source, kwargs.get("revision")):
+            with explained(source, kwargs.get("revision")), building(trust_size, place.folder if strict else None):
                 model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
         except SafetensorError as e:
             raise CheckpointError(f"the weights of {source} are damaged or cut short ({e}); download them again") from e
         except (HubError, ModelNotFoundError):
             raise
+        except RuntimeError as e:
+            if "ignore_mismatched_sizes" not in str(e):
+                raise
+            raise CheckpointError(f"the weights of {source} are of other shapes than its config.json says") from e
         except OSError as e:
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
         if place.variant:  # what the repository's configuration does not say

@@ -1,0 +1,131 @@
+"""Bounds on what the files of a model ask for, checked before anything is built, and how they are lifted.
+
+A configuration of a few bytes must not take all memory.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, SamHubError
+
+VARIABLE = "SAM_HUB_TRUST_SIZE"
+"""Environment variable that lifts the bounds when it is 1; ``sam-hub --trust-size`` sets it."""
+
+LIFT = "if the file is yours, lift the bound with trust_size=True, or sam-hub --trust-size"
+
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
+
+NAMES = ("model_type", "dtype", "torch_dtype")
+PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+LAYERS, SIDE, NUMBER, LENGTH = 500, 8192, 65_536, 64
+"""The most layers, pixels of a side, any other whole number, and entries of a list."""
+
+PARAMETERS = 2_000_000_000
+"""Of a whole model; the largest SAM has 641 million."""
+
+SMALL = 1_000_000
+"""Parameters that any folder may leave to chance, for fine-tuning."""
+
+_weights: ContextVar[int | None] = ContextVar("weights", default=None)
+
+COUNTS = ("layers", "depth", "depths", "stages", "blocks", "num_point_embeddings", "num_slots", "num_multimask_outputs")
+SIDES = ("image_size", "pretrained_grid")
+
+
+def trusts_size() -> bool:
+    """Whether bounds are lifted."""
+    return _trusted.get() or os.environ.get(VARIABLE) == "1"
+
+
+@contextmanager
+def trusting_size(trust: bool) -> Iterator[None]:
+    """Lift the bounds for a block of code, if ``trust``."""
+    token = _trusted.set(trust or _trusted.get())
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def check_settings(settings: Mapping[str, Any], source: str) -> None:
+    """CheckpointError when a number of ``config.json`` is negative, no number, or beyond what a model can need."""
+    for name in NAMES:
+        if not isinstance(settings.get(name), str | None):
+            raise CheckpointError(f"the {name} of {source} is not text; get the model again")
+    for part in PARTS:
+        inner = settings.get(part)
+        if inner is None:
+            continue
+        if not isinstance(inner, Mapping):
+            raise CheckpointError(f"the {part} of {source} is not a list of settings; get the model again")
+        for name, value in inner.items():
+            _check(f"{part}.{name} of {source}", name, value)
+    _check(f"text_embedding_size of {source}", "", settings.get("text_embedding_size"))
+
+
+@contextmanager
+def building(trust_size: bool = False, folder: Path | None = None) -> Iterator[None]:
+    """Around the loading of a model: what `trusting_size` does, and how much the weights in ``folder`` can fill."""
+    files = [] if folder is None else [p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin")]
+    token = _weights.set(sum(p.stat().st_size for p in files) or None)
+    try:
+        with trusting_size(trust_size):
+            yield
+    finally:
+        _weights.reset(token)
+
+
+@contextmanager
+def buildable() -> Iterator[None]:
+    """Settings that contradict each other, or are of the wrong kind, as CheckpointError."""
+    try:
+        yield
+    except (SamHubError, OSError, MemoryError):
+        raise
+    except Exception as e:  # transformers checks types with exceptions of its own
+        if "out of memory" in str(e).lower():
+            raise
+        raise CheckpointError(f"the configuration describes no model that can be built ({_first(e)})") from e
+
+
+def check_parameters(model: Any) -> None:
+    """CheckpointError for a `torch.nn.Module`, still on the meta device, that has more parameters than it should."""
+    first = next(model.parameters(), None)
+    if first is None or not first.is_meta or trusts_size():
+        return
+    count, stored = sum(p.numel() for p in model.parameters()), _weights.get()
+    if count > PARAMETERS:
+        raise CheckpointError(f"the configuration asks for {count:,} parameters, over {PARAMETERS:,}; {LIFT}")
+    if stored is not None and count > 2 * stored + SMALL:  # weights of 4 bits have two in a byte
+        raise CheckpointError(f"the configuration asks for {count:,} parameters, and the weights have {stored:,} bytes")
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {' '.join(' '.join(lines[:3]).split())[:200]}" if lines else type(error).__name__
+
+
+def _check(where: str, name: str, value: Any) -> None:
+    for depth, number in _numbers(value, where):
+        if number < 0 and depth == 0 and name != "pad_token_id":
+            raise CheckpointError(f"{where} is {number}; sizes and counts are not negative")
+        most = LAYERS if name.endswith(COUNTS) and depth < 2 else SIDE if name in SIDES else NUMBER
+        if number > most and not trusts_size():
+            raise CheckpointError(f"{where} is {number:,}, over {most:,}; {LIFT}")
+
+
+def _numbers(value: Any, where: str, depth: int = 0) -> Iterator[tuple[int, int]]:
+    """Whole numbers in a value, and how deep they lie in lists."""
+    if isinstance(value, list | tuple):
+        if depth > 1 or (len(value) > LENGTH and not trusts_size()):
+            raise CheckpointError(f"{where} is a list of {len(value):,} entries, over {LENGTH}; {LIFT}")
+        for entry in value:
+            yield from _numbers(entry, where, depth + 1)
+        if depth == 1 and len(value) == 5 and all(isinstance(v, int) for v in value):
+            yield 0, value[-1]  # of a stage of pocket: repeats
+    elif isinstance(value, int):
+        yield depth, value

@@ -1,0 +1,99 @@
+"""Odd configurations end in a sentence, before memory is taken for what they ask for."""
+
+import copy
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sam_hub import SamModel
+from sam_hub.errors import CheckpointError, SamHubError
+from sam_hub.hub import ASSETS
+from sam_hub.models.configuration_sam import SamConfig
+from sam_hub.ops.bounds import VARIABLE, trusting_size, trusts_size
+
+SETTINGS = json.loads((ASSETS / "pocket" / "config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return Path(shutil.copytree(ASSETS / "pocket", tmp_path_factory.mktemp("odd") / "pocket"))
+
+
+def changed(folder: Path, part: str, name: str, value: object) -> Path:
+    settings = copy.deepcopy(SETTINGS)
+    (settings[part] if part else settings)[name] = value
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "why"),
+    [
+        ("mask_decoder_config", "num_hidden_layers", 1_000_000, "over 500"),
+        ("mask_decoder_config", "iou_head_depth", 1_000_000, "over 500"),
+        ("mask_decoder_config", "num_multimask_outputs", 1_000_000, "over 500"),
+        ("prompt_encoder_config", "num_point_embeddings", 1_000_000, "over 500"),
+        ("prompt_encoder_config", "image_size", 1_000_000, "over 8,192"),
+        ("vision_config", "stem_channels", 1_000_000, "over 65,536"),
+        ("vision_config", "stages", [[1, 3, 1, 16, 1_000_000]], "over"),
+        ("vision_config", "stages", [[1, 3, 1, 16, 60_000]], "over 500"),
+        ("vision_config", "stages", [[1, 3, 1, 16, 1]] * 1000, "over 64"),
+        ("vision_config", "output_channels", -1, "negative"),
+        ("", "text_embedding_size", 10**30, "over"),
+        ("mask_decoder_config", "mlp_dim", 60_000, "parameters"),
+        ("mask_decoder_config", "num_attention_heads", 0, "no model that can be built"),
+        ("mask_decoder_config", "num_attention_heads", "8", "no model that can be built"),
+        ("mask_decoder_config", "hidden_act", "none", "no model that can be built"),
+        ("vision_config", "stages", 5, "no model that can be built"),
+        ("vision_config", "num_channels", 1, "other shapes"),
+        ("vision_config", "model_type", [1], "no model that can be built"),
+        ("vision_config", "model_type", "", "and the weights have"),
+        ("", "vision_config", [1], "not a list of settings"),
+        ("", "dtype", 3, "not text"),
+        ("", "model_type", [], "not text"),
+    ],
+)
+def test_odd_configurations_are_named_at_once(folder: Path, part: str, name: str, value: object, why: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError, match=why):
+        SamModel.from_pretrained(changed(folder, part, name, value))
+    assert time.perf_counter() - start < 10
+
+
+def test_too_many_parameters_are_refused_before_they_have_memory(folder: Path, monkeypatch) -> None:
+    """Of any model, and of one whose weights cannot fill them."""
+    monkeypatch.setattr("sam_hub.ops.bounds.PARAMETERS", 1_000_000)
+    with pytest.raises(CheckpointError, match="over 1,000,000; if the file is yours"):
+        SamModel.from_pretrained(changed(folder, "", "text_embedding_size", 0))
+    assert SamModel.from_pretrained(folder, trust_size=True).device == torch.device("cpu")
+    monkeypatch.setenv(VARIABLE, "1")
+    SamModel.from_pretrained(folder)
+
+
+def test_bounds_are_lifted_on_request(folder: Path, monkeypatch) -> None:
+    changed(folder, "prompt_encoder_config", "image_size", 9000)
+    with pytest.raises(CheckpointError, match="trust-size"):
+        SamConfig.from_pretrained(folder)
+    assert SamConfig.from_pretrained(folder, trust_size=True).prompt_encoder_config.image_size == 9000
+    assert not trusts_size()
+    with trusting_size(True):
+        assert SamConfig.from_pretrained(folder).prompt_encoder_config.image_size == 9000
+    monkeypatch.setenv(VARIABLE, "1")
+    assert SamConfig.from_pretrained(folder).prompt_encoder_config.image_size == 9000
+
+
+ODD = [None, -1, 0, 10**30, "x", [], {}, 1.5, float("nan"), [[1]], [None]]
+
+
+@pytest.mark.parametrize("part", ["", "vision_config", "prompt_encoder_config", "mask_decoder_config"])
+def test_whatever_a_setting_is_it_ends_in_a_sentence_or_a_configuration(folder: Path, part: str) -> None:
+    for name in SETTINGS[part] if part else SETTINGS:
+        for value in ODD:
+            try:
+                SamConfig.from_pretrained(changed(folder, part, name, value))
+            except SamHubError as e:
+                assert str(e).count("\n") == 0
