@@ -1,17 +1,23 @@
-"""Writes docs/models.md from the catalogue: ``python docs/generate_models.py``. A test compares the two."""
+"""Writes docs/models.md from what the families of the package declare: ``python docs/generate_models.py``.
+
+A test compares the two.
+"""
 
 from pathlib import Path
 
-from sam_hub import convert
+from sam_hub.families.registry import built_in
 from sam_hub.models.configuration_sam import SamConfig
-from sam_hub.zoo import ALIASES, ZOO, Variant
+from sam_hub.zoo import Variant
 
 PAGE = Path(__file__).parent / "models.md"
+
+FAMILIES = built_in()
+MODELS = {name: variant for family in FAMILIES for name, variant in family.catalogue.items()}
 
 INTRODUCTION = """\
 # Where the weights come from
 
-<!-- Generated from sam_hub/zoo.py by docs/generate_models.py: do not edit. -->
+<!-- Generated from sam_hub/families by docs/generate_models.py: do not edit. -->
 
 Every name of the catalogue, and what `SamModel.from_pretrained(NAME)`, `--model NAME` and `sam-hub pull NAME` fetch.
 
@@ -31,11 +37,11 @@ HEADER = """\
 
 def page() -> str:
     """The whole page."""
-    rows = [_row(name, variant) for name, variant in ZOO.items()]
-    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in ALIASES.items())
-    repositories = sorted({variant.repo for variant in ZOO.values() if variant.repo}, key=str.lower)
+    rows = [_row(name, variant) for name, variant in MODELS.items()]
+    aliases = ", ".join(f"`{alias}` is `{name}`" for family in FAMILIES for alias, name in family.aliases.items())
+    repositories = sorted({variant.repo for variant in MODELS.values() if variant.repo}, key=str.lower)
     listed = "\n".join(f"- [{repo}](https://huggingface.co/{repo}): {_names(repo)}" for repo in repositories)
-    families = ", ".join(f"`{family}`" for family in convert.FAMILIES)
+    families = ", ".join(f"`{family}`" for each in FAMILIES for family in each.originals)
     return f"""\
 {INTRODUCTION}
 
@@ -70,7 +76,7 @@ def _row(name: str, variant: Variant) -> str:
 
 
 def _names(repo: str) -> str:
-    return ", ".join(f"`{name}`" for name, variant in ZOO.items() if variant.repo == repo)
+    return ", ".join(f"`{name}`" for name, variant in MODELS.items() if variant.repo == repo)
 
 
 if __name__ == "__main__":

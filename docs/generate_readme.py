@@ -1,8 +1,9 @@
-"""Writes the table of models in README.md from the catalogue: ``python docs/generate_readme.py``. A test compares."""
+"""Writes the table of models in README.md from what the families declare: ``python docs/generate_readme.py``."""
 
 from pathlib import Path
 
-from sam_hub.zoo import ZOO, Variant
+from sam_hub.families.registry import built_in
+from sam_hub.zoo import Variant
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- models: written by docs/generate_readme.py -->\n", "<!-- /models -->\n"
@@ -10,8 +11,8 @@ HEADER = "| name | parameters, M | good for | COCO mask AP | licence |\n|---|---
 
 
 def table() -> str:
-    """One row for each model of the catalogue."""
-    return HEADER + "".join(_row(name, variant) for name, variant in ZOO.items())
+    """One row for each model of the package; plug-ins are left out."""
+    return HEADER + "".join(_row(*row) for family in built_in() for row in family.catalogue.items())
 
 
 def written(text: str) -> str:

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..families.efficientvit_sam.encoder import ConvBlock, FusionNeck, LinearAttention, Stem
+from ..families.mobile_sam.encoder import TinyVitBlock, WindowAttention
+from ..families.repvit.encoder import RepVitEncoder
 from ..models.encoders import EncoderOutput
-from ..models.encoders.efficientvit import ConvBlock, FusionNeck, LinearAttention, Stem
-from ..models.encoders.repvit import RepVitEncoder
-from ..models.encoders.tiny_vit import TinyVitBlock, WindowAttention
 from ..models.encoders.vit import VitAttention, VitLayer, relative_positions
 from ..models.fuse import fold_modules
 from ..models.modeling_sam import SamModel

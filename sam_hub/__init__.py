@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import autoclasses
 
 if TYPE_CHECKING:
+    from .families.registry import register_family
     from .inference.amg import SamAutomaticMaskGenerator
     from .inference.predictor import SamPredictor
     from .models.configuration_sam import SamConfig
@@ -29,6 +30,7 @@ __all__ = [
     "SamProcessor",
     "__version__",
     "list_models",
+    "register_family",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "SamPredictor": ".inference.predictor",
     "SamProcessor": ".models.processing_sam",
     "list_models": ".zoo",
+    "register_family": ".families.registry",
 }
 
 

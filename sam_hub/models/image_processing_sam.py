@@ -20,6 +20,7 @@ from transformers.image_utils import SizeDict
 
 from .. import convert
 from ..errors import ImageError, ModelNotFoundError
+from ..families import registry
 from ..hub import locate
 from ..hub.download import PROCESSORS, Repository
 from ..ops.geometry import resized_size
@@ -35,12 +36,6 @@ Size = tuple[int, int]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-ENCODER_SETTINGS = {
-    "sam_hub_pocket": {"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3},
-    "sam_hub_efficient_sam": {"resize_mode": "stretch_float", "mask_resize": "bicubic"},
-}
-"""How images were prepared for an encoder (by ``model_type``), where it was not SAM's way."""
 
 CHOICES = {
     "resize_mode": ("longest_side", "stretch", "stretch_float"),
@@ -211,7 +206,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         vision = config.vision_config
         settings = {
             "size": {"longest_edge": vision.image_size},
-            **ENCODER_SETTINGS.get(vision.model_type, {}),
+            **registry.part("encoder", vision.model_type).preparation,
             **(config.preprocessing or {}),
         }
         if "frame_size" not in (config.preprocessing or {}):

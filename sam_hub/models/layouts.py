@@ -12,7 +12,7 @@ from ..cards import Subject, model_card
 from ..errors import CheckpointError, OutputError
 from ..hub import CHECKPOINT_SUFFIXES
 from ..zoo import ZOO, canonical_name
-from .configuration_sam import HqMaskDecoderConfig, SamConfig
+from .configuration_sam import SamConfig
 from .processing_sam import SamProcessor
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def card_subject(config: SamConfig, base: str | None, repo: str = "this folder",
         native=config.is_transformers_native,
         image_size=config.vision_config.image_size,
         prompts=tuple(config.prompt_encoder_config.prompt_kinds),
-        one_mask=isinstance(config.mask_decoder_config, HqMaskDecoderConfig),
+        one_mask=max(config.capabilities.masks) == 1,
         **facts,
     )
 
@@ -78,7 +78,7 @@ def folder_card(config: SamConfig, base: str | None, repo: str = "this folder") 
 def original_family(model: "SamModel") -> str:
     """The family whose original layout can hold this model; CheckpointError when there is none."""
     weights = model.state_dict()
-    for family in convert.FAMILIES:
+    for family in convert.layouts():
         try:
             original = convert.to_original(weights, family)
             found, settings, back = convert.to_ours(original)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .configuration_sam import SamMaskDecoderConfig
+from .configuration_parts import SamMaskDecoderConfig
 from .layers import Attention, FeedForward, LayerNorm2d, Mlp
 
 
@@ -103,6 +103,8 @@ class MaskDecoder(nn.Module):
     head_act = "relu"
     feature_maps: tuple[str, ...] = ()  # names of the `EncoderOutput.features` that it reads
 
+    _no_split_modules = ["TwoWayBlock"]  # read by transformers
+
     def __init__(self, config: SamMaskDecoderConfig) -> None:
         super().__init__()
         c = config.hidden_size
@@ -172,6 +174,10 @@ class MaskDecoder(nn.Module):
                 "see `encode`"
             )
         return {name: given[name] for name in self.feature_maps}
+
+    def feature_shapes(self, grid: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the maps of ``feature_maps`` for one image, whose embedding is (C, h, w) with ``grid`` (h, w)."""
+        return {}
 
     def output_tokens(self) -> Tensor:
         """The decoder's own tokens, (T, C): IoU first, then one for each mask."""

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .. import convert
 from ..errors import CheckpointError, HubError, ModelNotFoundError, OutputError, PromptError
+from ..families import registry
 from ..hub import ASSETS, locate
 from ..hub.download import Repository
 from ..hub.failures import explained
@@ -32,26 +33,13 @@ from ..hub.upload import push_files
 from ..ops.bounds import buildable, building, check_parameters
 from ..zoo import ZOO, Variant
 from .configuration_sam import SamConfig
-from .efficient_sam_decoder import EfficientSamMaskDecoder, EfficientSamPromptEncoder
-from .encoders import EncoderOutput, build_encoder
+from .encoders import EncoderOutput
 from .fuse import fold_modules
-from .hq_decoder import HqMaskDecoder
 from .layouts import folder_card, save_folder
 from .loss import check_labels, resize_labels, segmentation_loss
-from .mask_decoder import MaskDecoder
 from .prompt_batch import objects_present
-from .prompt_encoder import PositionalEmbedding, PromptEncoder, check_prompt_kinds
+from .prompt_encoder import PositionalEmbedding, check_prompt_kinds
 from .text_prompt import TextProjection, add_tokens
-
-PROMPT_ENCODERS = {
-    "sam_prompt_encoder": PromptEncoder,
-    "sam_hub_efficient_sam_prompt_encoder": EfficientSamPromptEncoder,
-}
-MASK_DECODERS = {
-    "sam_mask_decoder": MaskDecoder,
-    "sam_hub_hq_mask_decoder": HqMaskDecoder,
-    "sam_hub_efficient_sam_mask_decoder": EfficientSamMaskDecoder,
-}
 
 
 def tell_licence(variant: Variant | None) -> None:
@@ -83,21 +71,17 @@ class SamImageSegmentationOutput(ModelOutput):
     mask_decoder_attentions: tuple[Tensor, ...] | None = None
 
 
+def build(kind: str, config: PreTrainedConfig) -> nn.Module:
+    """The network of a part; ``kind`` is one of `registry.KINDS`. ValueError for a ``model_type`` that is not known."""
+    return registry.load(registry.part(kind, config.model_type).network)(config)
+
+
 class SamPreTrainedModel(PreTrainedModel):
     config_class = SamConfig
     base_model_prefix = "sam"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
-    _no_split_modules = [
-        "VitLayer",
-        "TinyVitBlock",
-        "RepVitBlock",
-        "ConvBlock",
-        "AttentionBlock",
-        "InvertedResidual",
-        "TwoWayBlock",
-    ]
     _supports_sdpa = True
     # transformers writes the positional matrix a second time; ours is one buffer.
     _keys_to_ignore_on_load_unexpected = [r"prompt_encoder\.shared_embedding\.positional_embedding"]
@@ -147,9 +131,9 @@ class SamModel(SamPreTrainedModel):
             for part in (config.vision_config, config.mask_decoder_config):
                 part._attn_implementation = config._attn_implementation
             self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config.hidden_size // 2)
-            self.vision_encoder = build_encoder(config.vision_config)
-            self.prompt_encoder = PROMPT_ENCODERS[config.prompt_encoder_config.model_type](config.prompt_encoder_config)
-            self.mask_decoder = MASK_DECODERS[config.mask_decoder_config.model_type](config.mask_decoder_config)
+            self.vision_encoder = build("encoder", config.vision_config)
+            self.prompt_encoder = build("prompt encoder", config.prompt_encoder_config)
+            self.mask_decoder = build("mask decoder", config.mask_decoder_config)
             self.text_projection = None
             if config.text_embedding_size:
                 self.text_projection = TextProjection(
@@ -425,10 +409,11 @@ class SamModel(SamPreTrainedModel):
         original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; not read
         raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not understand
         """
-        if hq_token_only and not isinstance(self.mask_decoder, HqMaskDecoder):
+        can = self.config.capabilities
+        if hq_token_only and "hq" not in can.extra_tokens:
             raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
-        if num_multimask_outputs is not None and isinstance(self.mask_decoder, HqMaskDecoder):
-            raise ValueError("num_multimask_outputs is not for SAM-HQ, which gives one mask; use multimask_output")
+        if num_multimask_outputs is not None and max(can.masks) == 1:
+            raise ValueError("num_multimask_outputs is not for a model that gives one mask; use multimask_output")
         if (pixel_values is None) == (image_embeddings is None):
             raise ValueError("give either pixel_values or image_embeddings")
         hidden = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states

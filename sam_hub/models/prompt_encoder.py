@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from ..ops.prompts import refuse_prompts
-from .configuration_sam import PAD_COORDINATE, PAD_LABEL, SamPromptEncoderConfig
+from .configuration_parts import PAD_COORDINATE, PAD_LABEL, SamPromptEncoderConfig
 from .layers import LayerNorm2d
 
 
@@ -141,13 +141,30 @@ class PromptEncoder(nn.Module):
             scale = torch.tensor([width, height], dtype=xy.dtype, device=xy.device)
             sparse = self._tokens(fourier, (xy + 0.5) / scale, kinds)
 
+        return sparse, self._dense(masks), valid
+
+    def _dense(self, masks: Tensor | None) -> Tensor:
         if masks is None:
-            dense = self.no_mask_embed.weight.reshape(1, 1, -1, 1, 1)
-        else:
-            b, n = masks.shape[:2]
-            weight = self.mask_embed.conv1.weight
-            dense = self.mask_embed(masks.flatten(0, 1)[:, None].to(weight.dtype)).unflatten(0, (b, n))
-        return sparse, dense, valid
+            return self.no_mask_embed.weight.reshape(1, 1, -1, 1, 1)
+        b, n = masks.shape[:2]
+        weight = self.mask_embed.conv1.weight
+        return self.mask_embed(masks.flatten(0, 1)[:, None].to(weight.dtype)).unflatten(0, (b, n))
+
+    def embed_points(
+        self, fourier: PositionalEmbedding, input_size: tuple[int, int], points: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Tokens of prompts that are all points, with nothing added, by operations that can be traced.
+
+        points: (B, N, P, 2), corners of boxes among them; labels: (B, N, P), as in `forward`
+        returns: sparse (B, N, T, C) and valid (B, N, T) bool, or None where the number of tokens is fixed
+        """
+        scale = torch.tensor(input_size[::-1], dtype=points.dtype, device=points.device)
+        return self._tokens(fourier, (points + 0.5) / scale, labels), labels != PAD_LABEL
+
+    def embed_mask(self, mask: Tensor | None, given: Tensor | None) -> Tensor:
+        """(B or 1, 1, 4h, 4w) logits and (B or 1,), 1 where they count, else 0 -> dense (B or 1, 1, C, h, w)."""
+        no_mask = self.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        return (no_mask + given.reshape(-1, 1, 1, 1) * (self.mask_embed(mask) - no_mask))[:, None]
 
 
 def check_prompt_kinds(

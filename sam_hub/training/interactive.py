@@ -11,7 +11,6 @@ from ..data.prompts import boxes_of, corrective_points, noisy_boxes, random_poin
 from ..evaluation.clicks import corrective_click, farthest_pixel
 from ..models.configuration_sam import PAD_COORDINATE, PAD_LABEL
 from ..models.encoders import EncoderOutput
-from ..models.hq_decoder import HqMaskDecoder
 from ..models.loss import LossWeights, mask_losses, object_losses
 from ..models.mask_decoder import best_mask
 from ..models.modeling_sam import SamModel
@@ -102,19 +101,19 @@ def candidate_losses(
 ) -> Tensor:
     """Loss of each object in one round, from every mask the decoder gives: (B, N, 1 + M, h, w) -> (B, N).
 
-    SAM-HQ's own token, whose logits come last, learns through the mask that the model answers with.
+    Further tokens, whose logits come last, learn through the mask that the model answers with.
     """
     decoder = model.mask_decoder
     own = slice(1, decoder.num_mask_tokens)
     ambiguous = object_losses(masks[:, :, own], scores[:, :, own], target, weights)
     single = object_losses(masks[:, :, :1], scores[:, :, :1], target, weights)
-    if decoder.config.always_multimask:  # the single mask's token is not in use
+    if not model.config.capabilities.single_mask:  # the single mask's token is not in use
         loss = ambiguous
     elif recipe.single_mask == "always":
         loss = (ambiguous + single) / 2
     else:
         loss = ambiguous if first else single
-    if isinstance(decoder, HqMaskDecoder):
+    if model.config.capabilities.extra_tokens:
         refined, _ = decoder.select_masks(masks, scores, multimask_output=first)
         loss = loss + mask_losses(refined[:, :, 0].float(), target, weights)
     return loss

@@ -3,7 +3,6 @@
 from torch import nn
 
 from ..errors import SamHubError
-from ..models.encoders.pocket import ConvNorm
 from ..models.modeling_sam import SamModel
 
 ATTENTION = ("qkv", "q", "k", "v", "proj", "q_proj", "k_proj", "v_proj", "out_proj")
@@ -19,7 +18,7 @@ def adapted_modules(model: SamModel) -> list[str]:
     matrices = [n for n, m in parts if isinstance(m, nn.Linear) and n.rpartition(".")[2] in ATTENTION]
     if matrices:
         return matrices
-    folded = {f"{n}.conv" for n, m in parts if isinstance(m, ConvNorm)}  # its convolution is never called
+    folded = {f"{n}.conv" for n, m in parts if getattr(m, "folds_its_norm", False)}  # never called
     pointwise = [n for n, m in parts if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1]
     pointwise = [n for n in pointwise if n not in folded]
     return [n for n in pointwise if ".neck." not in n] or pointwise

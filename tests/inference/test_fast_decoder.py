@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sam_hub.families.sam_hq.decoder import HqMaskDecoder
 from sam_hub.inference import decoding, fast_decoder
 from sam_hub.inference.fast_decoder import FastDecoder, supports
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.configuration_sam import HqMaskDecoderConfig, SamMaskDecoderConfig
-from sam_hub.models.hq_decoder import HqMaskDecoder
 from sam_hub.models.mask_decoder import MaskDecoder
 
 DECODERS = {

@@ -5,61 +5,23 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sam_hub.models.configuration_sam import (
-    VISION_CONFIGS,
-    SamConfig,
-    SamMaskDecoderConfig,
-    SamPromptEncoderConfig,
-)
+from sam_hub.families import registry
+from sam_hub.models.configuration_sam import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig
 from sam_hub.models.modeling_sam import SamModel
 
 IMAGE_SIZE = 96
 WIDTH = 64
 
 
-TINY_ENCODERS: dict[str, dict] = {
-    "sam_vision_model": dict(
-        hidden_size=24,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        global_attn_indexes=[1],
-        window_size=4,
-        mlp_dim=40,
-        num_pos_feats=WIDTH // 2,
-    ),
-    "sam_hub_pocket": dict(
-        stages=[[1, 3, 1, 8, 1], [2, 3, 2, 8, 2], [2, 5, 2, 12, 2], [2, 3, 2, 16, 2], [2, 5, 2, 20, 2]],
-        stem_channels=8,
-    ),
-    "sam_hub_efficient_sam": dict(
-        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, mlp_dim=40, pretrained_grid=4
-    ),
-    "sam_hub_efficientvit": dict(
-        widths=[8, 8, 8, 16, 16],
-        depths=[1, 1, 1, 1, 1],
-        attention_head_dim=8,
-        neck_width=16,
-        neck_depth=1,
-        patch_size=16,
-    ),
-    "sam_hub_tiny_vit": dict(
-        hidden_sizes=[8, 16, 20, 24],
-        depths=[1, 1, 2, 1],
-        num_attention_heads=[2, 4, 3],
-        window_sizes=[5, 4, 6],
-        mlp_ratio=2.0,
-        expansion=2,
-    ),
-    "sam_hub_repvit": dict(hidden_sizes=[8, 12, 16, 20], depths=[3, 1, 3, 2]),
-}
-"""Settings of a small encoder of each kind; windows need padding, and there is more than one kind of layer."""
+TINY_ENCODERS: dict[str, dict] = {name: dict(part.tiny) for name, part in registry.parts("encoder")}
+"""Settings of a small encoder of each kind, as its family declares them."""
 
 
 def tiny_config(vision: str = "sam_vision_model", image_size: int = IMAGE_SIZE, **settings: object) -> SamConfig:
     """A model of a few thousand parameters; ``settings`` are the encoder's."""
     settings = {"output_channels": WIDTH, "image_size": image_size, **TINY_ENCODERS[vision], **settings}
     return SamConfig(
-        vision_config=VISION_CONFIGS[vision](**settings),
+        vision_config={"model_type": vision, **settings},
         prompt_encoder_config=SamPromptEncoderConfig(hidden_size=WIDTH, image_size=image_size, mask_input_channels=16),
         mask_decoder_config=SamMaskDecoderConfig(
             hidden_size=WIDTH, mlp_dim=48, num_attention_heads=4, iou_head_hidden_dim=28

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from sam_hub.families.efficientvit_sam.encoder import ConvBlock, LinearAttention
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.configuration_sam import EfficientVitVisionConfig, SamConfig
-from sam_hub.models.encoders.efficientvit import ConvBlock, LinearAttention
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.models.processing_sam import SamProcessor

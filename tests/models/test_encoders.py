@@ -1,4 +1,4 @@
-"""What every encoder must do, with any settings: a new one is tested by its entry in ``TINY_ENCODERS``."""
+"""What every encoder must do, with any settings: a new one is tested by what its family declares."""
 
 import copy
 import json
@@ -9,20 +9,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sam_hub.errors import CheckpointError
-from sam_hub.models.encoders import ENCODERS
+from sam_hub.families import registry
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.models.prompt_encoder import PositionalEmbedding
 
 SIZE = 96
-STATES = {  # patch embedding or stem where it counts as one, then layers or stages
-    "sam_vision_model": 4,
-    "sam_hub_efficient_sam": 3,
-    "sam_hub_efficientvit": 5,
-    "sam_hub_pocket": 6,
-    "sam_hub_repvit": 5,
-    "sam_hub_tiny_vit": 5,
-}
-WITHOUT_SOFTMAX_ATTENTION = ("sam_hub_efficientvit", "sam_hub_pocket", "sam_hub_repvit")
 
 
 def pixels(*size: int, images: int = 2) -> torch.Tensor:
@@ -30,17 +21,13 @@ def pixels(*size: int, images: int = 2) -> torch.Tensor:
     return torch.randn(images, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 
-def kind(model: SamModel) -> str:
-    return model.config.vision_config.model_type
-
-
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
     assert a.shape == b.shape and a.isfinite().all()
     return ((a - b).norm() / b.norm()).item()
 
 
-def test_every_encoder_is_here(tiny_encoders):
-    assert set(tiny_encoders) == set(ENCODERS) == set(STATES)
+def part(model: SamModel) -> registry.Part:
+    return registry.part("encoder", model.config.vision_config.model_type)
 
 
 @torch.no_grad()
@@ -97,7 +84,7 @@ def test_the_gradient_reaches_every_parameter(any_encoder):
 @torch.no_grad()
 def test_hidden_states(any_encoder):
     output = any_encoder.encode(pixels(), output_hidden_states=True)
-    assert len(output.hidden_states) == STATES[kind(any_encoder)]
+    assert len(output.hidden_states) == part(any_encoder).tiny_states
     assert all(state.dim() == 4 and len(state) == 2 for state in output.hidden_states)
     assert len({state.double().sum().item() for state in output.hidden_states}) == len(output.hidden_states)
     assert torch.equal(output.embedding, any_encoder.encode(pixels()).embedding)
@@ -116,7 +103,7 @@ def test_sdpa_equals_eager(any_encoder):
         outputs[implementation] = model.encode(pixels()).embedding
     assert relative(outputs["sdpa"], outputs["eager"]) <= 1e-5
     attentions = model.encode(pixels(), output_attentions=True).attentions
-    if kind(model) in WITHOUT_SOFTMAX_ATTENTION:
+    if not part(model).softmax_attention:
         assert not attentions
     else:
         assert all((weights.sum(-1) - 1).abs().max() < 1e-5 for weights in attentions)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import transformers
 
+from sam_hub.families.sam_hq.decoder import HqMaskDecoder
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.configuration_sam import HqMaskDecoderConfig
-from sam_hub.models.hq_decoder import HqMaskDecoder
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.models.processing_sam import SamProcessor

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sam_hub.families.repvit.encoder import RepDepthwise, RepVitEncoder, SqueezeExcite
 from sam_hub.models.configuration_sam import RepVitVisionConfig
-from sam_hub.models.encoders.repvit import RepDepthwise, RepVitEncoder, SqueezeExcite
 
 
 def batch_norm(x, norm):

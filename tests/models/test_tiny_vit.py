@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam_hub.families.mobile_sam.encoder import TinyVitBlock, TinyVitEncoder, WindowAttention
 from sam_hub.models.configuration_sam import TinyVitVisionConfig
-from sam_hub.models.encoders.tiny_vit import TinyVitBlock, TinyVitEncoder, WindowAttention
 
 DIM, HEADS, WINDOW = 12, 3, 4
 

@@ -8,26 +8,18 @@ import torch
 
 from sam_hub import convert
 from sam_hub.errors import CheckpointError
+from sam_hub.families import registry
 from sam_hub.hub import locate
 from sam_hub.models.configuration_sam import SamConfig
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.zoo import ALIASES, FILES, ZOO, canonical_name, variant_of_file
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-GOLDENS = {
-    "edge_sam": ("edge-sam", "edge-sam-3x"),
-    "efficient_sam_vits": ("efficient-sam-s",),
-    "efficient_sam_vitt": ("efficient-sam-ti",),
-    "efficientvit_sam_l0": ("efficientvit-sam-l0",),
-    "efficientvit_sam_xl0": ("efficientvit-sam-xl0",),
-    "mobile_sam": ("mobile-sam", "tinysam"),
-    "repvit_sam": ("repvit-sam",),
-    "sam_hq_vit_b": ("sam-hq-vit-b",),
-    "sam_hq_vit_tiny": ("sam-hq-light",),
-    "sam_vit_b": ("sam-vit-b", "medsam", "micro-sam-vit-b-lm", "micro-sam-vit-b-em"),
-    "slimsam_77": ("slimsam-77",),
-}
+GOLDENS: dict[str, tuple[str, ...]] = {}
 """Which entries have the keys and shapes of which golden file."""
+for family in registry.families():
+    for golden, (_, names) in family.goldens.items():
+        GOLDENS[golden] = GOLDENS.get(golden, ()) + names
 
 
 def shapes_of(name: str) -> dict[str, tuple[int, ...]]:

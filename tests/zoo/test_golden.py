@@ -23,6 +23,7 @@ from torch import nn
 
 from sam_hub import convert
 from sam_hub.errors import PromptError
+from sam_hub.families import registry
 from sam_hub.models.configuration_sam import PROMPT_KINDS
 from sam_hub.models.encoders import EncoderOutput
 from sam_hub.models.modeling_sam import SamModel
@@ -31,19 +32,7 @@ from sam_hub.models.processing_sam import SamProcessor
 FOLDER = Path(__file__).parents[1] / "golden"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json") if file.stem != "amg_utils")
 NESTED = ("efficient_sam_vitt", "efficient_sam_vits")  # released as {"model": weights}
-FAMILY = {
-    "edge_sam": "edge-sam",
-    "efficient_sam_vits": "efficient-sam",
-    "efficient_sam_vitt": "efficient-sam",
-    "efficientvit_sam_l0": "efficientvit-sam",
-    "efficientvit_sam_xl0": "efficientvit-sam",
-    "mobile_sam": "mobile-sam",
-    "repvit_sam": "repvit-sam",
-    "sam_hq_vit_b": "sam-hq",
-    "sam_hq_vit_tiny": "sam-hq-light",
-    "sam_vit_b": "sam",
-    "slimsam_77": "sam",
-}
+FAMILY = {golden: layout for family in registry.families() for golden, (layout, _) in family.goldens.items()}
 
 
 @dataclass

@@ -17,7 +17,6 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ....errors import ExportError
 from ....inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
-from ....models.hq_decoder import HqMaskDecoder
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder, write_atomically
 from ...format import Job
@@ -133,8 +132,8 @@ def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: 
     if takes_masks:
         inputs["mask_input"] = torch.zeros(b, 1, 4 * h, 4 * h), dynamic
         inputs["has_mask_input"] = torch.zeros(b), dynamic
-    if isinstance(model.mask_decoder, HqMaskDecoder):
-        inputs[early] = torch.zeros(b, h, h, model.config.mask_decoder_config.vit_dim), dynamic
+    for shape in model.mask_decoder.feature_shapes((h, h)).values():
+        inputs[early] = torch.zeros(b, *shape), dynamic
     examples = {name: example for name, (example, _) in inputs.items()}
     dims = {name: dim for name, (_, dim) in inputs.items()}
     # The modules name their arguments after the contract.

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ....models.configuration_sam import PAD_LABEL, EfficientSamPromptEncoderConfig
-from ....models.efficient_sam_decoder import EMPTY
-from ....models.hq_decoder import HqMaskDecoder
+from ....models.configuration_sam import PAD_LABEL
 from ....models.mask_decoder import stability_score
 from ....models.modeling_sam import SamModel
 
@@ -49,7 +47,6 @@ class Decoder(nn.Module):
         self.fourier = model.shared_image_embedding
         self.prompt_encoder = model.prompt_encoder
         self.mask_decoder = model.mask_decoder
-        self.slots = config.num_slots if isinstance(config, EfficientSamPromptEncoderConfig) else None
 
     def forward(
         self,
@@ -68,41 +65,14 @@ class Decoder(nn.Module):
             background, 2 / 3 corners of a box, -1 not a point, -10 padding, which is masked out of every attention
         mask_input: (B or 1, 1, 4h, 4w) logits; has_mask_input: (B or 1,) float32, 1 where they count, else 0
         returns: three masks (B, P, 3, 4h, 4w) and their predicted IoU (B, P, 3), then the single mask and its own;
-            SAM-HQ's both are one mask
+            a decoder that gives one mask gives it twice
         """
-        if self.slots is not None:
-            sparse, valid = self._slots(points, labels), None
-            dense = torch.zeros_like(self.prompt_encoder.invalid_points.weight).reshape(1, 1, -1, 1, 1)
-        else:
-            sparse = self.prompt_encoder._tokens(self.fourier, (points + 0.5) / self.frame, labels)
-            valid = labels != PAD_LABEL
-            no_mask = self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-            has_mask = has_mask_input.reshape(-1, 1, 1, 1)
-            dense = (no_mask + has_mask * (self.prompt_encoder.mask_embed(mask_input) - no_mask))[:, None]
+        sparse, valid = self.prompt_encoder.embed_points(self.fourier, (self.frame, self.frame), points, labels)
+        dense = self.prompt_encoder.embed_mask(mask_input, has_mask_input)
         features = self.mask_decoder.named_features(intermediate)
         masks, iou, _ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, features=features)
         many = self.mask_decoder.select_masks(masks, iou, multimask_output=True)
         return *many, *self.mask_decoder.select_masks(masks, iou, multimask_output=False)
-
-    def _slots(self, points: Tensor, labels: Tensor) -> Tensor:
-        """EfficientSAM's tokens: the real prompts first, then empty slots, up to a fixed number."""
-        fill = points.new_full((*points.shape[:2], self.slots, 2), EMPTY)
-        xy = torch.cat([points, fill], dim=2)
-        kinds = torch.cat([labels, labels.new_full((*labels.shape[:2], self.slots), EMPTY)], dim=2)
-        empty = (kinds == PAD_LABEL) | (kinds == EMPTY)
-        first = (~empty).float().topk(self.slots, dim=2).indices
-        kinds = kinds.masked_fill(empty, EMPTY).gather(2, first)
-        xy = xy.masked_fill(empty[..., None] | (xy < 0), EMPTY)
-        xy = xy.gather(2, first[..., None].expand(-1, -1, -1, 2))
-        encoder = self.prompt_encoder
-        rows = (
-            encoder.invalid_points.weight,
-            torch.zeros_like(encoder.invalid_points.weight),
-            encoder.point_embeddings.weight,
-            encoder.bbox_top_left_embeddings.weight,
-            encoder.bbox_bottom_right_embeddings.weight,
-        )
-        return self.fourier((xy + 0.5) / self.frame) + torch.cat(rows)[kinds + 1]
 
 
 class TransformersJsDecoder(nn.Module):
@@ -161,9 +131,9 @@ class MetaDecoder(nn.Module):
         self.masks = masks
         self.stability = stability
         self.register_buffer("positions", positions.detach())
-        config = decoder.mask_decoder.config
-        self.choose = masks == "single" and not isinstance(decoder.mask_decoder, HqMaskDecoder)
-        self.single_is_fit = not config.always_multimask
+        can = decoder.mask_decoder.config.capabilities
+        self.choose = masks == "single" and max(can["masks"]) > 1
+        self.single_is_fit = can["single_mask"]
 
     def forward(
         self,

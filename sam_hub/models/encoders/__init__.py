@@ -1,19 +1,8 @@
-"""Image encoders, by the ``model_type`` of their configuration; each is imported when it is built."""
+"""What image encoders share: what they return, and SAM's own ViT."""
 
 from dataclasses import dataclass, field
-from importlib import import_module
 
-from torch import Tensor, nn
-from transformers import PreTrainedConfig
-
-ENCODERS = {
-    "sam_vision_model": "vit:VitEncoder",
-    "sam_hub_pocket": "pocket:PocketEncoder",
-    "sam_hub_tiny_vit": "tiny_vit:TinyVitEncoder",
-    "sam_hub_repvit": "repvit:RepVitEncoder",
-    "sam_hub_efficient_sam": "efficient_sam:EfficientSamEncoder",
-    "sam_hub_efficientvit": "efficientvit:EfficientVitEncoder",
-}
+from torch import Tensor
 
 
 @dataclass
@@ -41,11 +30,3 @@ def check_size(pixel_values: Tensor, stride: int) -> None:
     height, width = pixel_values.shape[-2:]
     if height % stride or width % stride:
         raise ValueError(f"this encoder needs an input whose sides are multiples of {stride}; got {height} x {width}")
-
-
-def build_encoder(config: PreTrainedConfig) -> nn.Module:
-    """The encoder that ``config.model_type`` names."""
-    if config.model_type not in ENCODERS:
-        raise ValueError(f"unknown encoder {config.model_type!r}; expected one of {sorted(ENCODERS)}")
-    module, name = ENCODERS[config.model_type].split(":")
-    return getattr(import_module(f".{module}", __name__), name)(config)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..configuration_sam import SamVisionConfig
+from ..configuration_parts import SamVisionConfig
 from ..layers import LayerNorm2d, Mlp
 from . import EncoderOutput, check_size
 
@@ -155,6 +155,8 @@ class VitLayer(GradientCheckpointingLayer):
 
 
 class VitEncoder(nn.Module):
+    _no_split_modules = ["VitLayer"]  # read by transformers
+
     def __init__(self, config: SamVisionConfig) -> None:
         super().__init__()
         self.config = config

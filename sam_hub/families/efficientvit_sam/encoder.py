@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..configuration_sam import EfficientVitVisionConfig
-from ..layers import ConvBatchNorm, LayerNorm2d
-from . import EncoderOutput, check_size
+from ...models.encoders import EncoderOutput, check_size
+from ...models.layers import ConvBatchNorm, LayerNorm2d
+from .configuration import EfficientVitVisionConfig
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -143,6 +143,8 @@ class FusionNeck(nn.Module):
 
 
 class EfficientVitEncoder(nn.Module):
+    _no_split_modules = ["ConvBlock", "AttentionBlock"]  # read by transformers
+
     def __init__(self, config: EfficientVitVisionConfig) -> None:
         super().__init__()
         self.config = config

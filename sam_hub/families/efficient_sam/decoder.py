@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import PromptError
-from .configuration_sam import PAD_COORDINATE, PAD_LABEL, EfficientSamPromptEncoderConfig
-from .mask_decoder import MaskDecoder, TwoWayBlock
-from .prompt_encoder import PositionalEmbedding
+from ...errors import PromptError
+from ...models.configuration_parts import PAD_COORDINATE, PAD_LABEL
+from ...models.mask_decoder import MaskDecoder, TwoWayBlock
+from ...models.prompt_encoder import PositionalEmbedding
+from .configuration import EfficientSamPromptEncoderConfig
 
 EMPTY = -1
 """Label and both coordinates of an empty slot."""
@@ -50,18 +51,37 @@ class EfficientSamPromptEncoder(nn.Module):
         xy, kinds = self.fill_slots(points, labels, boxes)
         height, width = input_size
         scale = torch.tensor([width, height], dtype=torch.float32, device=xy.device)
-        nothing = torch.zeros_like(self.invalid_points.weight)
-        table = torch.cat(  # rows of the labels -1 ... 3
-            [
-                self.invalid_points.weight,
-                nothing,
-                self.point_embeddings.weight,
-                self.bbox_top_left_embeddings.weight,
-                self.bbox_bottom_right_embeddings.weight,
-            ]
+        return fourier((xy + 0.5) / scale) + self._table()[kinds + 1], self.embed_mask(), None
+
+    def _table(self) -> Tensor:
+        """Embeddings of the labels -1 ... 3, (5, C); 0, a background point, has none."""
+        rows = (
+            self.invalid_points.weight,
+            torch.zeros_like(self.invalid_points.weight),
+            self.point_embeddings.weight,
+            self.bbox_top_left_embeddings.weight,
+            self.bbox_bottom_right_embeddings.weight,
         )
-        sparse = fourier((xy + 0.5) / scale) + table[kinds + 1]
-        return sparse, nothing.reshape(1, 1, -1, 1, 1), None
+        return torch.cat(rows)
+
+    def embed_points(
+        self, fourier: PositionalEmbedding, input_size: tuple[int, int], points: Tensor, labels: Tensor
+    ) -> tuple[Tensor, None]:
+        """As `PromptEncoder.embed_points`: the real prompts first, then empty slots, ``num_slots`` in all."""
+        slots = self.config.num_slots
+        xy = torch.cat([points, points.new_full((*points.shape[:2], slots, 2), EMPTY)], dim=2)
+        kinds = torch.cat([labels, labels.new_full((*labels.shape[:2], slots), EMPTY)], dim=2)
+        empty = (kinds == PAD_LABEL) | (kinds == EMPTY)
+        first = (~empty).float().topk(slots, dim=2).indices
+        kinds = kinds.masked_fill(empty, EMPTY).gather(2, first)
+        xy = xy.masked_fill(empty[..., None] | (xy < 0), EMPTY)
+        xy = xy.gather(2, first[..., None].expand(-1, -1, -1, 2))
+        scale = torch.tensor(input_size[::-1], dtype=xy.dtype, device=xy.device)
+        return fourier((xy + 0.5) / scale) + self._table()[kinds + 1], None
+
+    def embed_mask(self, mask: None = None, given: None = None) -> Tensor:
+        """Nothing, (1, 1, C, 1, 1): it takes no masks."""
+        return torch.zeros_like(self.invalid_points.weight).reshape(1, 1, -1, 1, 1)
 
     def fill_slots(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
         """Corners, then points, then empty slots: (B, N, num_slots, 2) float32 and labels (B, N, num_slots)."""

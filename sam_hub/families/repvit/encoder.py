@@ -8,11 +8,11 @@ training stay apart here; `RepDepthwise.folded` joins them.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..configuration_sam import RepVitVisionConfig
-from ..layers import ConvBatchNorm, conv_like, fold_batch_norm
-from . import EncoderOutput, check_size
-from .tiny_vit import PatchEmbed
-from .vit import Neck
+from ...models.encoders import EncoderOutput, check_size
+from ...models.encoders.vit import Neck
+from ...models.layers import ConvBatchNorm, conv_like, fold_batch_norm
+from ..mobile_sam.encoder import PatchEmbed
+from .configuration import RepVitVisionConfig
 
 
 class SqueezeExcite(nn.Module):
@@ -85,6 +85,8 @@ class RepVitBlock(nn.Module):
 
 
 class RepVitEncoder(nn.Module):
+    _no_split_modules = ["RepVitBlock"]  # read by transformers
+
     def __init__(self, config: RepVitVisionConfig) -> None:
         super().__init__()
         self.config = config

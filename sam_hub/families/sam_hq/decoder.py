@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .configuration_sam import HqMaskDecoderConfig
-from .layers import FeedForward, LayerNorm2d
-from .mask_decoder import MaskDecoder, best_mask
+from ...models.layers import FeedForward, LayerNorm2d
+from ...models.mask_decoder import MaskDecoder, best_mask
+from .configuration import HqMaskDecoderConfig
 
 
 class HqMaskDecoder(MaskDecoder):
@@ -35,6 +35,9 @@ class HqMaskDecoder(MaskDecoder):
         self.mask_conv1 = nn.Conv2d(c // 8, c // 4, kernel_size=3, padding=1)
         self.mask_norm = LayerNorm2d(c // 4)
         self.mask_conv2 = nn.Conv2d(c // 4, c // 8, kernel_size=3, padding=1)
+
+    def feature_shapes(self, grid: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        return {"early": (*grid, self.config.vit_dim)}
 
     def output_tokens(self) -> Tensor:
         return torch.cat([super().output_tokens(), self.hq_token.weight])

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ..configuration_sam import TinyVitVisionConfig
-from ..layers import ConvBatchNorm, Mlp, eager_attention
-from . import EncoderOutput, check_size
-from .vit import Neck, window_partition, window_unpartition
+from ...models.encoders import EncoderOutput, check_size
+from ...models.encoders.vit import Neck, window_partition, window_unpartition
+from ...models.layers import ConvBatchNorm, Mlp, eager_attention
+from .configuration import TinyVitVisionConfig
 
 
 class PatchEmbed(nn.Module):
@@ -149,6 +149,8 @@ class TinyVitStage(nn.Module):
 
 
 class TinyVitEncoder(nn.Module):
+    _no_split_modules = ["TinyVitBlock"]  # read by transformers
+
     def __init__(self, config: TinyVitVisionConfig) -> None:
         super().__init__()
         self.config = config

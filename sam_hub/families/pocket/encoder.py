@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..configuration_sam import PocketVisionConfig
-from ..layers import LayerNorm2d, conv_like, fold_batch_norm
-from . import EncoderOutput, check_size
+from ...models.encoders import EncoderOutput, check_size
+from ...models.layers import LayerNorm2d, conv_like, fold_batch_norm
+from .configuration import PocketVisionConfig
 
 
 class ConvNorm(nn.Module):
@@ -19,6 +19,8 @@ class ConvNorm(nn.Module):
 
     The norm is folded into the weights at each forward (they are small), so it costs no pass over the image.
     """
+
+    folds_its_norm = True  # ``conv`` is never called
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1, eps: float = 1e-3) -> None:
         super().__init__()
@@ -90,6 +92,8 @@ class PyramidNeck(nn.Module):
 
 
 class PocketEncoder(nn.Module):
+    _no_split_modules = ["InvertedResidual"]  # read by transformers
+
     def __init__(self, config: PocketVisionConfig) -> None:
         super().__init__()
         self.config = config

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..configuration_sam import EfficientSamVisionConfig
-from .vit import VitEncoder
+from ...models.encoders.vit import VitEncoder
+from .configuration import EfficientSamVisionConfig
 
 
 class EfficientSamEncoder(VitEncoder):

@@ -1,0 +1,34 @@
+"""`pocket`, the small model inside the package: its own encoder, SAM's decoder."""
+
+from ..family import Family, Part, Variant
+
+FAMILY = Family(
+    name="pocket",
+    position=0,
+    encoders={
+        "sam_hub_pocket": Part(
+            config="sam_hub.families.pocket.configuration:PocketVisionConfig",
+            network="sam_hub.families.pocket.encoder:PocketEncoder",
+            preparation={"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3},
+            tiny={
+                "stages": [[1, 3, 1, 8, 1], [2, 3, 2, 8, 2], [2, 5, 2, 12, 2], [2, 3, 2, 16, 2], [2, 5, 2, 20, 2]],
+                "stem_channels": 8,
+            },
+            tiny_states=6,
+            softmax_attention=False,
+        )
+    },
+    catalogue={
+        "pocket": Variant(
+            family="pocket",
+            params=7_765_808,
+            license="apache-2.0",
+            good_for="works at once and offline: it is inside the package",
+            image_size=512,
+            config={
+                "vision_config": {"model_type": "sam_hub_pocket", "image_size": 512},
+                "prompt_encoder_config": {"image_size": 512},
+            },
+        ),
+    },
+)

@@ -1,0 +1,104 @@
+"""Which families there are: the folders beside this file, installed plug-ins, and what a program registers.
+
+A plug-in is a distribution with an entry point in the group ``sam_hub.families`` that names its `Family`.
+"""
+
+import pkgutil
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from .family import Family, Part, Variant
+
+GROUP = "sam_hub.families"
+KINDS = {"encoder": "encoders", "prompt encoder": "prompt_encoders", "mask decoder": "mask_decoders"}
+"""Kind of a part -> the field of `Family` that holds it."""
+
+CATALOGUE: dict[str, Variant] = {}
+ALIASES: dict[str, str] = {}
+FILES: dict[str, str] = {}
+PAPERS: dict[str, str] = {}
+"""What all families declare under these names."""
+
+_families: dict[str, Family] = {}
+
+
+def register_family(family: Family) -> None:
+    """Make a family known to the whole package: loading, catalogue, conversion, command line, cards.
+
+    raises: ValueError when another family has its name, or one of its parts, layouts or models
+    """
+    if _families.get(family.name) == family:
+        return
+    for field in ("encoders", "prompt_encoders", "mask_decoders", "originals", "transformers", "catalogue"):
+        for other in _families.values():
+            if twice := sorted(set(getattr(family, field)) & set(getattr(other, field))):
+                raise ValueError(f"family {family.name!r}: {', '.join(twice)} is there already, of {other.name!r}")
+    if family.name in _families:
+        raise ValueError(f"there is a family {family.name!r} already")
+    _families[family.name] = family
+    CATALOGUE.update(family.catalogue)
+    ALIASES.update(family.aliases)
+    FILES.update(family.files)
+    PAPERS.update(family.papers)
+
+
+def built_in() -> list[Family]:
+    """The families of this package, in the order of lists."""
+    here = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg]
+    found = [import_module(f"{__package__}.{name}").FAMILY for name in here]
+    return sorted(found, key=lambda family: family.position)
+
+
+def families() -> tuple[Family, ...]:
+    """Every family that is known."""
+    return tuple(_families.values())
+
+
+def _discover() -> None:
+    for family in built_in():
+        register_family(family)
+    for entry in entry_points(group=GROUP):
+        try:
+            register_family(entry.load())
+        except Exception as e:  # a broken plug-in must not take the package with it
+            warnings.warn(f"the family {entry.name!r} could not be loaded ({type(e).__name__}: {e})", stacklevel=2)
+
+
+def load(where: str) -> Any:
+    """What a lazy string, ``"package.module:Name"``, names."""
+    module, name = where.split(":")
+    return getattr(import_module(module), name)
+
+
+def parts(kind: str) -> Iterator[tuple[str, Part]]:
+    """``model_type`` and part of every image encoder, prompt encoder or mask decoder; ``kind`` is one of `KINDS`."""
+    for family in _families.values():
+        yield from getattr(family, KINDS[kind]).items()
+
+
+def part(kind: str, model_type: str) -> Part:
+    """A part by its ``model_type``; ValueError for an unknown one."""
+    known = dict(parts(kind))
+    if model_type not in known:
+        raise ValueError(f"unknown {kind} {model_type!r}; expected one of {sorted(known)}")
+    return known[model_type]
+
+
+def originals() -> dict[str, str]:
+    """Layouts of original checkpoints: name -> lazy string."""
+    return {name: where for family in _families.values() for name, where in family.originals.items()}
+
+
+def from_transformers(model_type: str) -> Any:
+    """The function that reads a configuration of ``transformers`` of this ``model_type``, or None."""
+    for family in _families.values():
+        if model_type in family.transformers:
+            return load(family.transformers[model_type])
+    return None
+
+
+_discover()

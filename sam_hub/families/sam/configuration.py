@@ -1,0 +1,14 @@
+"""Configurations of ``transformers`` as settings of ours."""
+
+from typing import Any
+
+PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+
+
+def from_transformers(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of ``transformers.SamConfig`` -> of `SamConfig`, with the eps that published SAMs were trained with."""
+    parts = {name: dict(settings.get(name) or {}) for name in PARTS}
+    decoder = parts["mask_decoder_config"]
+    if decoder.get("layer_norm_eps", 1e-6) == 1e-6:
+        decoder["layer_norm_eps"] = 1e-5
+    return {**settings, **parts}
