@@ -1,29 +1,31 @@
 """Prompts on an image that is encoded -> low-res masks, by the fast decoder where it can stand in for the model's."""
 
 from collections.abc import Callable
-from itertools import chain
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.encoders import EncoderOutput
+from ..models.mask_decoder import MaskDecoder
 from ..models.modeling_sam import SamModel
-from .fast_decoder import FastDecoder, supports
+from ..models.prompt_encoder import PositionalEmbedding
+from .fast_decoder import FastDecoder, Products, supports
+from .plain_modules import is_plain, is_plain_model
 
 
 class ImageDecoder:
     """The decoder of one image.
 
-    Making the fast one costs more than it saves on one prompt, so a lone prompt that comes first goes the plain way. It
-    is made with the second, and again if the weights change.
+    The fast decoder is taken wherever it computes what the model does, for a first prompt as for later ones, so that
+    the answer to a prompt does not depend on what was asked before. Whether it does, and whether what it has prepared
+    for the image still fits the weights, is looked at for each prompt.
     """
 
     def __init__(self, model: SamModel, encoded: EncoderOutput) -> None:
         self.model, self.encoded = model, encoded
-        self._asked = 0
-        self._fast: FastDecoder | None = None
-        self._made_from: tuple = ()
+        self._fast: tuple[FastDecoder, Tensor, int] | None = None
 
     @torch.no_grad()
     def __call__(
@@ -45,12 +47,11 @@ class ImageDecoder:
         if text is not None:
             return self._decode_text(prompts, text, multimask_output)
         first_is_fit = not self.model.mask_decoder.config.always_multimask
-        if masks is None and (multimask_output or first_is_fit) and supports(self.model.mask_decoder):
-            sparse, padded = self._tokens(*prompts)
-            self._asked += 0 if sparse is None else sparse.shape[1]
-            if not padded and self._asked > 1:
+        if masks is None and (multimask_output or first_is_fit) and not hq_token_only and self._is_fast_way_open():
+            sparse, dense, padded = self._tokens(*prompts)
+            if not padded and (fast := self._fast_decoder(dense)):
                 part = slice(1, None) if multimask_output else slice(0, 1)
-                scores, _, low_res = self._fast_decoder()(sparse, lambda iou: _columns(iou, part))
+                scores, _, low_res = fast(sparse, lambda iou: _columns(iou, part))
                 scores = scores[:, part]
                 return low_res.unflatten(0, scores.shape).float(), scores.float()
         output = self.model(
@@ -84,39 +85,69 @@ class ImageDecoder:
         select, returns: as of `Backend.click_each`, with predicted IoU for scores; None where the fast decoder cannot
             stand in for the model's
         """
-        if not supports(self.model.mask_decoder):
+        if not self._is_fast_way_open():
             return None
         points = points[:, None]  # (N, 1, 2)
         labels = torch.ones(points.shape[:2], dtype=torch.long, device=points.device)
-        sparse, _ = self._tokens(points[None], labels[None], None, None)
+        sparse, dense, padded = self._tokens(points[None], labels[None], None, None)
+        fast = None if padded else self._fast_decoder(dense)
+        if fast is None:
+            return None
 
         def wanted(iou: Tensor) -> Tensor:
             keep = torch.zeros_like(iou, dtype=torch.bool)
             keep[:, 1:] = torch.from_numpy(select(iou[:, 1:].float().cpu().numpy()))
             return keep
 
-        iou, which, masks = self._fast_decoder()(sparse, wanted, visible)
+        iou, which, masks = fast(sparse, wanted, visible)
         iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the mask of the first token is not asked for
         return iou.float().cpu().numpy(), which.cpu().numpy(), masks.float().cpu().numpy()
 
+    def _is_fast_way_open(self) -> bool:
+        """Whether `FastDecoder` may stand in for calling the model."""
+        model, embedding = self.model, self.encoded.embedding
+        return (
+            type(embedding) is Tensor
+            and is_plain_model(model)
+            and supports(model.mask_decoder, embedding.device)
+            and embedding.dtype == model.mask_decoder.iou_token.weight.dtype
+            and type(model.shared_image_embedding) is PositionalEmbedding
+            and is_plain(model.shared_image_embedding, embedding.dtype, embedding.device)
+        )
+
     def _tokens(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor | None, bool]:
-        """Embedded prompts, (1, N, T, C), and whether some of them are padding (or there are none)."""
+    ) -> tuple[Tensor | None, Tensor, bool]:
+        """Embedded prompts, (1, N, T, C), what stands for no mask, and whether some are padding (or there are none)."""
         grid = tuple(self.encoded.embedding.shape[-2:])
-        sparse, _, valid = self.model._embed_prompts(grid, points, labels, boxes, masks)
-        return sparse, sparse is None or valid is not None
+        sparse, dense, valid = self.model._embed_prompts(grid, points, labels, boxes, masks)
+        return sparse, dense, sparse is None or valid is not None
 
-    def _fast_decoder(self) -> FastDecoder:
+    def _fast_decoder(self, no_mask: Tensor) -> FastDecoder | None:
+        """The fast decoder of this image with the weights that the model has now.
+
+        no_mask: what the prompt encoder gives where there is no mask; None is returned unless it is a vector
+        """
         model, embedding = self.model, self.encoded.embedding
-        weights = chain(model.mask_decoder.parameters(), model.prompt_encoder.no_mask_embed.parameters())
-        made_from = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in weights)
-        if self._fast is None or self._made_from != made_from:
-            image_pe = model.get_image_wide_positional_embeddings(tuple(embedding.shape[-2:]))
-            no_mask = model.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-            self._fast = FastDecoder(model.mask_decoder, embedding + no_mask, image_pe)
-            self._made_from = made_from
-        return self._fast
+        if no_mask.shape != (1, 1, embedding.shape[1], 1, 1) or no_mask.dtype != embedding.dtype:
+            return None
+        size, fourier = tuple(embedding.shape[-2:]), model.shared_image_embedding.positional_embedding
+        products = PRODUCTS.get(model.mask_decoder)
+        if products is None or not products.fit(model.mask_decoder, size, fourier):
+            image_pe = model.get_image_wide_positional_embeddings(size)
+            products = PRODUCTS[model.mask_decoder] = Products(model.mask_decoder, image_pe, fourier)
+        version = 0 if embedding.is_inference() else embedding._version
+        if self._fast is not None:
+            fast, vector, seen = self._fast
+            if fast.products is products and seen == version and torch.equal(vector, no_mask):
+                return fast
+        fast = FastDecoder(model.mask_decoder, embedding + no_mask[0], products.image_pe, products)
+        self._fast = fast, no_mask.clone(), version
+        return fast
+
+
+PRODUCTS: WeakKeyDictionary[MaskDecoder, Products] = WeakKeyDictionary()
+"""Of each decoder that was used, what its images share; of the last size of image."""
 
 
 def _columns(iou: Tensor, part: slice) -> Tensor:

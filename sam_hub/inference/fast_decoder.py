@@ -14,7 +14,7 @@ and 0.26 G to draw the masks, which is left away where no mask is wanted. The re
 but for rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..models.layers import Attention
 from ..models.mask_decoder import MaskDecoder, TwoWayBlock
+from .plain_modules import attends_as_usual, is_plain
 from .spreading import spread
 
 PIXELS_TOGETHER = {"cpu": 16384}
@@ -38,9 +39,70 @@ Select = Callable[[Tensor], Tensor]
 """Predicted IoU (N, 1 + M) -> bool (N, 1 + M), the masks to draw."""
 
 
-def supports(decoder: nn.Module) -> bool:
-    """Whether `FastDecoder` computes what this decoder does: SAM's own, in float32 or better."""
-    return type(decoder) is MaskDecoder and decoder.iou_token.weight.dtype in (torch.float32, torch.float64)
+def supports(decoder: nn.Module, device: torch.device | None = None) -> bool:
+    """Whether `FastDecoder` computes what calling this decoder does now: SAM's own, plain, in float32 or better.
+
+    device: where the image is, by default that of the decoder
+    """
+    if type(decoder) is not MaskDecoder:
+        return False
+    token = decoder.iou_token.weight if type(decoder.iou_token) is nn.Embedding else None
+    return (
+        type(token) is nn.Parameter
+        and token.dtype in (torch.float32, torch.float64)
+        and not torch.is_autocast_enabled(token.device.type)
+        and is_plain(decoder, token.dtype, device or token.device)
+        and attends_as_usual(decoder)
+    )
+
+
+def weights_read(decoder: MaskDecoder) -> Iterator[Tensor]:
+    """The weights that `ReadyImage` makes products of; all others are read anew for every prompt."""
+    read: list[nn.Module] = []
+    for block in decoder.transformer.layers:
+        ask, answer = block.cross_attn_token_to_image, block.cross_attn_image_to_token
+        read += [ask.k_proj, ask.v_proj, answer.q_proj, answer.out_proj, block.layer_norm4]
+    final = decoder.transformer.final_attn_token_to_image
+    read += [final.k_proj, final.v_proj, decoder.upscale_conv1, decoder.upscale_conv2]
+    for module in read:
+        yield module.weight
+        yield module.bias
+
+
+class Products:
+    """Products of weights with positions, the same for every image of one size, and the weights that they hold for.
+
+    image_pe: (1, C, h, w)
+    fourier: (2, C / 2), the matrix that the positions were made with, where it is to be watched too
+    """
+
+    def __init__(self, decoder: MaskDecoder, image_pe: Tensor, fourier: Tensor | None = None) -> None:
+        self.image_pe = image_pe
+        self._read = [t.detach().clone() for t in self._watched(decoder, fourier)]
+        self._made: dict[nn.Module, Tensor] = {}
+
+    @staticmethod
+    def _watched(decoder: MaskDecoder, fourier: Tensor | None) -> list[Tensor]:
+        return [*weights_read(decoder)] if fourier is None else [*weights_read(decoder), fourier]
+
+    def fit(self, decoder: MaskDecoder, size: tuple[int, int], fourier: Tensor) -> bool:
+        """Whether every weight has the value that it had, however it may have been written to.
+
+        size: (h, w) of the embedding
+        """
+        now = self._watched(decoder, fourier)
+        if self.image_pe.shape[-2:] != size or len(now) != len(self._read) or self._read[0].device != now[0].device:
+            return False
+        if fourier.device.type == "cpu":
+            return all(map(torch.equal, self._read, now))
+        flat = [torch.cat([t.flatten() for t in tensors]) for tensors in (self._read, now)]
+        return torch.equal(*flat)  # one comparison waits for the device once
+
+    def of(self, projection: nn.Linear, places: Tensor) -> Tensor:
+        """The projection of (C, P), the same for every image: (heads * d, P)."""
+        if projection not in self._made:
+            self._made[projection] = projection.weight @ places + projection.bias[:, None]
+        return self._made[projection]
 
 
 @dataclass
@@ -82,18 +144,28 @@ def mixed(weights: Tensor, shared: Tensor) -> Tensor:
     return (weights.transpose(0, 1).reshape(h, n * t, p) @ shared).unflatten(1, (n, t)).transpose(0, 1)
 
 
+def by_factor(rows: Tensor, attention: Attention) -> tuple[Tensor, Tensor]:
+    """What belongs to a layer's two groups of factors, of the rows of its ``common``: (R, n) -> (H, d, n), (1, R, n)
+
+    The rows that all heads have in common begin with those that each head has for itself.
+    """
+    width = attention.v_proj.out_features
+    return rows[:width].unflatten(0, (attention.num_heads, -1)), rows[None]
+
+
 class Reader:
     """Attention logits between tokens and pixels, whichever of them asks."""
 
-    def __init__(self, projection: nn.Linear, heads: int, base: Tensor, offset: Tensor, untouched: bool) -> None:
+    def __init__(
+        self, projection: nn.Linear, heads: int, base: Tensor, offset: Tensor, untouched: bool, products: Products
+    ) -> None:
         """base: (C, P); offset: (C, P), positions included; untouched: no prompt has changed the image yet"""
-        weight, bias = projection.weight, projection.bias[:, None]
+        weight = projection.weight
         self.weight = weight.unflatten(0, (heads, -1))  # (H, d, C)
+        self.offset = products.of(projection, offset).unflatten(0, (heads, -1))  # (H, d, P)
+        self.base = (weight @ base).unflatten(0, (heads, -1))
         if untouched:
-            self.base = (weight @ (base + offset) + bias).unflatten(0, (heads, -1))  # (H, d, P)
-        else:
-            self.base = (weight @ base).unflatten(0, (heads, -1))
-            self.offset = (weight @ offset + bias).unflatten(0, (heads, -1))
+            self.base = self.base + self.offset
 
     def __call__(self, x: Tensor, image: PromptImage | None) -> Tensor:
         """(N, H, T, d) -> (N, H, T, P)"""
@@ -138,7 +210,7 @@ class Changer:
     def __init__(
         self, block: TwoWayBlock, base: Tensor, offset: Tensor, matrices: list[Tensor], untouched: bool
     ) -> None:
-        """base: (C, P); offset: (C); matrices: what turns each group of factors into rows, (H or 1, d, C)
+        """base: (C, P); offset: (C); matrices: of each layer before, what turns its factors into rows, (R, C)
 
         Leaves the base, offset and matrices of the image after the layer as attributes.
         """
@@ -153,9 +225,9 @@ class Changer:
             base = base + (constant - constant.mean())[:, None]
         else:  # the base has a scale, and the constant has none
             self.common = torch.cat([self.common, constant[None]])
-        matrices = [*matrices, self.out, self.common[None]]
+        matrices = [*matrices, self.common]
         self.energy = base.square().sum(0)  # (P)
-        self.crosses = [m @ base for m in matrices]  # (H or 1, d, P)
+        self.crosses = [part for m in matrices for part in by_factor(m @ base, attention)]
         self.base = self.gain[:, None] * base
         self.offset = norm.bias
         self.matrices = [self.gain * (m - m.mean(-1, keepdim=True)) for m in matrices]
@@ -207,11 +279,11 @@ class Changer:
 class ReadyImage:
     """An image as the decoder sees it before any prompt: every projection of its base."""
 
-    def __init__(self, decoder: MaskDecoder, embedding: Tensor, image_pe: Tensor) -> None:
-        """embedding: (1, C, h, w), with the "no mask" vector added; image_pe: (1, C, h, w)"""
+    def __init__(self, decoder: MaskDecoder, embedding: Tensor, products: Products) -> None:
+        """embedding: (1, C, h, w), with the "no mask" vector added"""
         self.size = tuple(embedding.shape[-2:])
         base = embedding.flatten(2)[0]  # (C, P)
-        positions = image_pe.flatten(2)[0]
+        positions = products.image_pe.flatten(2)[0]
         offset, matrices = torch.zeros_like(base[:, 0]), []
         self.layers: list[tuple[Reader, Summer, Reader, Changer]] = []
         untouched = True
@@ -219,21 +291,25 @@ class ReadyImage:
             ask, answer = block.cross_attn_token_to_image, block.cross_attn_image_to_token
             heads = ask.num_heads
             place = offset[:, None] + positions
-            keys = Reader(ask.k_proj, heads, base, place, untouched)
+            keys = Reader(ask.k_proj, heads, base, place, untouched, products)
             values = Summer(ask.v_proj, heads, base, offset)
-            queries = Reader(answer.q_proj, heads, base, place, untouched)
+            queries = Reader(answer.q_proj, heads, base, place, untouched, products)
             change = Changer(block, base, offset, matrices, untouched)
             self.layers.append((keys, values, queries, change))
             base, offset, matrices, untouched = change.base, change.offset, change.matrices, False
         final = decoder.transformer.final_attn_token_to_image
-        self.keys = Reader(final.k_proj, final.num_heads, base, offset[:, None] + positions, untouched)
+        self.keys = Reader(final.k_proj, final.num_heads, base, offset[:, None] + positions, untouched, products)
         self.values = Summer(final.v_proj, final.num_heads, base, offset)
         conv = decoder.upscale_conv1
         weight = conv.weight - conv.weight.mean(1, keepdim=True)  # the norm that follows takes the mean away
         bias = conv.bias - conv.bias.mean()
         self.upscale = weight.permute(1, 2, 3, 0).flatten(0, 2)  # (C / 4 * 4, C), the quarters of a pixel last
         self.upscale_base = self.upscale @ base
-        self.upscale_matrices = [m @ self.upscale.T for m in matrices]  # of the rows, from their factors
+        self.upscale_matrices = [  # of the rows, from their factors
+            part
+            for m, block in zip(matrices, decoder.transformer.layers, strict=True)
+            for part in by_factor(m @ self.upscale.T, block.cross_attn_image_to_token)
+        ]
         self.upscale_offset = (self.upscale @ offset + bias.repeat_interleave(4))[:, None]
         conv = decoder.upscale_conv2
         self.upscale2 = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 8, C / 4)
@@ -243,13 +319,20 @@ class ReadyImage:
 class FastDecoder:
     """`MaskDecoder` for prompts without padding and masks on one image, with the weights it has now."""
 
-    def __init__(self, decoder: MaskDecoder, embedding: Tensor, image_pe: Tensor) -> None:
-        """Arguments as of `ReadyImage`. raises: ValueError for a decoder of another kind (see `supports`)"""
+    def __init__(
+        self, decoder: MaskDecoder, embedding: Tensor, image_pe: Tensor, products: Products | None = None
+    ) -> None:
+        """embedding: (1, C, h, w), with the "no mask" vector added; image_pe: (1, C, h, w)
+
+        products: of this decoder and these positions; made by default
+        raises: ValueError for a decoder of another kind (see `supports`)
+        """
         if not supports(decoder):
-            raise ValueError(f"the fast decoder cannot stand in for {type(decoder).__name__} in this precision")
+            raise ValueError(f"the fast decoder cannot stand in for this {type(decoder).__name__}")
         self.decoder = decoder
         with torch.no_grad():
-            self.image = ReadyImage(decoder, embedding, image_pe)
+            self.products = products or Products(decoder, image_pe)
+            self.image = ReadyImage(decoder, embedding, self.products)
 
     @torch.no_grad()
     def __call__(

@@ -33,6 +33,7 @@ class HeldImage:
     encoded: what the backend's ``encode`` returned; held: what its ``hold`` made of it
     pixels: (H, W, 3) uint8, None where only the embedding is known
     placement: `Backend.placement` when it was encoded
+    frame: how low-res masks lie on the image, None until the sizes are known
     is_set: None, or what a caller has assigned to ``is_image_set``
     """
 
@@ -42,6 +43,7 @@ class HeldImage:
     input_size: Size | None = None
     pixels: np.ndarray | None = None
     placement: Any = None
+    frame: MaskFrame | None = None
     is_set: bool | None = None
 
     @property
@@ -148,9 +150,10 @@ class ImagePredictor:
         return self._held(encoded, pixels.shape[:2], pixels)
 
     def _held(self, encoded: Any, original_size: Size, pixels: np.ndarray | None = None) -> HeldImage:
-        size = tuple(map(int, original_size))
-        input_size, placement = self.preparation.size_in_frame(size), self.backend.placement()
-        return HeldImage(encoded, self.backend.hold(encoded), size, input_size, pixels, placement)
+        size, preparation = tuple(map(int, original_size)), self.preparation
+        input_size = preparation.size_in_frame(size)
+        frame = MaskFrame(preparation.padded_size_in_frame(size), input_size, size, preparation.mask_resize)
+        return HeldImage(encoded, self.backend.hold(encoded), size, input_size, pixels, self.backend.placement(), frame)
 
     def _set(self, image: HeldImage) -> None:
         self._image = image
@@ -209,7 +212,7 @@ class ImagePredictor:
 
     @original_size.setter
     def original_size(self, size: Size | None) -> None:
-        self._set(replace(self._image, original_size=None if size is None else tuple(map(int, size))))
+        self._set(replace(self._image, original_size=None if size is None else tuple(map(int, size)), frame=None))
 
     @property
     def input_size(self) -> Size | None:
@@ -246,6 +249,8 @@ class ImagePredictor:
         return self._frame(self._require_image())
 
     def _frame(self, image: HeldImage) -> MaskFrame:
+        if image.frame is not None and image.frame.input_size == image.input_size:
+            return image.frame
         preparation = self.preparation
         padded = preparation.padded_size_in_frame(image.original_size)
         return MaskFrame(padded, image.input_size, image.original_size, preparation.mask_resize)
@@ -350,7 +355,7 @@ class ImagePredictor:
         self, image: HeldImage, coords: Any, labels: Any, box: Any, mask: Any, text: np.ndarray | None = None
     ) -> Prompts:
         """The prompts of `predict`, checked and scaled; PromptError."""
-        side = self.preparation.padded_frame[0] // 4
+        side = self._frame(image).padded_size[0] // 4
         found = read_prompt(coords, labels, box, mask, image.original_size, image.input_size, side)
         return Prompts(*found, text)
 
@@ -358,14 +363,15 @@ class ImagePredictor:
         self, image: HeldImage, prompts: Prompts, multimask_output: bool, hq_token_only: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Low-res logits (N, M, h, w) and the scores to choose by, (N, M)."""
-        refuse_prompts(self.capabilities.prompt_kinds, prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-        if prompts.text is not None and not self.capabilities.text:
+        able = self.capabilities
+        refuse_prompts(able.prompt_kinds, prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+        if prompts.text is not None and not able.text:
             raise PromptError("this model takes no text; give points or a box, or find boxes by a detector")
-        if hq_token_only and not self.capabilities.hq_token:
+        if hq_token_only and not able.hq_token:
             raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
         if not len(prompts):
-            height, width = (side // 4 for side in self.preparation.padded_frame)
-            count = self.capabilities.multimask_count if multimask_output else 1
+            height, width = (side // 4 for side in self._frame(image).padded_size)
+            count = able.multimask_count if multimask_output else 1
             return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
         low_res, iou = self.backend.decode(image.held, prompts, multimask_output, hq_token_only)
         return low_res, self.backend.rank(low_res, iou)

@@ -1,7 +1,7 @@
 """A `SamModel` as a backend, with what its cached embeddings depend on."""
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
 from .decoding import ImageDecoder
 from .upsample import MaskFrame
+from .weights_watch import Watched
 
 
 class TorchBackend(Backend):
@@ -27,6 +28,7 @@ class TorchBackend(Backend):
 
     def __init__(self, model: SamModel, settings: Callable[[], Mapping[str, Any]]) -> None:
         self.model, self._settings = model, settings
+        self._encoder = Watched()
 
     @property
     def preparation(self) -> Preparation:
@@ -48,9 +50,6 @@ class TorchBackend(Backend):
     @property
     def device(self) -> torch.device:
         return self.model.device
-
-    def placement(self) -> Hashable:
-        return self.model.device, self.model.dtype
 
     def encode(self, image: Prepared) -> EncoderOutput:
         return self.encode_values(torch.from_numpy(image.pixel_values))
@@ -96,12 +95,29 @@ class TorchBackend(Backend):
             how=frame.how,
         )
 
+    def placement(self) -> Hashable:
+        """The device, and the type that it computes in: autocast's where that is on."""
+        device = self.model.device
+        if torch.is_autocast_enabled(device.type):
+            return device, torch.get_autocast_dtype(device.type)
+        return device, self.model.dtype
+
     def state(self) -> Hashable:
-        """Changes when the model moves, is cast, or its weights are changed in place."""
-        encoder = self.model.vision_encoder
-        tensors = chain(encoder.parameters(), encoder.buffers())
-        versions = sum(0 if t.is_inference() else t._version for t in tensors)
-        return self.model.device, self.model.dtype, self.model.training, versions
+        """Another value after any change of the encoder's weights, however they were written to, or of what it runs in.
+
+        None, so that nothing is cached, where something is hooked in whose state cannot be seen, such as an adapter
+        that may be switched off.
+        """
+        seen = self._encoder.look(self.model)
+        return None if seen is None else (seen, self.placement(), self.model.config._attn_implementation)
+
+    def identity(self) -> str:
+        digest = hashlib.sha256(repr(self.preparation).encode())
+        for name, tensor in sorted(self.model.vision_encoder.state_dict().items()):
+            flat = tensor.detach().flatten()
+            values = flat[:: max(1, flat.numel() // 64)][:64].cpu().double().numpy()
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode() + values.tobytes())
+        return digest.hexdigest()
 
     def to_features(self, encoded: EncoderOutput) -> Tensor:
         return encoded.embedding
@@ -112,3 +128,11 @@ class TorchBackend(Backend):
                 f"this model's decoder needs {' and '.join(names)} beside the embedding; use load_embedding"
             )
         return EncoderOutput(torch.as_tensor(features).to(self.model.device, self.model.dtype))
+
+    def to_arrays(self, encoded: EncoderOutput) -> dict[str, np.ndarray]:
+        tensors = {"image_embeddings": encoded.embedding, **encoded.features}
+        return {name: (t.float() if t.dtype == torch.bfloat16 else t).cpu().numpy() for name, t in tensors.items()}
+
+    def from_arrays(self, arrays: Mapping[str, np.ndarray]) -> EncoderOutput:
+        tensors = {k: torch.from_numpy(v).to(self.model.device, self.model.dtype) for k, v in arrays.items()}
+        return EncoderOutput(tensors.pop("image_embeddings"), tensors)

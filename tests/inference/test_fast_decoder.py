@@ -1,8 +1,12 @@
 """The fast decoder against the plain one, which parity tests tie to the original."""
 
+import copy
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from sam_hub.families.sam_hq.decoder import HqMaskDecoder
 from sam_hub.inference import decoding, fast_decoder
@@ -10,6 +14,7 @@ from sam_hub.inference.fast_decoder import FastDecoder, supports
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.configuration_sam import HqMaskDecoderConfig, SamMaskDecoderConfig
 from sam_hub.models.mask_decoder import MaskDecoder
+from sam_hub.ops.geometry import resized_size, scale_points
 
 DECODERS = {
     "sam": {},  # also slimsam, mobile-sam, repvit-sam, efficientvit-sam and pocket
@@ -111,13 +116,12 @@ PROMPTS = {
 def test_predictor_takes_the_fast_way(shaped, photo, prompt: dict, multimask: bool, monkeypatch) -> None:
     predictor = SamPredictor(shaped)
     predictor.set_image(photo(0, 80, 100))
-    predictor.predict(**prompt)  # a first prompt goes the plain way
     called = []
-    monkeypatch.setattr(shaped, "forward", lambda **kw: called.append(kw))
+    forward = MaskDecoder.forward
+    monkeypatch.setattr(decoding, "FastDecoder", lambda *a: called.append(1) or FastDecoder(*a))
     masks, iou, low_res = predictor.predict(**prompt, multimask_output=multimask)
-    assert not called
-    monkeypatch.undo()
-    monkeypatch.setattr(decoding, "supports", lambda decoder: False)
+    assert called and MaskDecoder.forward is forward
+    monkeypatch.setattr(decoding, "supports", lambda *a: False)
     plain = predictor.predict(**prompt, multimask_output=multimask)
     np.testing.assert_allclose(iou, plain[1], atol=1e-5)
     np.testing.assert_allclose(low_res, plain[2], atol=1e-5 * np.abs(plain[2]).max())
@@ -136,40 +140,237 @@ def test_predictor_falls_back_where_prompts_are_padded_or_masks(shaped, photo, m
         predictor.predict(**PROMPTS["click"])
 
 
-def test_the_fast_decoder_is_made_when_it_pays(shaped, photo, monkeypatch) -> None:
-    """Factoring an image costs as much as some prompts: not for a first one alone."""
-    made = []
-    fast = decoding.FastDecoder
-    monkeypatch.setattr(decoding, "FastDecoder", lambda *a: made.append(1) or fast(*a))
+def test_an_answer_does_not_depend_on_what_was_asked_before(shaped, photo) -> None:
+    """Bit by bit."""
     predictor, image = SamPredictor(shaped), photo(0, 80, 100)
-    for expected in (0, 1, 1):
-        if not expected:
-            predictor.set_image(image)
+    many = torch.rand(5, 1, 2, generator=torch.Generator().manual_seed(0)) * 50, torch.ones(5, 1, dtype=torch.int64)
+    for prompt in PROMPTS.values():
+        predictor.set_image(image)
+        first = predictor.predict(**prompt)
+        predictor.predict_torch(*many)
+        for other in PROMPTS.values():
+            predictor.predict(**other, multimask_output=False)
+        predictor.predict(**prompt, mask_input=first[2][:1])
+        predictor.set_image(photo(1, 40, 90))
         predictor.predict(**PROMPTS["click"])
-        assert len(made) == expected
-    predictor.set_image(image)
-    predictor.predict_torch(torch.rand(2, 1, 2) * 50, torch.ones(2, 1, dtype=torch.int))
-    assert len(made) == 2
+        predictor.set_image(image)
+        for again in (predictor.predict(**prompt), predictor.predict(**prompt)):
+            for a, b in zip(first, again, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
-def test_changed_weights_are_seen(pocket_shaped, photo) -> None:
-    predictor = SamPredictor(pocket_shaped)
-    predictor.set_image(photo(0, 80, 100))
-    before = predictor.predict(**PROMPTS["click"])[1]
-    bias = pocket_shaped.mask_decoder.iou_prediction_head.proj_out.bias
-    gain = pocket_shaped.mask_decoder.transformer.layers[1].layer_norm4.weight
+def truth(model, embedding: torch.Tensor, prompt: dict, size: tuple[int, int]) -> np.ndarray:
+    """Low-res logits (3, h, w) of the model itself, called without any predictor."""
+    scaled = torch.from_numpy(scale_points(prompt["point_coords"], size, resized_size(size, 128)))[None, None]
+    labels = torch.from_numpy(prompt["point_labels"])[None, None]
     with torch.no_grad():
-        bias.add_(1)
-        gain.mul_(1.5)
-        after = predictor.predict(**PROMPTS["click"])[1:]
-        fresh = SamPredictor(pocket_shaped)
-        fresh.set_image(photo(0, 80, 100))
-        fresh.predict(**PROMPTS["click"])
-        expected = fresh.predict(**PROMPTS["click"])[1:]
-        bias.sub_(1)
-        gain.div_(1.5)
-    assert np.abs(after[0] - before).min() > 0.5
-    np.testing.assert_array_equal(after[1], expected[1])
+        return model(image_embeddings=embedding, input_points=scaled, input_labels=labels).pred_masks[0, 0].numpy()
+
+
+class Adapted(torch.nn.Linear):
+    """A layer whose weights are those that it had, and which computes something else, as adapters do."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 1.5
+
+
+class Wrapped(torch.nn.Module):
+    def __init__(self, base: torch.nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.base.weight
+
+    @property
+    def bias(self) -> torch.Tensor:
+        return self.base.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base(x) * 1.5
+
+
+class Half(torch.nn.Module):
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * 0.5
+
+
+def louder(*arguments):
+    return arguments[-1] * 1.5
+
+
+def _hook(layer):
+    layer.register_forward_hook(louder)
+
+
+def _pre_hook(layer):
+    layer.register_forward_pre_hook(lambda module, given: (given[0] * 1.5,))
+
+
+def _patch(layer):
+    forward = layer.forward
+    layer.forward = lambda x: forward(x) * 1.5
+
+
+def _patch_class(layer):
+    """Undone by the test."""
+    forward = torch.nn.Linear.forward
+    torch.nn.Linear.forward = lambda self, x: forward(self, x) * (1.5 if self is layer else 1)
+
+
+def _global_hook(layer):
+    torch.nn.modules.module.register_module_forward_hook(lambda m, given, out: out * 1.5 if m is layer else None)
+
+
+def _another_class(layer):
+    layer.__class__ = Adapted
+
+
+def _parametrization(layer):
+    torch.nn.utils.parametrize.register_parametrization(layer, "weight", Half())
+
+
+def _pruning(layer):
+    prune.l1_unstructured(layer, "weight", 0.5)
+
+
+CHANGES = [_hook, _pre_hook, _patch, _patch_class, _global_hook, _another_class, _parametrization, _pruning]
+LAYERS = {
+    "read": "transformer.layers.1.cross_attn_token_to_image.v_proj",
+    "read last": "transformer.final_attn_token_to_image.k_proj",
+    "called": "transformer.layers.0.mlp.lin1",
+}
+
+
+@pytest.mark.parametrize("where", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_layer_computes_counts_and_not_its_weight(pocket_shaped, photo, change, where: str) -> None:
+    """After the predictor has prepared an image, and for a fresh one."""
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    before = predictor.predict(**PROMPTS["clicks"])[2]
+    linear, hooks = torch.nn.Linear.forward, torch.nn.modules.module._global_forward_hooks.copy()
+    try:
+        change(model.mask_decoder.get_submodule(where))
+        expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
+        fresh = SamPredictor(model)
+        fresh.set_image(image)
+        for each in (predictor, predictor, fresh):
+            np.testing.assert_allclose(each.predict(**PROMPTS["clicks"])[2], expected, rtol=1e-5, atol=1e-5)
+        click = dict(point_coords=np.array([[20.0, 30]]), point_labels=np.array([1]))
+        drawn = predictor.click_each(click["point_coords"], lambda s: s > -9)[2]
+        expected = truth(model, predictor.features, click, image.shape[:2])
+        np.testing.assert_allclose(drawn, expected, rtol=1e-5, atol=1e-5)
+    finally:
+        torch.nn.Linear.forward = linear
+        torch.nn.modules.module._global_forward_hooks.clear()
+        torch.nn.modules.module._global_forward_hooks.update(hooks)
+    assert np.abs(predictor.predict(**PROMPTS["clicks"])[2] - before).max() > 1e-3 or change in (
+        _patch_class,
+        _global_hook,
+    )
+
+
+def test_a_wrapped_layer_is_called(pocket_shaped, photo) -> None:
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    attention = model.mask_decoder.transformer.layers[0].cross_attn_image_to_token
+    attention.q_proj = Wrapped(attention.q_proj)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    for _ in range(2):
+        found = predictor.predict(**PROMPTS["clicks"])[2]
+        expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_quantised_layers_are_called(pocket_shaped, photo) -> None:
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.mask_decoder = torch.ao.quantization.quantize_dynamic(model.mask_decoder, {torch.nn.Linear})
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    for _ in range(2):
+        found = predictor.predict(**PROMPTS["clicks"])[2]
+        expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_hooks_on_the_model_run(pocket_shaped, photo) -> None:
+    model = copy.deepcopy(pocket_shaped)
+    predictor = SamPredictor(model)
+    predictor.set_image(photo(0, 80, 100))
+    predictor.predict(**PROMPTS["click"])
+    seen = []
+    model.register_forward_hook(lambda *a: seen.append(1))
+    predictor.predict(**PROMPTS["click"])
+    assert seen
+
+
+def test_autocast_goes_the_plain_way(pocket_shaped, photo) -> None:
+    predictor, image = SamPredictor(pocket_shaped), photo(0, 80, 100)
+    predictor.set_image(image)
+    exact = predictor.predict(**PROMPTS["click"])
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = [predictor.predict(**PROMPTS["click"]) for _ in range(3)]
+        clicked = predictor.click_each(PROMPTS["click"]["point_coords"], lambda s: s > -9)[2]
+    for found in narrow:
+        assert np.abs(found[2] - exact[2]).max() < 0.1 * np.abs(exact[2]).max()
+        np.testing.assert_array_equal(found[2], narrow[0][2])
+    assert np.abs(clicked - exact[2]).max() < 0.1 * np.abs(exact[2]).max()
+    after = predictor.predict(**PROMPTS["click"])
+    for a, b in zip(exact, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def write(p: torch.Tensor) -> None:
+    with torch.no_grad():
+        p.mul_(1.25)
+
+
+def write_unseen(p: torch.Tensor) -> None:
+    p.data.mul_(1.25)
+
+
+def write_one_number_unseen(p: torch.Tensor) -> None:
+    p.data.view(-1)[-1] += 0.5
+
+
+@pytest.mark.parametrize("change", [write, write_unseen, write_one_number_unseen])
+def test_changed_weights_are_seen(pocket_shaped, photo, change) -> None:
+    """Each of the decoder, however it is written to."""
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    predictor = SamPredictor(model, cache_size=1)
+    predictor.set_image(image)
+    watched = [*model.mask_decoder.named_parameters(), ("no_mask", model.prompt_encoder.no_mask_embed.weight)]
+    watched.append(("positions", model.shared_image_embedding.positional_embedding))
+    for name, p in watched:
+        predictor.predict(**PROMPTS["clicks"])
+        kept = p.detach().clone()
+        change(p)
+        found = predictor.predict(**PROMPTS["clicks"])[2]
+        expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=name)
+        p.data.copy_(kept)
+
+
+def test_assigned_weights_are_seen(pocket_shaped, photo) -> None:
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    before, embedding = predictor.predict(**PROMPTS["clicks"])[2], predictor.features
+    weights = {k: v * 1.1 if v.is_floating_point() else v.clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(weights, assign=True)
+    expected = truth(model, embedding, PROMPTS["clicks"], image.shape[:2])
+    np.testing.assert_allclose(predictor.predict(**PROMPTS["clicks"])[2], expected, rtol=1e-4, atol=1e-4)
+    predictor.set_image(image)
+    fresh = SamPredictor(model)
+    fresh.set_image(image)
+    assert not torch.equal(predictor.features, embedding)
+    assert torch.equal(predictor.features, fresh.features)
+    assert np.abs(before - expected).max() > 1e-3
 
 
 def test_a_model_ranked_by_stability_is_scored_by_it(pocket_shaped, photo, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """`SamPredictor`: the original's interface, written out where a value is expected."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -459,3 +460,97 @@ def test_wrong_tensors_get_a_sentence(predictor, prompts, reason):
 def test_a_box_that_pokes_out_is_cut(predictor):
     _, a, b = (predictor.predict(box=box)[2] for box in (BOX, [-5, 6, 50, 400], [0, 6, 50, 40]))
     np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- models that change after an image
+
+
+def raise_unseen(tensor: torch.Tensor) -> None:
+    tensor.data.add_(1)
+
+
+def one_number_unseen(tensor: torch.Tensor) -> None:
+    tensor.data.view(-1)[0] += 1
+
+
+@pytest.mark.parametrize("change", [raise_unseen, one_number_unseen])
+def test_writes_that_torch_does_not_count_make_the_cache_void(monkeypatch, change):
+    model = tiny_model()
+    counted = Counted(monkeypatch, model)
+    predictor = SamPredictor(model)
+    for tensor in (*model.vision_encoder.parameters(), *model.vision_encoder.buffers()):
+        if tensor.is_floating_point():
+            predictor.set_image(WIDE)
+            before = counted.calls
+            predictor.set_image(WIDE)
+            assert counted.calls == before
+            change(tensor)
+            predictor.set_image(WIDE)
+            assert counted.calls == before + 1
+
+
+def test_other_tensors_in_place_of_the_weights_make_the_cache_void(monkeypatch):
+    model = tiny_model()
+    counted = Counted(monkeypatch, model)
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+    predictor.set_image(WIDE)
+    assert counted.calls == 2
+    model.vision_encoder.train()
+    predictor.set_image(WIDE)
+    assert counted.calls == 3
+
+
+def test_fusing_makes_the_cache_void(pocket_shaped, monkeypatch):
+    model = copy.deepcopy(pocket_shaped)
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    predictor.predict(POINTS, LABELS)
+    model.fuse()
+    counted = Counted(monkeypatch, model)
+    predictor.set_image(WIDE)
+    fresh = SamPredictor(model)
+    fresh.set_image(WIDE)
+    assert counted.calls == 2
+    for a, b in zip(predictor.predict(POINTS, LABELS), fresh.predict(POINTS, LABELS), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_is_kept_where_something_is_hooked_in(monkeypatch):
+    model = tiny_model()
+    counted = Counted(monkeypatch, model)
+    predictor = SamPredictor(model)
+    handle = model.vision_encoder.neck.conv1.register_forward_hook(lambda *a: None)
+    for _ in range(2):
+        predictor.set_image(WIDE)
+    assert counted.calls == 2
+    handle.remove()
+    for _ in range(2):
+        predictor.set_image(WIDE)
+    assert counted.calls == 3
+
+
+def test_a_model_that_is_cast_or_moved_encodes_the_image_anew():
+    model = tiny_model()
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    for dtype in (torch.bfloat16, torch.float64):
+        model.to(dtype)
+        fresh = SamPredictor(model)
+        fresh.set_image(WIDE)
+        expected = fresh.predict(POINTS, LABELS)
+        for _ in range(2):
+            for a, b in zip(predictor.predict(POINTS, LABELS), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert predictor.features.dtype == dtype
+
+
+def test_without_the_photo_a_cast_model_says_so():
+    model = tiny_model()
+    predictor = SamPredictor(model)
+    image = torch.zeros(1, 3, 64, 64)
+    predictor.set_torch_image(image, (64, 64))
+    model.to(torch.bfloat16)
+    with pytest.raises(RuntimeError, match=r"now on cpu in torch\.bfloat16, and the embedding was"):
+        predictor.predict(POINTS, LABELS)

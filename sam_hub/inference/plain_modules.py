@@ -1,0 +1,100 @@
+"""Whether modules compute what their weights and their class say: nothing hooked, wrapped, patched or converted.
+
+`FastDecoder` reads the decoder's weights instead of calling its modules. Adapters, quantised or compiled layers, hooks,
+pruning, parametrizations, offloading and autocast all change what a module computes and not its weights, so any of them
+means that the modules must be called.
+"""
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+from transformers.activations import GELUActivation
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from ..models.layers import Attention, FeedForward, LayerNorm2d, Mlp, eager_attention
+from ..models.mask_decoder import MaskDecoder, TwoWayBlock, TwoWayTransformer
+from ..models.modeling_sam import SamModel
+from ..models.prompt_encoder import PositionalEmbedding
+
+BOTH, WEIGHT = ("weight", "bias"), ("weight",)
+KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
+    MaskDecoder: (),
+    TwoWayTransformer: (),
+    TwoWayBlock: (),
+    Attention: (),
+    Mlp: (),
+    FeedForward: (),
+    PositionalEmbedding: (),
+    nn.ModuleList: (),
+    nn.ReLU: (),
+    nn.GELU: (),
+    GELUActivation: (),
+    nn.Embedding: WEIGHT,
+    nn.Linear: BOTH,
+    nn.LayerNorm: BOTH,
+    LayerNorm2d: BOTH,
+    nn.ConvTranspose2d: BOTH,
+}
+"""The modules of SAM's decoder, and the names of their own parameters."""
+
+FORWARD = {kind: kind.forward for kind in KNOWN}
+"""As they were when this was imported: patched classes are found out."""
+
+OVERRIDDEN = ("forward", "predict_masks", "attend_to_self", "output_tokens", "draw_masks", "upscale", "grid")
+"""Methods that an instance may have been given another of."""
+
+ATTENTION = (eager_attention, sdpa_attention_forward)
+
+
+def is_plain_model(model: nn.Module) -> bool:
+    """Whether calling the model calls its decoder and nothing else: no subclass's ``forward``, no hooks, no patches."""
+    kind = type(model)
+    return (
+        isinstance(model, SamModel)
+        and all(getattr(kind, name) is method for name, method in METHODS.items())
+        and not is_hooked(model)
+        and not torch_module._global_forward_hooks
+        and not torch_module._global_forward_pre_hooks
+    )
+
+
+METHODS = {
+    name: getattr(SamModel, name) for name in ("forward", "predict_masks", "get_image_wide_positional_embeddings")
+}
+
+
+def is_plain(root: nn.Module, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a module and all below it are `KNOWN` and untouched, with dense weights of one type on one device."""
+    waiting = [root]
+    while waiting:
+        module = waiting.pop()
+        kind, inside = type(module), module.__dict__
+        names = KNOWN.get(kind)
+        if names is None or kind.forward is not FORWARD[kind] or is_hooked(module):
+            return False
+        parameters = inside["_parameters"]
+        if tuple(parameters) != names:
+            return False
+        for p in parameters.values():
+            if type(p) is not nn.Parameter or p.dtype is not dtype or p.device != device or p.layout != torch.strided:
+                return False
+        waiting += inside["_modules"].values()
+    return True
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether a module does more than its class says: hooks, a compiled or another ``forward``."""
+    inside = module.__dict__
+    return bool(
+        inside["_forward_hooks"]
+        or inside["_forward_pre_hooks"]
+        or inside.get("_compiled_call_impl")
+        or not inside.keys().isdisjoint(OVERRIDDEN)
+    )
+
+
+def attends_as_usual(decoder: MaskDecoder) -> bool:
+    """Whether its attention is one of those that `FastDecoder` knows the arithmetic of."""
+    chosen = ALL_ATTENTION_FUNCTIONS.get_interface(decoder.config._attn_implementation, eager_attention)
+    return chosen in ATTENTION
