@@ -29,6 +29,10 @@ class OutputError(SamHubError, OSError):
     """A result cannot be written."""
 
 
+class TrainingError(SamHubError, ArithmeticError):
+    """Training cannot go on: a loss or weights are not finite."""
+
+
 class DeviceError(SamHubError, RuntimeError):
     """A device is unknown or not there."""
 

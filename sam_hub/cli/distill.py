@@ -8,16 +8,7 @@ import typer
 
 from .boundary import WrongUsage
 from .options import Debug, Device, Json, echo_json, echo_path
-from .train import (
-    Crowds,
-    CrowdsOption,
-    DataOption,
-    ImagesOption,
-    OutOption,
-    PartsOption,
-    is_first_process,
-    track_on_stderr,
-)
+from .train import Crowds, CrowdsOption, DataOption, ImagesOption, OutOption, PartsOption, track_on_stderr
 
 
 class Stage(StrEnum):
@@ -72,9 +63,11 @@ def distill(
     from ..hub import locate
     from ..inference.predictor import SamPredictor
     from ..training.distill import STAGES, Distillation, distill, fresh_student
-    from ..training.finetune import finish, tell
+    from ..training.processes import is_first_process
     from ..training.recipe import DISTIL_ENCODER, DISTIL_PROMPTS
     from ..training.report import comparison, model_card
+    from ..training.run import tell
+    from ..training.run_folder import finish
     from ..training.validation import Validator
     from ..zoo import canonical_name
     from .loading import load_model

@@ -120,9 +120,12 @@ def train(
     from ..inference.text import load_clip
     from ..ops.files import write_atomically
     from ..results import png
-    from ..training.finetune import FineTuning, fine_tune, finish, tell
+    from ..training.finetune import fine_tune
+    from ..training.processes import is_first_process
     from ..training.recipe import FINE_TUNING, PAPER_RECIPES
     from ..training.report import comparison, model_card
+    from ..training.run import FineTuning, tell
+    from ..training.run_folder import finish
     from ..training.validation import Validator
     from .loading import load_model
 
@@ -200,13 +203,6 @@ def train(
 def is_stream(data: str) -> bool:
     """Whether data are read from front to back: an address, or several tars by braces."""
     return "://" in data or ("{" in data and ".tar" in data)
-
-
-def is_first_process() -> bool:
-    """Whether this process writes results: the only one, or the first of a launch."""
-    import os
-
-    return os.environ.get("RANK", "0") == "0"
 
 
 def track_on_stderr(title: str) -> Any:

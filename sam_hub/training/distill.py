@@ -27,13 +27,15 @@ from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from ..ops.images import resize_longest_side, stretch
 from ..zoo import ZOO, canonical_name
+from .checkpoints import Say, check_finite
 from .embeddings import EmbeddingCache, fingerprint
 from .episodes import EpisodeDataset, Preparation, key_of
-from .finetune import FineTuned, FineTuning, Say, claim_folder, run_steps, score_once, tell, training_arguments
 from .interactive import InteractiveStep, answer, interactive_losses
 from .packages import check_packages
 from .pocket_init import new_pocket
 from .recipe import DISTIL_ENCODER, DISTIL_PROMPTS, Recipe
+from .run import FineTuning, run_steps, tell, training_arguments
+from .run_folder import FineTuned, claim_folder, score_once
 from .validation import Validator
 
 STAGES = ("encoder", "prompts")
@@ -203,6 +205,8 @@ def distill(
     """
     started = time.monotonic()
     check_packages(settings.tracker)
+    for name, model in (("student", student), ("teacher", teacher)):
+        check_finite(model.state_dict(), f"in the {name}")
     work = claim_folder(out, settings)
     torch.manual_seed(settings.recipe.seed)
     teaching = Teacher(teacher, teacher_processor, processor, work / "embeddings")

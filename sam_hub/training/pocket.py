@@ -16,12 +16,14 @@ from ..data.sa1b import Sa1bDataset
 from ..models.configuration_sam import SamConfig
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
+from .checkpoints import CompleteCheckpoints, agreed_checkpoint, checkpoints
 from .episodes import EpisodeDataset, Preparation, collate
 from .interactive import InteractiveStep
 from .packages import check_packages
 from .pocket_init import new_pocket
 from .recipe import POCKET_RECIPES, PocketRecipe
-from .trainer import LossCurve, MarkComplete, MovingAverage, SamTrainer, SaveOften, last_checkpoint
+from .run import tell
+from .trainer import LossCurve, MovingAverage, SamTrainer, SaveOften
 
 
 def pocket_episodes(data: Path, recipe: PocketRecipe, config: SamConfig, processes: int = 1) -> EpisodeDataset:
@@ -69,7 +71,6 @@ def train_pocket(
         use_cpu=not torch.cuda.is_available(),
         logging_steps=min(10, save_steps),
         save_steps=save_steps,
-        save_total_limit=2,
         seed=recipe.seed,
         remove_unused_columns=False,
         ddp_find_unused_parameters=True,
@@ -82,13 +83,13 @@ def train_pocket(
         args=args,
         train_dataset=pocket_episodes(data, recipe, model.config, args.world_size),
         data_collator=collate,
-        callbacks=[*averages, LossCurve(), SaveOften(save_seconds), *callbacks, MarkComplete()],
+        callbacks=[*averages, LossCurve(), SaveOften(save_seconds), *callbacks, CompleteCheckpoints()],
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    resume = last_checkpoint(out)
+    resume = agreed_checkpoint(out, tell, args.world_size)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    return last_checkpoint(out)
+    return checkpoints(out)[0]
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,12 @@ from safetensors.torch import load_file, save, save_file
 from torch import nn
 from torch.utils.data import IterableDataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..errors import TrainingError
 from ..models.encoders.vit import VitEncoder
 from ..models.modeling_sam import SamModel
 from ..ops.files import write_atomically
+from .checkpoints import check_finite, checkpoint_folder
 from .interactive import InteractiveStep, plan_rounds
 from .optimizers import adamw_and_muon, is_hidden_matrix
 from .recipe import Recipe
@@ -25,8 +25,6 @@ EMA_FILE = "ema.safetensors"
 BEST_FILE = "best.safetensors"
 CURVE_FILE = "loss.png"
 HISTORY_FILE = "history.jsonl"
-COMPLETE_FILE = "complete"
-"""Written into a checkpoint after everything else: a run that was killed while it saved goes on from the one before."""
 
 Validation = Callable[[SamModel], dict[str, float]]
 
@@ -95,6 +93,12 @@ class SamTrainer(Trainer):
         for parameter in self.body:
             parameter.requires_grad_(learns)
         outputs = model(**inputs, plan=plan)
+        loss = float(outputs["loss"].detach())
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} at step {step + 1}, so nothing can be learnt; "
+                "try a lower learning rate, and check the weights and images that the run began with"
+            )
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def evaluate(self, *args, metric_key_prefix: str = "eval", **kwargs) -> dict[str, float]:
@@ -151,6 +155,7 @@ class SamTrainer(Trainer):
         sam = self.accelerator.unwrap_model(self.model).sam
         weights = sam.state_dict() if state_dict is None else state_dict
         weights = {k.removeprefix("sam."): v.detach().cpu().contiguous() for k, v in weights.items()}
+        check_finite(weights, f"after step {self.state.global_step}")
         sam.config.save_pretrained(folder)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         torch.save(self.args, folder / "training_args.bin")
@@ -192,29 +197,6 @@ def step_decay(step: int, steps: int, warmup: int, milestones: tuple[float, ...]
     return 0.1 ** sum(step >= share * steps for share in milestones)
 
 
-def last_checkpoint(out: Path) -> Path | None:
-    """The newest checkpoint that is complete; those that a kill left half written are removed.
-
-    Checkpoints from before the mark existed count when their averaged weights, then written last, are there.
-    """
-    found = sorted(out.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
-    for folder in found:
-        if (folder / COMPLETE_FILE).exists() or _readable(folder / EMA_FILE):
-            return folder
-        shutil.rmtree(folder)
-    return None
-
-
-def _readable(weights: Path) -> bool:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, "pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
-
-
 class MovingAverage(TrainerCallback):
     """Exponential moving average of the weights, saved with each checkpoint and resumed from it."""
 
@@ -223,7 +205,7 @@ class MovingAverage(TrainerCallback):
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_begin(self, args, state, control, model=None, **kwargs) -> None:
-        saved = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / EMA_FILE
+        saved = checkpoint_folder(args.output_dir, state.global_step) / EMA_FILE
         now = model.sam.state_dict()
         source = load_file(saved) if state.global_step and saved.exists() else now
         self.weights = {k: v.detach().to(now[k].device, copy=True) for k, v in source.items()}
@@ -238,7 +220,7 @@ class MovingAverage(TrainerCallback):
     def on_save(self, args, state, control, **kwargs) -> None:
         if state.is_world_process_zero:
             weights = {name: value.contiguous() for name, value in self.weights.items()}
-            save_file(weights, Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / EMA_FILE)
+            save_file(weights, checkpoint_folder(args.output_dir, state.global_step) / EMA_FILE)
 
 
 class SaveOften(TrainerCallback):
@@ -260,14 +242,6 @@ class SaveOften(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs) -> None:
         self.last = time.monotonic()
-
-
-class MarkComplete(TrainerCallback):
-    """The last callback: what it marks is whole."""
-
-    def on_save(self, args, state, control, **kwargs) -> None:
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / COMPLETE_FILE).touch()
 
 
 class LossCurve(TrainerCallback):

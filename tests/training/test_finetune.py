@@ -16,10 +16,12 @@ from sam_hub.errors import OutputError, SamHubError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.finetune import FineTuning, fine_tune, finish
+from sam_hub.training.finetune import fine_tune
 from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.lora import add_lora, merge_lora
 from sam_hub.training.recipe import FINE_TUNING, NO_AUGMENTATION, PAPER_RECIPES, PromptRecipe, Recipe
+from sam_hub.training.run import FineTuning
+from sam_hub.training.run_folder import finish
 from sam_hub.training.trainer import decays, rate_of, step_decay
 from sam_hub.training.validation import Validator
 

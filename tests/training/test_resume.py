@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from sam_hub.models.modeling_sam import SamModel
+from sam_hub.training.checkpoints import COMPLETE_FILE, last_checkpoint
 from sam_hub.training.pocket import train_pocket
 from sam_hub.training.recipe import PromptRecipe
-from sam_hub.training.trainer import COMPLETE_FILE, EMA_FILE, HISTORY_FILE, last_checkpoint
+from sam_hub.training.trainer import EMA_FILE, HISTORY_FILE
 
 FORK = multiprocessing.get_context("fork")  # a fresh interpreter would spend ten seconds on imports, each time
 
@@ -87,7 +88,7 @@ def test_a_run_killed_five_times_equals_an_undisturbed_one(shards, recipe, new_m
         code = run_forked(train, tmp_path / "parts", Kill(step, while_saving))
         assert code == -signal.SIGKILL, (step, code)
     assert not (tmp_path / "parts" / "checkpoint-6" / COMPLETE_FILE).exists()
-    assert last_checkpoint(tmp_path / "parts").name == "checkpoint-4"
+    assert last_checkpoint(tmp_path / "parts", print).name == "checkpoint-4"
     train(tmp_path / "parts")
     for name in ("model.safetensors", EMA_FILE):
         assert same_weights(tmp_path / "whole" / "checkpoint-8" / name, tmp_path / "parts" / "checkpoint-8" / name)
@@ -141,11 +142,11 @@ def test_two_processes_learn_what_one_learns(shards, recipe, new_model, tmp_path
 
 
 def test_a_half_written_checkpoint_is_not_gone_on_from(tmp_path):
-    assert last_checkpoint(tmp_path) is None
+    assert last_checkpoint(tmp_path, print) is None
     for step in (9, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
     (tmp_path / "checkpoint-9" / COMPLETE_FILE).touch()
-    assert last_checkpoint(tmp_path).name == "checkpoint-9"
+    assert last_checkpoint(tmp_path, print).name == "checkpoint-9"
     assert not (tmp_path / "checkpoint-10").exists()
 
 

@@ -1,0 +1,8 @@
+"""Which of a launch's processes this one is."""
+
+import os
+
+
+def is_first_process() -> bool:
+    """Whether this process writes results: the only one, or the first of a launch."""
+    return os.environ.get("RANK", "0") == "0"
