@@ -18,11 +18,14 @@ try: $(VENV)/.core  ## segment the photos in examples/ with the embedded model
 	@echo; echo "Masks and overlays are in $(OUT)/:"; ls $(OUT)
 
 test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
+	@for tool in chromium node npm; do command -v $$tool >/dev/null || \
+	  echo "make test: no $$tool, so the tests of the page or of transformers.js are skipped: apt-get install chromium nodejs npm"; done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
-style: $(VENV)/.dev node_modules/.installed  ## check lint and format
+style: $(VENV)/.dev node_modules/.installed  ## check lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy --no-error-summary
 	npm run --silent lint
 
 format: $(VENV)/.dev  ## mend what can be mended

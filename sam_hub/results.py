@@ -30,7 +30,7 @@ def cutout_png(image: np.ndarray, mask: np.ndarray) -> bytes:
 
     Nothing of the background is in the file. An empty mask gives a transparent picture of the image's size.
     """
-    window = np.s_[:]
+    window: tuple[slice, ...] = (slice(None), slice(None))
     if mask.any():
         x0, y0, x1, y1 = (int(v) for v in mask_to_box(mask))
         window = np.s_[max(0, y0 - 1) : y1 + 2, max(0, x0 - 1) : x1 + 2]
@@ -92,7 +92,8 @@ def sa1b_document(
 
 def coco_document(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """SA-1B documents of several images as one COCO data set; images and annotations are numbered from 1."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, document in enumerate(documents, start=1):
         image = {k: v for k, v in document["image"].items() if k != "image_id"}
         images.append({"id": image_id, **image})
