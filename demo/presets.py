@@ -4,15 +4,14 @@ The thresholds are those that suit the model (`sam_hub.annotation.settings`). On
 filters by them, so the search keeps masks too that the model is less sure of, and leaves out specks and the background.
 """
 
-import inspect
 from typing import Any
 
 from ..annotation.settings import generator_arguments
-from ..inference.amg import SamAutomaticMaskGenerator
+from ..inference.thresholds import ORIGINAL
 
 SLACK = 0.15
 """By so much the predicted IoU of a mask may be below the threshold that suits the model."""
-USUAL = inspect.signature(SamAutomaticMaskGenerator).parameters["pred_iou_thresh"].default
+USUAL = ORIGINAL["pred_iou_thresh"]
 
 SEARCH_PRESETS = {"fast": "256 clicks", "default": "1,024 clicks", "fine": "2,048 clicks, also in crops"}
 """The presets, and about how many clicks each makes."""

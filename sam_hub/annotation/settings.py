@@ -5,20 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..inference.amg import PRESETS
 from ..inference.runtime import OnnxPredictor
+from ..inference.thresholds import ENCODERS, THRESHOLDS, suited
 from ..ops.files import sha256
 
 if TYPE_CHECKING:
     from ..inference.predictor import SamPredictor
 
-THRESHOLDS: dict[str, dict[str, Any]] = {
-    "pocket": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.7, "stability_score_offset": 0.5},
-}
-"""By model, in place of the original's, which suit models of SAM's size. `pocket` is less sure of itself: its
-logits are flatter and its predicted IoU lower, and at the original's thresholds little or nothing would be left.
-``python benchmarks/thresholds.py`` measures what they cost and give."""
-
-ENCODERS = {"sam_hub_pocket": "pocket"}
-"""``model_type`` of an image encoder -> the model whose thresholds suit it, and what was made of it."""
+__all__ = ["BATCH", "ENCODERS", "THRESHOLDS", "fingerprint", "generator_arguments", "settings_of"]
 
 BATCH = "points_per_batch"
 """The argument that sets memory against speed; results do not depend on it beyond rounding."""
@@ -30,8 +23,7 @@ def generator_arguments(encoder: str | None, preset: str, given: dict[str, Any])
     encoder: ``model_type`` of the image encoder
     given: by name; None stands for what was not given
     """
-    suited = THRESHOLDS.get(ENCODERS.get(encoder, ""), {})
-    return {**PRESETS[preset], **suited, **{k: v for k, v in given.items() if v is not None}}
+    return {**PRESETS[preset], **suited(encoder), **{k: v for k, v in given.items() if v is not None}}
 
 
 def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str, Any]:

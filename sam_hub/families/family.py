@@ -71,6 +71,8 @@ class Part:
 
     config, network: lazy strings; the network is built from the configuration, whose ``model_type`` is its name
     preparation: settings of `SamImageProcessor` where images are not prepared in SAM's way (image encoders)
+    generation: arguments of `SamAutomaticMaskGenerator` that suit its models, in place of the original's (image
+        encoders)
     tiny: settings of a small one that reaches every branch: what the shared tests build
     tiny_states: how many hidden states that image encoder returns
     softmax_attention: whether that image encoder returns attention weights
@@ -79,6 +81,7 @@ class Part:
     config: str
     network: str
     preparation: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] = field(default_factory=dict)
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_states: int = 0
     softmax_attention: bool = True

@@ -5,8 +5,12 @@ drawn only where its predicted IoU passes, and enlarged to the image only where 
 a better one, in the part of the image where it can be. Works over any predictor that can `ClickPredictor`.
 """
 
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -25,6 +29,8 @@ from ..ops.masks import (
     stability_score,
 )
 from ..ops.value_range import ValueRange
+from .image_predictor import ImagePredictor, independent
+from .thresholds import ORIGINAL
 from .upsample import MaskFrame, Upsampler
 
 MASK_THRESHOLD = 0.0
@@ -95,15 +101,48 @@ class Found:
     crop_box: list[int]
 
 
+@dataclass
+class Dropped:
+    """How many masks each filter left out, to be told when nothing is left."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, why: str, count: int = 1) -> None:
+        self.counts[why] = self.counts.get(why, 0) + int(count)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} by {why}" for why, count in self.counts.items() if count)
+
+
+_FOREIGN = threading.RLock()
+"""Held while a predictor that cannot be copied has an image of a generator set."""
+
+
+@contextmanager
+def _borrowed(predictor: Any) -> Iterator[Any]:
+    """A predictor whose image nobody else sets meanwhile."""
+    if isinstance(predictor, ImagePredictor):
+        yield independent(predictor)
+    else:
+        with _FOREIGN:
+            yield predictor
+
+
+def _suited(predictor: Any) -> dict[str, Any]:
+    """The model's own arguments of a generator."""
+    return dict(getattr(getattr(predictor, "capabilities", None), "generation", {}))
+
+
 class SamAutomaticMaskGenerator:
     """Clicks on a grid of points, and keeps the masks that are good, stable and not the same as others.
 
-    model: a `SamModel`, or a predictor
+    model: a `SamModel`, a predictor, or a name as for `open_predictor`
     points_per_side: of the grid over the image; None where ``point_grids`` are given
     points_per_batch: clicks that are decoded at once: memory against speed
     pred_iou_thresh: a mask is kept whose predicted IoU is above this
     stability_score_thresh, stability_score_offset: and whose `stability_score` with this offset is at least this;
         masks without a single pixel are left out anyhow (the original keeps them where this is 0)
+        These three are by default the model's own, and 0.88, 0.95 and 1.0, the original's, where it has none
     box_nms_thresh: of two masks of a crop whose boxes have an IoU above this, the better one is kept
     crop_n_layers: layers of crops, of 4, 16, ... crops, in which smaller objects are found
     crop_nms_thresh: as ``box_nms_thresh``, of masks of different crops; that of the smaller crop is kept
@@ -118,6 +157,8 @@ class SamAutomaticMaskGenerator:
     max_mask_area_ratio: so are masks of more than this part of the image, which are mostly its background (SA-1B: 0.95)
     non_overlapping: each pixel goes to the smallest mask that has it; masks of which nothing is left are left out
     skip_full_image: click in the crops alone
+
+    One generator may be used by several threads: each call works on an image of its own.
     """
 
     def __init__(
@@ -125,9 +166,9 @@ class SamAutomaticMaskGenerator:
         model: Any,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
-        pred_iou_thresh: float = 0.88,
-        stability_score_thresh: float = 0.95,
-        stability_score_offset: float = 1.0,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float | None = None,
         box_nms_thresh: float = 0.7,
         crop_n_layers: int = 0,
         crop_nms_thresh: float = 0.7,
@@ -153,11 +194,24 @@ class SamAutomaticMaskGenerator:
         if len(point_grids) <= crop_n_layers:
             needed = crop_n_layers + 1
             raise ValueError(f"crop_n_layers of {crop_n_layers} needs {needed} point_grids; got {len(point_grids)}")
-        if not hasattr(model, "click_each"):
+        if isinstance(model, str | PathLike):
+            from .opening import open_predictor
+
+            model = open_predictor(str(model))
+        elif not hasattr(model, "click_each"):
             from .predictor import SamPredictor
 
             model = SamPredictor(model)
         self.predictor: ClickPredictor = model
+        given = {
+            "pred_iou_thresh": pred_iou_thresh,
+            "stability_score_thresh": stability_score_thresh,
+            "stability_score_offset": stability_score_offset,
+        }
+        usual = {**ORIGINAL, **_suited(model)}
+        pred_iou_thresh, stability_score_thresh, stability_score_offset = (
+            usual[name] if value is None else value for name, value in given.items()
+        )
         self.point_grids = point_grids
         self.points_per_batch = points_per_batch
         self.pred_iou_thresh = pred_iou_thresh
@@ -176,10 +230,14 @@ class SamAutomaticMaskGenerator:
 
     @classmethod
     def from_preset(cls, model: Any, preset: str = "default", **arguments: Any) -> "SamAutomaticMaskGenerator":
-        """A generator with the arguments of `PRESETS`, and others that have the last word."""
+        """A generator with the arguments of `PRESETS`, over them the model's, and over them those that are given."""
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}; expected one of {sorted(PRESETS)}")
-        return cls(model, **{**PRESETS[preset], **arguments})
+        generator = cls(model, **{**PRESETS[preset], **arguments})
+        for name, value in _suited(generator.predictor).items():
+            if arguments.get(name) is None:
+                setattr(generator, name, value)
+        return generator
 
     def generate(
         self,
@@ -202,13 +260,16 @@ class SamAutomaticMaskGenerator:
         raises: ImageError
         """
         pixels = read_image(image, value_range)
-        found = self._find(pixels, progress, stop or (lambda: False))
+        dropped = Dropped()
+        found = self._find(pixels, progress, stop or (lambda: False), dropped)
         if self.min_mask_region_area > 0:
             found = self._clean(found)
         if self.non_overlapping:
             found = self._separate(found)
         if self.min_mask_area:
             found = [f for f in found if rle_area(f.rle) >= self.min_mask_area]
+        if not found and (why := str(dropped)):
+            warnings.warn(f"no mask is left: {why} were left out; lower the thresholds to get some", stacklevel=2)
         return [self._record(f) for f in found]
 
     def generate_many(
@@ -224,7 +285,20 @@ class SamAutomaticMaskGenerator:
                 return
             yield self.generate(image, progress, stop, value_range)
 
-    def _find(self, image: np.ndarray, progress: Progress | None, stop: Callable[[], bool]) -> list[Found]:
+    def _find(
+        self, image: np.ndarray, progress: Progress | None, stop: Callable[[], bool], dropped: Dropped
+    ) -> list[Found]:
+        with _borrowed(self.predictor) as predictor:
+            return self._search(predictor, image, progress, stop, dropped)
+
+    def _search(
+        self,
+        predictor: ClickPredictor,
+        image: np.ndarray,
+        progress: Progress | None,
+        stop: Callable[[], bool],
+        dropped: Dropped,
+    ) -> list[Found]:
         size = image.shape[:2]
         crops = list(zip(*crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio), strict=True))
         if self.skip_full_image:
@@ -235,7 +309,7 @@ class SamAutomaticMaskGenerator:
             x0, y0, x1, y1 = crop_box
             if stop():
                 break
-            self.predictor.set_image(image[y0:y1, x0:x1])
+            predictor.set_image(image[y0:y1, x0:x1])
             try:
                 upsampler = None
                 candidates: list[Candidate] = []
@@ -244,16 +318,17 @@ class SamAutomaticMaskGenerator:
                     if stop():
                         break
                     batch = points[start : start + self.points_per_batch]
-                    iou, which, low_res = self.predictor.click_each(batch, self._promising)
-                    upsampler = upsampler or Upsampler(low_res.shape[-2:], self.predictor.mask_frame)
-                    candidates += self._candidates(upsampler, batch, iou, which, low_res)
+                    iou, which, low_res = predictor.click_each(batch, self._promising)
+                    upsampler = upsampler or Upsampler(low_res.shape[-2:], predictor.mask_frame)
+                    dropped.add(f"pred_iou_thresh={self.pred_iou_thresh:g}", iou.size - len(which))
+                    candidates += self._candidates(upsampler, batch, iou, which, low_res, dropped)
                     done += len(batch)
                     if progress is not None:
                         progress(done, total)
             finally:
-                self.predictor.reset_image()
+                predictor.reset_image()
             if candidates:
-                found += self._best(candidates, upsampler, crop_box, size)
+                found += self._best(candidates, upsampler, crop_box, size, dropped)
         if len(crops) > 1 and found:
             area = box_area(np.array([f.crop_box for f in found]))
             keep = nms(np.stack([f.box for f in found]), (1 / area).astype(np.float32), self.crop_nms_thresh)
@@ -264,16 +339,25 @@ class SamAutomaticMaskGenerator:
         return iou > self.pred_iou_thresh if self.pred_iou_thresh > 0 else np.ones(iou.shape, dtype=bool)
 
     def _candidates(
-        self, upsampler: Upsampler, points: np.ndarray, iou: np.ndarray, which: np.ndarray, low_res: np.ndarray
+        self,
+        upsampler: Upsampler,
+        points: np.ndarray,
+        iou: np.ndarray,
+        which: np.ndarray,
+        low_res: np.ndarray,
+        dropped: Dropped,
     ) -> Iterator[Candidate]:
         """Masks that are not empty, and not so unstable that enlarging them could not help."""
         for (i, j), logits in zip(which, low_res, strict=True):
             window = upsampler.window(logits, MASK_THRESHOLD - max(self.stability_score_offset, 0))
             if window is None:
+                dropped.add("being empty")
                 continue
             around = logits[upsampler.margin(window)]
             if self._maybe_stable(upsampler, around, window):
                 yield Candidate(float(iou[i, j]), points[i], window, around.copy())
+            else:
+                dropped.add(f"stability_score_thresh={self.stability_score_thresh:g}")
 
     def _maybe_stable(self, upsampler: Upsampler, logits: np.ndarray, window: tuple[slice, slice]) -> bool:
         """Whether the stability score in the image can reach the threshold."""
@@ -281,7 +365,12 @@ class SamAutomaticMaskGenerator:
         return bound >= self.stability_score_thresh
 
     def _best(
-        self, candidates: list[Candidate], upsampler: Upsampler, crop_box: list[int], size: tuple[int, int]
+        self,
+        candidates: list[Candidate],
+        upsampler: Upsampler,
+        crop_box: list[int],
+        size: tuple[int, int],
+        dropped: Dropped,
     ) -> list[Found]:
         """The filters and the suppression within a crop, best predicted IoU first.
 
@@ -297,13 +386,22 @@ class SamAutomaticMaskGenerator:
             logits, (x, y) = upsampler(c.logits, c.window)
             mask = logits > MASK_THRESHOLD
             stability = float(stability_score(logits, MASK_THRESHOLD, self.stability_score_offset))
-            if not mask.any() or stability < self.stability_score_thresh:
+            if not mask.any():
+                dropped.add("being empty")
+                continue
+            if stability < self.stability_score_thresh:
+                dropped.add(f"stability_score_thresh={self.stability_score_thresh:g}")
                 continue
             box = mask_to_box(mask) + np.array([x, y, x, y])
             area = np.count_nonzero(mask)
-            if area < self.min_mask_area or area > self.max_mask_area_ratio * size[0] * size[1]:
+            if area < self.min_mask_area:
+                dropped.add(f"min_mask_area={self.min_mask_area}")
+                continue
+            if area > self.max_mask_area_ratio * size[0] * size[1]:
+                dropped.add(f"max_mask_area_ratio={self.max_mask_area_ratio:g}")
                 continue
             if near_crop_edge(box[None], crop_box, [0, 0, size[1], size[0]])[0]:
+                dropped.add("touching the edge of a crop")
                 continue
             if (box_iou(box[None].astype(np.float32), kept) > np.float64(self.box_nms_thresh)).any():
                 continue

@@ -19,6 +19,7 @@ from ..errors import CheckpointError, DeviceError, ModelNotFoundError, PromptErr
 from ..ops.preparation import Preparation, Prepared
 from .backends import PROMPT_KINDS, Backend, Capabilities, Prompts
 from .image_predictor import ImagePredictor
+from .thresholds import suited
 
 ONNX_FOLDER = "onnx"
 ENCODER = "vision_encoder"
@@ -318,6 +319,7 @@ def read_capabilities(folder: Path) -> Capabilities:
         prompt_kinds=tuple(prompts.get("prompt_kinds") or PROMPT_KINDS),
         rank_by=decoder.get("rank_by", "iou"),
         encoder=encoder.get("model_type"),
+        generation=suited(encoder.get("model_type"), config.get("generation")),
     )
 
 

@@ -15,6 +15,7 @@ from ..models.modeling_sam import SamModel
 from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
 from .decoding import ImageDecoder
+from .thresholds import suited
 from .upsample import MaskFrame
 from .weights_watch import Watched
 
@@ -45,6 +46,7 @@ class TorchBackend(Backend):
             text=self.model.text_projection is not None,
             hq_token=hq,
             encoder=config.vision_config.model_type,
+            generation=suited(config.vision_config.model_type, getattr(config, "generation", None)),
         )
 
     @property

@@ -1,0 +1,29 @@
+"""The thresholds of everything mode that suit a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..families.registry import families
+
+ORIGINAL: dict[str, float] = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95, "stability_score_offset": 1.0}
+"""Those of ``automatic_mask_generator.py``, which suit models of SAM's size."""
+
+ENCODERS = {kind: f.name for f in families() for kind, part in f.encoders.items() if part.generation}
+"""``model_type`` of an image encoder -> the family whose thresholds suit it, and what was made of it."""
+
+THRESHOLDS = {f.name: dict(part.generation) for f in families() for part in f.encoders.values() if part.generation}
+"""By family, in place of the original's. ``python benchmarks/thresholds.py`` measures what they cost and give."""
+
+
+def suited(encoder: str | None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Arguments of `SamAutomaticMaskGenerator` that suit a model, where they are not the original's.
+
+    encoder: ``model_type`` of its image encoder
+    settings: ``generation`` of its configuration, which has the last word
+    """
+    usual: Mapping[str, Any] = {}
+    if encoder in ENCODERS:
+        usual = THRESHOLDS.get(ENCODERS[encoder], {})
+    elif encoder:  # of a family that was registered later
+        usual = next((f.encoders[encoder].generation for f in families() if encoder in f.encoders), {})
+    return {**usual, **(settings or {})}
