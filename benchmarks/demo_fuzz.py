@@ -1,22 +1,34 @@
-"""Nonsense for every endpoint of the web page: each answer must be a result or a refusal in one sentence.
+"""Nonsense for every address that the web page's server lets through, its own and Gradio's.
 
 python benchmarks/demo_fuzz.py [--calls 10000] [--seed 0]
+
+Each answer must be a result or a refusal in one sentence. Prints how many there were, what went wrong, and the
+server's memory before and after; fails where something went wrong or the server is not alive at the end.
 """
 
 import argparse
 import json
 import random
+import socket
+import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import httpx
-from demo_server import PHOTOS, serving
+from demo_server import PHOTOS, memory, serving
 
 SECRET = ("root:", "Traceback", 'File "/', "site-packages", "/home/", "/work/")
 """What no answer may hold: files of the machine, and the inside of the program."""
 
 ENDPOINTS = ("segment", "everything", "export", "import", "again", "encode", "photo", "api/encode", "api/segment",
-             "api/everything", "address", "raw")  # fmt: skip
+             "api/everything", "address", "raw", "join", "gradio", "stream", "mcp", "login", "host", "cut")  # fmt: skip
+GRADIO = {
+    "GET": ("/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/login_check", "/robots.txt",
+            "/favicon.ico", "/gradio_api/startup-events", "/gradio_api/mcp", "/gradio_api/mcp/schema", "/logout"),
+    "POST": ("/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/call/v2/segment", "/gradio_api/call/nothing"),
+}  # fmt: skip
+STREAMS = ("/gradio_api/queue/data?session_hash={}", "/gradio_api/call/segment/{}", "/gradio_api/heartbeat/{}")
 ADDRESSES = ("/gradio_api/file={}", "/file={}", "/page/{}", "/sam/photo/{}", "/sam/{}", "/gradio_api/{}", "/{}")
 PATHS = (
     "/etc/passwd",
@@ -27,6 +39,10 @@ PATHS = (
     "upload",
     "queue/join",
 )
+
+
+GRADIOS = ("address", "raw", "api", "join", "gradio", "mcp", "login")
+"""Kinds whose refusals may be in Gradio's words."""
 
 
 class Fuzzer:
@@ -89,6 +105,9 @@ class Fuzzer:
         kind = self.random.choice(ENDPOINTS)
         try:
             answer = getattr(self, "call_" + kind.replace("/", "_"))(kind)
+            if answer is None:
+                self.counts[kind, 0] += 1
+                return
         except httpx.HTTPError as e:
             self.faults.append(f"{kind}: {type(e).__name__} {e}")
             return
@@ -99,7 +118,7 @@ class Fuzzer:
         text = answer.text if len(answer.content) < 10**6 else ""
         if found := [s for s in SECRET if s in text]:
             self.faults.append(f"{kind}: {answer.status_code} holds {found}: {text[:200]}")
-        if answer.status_code >= 400 and kind.split("/")[0] not in ("address", "raw", "api"):
+        if answer.status_code >= 400 and kind.split("/")[0] not in GRADIOS:
             sentence = json.loads(text).get("error", "")
             if len(sentence) < 15:
                 self.faults.append(f"{kind}: {answer.status_code} without a sentence: {text[:200]}")
@@ -187,6 +206,63 @@ class Fuzzer:
         path = "/sam/" + r.choice(["segment", "everything", "export", "import", "again"])
         return self.http.post(path, content=r.randbytes(r.randint(0, 400)))
 
+    def call_join(self, kind: str) -> httpx.Response:
+        """Gradio's queue, as its own page would join it."""
+        body = {
+            "data": self.maybe([self.maybe("gone"), self.maybe([self.xy()]), self.maybe([1])]),
+            "fn_index": self.maybe(self.random.randint(0, 3)),
+            "session_hash": self.maybe(f"s{self.random.randint(0, 50)}"),
+            "event_data": self.maybe(None),
+            "trigger_id": self.maybe(None),
+        }
+        return self.post("/gradio_api/queue/join", self.maybe(body, 0.05))
+
+    def call_gradio(self, kind: str) -> httpx.Response:
+        method = self.random.choice(["GET", "POST"])
+        path = self.random.choice(GRADIO[method])
+        if method == "GET":
+            if path == "/gradio_api/mcp":
+                return self.http.request("DELETE", path)
+            return self.http.get(path, params={"x": str(self.scalar())[:80]}, follow_redirects=False)
+        names = ("session_hash", "event_id", "fn_index", "data", "id", "points", "x")
+        return self.post(path, {name: self.value() for name in names if self.random.random() < 0.6})
+
+    def call_stream(self, kind: str) -> httpx.Response | None:
+        """What Gradio streams without end is left after a moment."""
+        word = self.random.choice(["gone", "s1", "a" * 200, "%00", "..%2f..%2fetc%2fpasswd"])
+        address = self.random.choice(STREAMS).format(word)
+        with suppress(httpx.ReadTimeout), self.http.stream("GET", address, timeout=0.3) as answer:
+            if answer.status_code >= 500 and answer.status_code != 503:
+                self.faults.append(f"{kind}: {answer.status_code}")
+            next(answer.iter_raw(), b"")
+        return None
+
+    def call_mcp(self, kind: str) -> httpx.Response:
+        name = self.random.choice(["encode", "segment", "everything", "x"])
+        call = {"name": self.maybe(name), "arguments": self.maybe({"id": self.maybe("gone"), "points": self.value()})}
+        method = self.random.choice(["tools/call", "tools/list", "initialize", "resources/read", "x"])
+        body = {"jsonrpc": "2.0", "id": self.maybe(1), "method": self.maybe(method), "params": self.maybe(call)}
+        accept = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+        return self.http.post("/gradio_api/mcp/", content=json.dumps(body), headers=accept)
+
+    def call_login(self, kind: str) -> httpx.Response:
+        form = {"username": str(self.scalar())[:100], "password": str(self.scalar())[:100]}
+        return self.http.post("/login", data=form)
+
+    def call_host(self, kind: str) -> httpx.Response:
+        word = self.random.choice(["evil.example", "", "localhost", "[::1]:7", "[", "a" * 300, "127.0.0.1:x"])
+        return self.http.get("/sam/about", headers={"host": word})
+
+    def call_cut(self, kind: str) -> None:
+        """A request that is cut somewhere."""
+        r, url = self.random, self.http.base_url
+        path = r.choice(["/sam/encode", "/sam/export", "/sam/import", "/sam/segment", "/gradio_api/call/encode"])
+        body = self.jpeg if path == "/sam/encode" else json.dumps({"id": self.id, "data": [self.value()]}).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with socket.create_connection((url.host, url.port), timeout=20) as s:
+            s.sendall((head + body)[: r.randint(1, len(head) + len(body))])
+            time.sleep(r.uniform(0, 0.02))
+
 
 def fuzz(url: str, calls: int, seed: int = 0) -> Fuzzer:
     """Call, and collect what is wrong in ``faults``."""
@@ -201,11 +277,16 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    with serving() as (url, _):
+    with serving("--mcp") as (url, pid):
+        fuzz(url, min(500, given.calls // 10), given.seed + 1)  # caches fill, threads and pages are there
+        before, began = memory(pid), time.monotonic()
         done = fuzz(url, given.calls, given.seed)
+        seconds, after = time.monotonic() - began, memory(pid)
+        httpx.get(f"{url}/sam/about", timeout=20).raise_for_status()
     for (kind, status), count in sorted(done.counts.items()):
         print(f"{kind:16} {status} {count:6}")
-    print(f"{sum(done.counts.values())} answers, {len(done.faults)} faults")
+    print(f"{sum(done.counts.values())} answers in {seconds:.0f} s, {len(done.faults)} faults, the server is alive")
+    print(f"memory of the server: {before:.0f} MB before, {after:.0f} MB after")
     print("\n".join(done.faults[:20]))
     raise SystemExit(bool(done.faults))
 

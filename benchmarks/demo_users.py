@@ -1,14 +1,17 @@
 """Many people clicking at once: errors, mixed-up photos, times and memory.
 
-python benchmarks/demo_users.py [--users 20] [--seconds 60]
+python benchmarks/demo_users.py [--users 20] [--seconds 60] [--leavers 0.17]
 
-Each user opens a photo of a size that nobody else has and clicks on it, moving to another photo now and then. An
-answer whose masks are not of that size, or that differs from the first answer to the same click, is a mix-up.
+Some of them are leavers, who cut their connections at random moments: while a photo is sent, encoded or searched.
+Nobody else may notice. Each other user opens a photo of a size that nobody else has and clicks on it, moving to another
+photo now and then. An answer whose masks are not of that size, or that differs from the first answer to the same click,
+is a mix-up.
 """
 
 import argparse
 import io
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -81,10 +84,40 @@ class User(threading.Thread):
             time.sleep(self.think * self.random.uniform(0.5, 1.5))
 
 
-def crowd(url: str, users: int, seconds: float, think: float = 1.0, pid: int | None = None) -> Seen:
-    """Let users click; where the server's process is given, watch its memory."""
-    seen, began = Seen(), time.monotonic()
-    threads = [User(i, url, began + seconds, think, seen) for i in range(users)]
+class Leaver(User):
+    """One who begins things and cuts the connection."""
+
+    def visit(self) -> None:
+        data = PHOTOS[self.number % len(PHOTOS)].read_bytes()
+        if self.random.random() < 0.5:
+            self.cut("/sam/encode", data)
+        else:
+            done = json.loads(self.http.post("/sam/encode", content=data).text.splitlines()[-1])
+            if done["stage"] == "done":
+                prompt = {"points": [[50, 50]], "labels": [1]}
+                path = self.random.choice(["everything", "segment", "export"])
+                body = {"id": done["id"], "preset": "default", "prompt": prompt}
+                self.cut(f"/sam/{path}", json.dumps(body).encode())
+        time.sleep(self.think * self.random.uniform(0.5, 1.5))
+
+    def cut(self, path: str, body: bytes) -> None:
+        """Send a request and leave up to half a second later, or before all of it is sent."""
+        url = self.http.base_url
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        whole = head + body
+        with socket.create_connection((url.host, url.port), timeout=20) as s:
+            s.sendall(whole[: int(self.random.choice([len(whole), self.random.integers(1, len(whole))]))])
+            time.sleep(self.random.uniform(0, 0.5))
+
+
+def crowd(
+    url: str, users: int, seconds: float, think: float = 1.0, pid: int | None = None, leavers: float = 0.0
+) -> Seen:
+    """Let users click, a share of them leavers; where the server's process is given, watch its memory."""
+    seen, left, began = Seen(), Seen(), time.monotonic()
+    leaving = round(users * leavers)
+    threads = [User(i, url, began + seconds, think, seen) for i in range(users - leaving)]
+    threads += [Leaver(i, url, began + seconds, think, left) for i in range(users - leaving, users)]
     for thread in threads:
         thread.start()
     while any(t.is_alive() for t in threads) and time.monotonic() < began + seconds + 60:
@@ -99,9 +132,10 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--think", type=float, default=1.0, help="seconds between the clicks of a user")
+    parser.add_argument("--leavers", type=float, default=1 / 6, help="share of users who cut their connections")
     given = parser.parse_args()
     with serving() as (url, pid):
-        seen = crowd(url, given.users, given.seconds, given.think, pid)
+        seen = crowd(url, given.users, given.seconds, given.think, pid, given.leavers)
     p50, p95 = np.percentile(seen.times, [50, 95]) * 1000
     e50, e95 = np.percentile(seen.encodes, [50, 95]) * 1000
     print(f"{len(seen.times)} clicks, p50 {p50:.0f} ms, p95 {p95:.0f} ms")

@@ -4,14 +4,13 @@ They do what the page does, through Gradio's queue. A photo comes as the base64 
 a client gives is ever opened.
 """
 
-import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
 import gradio as gr
 
-from .guard import status_and_message
+from .failures import status_and_message
 from .photos import decode_base64
 from .service import SegmentationService, last
 
@@ -19,7 +18,7 @@ from .service import SegmentationService, last
 def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
     """Put ``encode``, ``segment`` and ``everything`` on a server."""
 
-    def encode(image: str, model: str = "") -> dict:
+    async def encode(image: str, model: str = "") -> dict:
         """Encode a photo, once, before asking for masks in it.
 
         Args:
@@ -29,9 +28,10 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
         Returns:
             id (for the other calls; it expires), width, height, model, device, encode_ms
         """
-        return last(service.encode(decode_base64(image, service.limits), model))
+        data = await service.files.run(decode_base64, image, service.limits)
+        return await last(service.encode(data, model))
 
-    def segment(
+    async def segment(
         id: str,
         points: list[list[float]] | None = None,
         labels: list[int] | None = None,
@@ -52,10 +52,10 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
             index of the one to take), result (for refine), decode_ms
         """
         given = {"points": points, "labels": labels, "box": box, "refine": refine}
-        answer = last(service.segment(id, {k: v for k, v in given.items() if v is not None}))
+        answer = await last(service.segment(id, {k: v for k, v in given.items() if v is not None}))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
-    def everything(id: str, preset: str = "default") -> dict:
+    async def everything(id: str, preset: str = "default") -> dict:
         """Masks of everything in a photo that was encoded.
 
         Args:
@@ -65,7 +65,7 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
         Returns:
             masks (as of segment, with stability and the point that found it), the largest first, and ms
         """
-        answer = last(service.everything(id, preset, threading.Event()))
+        answer = await last(service.everything(id, preset))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
     slow = {"concurrency_id": "encode", "concurrency_limit": service.limits.encodes}
@@ -78,13 +78,13 @@ def _without_outline(mask: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in mask.items() if k != "path"}
 
 
-def _named(function: Callable) -> Callable:
+def _named(function: Callable[..., Awaitable[dict]]) -> Callable[..., Awaitable[dict]]:
     """A failure becomes its sentence."""
 
     @wraps(function)
-    def named(*arguments: Any, **more: Any) -> dict:
+    async def named(*arguments: Any, **more: Any) -> dict:
         try:
-            return function(*arguments, **more)
+            return await function(*arguments, **more)
         except Exception as e:
             raise gr.Error(status_and_message(e)[1], print_exception=False) from None
 

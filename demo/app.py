@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait for each other sleep
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio: nobody is told who uses the page
@@ -16,28 +18,37 @@ import gradio as gr
 
 from ..errors import OutputError
 from .api import add_endpoints
-from .guard import RequestGuard
+from .bodies import ByteBudget
+from .guard import HostNames, RequestGuard
 from .limits import Limits
 from .models import ModelPool
 from .routes import Routes
 from .service import SegmentationService
 
 TITLE = "sam-hub: segment anything"
+PATIENCE = 2.0
+"""Seconds after Ctrl-C until the process ends, even if work is stuck."""
 
 
 def build(
-    models: Sequence[str] = ("pocket",), device: str | None = None, limits: Limits | None = None
+    models: Sequence[str] = ("pocket",),
+    device: str | None = None,
+    limits: Limits | None = None,
+    hosts: Sequence[str] = (),
 ) -> tuple[gr.Server, SegmentationService]:
     """The server, not yet started, and the state behind it.
 
     models: names, folders, files, Hub ids or exported bundles that visitors may choose from, the default first
     device: "cpu", "cuda", ...; the fastest there is by default
+    hosts: names that the server may be called by, beside this machine's own and addresses in numbers
     raises: the default model is loaded here, with the errors of that
     """
     limits = limits or Limits()
     service = SegmentationService(ModelPool(models, device, limits), limits)
     service.warm_up()
     server = gr.Server(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
+    server.state.limits, server.state.hosts = limits, HostNames(*hosts)
+    budget = ByteBudget(limits.bytes_in_flight)
 
     def user_of(scope: dict) -> str | None:
         return server.tokens.get(_token(server, scope))
@@ -45,8 +56,14 @@ def build(
     def is_private() -> bool:
         return getattr(server, "auth", None) is not None
 
-    server.add_middleware(RequestGuard, limits=limits, user_of=lambda scope: user_of(scope) if is_private() else "")
-    Routes(service, lambda request: not is_private() or user_of(request.scope) is not None).add_to(server)
+    server.add_middleware(
+        RequestGuard,
+        limits=limits,
+        budget=budget,
+        hosts=server.state.hosts,
+        user_of=lambda scope: user_of(scope) if is_private() else "",
+    )
+    Routes(service, lambda request: not is_private() or user_of(request.scope) is not None, budget).add_to(server)
     add_endpoints(server, service)
     return server, service
 
@@ -64,9 +81,17 @@ def launch(
     """Start the server; returns its address where ``block`` is False.
 
     share: ask for a public link too; where none can be had, that is said, and the page runs without
+    block: serve until Ctrl-C, which ends the process
     raises: OutputError where the port is taken
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    limits, hosts = server.state.limits, server.state.hosts
+    hosts.add(host)
+    if auth is None and (share or not _is_loopback(host)) and "SPACE_ID" not in os.environ:
+        print(
+            "warning: everybody who reaches this page may use it; --auth USER:PASSWORD asks for a password",
+            file=sys.stderr,
+        )
     try:
         with redirect_stdout(io.StringIO()):  # Gradio's advice about tunnels
             _, local, public = server.launch(
@@ -81,11 +106,15 @@ def launch(
                 ssr_mode=False,
                 allowed_paths=[],
                 max_file_size=1,  # nothing is uploaded to Gradio
+                state_session_capacity=limits.queued,  # each keeps the last arguments, photos among them
             )
     except OSError as e:
         where = f"port {port} is taken or not allowed" if port else "no port from 7860 on is free"
         raise OutputError(f"{where}; choose another with --port") from e
     blocks = server.get_blocks()
+    blocks._queue.max_size = limits.queued  # `gr.Server` has no argument for it
+    blocks._queue.pending_messages_per_session.max_size = 8 * limits.queued  # answers that nobody has fetched
+    hosts.add(urlsplit(public or "").hostname)
     if share and not public:
         print("no public link: Gradio's share server cannot be reached; the page runs here only", file=sys.stderr)
     address = public or local
@@ -97,8 +126,33 @@ def launch(
             threading.Event().wait()
         except KeyboardInterrupt:
             print("\nStopped.", flush=True)
+        _exit_after(PATIENCE)
+        blocks.server.config.timeout_graceful_shutdown = 1  # connections that are open are cut then
         blocks.close(verbose=False)
+        _exit_after(0)
     return address
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process, whatever still computes: a thread within a model cannot be interrupted otherwise."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    if not seconds:
+        leave()
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host in (None, "localhost") or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _token(server: gr.Server, scope: dict) -> str | None:
@@ -112,6 +166,6 @@ def _token(server: gr.Server, scope: dict) -> str | None:
 
 def main(**options: Any) -> None:
     """Build and run: for a Space's ``app.py``."""
-    names = {"models", "device", "limits"}
+    names = {"models", "device", "limits", "hosts"}
     server, _ = build(**{k: v for k, v in options.items() if k in names})
     launch(server, **{k: v for k, v in options.items() if k not in names})

@@ -1,4 +1,4 @@
-"""The objects of a photo as files; one file as it is, several in a ZIP."""
+"""The objects of a photo as files; one file as it is, several in a ZIP that is written while it is sent."""
 
 import io
 import re
@@ -12,12 +12,9 @@ import numpy as np
 
 from .. import results
 from ..errors import DataError
-from .limits import Refusal
-from .objects import Masks, Object
+from .limits import Limits, Refusal
+from .objects import WORK, Masks, Object
 from .yolo import data_yaml, label_line
-
-WORK = 4_000_000_000
-"""Pixels of all masks together that one export may cost."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +23,17 @@ class Scene:
 
     stem: the photo's name without folder and suffix, fit for a file name
     image: (H, W, 3) uint8; objects: at least one
+    check: called for each mask; raises where the work is to end
     """
 
     stem: str
     image: np.ndarray
     objects: Sequence[Object]
+    check: Callable[[], None] = lambda: None
+
+    def masks(self) -> Masks:
+        """Those of the objects, in order."""
+        return Masks(self.objects, self.check)
 
     def names(self) -> list[str]:
         """A part of a file name for each object: its number and name."""
@@ -43,37 +46,47 @@ class Scene:
 
 
 File = tuple[str, bytes]
+Files = Iterator[File | None]
+"""Files, and None where work that is not done yet may be interrupted."""
 
 
-def _masks(scene: Scene) -> Iterator[File]:
-    for name, o in zip(scene.names(), scene.objects, strict=True):
-        yield f"masks/{scene.stem}.mask-{name}.png", results.mask_png(o.mask())
+def _masks(scene: Scene) -> Files:
+    for name, mask in zip(scene.names(), scene.masks(), strict=True):
+        yield f"masks/{scene.stem}.mask-{name}.png", results.mask_png(mask)
 
 
-def _cutouts(scene: Scene) -> Iterator[File]:
-    for name, o in zip(scene.names(), scene.objects, strict=True):
-        yield f"cutouts/{scene.stem}.cutout-{name}.png", results.cutout_png(scene.image, o.mask())
+def _cutouts(scene: Scene) -> Files:
+    for name, mask in zip(scene.names(), scene.masks(), strict=True):
+        yield f"cutouts/{scene.stem}.cutout-{name}.png", results.cutout_png(scene.image, mask)
 
 
-def _svg(scene: Scene) -> Iterator[File]:
-    yield f"{scene.stem}.svg", results.outlines_svg(Masks(scene.objects))
+def _svg(scene: Scene) -> Files:
+    yield f"{scene.stem}.svg", results.outlines_svg(scene.masks())
 
 
-def _document(scene: Scene) -> dict[str, Any]:
-    records = []
-    for i, o in enumerate(scene.objects, start=1):
+def _records(scene: Scene) -> Iterator[dict[str, Any]]:
+    for i, (o, mask) in enumerate(zip(scene.objects, scene.masks(), strict=True), start=1):
         name = {"name": o.name} if o.name else {}
-        records.append(results.annotation(o.mask(), i, **name, **o.facts))
+        yield results.annotation(mask, i, **name, **o.facts)
+
+
+def _sa1b(scene: Scene) -> Files:
+    document = yield from _document(scene)
+    yield f"{scene.stem}.json", results.json_bytes(document)
+
+
+def _document(scene: Scene) -> Iterator[None]:
+    records = []
+    for record in _records(scene):
+        records.append(record)
+        yield None
     return results.sa1b_document(f"{scene.stem}.jpg", scene.image.shape[:2], records)
 
 
-def _sa1b(scene: Scene) -> Iterator[File]:
-    yield f"{scene.stem}.json", results.json_bytes(_document(scene))
-
-
-def _coco(scene: Scene) -> Iterator[File]:
+def _coco(scene: Scene) -> Files:
     """Names become categories; what has none stays "object"."""
-    document, labels = results.coco_document([_document(scene)]), scene.labels()
+    document = yield from _document(scene)
+    document, labels = results.coco_document([document]), scene.labels()
     number = {label: i for i, label in enumerate(labels, start=1)}
     document["categories"] = [{**results.CATEGORY, "id": i, "name": label} for label, i in number.items()]
     for record, o in zip(document["annotations"], scene.objects, strict=True):
@@ -81,15 +94,17 @@ def _coco(scene: Scene) -> Iterator[File]:
     yield "coco.json", results.json_bytes(document)
 
 
-def _yolo(scene: Scene) -> Iterator[File]:
-    labels = scene.labels()
-    lines = [label_line(o.mask(), labels.index(o.label)) for o in scene.objects]
+def _yolo(scene: Scene) -> Files:
+    labels, lines = scene.labels(), []
+    for o, mask in zip(scene.objects, scene.masks(), strict=True):
+        lines.append(label_line(mask, labels.index(o.label)))
+        yield None
     yield f"yolo/images/{scene.stem}.jpg", results.jpeg(scene.image)
     yield f"yolo/labels/{scene.stem}.txt", "".join(f"{line}\n" for line in lines if line).encode()
     yield "yolo/data.yaml", data_yaml(labels).encode()
 
 
-FORMATS: dict[str, Callable[[Scene], Iterator[File]]] = {
+FORMATS: dict[str, Callable[[Scene], Files]] = {
     "masks": _masks,
     "cutouts": _cutouts,
     "coco": _coco,
@@ -99,8 +114,17 @@ FORMATS: dict[str, Callable[[Scene], Iterator[File]]] = {
 }
 
 
-def export(scene: Scene, formats: Any) -> File:
-    """The name and the content of what is downloaded.
+def estimated_bytes(kind: str, o: Object, pixels: int) -> int:
+    """About the most that one object takes in a format; pixels: of the photo"""
+    if kind == "cutouts":
+        return 1000 + 3 * o.box_area
+    if kind == "masks":
+        return 1000 + pixels // 500 + 4 * o.runs
+    return 1000 + {"svg": 24, "yolo": 40}.get(kind, 6) * o.runs
+
+
+def export(scene: Scene, formats: Any, limits: Limits) -> tuple[str, Iterator[bytes | None]]:
+    """The name of what is downloaded, and its content in pieces, each made when it is asked for.
 
     raises: DataError for unknown formats or nothing to export, Refusal for too much
     """
@@ -111,17 +135,50 @@ def export(scene: Scene, formats: Any) -> File:
     if not scene.objects:
         raise DataError("there is no object yet; click on one first")
     chosen = list(dict.fromkeys(formats))
-    if len(scene.objects) * len(chosen) * scene.image.shape[0] * scene.image.shape[1] > WORK:
+    pixels = scene.image.shape[0] * scene.image.shape[1]
+    size = sum(estimated_bytes(kind, o, pixels) for kind in chosen for o in scene.objects)
+    if len(scene.objects) * len(chosen) * pixels > WORK or size > limits.export_bytes:
         raise Refusal("this is too much at once; export fewer objects or formats at a time", 413)
-    files = [file for kind in chosen for file in FORMATS[kind](scene)]
-    if len(files) == 1:
-        return files[0][0].rpartition("/")[2], files[0][1]
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
-        for name, content in files:
-            stored = name.endswith((".png", ".jpg"))
-            archive.writestr(name, content, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
-    return f"{scene.stem}.zip", packed.getvalue()
+    files = (file for kind in chosen for file in FORMATS[kind](scene))
+    alone = chosen[0] in ("coco", "sa1b", "svg") or (chosen[0] != "yolo" and len(scene.objects) == 1)
+    if len(chosen) == 1 and alone:
+        name, content = next(file for file in files if file is not None)
+        return name.rpartition("/")[2], iter([content])
+    return f"{scene.stem}.zip", zipped(files, limits)
+
+
+def zipped(files: Files, limits: Limits) -> Iterator[bytes | None]:
+    """A ZIP of the files, in pieces. raises: Refusal where it grows above `Limits.export_bytes`"""
+    out, size = _Pieces(), 0
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
+        for file in files:
+            if file is not None:
+                stored = file[0].endswith((".png", ".jpg"))
+                archive.writestr(*file, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
+            piece = out.take()
+            size += len(piece)
+            if size > limits.export_bytes:
+                raise Refusal("this is too much at once; export fewer objects or formats at a time", 413)
+            yield piece or None
+    yield out.take()
+
+
+class _Pieces(io.RawIOBase):
+    """What was written since it was last taken; it cannot be gone back in."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        found, self._written = b"".join(self._written), []
+        return found
 
 
 def slug(text: Any, fallback: str = "") -> str:

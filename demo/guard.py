@@ -1,19 +1,21 @@
-"""What stands before the server: which addresses exist, who may come in, how much they may bring.
+"""What stands before the server: which addresses exist, by which names, who may come in, how much they may bring.
 
 Gradio's server has many more routes than this page needs (uploads to disk, files by path, a proxy, editors, ...).
 Only those of the page and of the named endpoints are let through; nothing that is let through reads or writes files
 by a name that a client gives.
 """
 
-import json
-import logging
+import os
+import socket
+import time
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any
 
-from ..errors import SamHubError
+from .bodies import Body, BodyLimits, ByteBudget
+from .failures import ServerFailure, send_failure
 from .limits import Limits, Refusal
-
-logger = logging.getLogger(__name__)
 
 OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
 """For everybody, also before the password: nothing in them is private. Gradio asks for the last when it starts."""
@@ -35,121 +37,134 @@ GRADIO = (
 
 OWN = ("/sam/",)
 
-HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+SPACE_FRAMES = "'self' https://huggingface.co https://*.hf.space"
+"""Who may show the page in a frame: on a Space, the Hub; elsewhere nobody else."""
+
+
+def security_headers() -> dict[str, str]:
+    """Headers of every answer."""
+    frames = SPACE_FRAMES if os.environ.get("SPACE_ID") else "'self'"
+    policy = (
+        "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
+        f"base-uri 'none'; form-action 'self'; frame-ancestors {frames}"
+    )
+    return {"content-security-policy": policy, "referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
+
+
+class HostNames:
+    """The names under which the server may be called. An address in numbers is one always.
+
+    A page elsewhere whose name is made to point here (DNS rebinding) comes with its own name, and is refused.
+    """
+
+    def __init__(self, *names: str | None) -> None:
+        here = socket.gethostname()
+        self.names = {"localhost", here, f"{here}.local", os.environ.get("SPACE_HOST", "")}
+        self.add(*names)
+
+    def add(self, *names: str | None) -> None:
+        self.names |= {name.lower().rstrip(".") for name in names if name}
+
+    def check(self, header: bytes | None) -> None:
+        """Refusal (421) for a Host header that names somebody else."""
+        text = (header or b"").decode("latin-1").lower()
+        name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0].rstrip(".")
+        if name and name in self.names:
+            return
+        try:
+            ip_address(name)
+        except ValueError:
+            text = f"this server does not go by the name {name[:80]!r}; its operator can allow that with --allow-host"
+            raise Refusal(text, 421) from None
+
+
+class LoginLimit:
+    """Counts attempts to sign in, for each address, over a minute; the addresses themselves are bounded too."""
+
+    MOST = 10_000
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most, self._clock = most, clock
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Count one attempt. raises: Refusal (429)"""
+        now = self._clock()
+        times = self._attempts.setdefault(address, deque())
+        self._attempts.move_to_end(address)
+        while times and times[0] <= now - 60:
+            times.popleft()
+        if len(times) >= self.most:
+            raise Refusal("too many attempts to sign in; wait a minute", 429)
+        times.append(now)
+        while len(self._attempts) > self.MOST:
+            self._attempts.popitem(last=False)
 
 
 class RequestGuard:
     """ASGI middleware.
 
     limits: bodies larger than they allow are refused while they arrive
+    budget: that all bodies share; hosts: names of this server
     user_of: the name of who sends a request, None for a stranger; itself None where everybody may come in
     """
 
-    def __init__(self, app: Any, limits: Limits, user_of: Callable[[Any], str | None] | None = None) -> None:
-        self.app, self.limits, self.user_of = app, limits, user_of
+    def __init__(
+        self,
+        app: Any,
+        limits: Limits,
+        budget: ByteBudget,
+        hosts: HostNames,
+        user_of: Callable[[Any], str | None] | None = None,
+    ) -> None:
+        self.app, self.limits, self.budget, self.hosts, self.user_of = app, limits, budget, hosts, user_of
+        self.logins = LoginLimit(limits.logins)
+        self.headers = security_headers()
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable[[dict], Awaitable[None]]) -> None:
         if scope["type"] != "http":
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _close(send))
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        started = False
+        headers, most = dict(scope["headers"]), BodyLimits.of(path, self.limits)
+        body, started = Body(receive, headers, most, self.limits, self.budget), False
+
+        def added() -> dict[str, str]:
+            return {**self.headers, **({"connection": "close"} if body.unread else {})}
 
         async def answer(message: dict) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 if message["status"] == 500:
-                    raise _Failed
+                    raise ServerFailure
                 started = True
-                own = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
-                if message["status"] == 413:  # the rest of the body is not waited for
-                    own.append((b"connection", b"close"))
+                own = [(k.encode(), v.encode()) for k, v in added().items()]
                 message = {**message, "headers": [*message.get("headers", []), *own]}
             await send(message)
 
         try:
+            self.hosts.check(headers.get(b"host"))
             self._check(path, scope)
-            _announced(scope, self._most(path), path)
-            await self.app(scope, _counted(receive, self._most(path), path), answer)
+            body.check_announced()
+            readable = await body.plain() if most.plain and scope["method"] == "POST" else body.receive
+            await self.app(scope, readable, answer)
         except Exception as e:
             if started:
                 raise
-            await refuse(e, send)
+            await send_failure(e, send, added())
+        finally:
+            body.release()
 
     def _check(self, path: str, scope: dict) -> None:
         """Refusal unless the address exists and the sender may use it."""
+        if path.rstrip("/") == "/login" and scope["method"] == "POST":
+            self.logins.check((scope.get("client") or ("",))[0])
         if path == "/" or path.startswith(OPEN):
             return
         if not path.startswith((*OWN, *GRADIO)):
             raise Refusal("there is nothing at this address", 404)
         if self.user_of is not None and self.user_of(scope) is None:
             raise Refusal("sign in first", 401)
-
-    def _most(self, path: str) -> int:
-        """Bytes of a body."""
-        if path == "/sam/encode":
-            return self.limits.upload_bytes
-        if path.startswith(("/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/mcp")):
-            return self.limits.upload_bytes * 4 // 3 + 65536  # a photo in base64
-        return self.limits.message_bytes
-
-
-class _Failed(Exception):
-    """The server behind was about to answer 500."""
-
-
-def _announced(scope: dict, most: int, path: str) -> None:
-    """Refusal where the headers already say that the body is too large."""
-    length = dict(scope["headers"]).get(b"content-length", b"0")
-    if not length.isdigit() or int(length) > most:
-        raise _too_large(most, path)
-
-
-def _too_large(most: int, path: str) -> Refusal:
-    what = "the photo" if path == "/sam/encode" else "the request"
-    return Refusal(f"{what} is larger than {most >> 20} MB; send less", 413)
-
-
-def _counted(receive: Callable, most: int, path: str) -> Callable:
-    taken = 0
-
-    async def counting() -> dict:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > most:
-            raise _too_large(most, path)
-        return message
-
-    return counting
-
-
-def status_and_message(error: Exception) -> tuple[int, str]:
-    """The HTTP status and the sentence of a failure."""
-    if isinstance(error, Refusal):
-        return error.status, str(error)
-    if isinstance(error, SamHubError):
-        return 400, str(error)
-    if isinstance(error, MemoryError):
-        return 503, "the server is out of memory; try a smaller photo"
-    if not isinstance(error, _Failed):
-        logger.error("%s: %s", type(error).__name__, error, exc_info=logger.isEnabledFor(logging.DEBUG))
-    return 500, "something went wrong on the server; try again"
-
-
-async def refuse(error: Exception, send: Callable[[dict], Awaitable[None]]) -> None:
-    """Answer with the sentence of a failure."""
-    status, text = status_and_message(error)
-    headers = [(b"content-type", b"application/json")]
-    if status == 413:  # the rest of the body is not waited for
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"error": text}).encode()})
 
 
 async def _close(send: Callable) -> None:

@@ -1,13 +1,19 @@
 """The models that the page offers, and the few of them that are in memory."""
 
+import asyncio
 import copy
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from ..errors import SamHubError
 from ..installing import how_to_install
@@ -20,6 +26,7 @@ class ModelEntry:
     """A model to choose. A visitor names it; what is loaded for the name was settled when the server started.
 
     name: as shown; source: for loading, never shown
+    is_local: whether loading it needs no network for sure
     """
 
     name: str
@@ -27,6 +34,7 @@ class ModelEntry:
     good_for: str = ""
     params: int = 0
     license: str = ""
+    is_local: bool = False
 
     def facts(self) -> dict[str, Any]:
         """For the page."""
@@ -45,14 +53,16 @@ class LoadedModel:
     new_predictor: Callable[[], Any]
 
 
-def offer(source: str) -> ModelEntry:
+def entry_of(source: str) -> ModelEntry:
     """What a name of the catalogue, a folder, a file, a Hub id or an exported bundle is offered as."""
     key = canonical_name(source)
     if key:
-        variant = ZOO[key]
-        return ModelEntry(key, key, variant.good_for, variant.params, variant.license)
+        v = ZOO[key]
+        return ModelEntry(key, key, v.good_for, v.params, v.license, is_local=not (v.repo or v.url))
     path = Path(source)
-    return ModelEntry(path.name if path.exists() else source, source, "exported bundle" if is_bundle(path) else "")
+    is_local = path.exists()
+    words = "exported bundle" if is_bundle(path) else ""
+    return ModelEntry(path.name if is_local else source, source, words, is_local=is_local)
 
 
 def is_bundle(path: Path) -> bool:
@@ -63,66 +73,112 @@ def is_bundle(path: Path) -> bool:
 
 
 class ModelPool:
-    """Loads what is asked for and keeps the models that were used last.
+    """Loads the models that visitors choose and keeps the most recently used.
 
+    Each is loaded in a thread of its own, outside every queue and lock: whoever uses another model waits for nothing.
     sources: what is offered, the default first
     device: as of `--device`
     """
 
     def __init__(self, sources: Iterable[str], device: str | None, limits: Limits) -> None:
-        self.entries = {o.name: o for o in map(offer, sources)}
+        self.entries = {e.name: e for e in map(entry_of, sources)}
         if not self.entries:
             raise Refusal("there is no model to offer; name one with --model")
         self.default = next(iter(self.entries))
         self.device, self.limits = device, limits
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loading: dict[str, _Loading] = {}
         self._lock = threading.Lock()
 
-    def chosen(self, name: Any) -> ModelEntry:
-        """The offer of a name; None means the default. raises: Refusal"""
+    def entry(self, name: Any) -> ModelEntry:
+        """The entry of a name; None means the default. raises: Refusal"""
         if name is None or name == "":
             name = self.default
         if not isinstance(name, str) or name not in self.entries:
             raise Refusal(f"this server does not offer that model; choose one of {', '.join(self.entries)}", 404)
         return self.entries[name]
 
-    def is_loaded(self, name: str) -> bool:
-        return name in self._loaded
+    def load_now(self, name: Any = None) -> LoadedModel:
+        """The model of a name, loaded if need be. raises: Refusal, and what loading raises"""
+        loading = self._start(self.entry(name))
+        return loading if isinstance(loading, LoadedModel) else loading.model.result()
 
-    def prepare(self, name: str) -> Iterator[dict[str, Any]]:
-        """Load a model where it is not, and tell meanwhile what happens: events of the stage "loading"."""
-        if self.is_loaded(name):
+    async def load(self, name: str) -> AsyncIterator[dict[str, Any] | LoadedModel]:
+        """Events of the stage "loading" where the model is not in memory, and at last the model.
+
+        raises: Refusal (503) where it cannot be loaded, or the Hub does not answer within `Limits.hub_seconds`
+        """
+        entry = self.entry(name)
+        loading = self._start(entry)
+        if isinstance(loading, LoadedModel):
+            yield loading
             return
         yield {"stage": "loading", "model": name, "note": f"Loading {name}"}
-        failed: list[Exception] = []
-        before = _arriving()
-        thread = threading.Thread(target=self._try_to_get, args=(name, failed), daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.4)
-            if (arrived := _arriving() - before) > 0:
-                whole = self.entries[name].params * 4  # in float32, as nearly all are published
+        began, before = time.monotonic(), await asyncio.to_thread(_arriving)
+        done = asyncio.wrap_future(loading.model)  # runs already, so no visitor can cancel it
+        while not (await asyncio.wait([done], timeout=0.4))[0]:
+            if not loading.reachable.is_set() and time.monotonic() > began + self.limits.hub_seconds:
+                raise Refusal(f"the model {name} is not here and the Hub does not answer; choose another model", 503)
+            if (arrived := await asyncio.to_thread(_arriving) - before) > 0:
+                whole = entry.params * 4  # in float32, as nearly all are published
                 share = {"done": min(arrived, whole), "of": whole} if whole else {}
                 yield {"stage": "loading", "model": name, "note": f"Downloading {name}: {arrived >> 20} MB", **share}
-        if failed:
-            raise failed[0]
+        yield done.result()
 
-    def _try_to_get(self, name: str, failed: list[Exception]) -> None:
-        try:
-            self.get(name)
-        except Exception as e:
-            failed.append(e)
-
-    def get(self, name: Any = None) -> LoadedModel:
-        """The model of a name, loaded where it is not. raises: Refusal, and what loading raises"""
-        wanted = self.chosen(name)
+    def _start(self, entry: ModelEntry) -> "LoadedModel | _Loading":
+        """The model where it is in memory, or its loading, which begins here where it has not."""
         with self._lock:
-            if wanted.name not in self._loaded:
-                self._loaded[wanted.name] = _load(wanted, self.device)
+            if (loaded := self._loaded.get(entry.name)) is not None:
+                self._loaded.move_to_end(entry.name)
+                return loaded
+            if (loading := self._loading.get(entry.name)) is None:
+                if len(self._loading) >= self.limits.models:
+                    raise Refusal("other models are being loaded; try again in a minute", 503)
+                loading = self._loading[entry.name] = _Loading()
+                threading.Thread(target=self._fill, args=(entry, loading), daemon=True).start()
+                if entry.is_local:
+                    loading.reachable.set()
+                else:
+                    threading.Thread(target=_probe, args=(loading.reachable,), daemon=True).start()
+            return loading
+
+    def _fill(self, entry: ModelEntry, loading: "_Loading") -> None:
+        try:
+            loaded, failure = _load(entry, self.device), None
+        except BaseException as e:
+            loaded, failure = None, e
+        with self._lock:
+            del self._loading[entry.name]
+            if loaded is not None:
+                self._loaded[entry.name] = loaded
                 while len(self._loaded) > self.limits.models:
                     self._loaded.popitem(last=False)
-            self._loaded.move_to_end(wanted.name)
-            return self._loaded[wanted.name]
+        if failure is None:
+            loading.model.set_result(loaded)
+        else:
+            loading.model.set_exception(failure)
+
+
+class _Loading:
+    """A model on its way; reachable: set once the Hub answers, or is not needed."""
+
+    def __init__(self) -> None:
+        self.model: Future[LoadedModel] = Future()
+        self.model.set_running_or_notify_cancel()
+        self.reachable = threading.Event()
+
+
+def _probe(reachable: threading.Event) -> None:
+    """Set ``reachable`` if the Hub answers anything."""
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        urlopen(Request(ENDPOINT, method="HEAD"), timeout=30).close()
+    except HTTPError:
+        pass  # an answer too
+    except (OSError, HTTPException, ValueError):
+        return
+    reachable.set()
 
 
 def _arriving() -> int:

@@ -1,22 +1,26 @@
 """Objects as the page sends them and as files hold them, checked: nothing in them is believed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..data.sa1b import check_segmentation
 from ..errors import DataError
 from ..inference.upsample import Size
-from ..ops.masks import Rle, mask_to_rle, rle_to_mask
+from ..ops.masks import mask_to_rle
 from ..ops.prompts import as_numbers
+from ..ops.run_lengths import Rle, compressed, rle_counts, rle_to_mask
 from .limits import Limits, Refusal
 from .shapes import shape_of_mask
 
 NAME_LENGTH = 80
+RINGS = 1000
+"""Polygons of one object."""
+WORK = 4_000_000_000
+"""Pixels of all masks together that one export or import may cost."""
 UNNAMED = "object"
 
 
@@ -25,12 +29,14 @@ class Object:
     """One object of a photo.
 
     name: as a person typed it, or ""
-    rle: its mask, of the photo's size
+    rle: its mask, of the photo's size, checked
+    runs: how many run lengths it has
     facts: for JSON: ``predicted_iou, stability_score, point_coords, point_labels, input_box``, those that are known
     """
 
     name: str
     rle: Rle
+    runs: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -42,21 +48,31 @@ class Object:
         """(H, W) bool"""
         return rle_to_mask(self.rle)
 
+    @property
+    def box_area(self) -> int:
+        """Pixels of the tight box."""
+        _, _, w, h = coco_mask.toBbox(compressed(self.rle))
+        return round(w * h)
+
 
 class Masks(Sequence):
-    """The masks of objects, each decoded when it is asked for: hundreds of large ones do not fit in memory."""
+    """The masks of objects, each decoded when it is asked for: hundreds of large ones do not fit in memory.
 
-    def __init__(self, objects: Sequence[Object]) -> None:
-        self.objects = objects
+    check: called before each
+    """
+
+    def __init__(self, objects: Sequence[Object], check: Callable[[], None] = lambda: None) -> None:
+        self.objects, self.check = objects, check
 
     def __len__(self) -> int:
         return len(self.objects)
 
     def __getitem__(self, index: int) -> np.ndarray:
+        self.check()
         return self.objects[index].mask()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (o.mask() for o in self.objects)
+        return (self[i] for i in range(len(self)))
 
 
 def read_objects(value: Any, size: Size, limits: Limits) -> list[Object]:
@@ -64,15 +80,16 @@ def read_objects(value: Any, size: Size, limits: Limits) -> list[Object]:
     if not isinstance(value, list) or not all(isinstance(o, dict) for o in value):
         raise DataError('objects must be [{"name": text, "rle": {"size": [h, w], "counts": text}}, ...]')
     check_count(len(value), limits)
-    found = []
+    found, left = [], _Runs(limits)
     for i, o in enumerate(value, start=1):
         facts = _facts(o, {"predicted_iou": "score", "stability_score": "stability"}, size)
         facts |= _prompt(o.get("points"), o.get("labels"), o.get("box"), size)
-        found.append(Object(_name(o.get("name")), _rle(o.get("rle"), size, f"object {i}"), facts))
+        rle, runs = left.checked(o.get("rle"), size, f"object {i}")
+        found.append(Object(_name(o.get("name")), rle, runs, facts))
     return found
 
 
-def read_annotations(text: Any, size: Size, limits: Limits) -> list[dict[str, Any]]:
+def read_annotations(text: Any, size: Size, limits: Limits) -> Iterator[dict[str, Any]]:
     """A COCO or SA-1B file -> objects for the page: ``name, score, points, labels, box`` and `shapes`' facts.
 
     text: the file, str or bytes, or what it holds
@@ -85,25 +102,24 @@ def read_annotations(text: Any, size: Size, limits: Limits) -> list[dict[str, An
             raise DataError("this file is not JSON; choose a COCO or SA-1B file") from e
     records, names = _records(text, size)
     check_count(len(records), limits)
-    found = []
+    if len(records) * size[0] * size[1] > WORK:
+        raise Refusal("these are too many objects for so large a photo; import a part of them", 413)
+    left = _Runs(limits)
     for i, record in enumerate(records, start=1):
-        rle = _segmentation(record.get("segmentation"), size, f"annotation {i}")
+        rle = left.segmentation(record.get("segmentation"), size, f"annotation {i}")
         name = record.get("name")
         if not isinstance(name, str):
             name = names.get(record.get("category_id")) if isinstance(record.get("category_id"), int) else ""
         facts = _facts(record, {"score": "predicted_iou", "stability": "stability_score"}, size)
         prompt = _prompt(record.get("point_coords"), record.get("point_labels"), record.get("input_box"), size)
-        found.append(
-            {
-                "name": _name("" if name == UNNAMED else name),
-                "points": prompt.get("point_coords", []),
-                "labels": prompt.get("point_labels", []),
-                "box": prompt.get("input_box"),
-                **facts,
-                **shape_of_mask(rle_to_mask(rle)),
-            }
-        )
-    return found
+        yield {
+            "name": _name("" if name == UNNAMED else name),
+            "points": prompt.get("point_coords", []),
+            "labels": prompt.get("point_labels", []),
+            "box": prompt.get("input_box"),
+            **facts,
+            **shape_of_mask(rle_to_mask(rle)),
+        }
 
 
 def check_count(count: int, limits: Limits) -> None:
@@ -134,27 +150,52 @@ def _records(document: Any, size: Size) -> tuple[list[dict], dict[int, str]]:
     return records, {c["id"]: c["name"] for c in named if isinstance(c.get("name"), str)}
 
 
-def _segmentation(value: Any, size: Size, what: str) -> Rle:
-    """Run lengths, or polygons as COCO has them, as run lengths."""
-    if not isinstance(value, list):
-        return _rle(value, size, what)
-    rings = [as_numbers(ring) for ring in value]
-    for ring in rings:
-        if ring is None or ring.ndim != 1 or len(ring) < 6 or len(ring) % 2 or not (np.abs(ring) < 1e6).all():
-            raise DataError(f"{what} has a polygon that is not [x, y, x, y, x, y, ...]")
-    if not rings:
-        raise DataError(f"{what} has no mask")
-    limit = np.tile([size[1], size[0]], max(map(len, rings)) // 2)
-    parts = coco_mask.frPyObjects([r.clip(0, limit[: len(r)]).tolist() for r in rings], *size)
-    return mask_to_rle(coco_mask.decode(coco_mask.merge(parts)).astype(bool))
+class _Runs:
+    """Checks masks, and counts what is left of the run lengths and outlines that one request may hold."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.runs, self.characters, self.outline = limits.runs, 4 * limits.runs, limits.outline
+
+    def checked(self, value: Any, size: Size, what: str) -> tuple[Rle, int]:
+        """COCO run lengths that fit the photo, and how many. raises: DataError, Refusal"""
+        counts = value.get("counts") if isinstance(value, dict) else None
+        if not isinstance(counts, str | list):
+            raise DataError(f"{what} has no mask in COCO run lengths; choose a COCO or SA-1B file")
+        self.characters -= len(counts)
+        if self.characters < 0:
+            raise _too_fine()
+        try:
+            runs = len(rle_counts(value, size))
+        except DataError as e:
+            raise DataError(f"{what}: {e}") from e
+        self.runs -= runs
+        if self.runs < 0:
+            raise _too_fine()
+        return {"size": list(size), "counts": counts}, runs
+
+    def segmentation(self, value: Any, size: Size, what: str) -> Rle:
+        """Run lengths, or polygons as COCO has them, as run lengths. raises: DataError, Refusal"""
+        if not isinstance(value, list):
+            return self.checked(value, size, what)[0]
+        rings = [as_numbers(ring) for ring in value]
+        if not 0 < len(rings) <= RINGS:
+            raise DataError(f"{what} has {len(rings) or 'no'} polygons; at most {RINGS} are taken")
+        clipped = []
+        for ring in rings:
+            if ring is None or ring.ndim != 1 or len(ring) < 6 or len(ring) % 2 or not (np.abs(ring) < 1e6).all():
+                raise DataError(f"{what} has a polygon that is not [x, y, x, y, x, y, ...]")
+            ring = ring.clip(0, np.tile([size[1], size[0]], len(ring) // 2))
+            corners = ring.reshape(-1, 2)
+            self.outline -= int(np.abs(corners - np.roll(corners, 1, axis=0)).sum())
+            if self.outline < 0:  # pycocotools takes memory for each pixel along it
+                raise _too_fine()
+            clipped.append(ring.tolist())
+        parts = coco_mask.frPyObjects(clipped, *size)
+        return mask_to_rle(coco_mask.decode(coco_mask.merge(parts)).astype(bool))
 
 
-def _rle(value: Any, size: Size, what: str) -> Rle:
-    counts = value.get("counts") if isinstance(value, dict) else None
-    good = isinstance(counts, str) and counts.isascii() and all("0" <= c <= "o" for c in counts)
-    if not good and not (isinstance(counts, list) and all(type(c) is int and 0 <= c < 1 << 40 for c in counts)):
-        raise DataError(f"{what} has no mask in COCO run lengths; choose a COCO or SA-1B file")
-    return check_segmentation({"size": value.get("size"), "counts": counts}, size, what)
+def _too_fine() -> Refusal:
+    return Refusal("the outlines are too fine for the page; take fewer objects at a time", 413)
 
 
 def _name(value: Any) -> str:

@@ -36,6 +36,13 @@ def read_photo(data: bytes, limits: Limits) -> np.ndarray:
                 f"{limits.pixels / 1e6:.0f} million that are taken; scale it down",
                 413,
             )
+        short, long = sorted(image.size)
+        if long > limits.side or long > limits.aspect * short:
+            raise Refusal(
+                f"the photo is {image.width} x {image.height} pixels; crop it to at most {limits.side} on a side and "
+                f"{limits.aspect} times as long as wide",
+                413,
+            )
         try:
             return read_image(image)
         except ImageError as e:

@@ -98,7 +98,7 @@ def _paint(strokes: Any, size: Size, limits: Limits) -> np.ndarray | None:
     mask = np.zeros((height, width), np.uint8)
     for stroke in strokes:
         xy, radius = as_numbers(stroke.get("points")), as_numbers([stroke.get("radius")])
-        if xy is None or xy.ndim != 2 or xy.shape[1] != 2 or radius is None or not len(xy):
+        if xy is None or xy.ndim != 2 or xy.shape[1] != 2 or not len(xy) or radius is None or radius.shape != (1,):
             raise PromptError("a stroke needs points [[x, y], ...] and a radius, in pixels of the photo")
         if not (np.abs(xy) <= 10 * max(size)).all() or not 0 < radius[0] <= max(size):
             raise PromptError("a stroke must lie on the photo and have a radius above 0")

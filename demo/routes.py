@@ -1,28 +1,27 @@
 """The page and what it talks to, over HTTP.
 
-Small answers are JSON; what takes long is told line by line, each line a JSON object (see `service.Event`), so
-that the page shows what happens and can stop it by closing the connection.
+Small answers are JSON; long ones are told line by line, each line a JSON object (see `service.Event`), so that the page
+shows progress and can stop it by closing the connection.
 """
 
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from .. import __version__
 from ..errors import DataError
 from ..results import jpeg
-from .admission import AdmissionQueue
+from .bodies import ByteBudget
 from .exports import Scene, export, stem_of
-from .guard import status_and_message
+from .failures import status_and_message
 from .objects import read_annotations, read_objects
 from .service import Event, SegmentationService
+from .streams import Stream, WorkLimit, after, in_turns, lines, until_left
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {
@@ -35,15 +34,20 @@ TYPES = {
 FILES = {path.name: path for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
 """What is served, by name: a name that is none of these is not looked for."""
 
-Handler = Callable[[Request], Any]
+Handler = Callable[[Request], Awaitable[Response]]
+PRIVATE = {"cache-control": "no-store"}
 
 
 class Routes:
-    """The handlers; `add_to` puts them on a server."""
+    """The handlers; `add_to` puts them on a server.
 
-    def __init__(self, service: SegmentationService, signed_in: Callable[[Request], bool]) -> None:
-        self.service, self.signed_in = service, signed_in
-        self.exports = AdmissionQueue(service.limits.decodes, service.limits.waiting)
+    signed_in: whether a request comes from somebody who may see the page
+    budget: of bytes on their way
+    """
+
+    def __init__(self, service: SegmentationService, signed_in: Callable[[Request], bool], budget: ByteBudget) -> None:
+        self.service, self.signed_in, self.budget = service, signed_in, budget
+        self.limits = service.limits
 
     def add_to(self, server: Any) -> None:
         server.add_route("/", self.index, methods=["GET", "HEAD"])
@@ -76,51 +80,53 @@ class Routes:
 
     async def photo(self, request: Request) -> Response:
         pixels = self.service.pixels(request.path_params["id"])
-        return Response(await run_in_threadpool(jpeg, pixels), media_type="image/jpeg", headers=PRIVATE)
+        return Response(await self.service.files.run(jpeg, pixels), media_type="image/jpeg", headers=PRIVATE)
 
     async def encode(self, request: Request) -> Response:
         data = await request.body()
-        return await _lines(self.service.encode(data, request.query_params.get("model")))
+        return await self._events(self.service.encode(data, request.query_params.get("model")))
 
     async def again(self, request: Request) -> Response:
         body = await _json(request)
-        return await _lines(self.service.encode_again(body.get("id"), body.get("model")))
+        return await self._events(self.service.encode_again(body.get("id"), body.get("model")))
 
     async def segment(self, request: Request) -> Response:
         body = await _json(request)
         if body.get("preview") is True:
-            return await _answer(self.service.preview, body.get("id"), body.get("prompt"))
-        return await _lines(self.service.segment(body.get("id"), body.get("prompt")))
+            answer = await self.service.preview(body.get("id"), body.get("prompt"))
+            return JSONResponse(answer, headers=PRIVATE)
+        return await self._events(self.service.segment(body.get("id"), body.get("prompt")))
 
     async def everything(self, request: Request) -> Response:
-        body, stop = await _json(request), threading.Event()
-        return await _lines(self.service.everything(body.get("id"), body.get("preset"), stop), stop)
+        body = await _json(request)
+        return await self._events(self.service.everything(body.get("id"), body.get("preset")))
 
     async def export(self, request: Request) -> Response:
-        body = await _json(request)
+        body, limit = await _json(request), WorkLimit(self.limits.export_seconds)
+        photo = self.service.photos.get(body.get("id"))
 
-        def work() -> tuple[str, bytes]:
-            photo = self.service.photos.get(body.get("id"))
-            with self.exports.turn():
-                objects = read_objects(body.get("objects"), photo.size, self.service.limits)
-                return export(Scene(stem_of(body.get("file_name")), photo.pixels, objects), body.get("formats"))
+        def prepare() -> tuple[str, Any]:
+            objects = read_objects(body.get("objects"), photo.size, self.limits)
+            scene = Scene(stem_of(body.get("file_name")), photo.pixels, objects, limit.check)
+            return export(scene, body.get("formats"), self.limits)
 
-        name, content = await run_in_threadpool(work)
+        name, chunks = await self.service.files.run(prepare)
         disposition = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name)}"}
-        return Response(content, media_type="application/octet-stream", headers={**PRIVATE, **disposition})
+        chunks = await _started(in_turns(self.service.files, chunks, limit))
+        return Stream(chunks, self.limits, self.budget, "application/octet-stream", {**PRIVATE, **disposition})
 
     async def read(self, request: Request) -> Response:
-        body = await _json(request)
+        body, limit = await _json(request), WorkLimit(self.limits.export_seconds)
+        photo = self.service.photos.get(body.get("id"))
+        steps = read_annotations(body.get("document"), photo.size, self.limits)
+        objects = [o async for o in in_turns(self.service.files, steps, limit)]
+        return JSONResponse({"objects": objects}, headers=PRIVATE)
 
-        def work() -> dict[str, Any]:
-            photo = self.service.photos.get(body.get("id"))
-            with self.exports.turn():
-                return {"objects": read_annotations(body.get("document"), photo.size, self.service.limits)}
-
-        return await _answer(work)
-
-
-PRIVATE = {"cache-control": "no-store"}
+    async def _events(self, events: AsyncIterator[Event]) -> Response:
+        """Events as they happen, a line each. What is wrong at once has its own status."""
+        chunks = lines(await _started(events))
+        headers = {**PRIVATE, "x-accel-buffering": "no"}
+        return Stream(chunks, self.limits, self.budget, "application/x-ndjson", headers)
 
 
 def _file(path: Path) -> Response:
@@ -128,11 +134,12 @@ def _file(path: Path) -> Response:
 
 
 def _guarded(handler: Handler) -> Handler:
-    """A failure becomes its sentence."""
+    """A failure becomes its sentence; a visitor who leaves cancels the handler."""
 
     async def guarded(request: Request) -> Response:
         try:
-            return await handler(request)
+            await request.body()
+            return await until_left(request.receive, handler(request))
         except Exception as e:
             status, text = status_and_message(e)
             return JSONResponse({"error": text}, status)
@@ -140,8 +147,9 @@ def _guarded(handler: Handler) -> Handler:
     return guarded
 
 
-async def _answer(function: Callable, *arguments: Any) -> Response:
-    return JSONResponse(await run_in_threadpool(function, *arguments), headers=PRIVATE)
+async def _started(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The same, once the first is there."""
+    return after(await anext(items), items)
 
 
 async def _json(request: Request) -> dict[str, Any]:
@@ -157,27 +165,3 @@ async def _json(request: Request) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
-
-
-async def _lines(events: Iterator[Event], stop: threading.Event | None = None) -> Response:
-    """Events as they happen, a line each; a failure is the last line. What is wrong at once has its own status."""
-    first = await run_in_threadpool(next, events)  # checks of the arguments
-
-    def lines() -> Iterator[str]:
-        try:
-            yield _line(first)
-            for event in events:
-                yield _line(event)
-        except Exception as e:
-            status, text = status_and_message(e)
-            yield _line({"stage": "failed", "error": text, "status": status})
-        finally:
-            if stop is not None:
-                stop.set()
-            events.close()
-
-    return StreamingResponse(lines(), media_type="application/x-ndjson", headers={**PRIVATE, "x-accel-buffering": "no"})
-
-
-def _line(event: Event) -> str:
-    return json.dumps(event) + "\n"

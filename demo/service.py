@@ -1,13 +1,14 @@
 """What the page and its API do: encode a photo, segment, find everything. Knows nothing of HTTP.
 
-Whatever comes from outside is checked here or below; what is wrong with it is a `SamHubError`.
+Input from outside is checked here or below; what is wrong with it is a `SamHubError`. Work runs in `Workers`; the
+coroutines and iterators here only wait for it, so closing one gives its work up.
 """
 
 import copy
-import queue
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -16,20 +17,20 @@ import numpy as np
 import torch
 
 from ..errors import PromptError
-from ..inference.amg import Progress, SamAutomaticMaskGenerator
+from ..inference.amg import SamAutomaticMaskGenerator
 from ..ops.mask_prompt import mask_prompt
 from ..ops.masks import rle_to_mask
-from .admission import AdmissionQueue
 from .limits import Limits, Refusal
-from .models import ModelPool
+from .models import LoadedModel, ModelPool
 from .photos import read_photo
 from .presets import SEARCH_PRESETS, preset_arguments
 from .prompts import Prompt, parse_prompt
 from .shapes import drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
 from .store import Photo, PhotoStore
+from .workers import Emit, Workers
 
 Event = dict[str, Any]
-"""What happens meanwhile: ``{"stage": name, ...}``; the last has the stage "done" and the result."""
+"""Progress: ``{"stage": name, ...}``; the last has the stage "done" and the result."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class FirstMask:
 class SegmentationService:
     """The state of one server.
 
-    models: the models; photos: those that were encoded
+    models: those that are offered; photos: those that were encoded; files: threads for exports and imports
     """
 
     def __init__(self, models: ModelPool, limits: Limits) -> None:
@@ -59,14 +60,14 @@ class SegmentationService:
         self.photos = PhotoStore(limits)
         # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
         # A decode is many small steps: threads that share it wait for each other longer than they help.
-        self._encoders = ThreadPoolExecutor(limits.encodes, "encode", _set_threads, (torch.get_num_threads(),))
-        self._decoders = ThreadPoolExecutor(limits.decodes, "decode", _set_threads, (1,))
-        self._encodes = AdmissionQueue(limits.encodes, limits.waiting)
-        self._decodes = AdmissionQueue(limits.decodes, limits.waiting * 4)
+        threads = torch.get_num_threads()
+        self._encoders = Workers("encode", limits.encodes, limits.waiting, lambda: _set_threads(threads))
+        self._decoders = Workers("decode", limits.decodes, limits.waiting * 4, lambda: _set_threads(1))
+        self.files = Workers("files", limits.decodes, limits.waiting)
 
     def warm_up(self) -> None:
-        """Load the default model and use it once: what is slow the first time shall not wait for a visitor."""
-        loaded = self.models.get()
+        """Load the default model and use it once, so that no visitor pays the first-use cost."""
+        loaded = self.models.load_now()
         predictor, pixels = loaded.new_predictor(), np.zeros((48, 64, 3), np.uint8)
         predictor.set_image(pixels)
         self._get_ready(Photo(predictor, pixels, loaded.name, self.limits.results)).result()
@@ -78,53 +79,61 @@ class SegmentationService:
         models = [o.facts() for o in self.models.entries.values()]
         return {"models": models, "default": self.models.default, "searches": searches, "limits": limits}
 
-    def encode(self, data: bytes, model: Any = None) -> Iterator[Event]:
+    async def encode(self, data: bytes, model: Any = None) -> AsyncIterator[Event]:
         """Read a photo and encode it. The result: ``id, width, height, model, device, encode_ms``."""
-        wanted = self.models.chosen(model)
-        yield self._waiting(self._encodes)
-        with self._encodes.turn():
-            yield {"stage": "reading"}
-            pixels = read_photo(data, self.limits)
-            yield from self._encode(pixels, wanted.name)
+        entry = self.models.entry(model)
+        async with aclosing(self._encode(lambda: read_photo(data, self.limits), entry.name)) as events:
+            async for event in events:
+                yield event
 
-    def encode_again(self, key: Any, model: Any) -> Iterator[Event]:
+    async def encode_again(self, key: Any, model: Any) -> AsyncIterator[Event]:
         """Encode a photo that is here already with another model; it gets a new id and the old one goes."""
-        photo, wanted = self.photos.get(key), self.models.chosen(model)
-        yield self._waiting(self._encodes)
-        with self._encodes.turn():
-            yield from self._encode(photo.pixels, wanted.name)
-        self.photos.drop(key)
+        photo, entry = self.photos.get(key), self.models.entry(model)
+        async with aclosing(self._encode(lambda: photo.pixels, entry.name)) as events:
+            async for event in events:
+                if event["stage"] == "done":
+                    self.photos.drop(key)
+                yield event
 
-    def _encode(self, pixels: np.ndarray, model: str) -> Iterator[Event]:
-        yield from self.models.prepare(model)
-        loaded = self.models.get(model)
-        yield {"stage": "encoding", "model": model}
+    async def _encode(self, read: Callable[[], np.ndarray], model: str) -> AsyncIterator[Event]:
+        async with aclosing(self.models.load(model)) as loading:  # before this visitor's turn
+            async for loaded in loading:
+                if not isinstance(loaded, LoadedModel):
+                    yield loaded
+        yield {"stage": "waiting", "ahead": self._encoders.ahead}
 
-        def work() -> tuple[Photo, float]:
-            predictor, start = loaded.new_predictor(), perf_counter()
-            predictor.set_image(pixels)
-            took = perf_counter() - start
-            return Photo(predictor, pixels, loaded.name, self.limits.results), took
+        def work(emit: Emit, stopped: threading.Event) -> None:
+            emit({"stage": "reading"})
+            pixels = read()
+            if stopped.is_set():
+                return
+            emit({"stage": "encoding", "model": model})
+            photo, took = self._encoded(loaded, pixels)
+            if stopped.is_set():
+                return
+            photo.ready = self._get_ready(photo)
+            height, width = photo.size
+            size = {"width": width, "height": height}
+            facts = {"model": loaded.name, "device": loaded.device, "encode_ms": _ms(took)}
+            emit({"stage": "done", "id": self.photos.add(photo), **size, **facts})
 
-        photo, took = self._encoders.submit(work).result()
-        photo.ready = self._get_ready(photo)
-        height, width = photo.size
-        yield {
-            "stage": "done",
-            "id": self.photos.add(photo),
-            "width": width,
-            "height": height,
-            "model": loaded.name,
-            "device": loaded.device,
-            "encode_ms": _ms(took),
-        }
+        async with aclosing(self._encoders.events(work)) as events:
+            async for event in events:
+                yield event
+
+    def _encoded(self, loaded: LoadedModel, pixels: np.ndarray) -> tuple[Photo, float]:
+        """The photo and the seconds that the encoder took."""
+        predictor, start = loaded.new_predictor(), perf_counter()
+        predictor.set_image(pixels)
+        took = perf_counter() - start
+        return Photo(predictor, pixels, loaded.name, self.limits.results), took
 
     def _get_ready(self, photo: Photo) -> Future:
         """Make everything that the first click would wait for; prompts on the photo wait for this."""
         height, width = photo.size
         center = np.array([[width / 2, height / 2]])
 
-        def work() -> None:
+        def work(stopped: threading.Event) -> None:
             for _ in range(2):  # the fast decoder is made with the second prompt
                 _, low_res = _predict(photo.predictor, center, np.array([1]), None, None, True)
             photo.low_side = low_res.shape[-1]
@@ -132,38 +141,32 @@ class SegmentationService:
                 photo.upsampler(low_res.shape[-2:], size)
             photo.weigh()
 
-        return self._decoders.submit(work)
+        return self._decoders.submit(work, refuse=False).future
 
     def pixels(self, key: Any) -> np.ndarray:
         """(H, W, 3) uint8, for browsers that cannot read the file themselves."""
         return self.photos.get(key).pixels
 
-    def preview(self, key: Any, prompt: Any) -> dict[str, Any]:
+    async def preview(self, key: Any, prompt: Any) -> dict[str, Any]:
         """The mask that `segment` would show: ``path, score, decode_ms``."""
-        photo, parsed = self._photo_and_prompt(key, prompt)
-        return self._decoded(self._first, photo, parsed).shown
+        photo = self.photos.get(key)
+        return (await self._decoders.run(self._first, photo, prompt))[1].shown
 
-    def segment(self, key: Any, prompt: Any) -> Iterator[Event]:
-        """Masks of one object; see `prompts` for prompts. What is to be shown comes first, as of `preview`.
+    async def segment(self, key: Any, prompt: Any) -> AsyncIterator[Event]:
+        """Masks of one object; see `prompts` for prompts. The mask to show comes first, as of `preview`.
 
         The result: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
         and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
         first, and then the three.
         """
-        photo, parsed = self._photo_and_prompt(key, prompt)
-        first = self._decoded(self._first, photo, parsed)
-        yield {"stage": "shown", **first.shown}
-        yield {"stage": "done", **self._decoded(self._rest, photo, parsed, first)}
-
-    def _photo_and_prompt(self, key: Any, prompt: Any) -> tuple[Photo, Prompt]:
         photo = self.photos.get(key)
-        return photo, parse_prompt(prompt, photo.size, self.limits)
+        parsed, first = await self._decoders.run(self._first, photo, prompt)
+        yield {"stage": "shown", **first.shown}
+        rest = await self._decoders.run(self._rest, photo, parsed, first, refuse=False)
+        yield {"stage": "done", **rest}
 
-    def _decoded(self, work: Callable, *arguments: Any) -> Any:
-        with self._decodes.turn():
-            return self._decoders.submit(work, *arguments).result()
-
-    def _first(self, photo: Photo, prompt: Prompt) -> "FirstMask":
+    def _first(self, photo: Photo, given: Any) -> tuple[Prompt, FirstMask]:
+        prompt = parse_prompt(given, photo.size, self.limits)
         photo.ready.result()
         start = perf_counter()
         mask = self._mask_prompt(photo, prompt)
@@ -180,9 +183,9 @@ class SegmentationService:
         drawn = photo.upsampler(low_res.shape[-2:], drawn_size(photo.size))
         path = outline_of_logits(low_res[best], drawn, photo.size)
         shown = {"path": path, "score": _score(scores[best]), "decode_ms": _ms(took)}
-        return FirstMask(scores, low_res, mask, best, took, shown)
+        return prompt, FirstMask(scores, low_res, mask, best, took, shown)
 
-    def _rest(self, photo: Photo, prompt: Prompt, first: "FirstMask") -> dict[str, Any]:
+    def _rest(self, photo: Photo, prompt: Prompt, first: FirstMask) -> dict[str, Any]:
         start, scores, low_res = perf_counter(), first.scores, first.low_res
         if len(scores) == 1 and not prompt.ambiguous:
             many = _predict(photo.predictor, prompt.points, prompt.labels, prompt.box, first.mask, True)
@@ -208,48 +211,46 @@ class SegmentationService:
                 return earlier[prompt.refine[1]][None]
         return None if prompt.rough is None else mask_prompt(prompt.rough, photo.low_side)
 
-    def everything(self, key: Any, preset: Any, stop: threading.Event) -> Iterator[Event]:
-        """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``.
-
-        stop: once set, what was found until then is the result
-        """
+    async def everything(self, key: Any, preset: Any) -> AsyncIterator[Event]:
+        """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``."""
         photo = self.photos.get(key)
         if not isinstance(preset, str) or preset not in SEARCH_PRESETS:
             raise Refusal(f"there is no such preset; choose one of {', '.join(SEARCH_PRESETS)}")
-        yield self._waiting(self._encodes)
-        with self._encodes.turn(), photo.busy:
+        yield {"stage": "waiting", "ahead": self._encoders.ahead}
+
+        def work(emit: Emit, stopped: threading.Event) -> None:
             start = perf_counter()
             # A shallow copy: it shares the embedding, and setting crops on it leaves the photo's own predictor alone.
             arguments = preset_arguments(photo.predictor.encoder_kind, preset)
             generator = SamAutomaticMaskGenerator(
                 copy.copy(photo.predictor), output_mode="uncompressed_rle", **arguments
             )
-            records = None
 
-            def work(progress: Progress) -> list[dict[str, Any]]:
-                return generator.generate(photo.pixels, progress, stop.is_set)
+            def progress(done: int, of: int) -> None:
+                emit({"stage": "searching", "done": done, "of": of})
 
-            for step in _steps(self._encoders, work, stop):
-                if isinstance(step, tuple):
-                    yield {"stage": "searching", "done": step[0], "of": step[1]}
-                else:
-                    records = step
+            with photo.busy:
+                records = generator.generate(photo.pixels, progress, stopped.is_set)
             records.sort(key=lambda r: -r["area"])
             masks = []
             for r in records[: self.limits.objects]:
+                if stopped.is_set():
+                    return
                 shape = shape_of_mask(rle_to_mask(r["segmentation"]))
                 scores = {"score": _score(r["predicted_iou"]), "stability": _score(r["stability_score"])}
                 masks.append({**scores, "point": r["point_coords"][0], **shape})
-            yield {"stage": "done", "masks": masks, "ms": _ms(perf_counter() - start)}
+            emit({"stage": "done", "masks": masks, "ms": _ms(perf_counter() - start)})
 
-    @staticmethod
-    def _waiting(admission: AdmissionQueue) -> Event:
-        return {"stage": "waiting", "ahead": admission.ahead}
+        async with aclosing(self._encoders.events(work)) as events:
+            async for event in events:
+                yield event
 
 
-def last(events: Iterator[Event]) -> Event:
+async def last(events: AsyncIterator[Event]) -> Event:
     """The result of events, for callers who cannot watch."""
-    *_, result = events
+    async with aclosing(events):
+        async for event in events:
+            result = event
     return {k: v for k, v in result.items() if k != "stage"}
 
 
@@ -264,20 +265,6 @@ def _predict(predictor: Any, points: Any, labels: Any, box: Any, mask: Any, mult
     if hasattr(predictor, "predict_low_res"):
         return predictor.predict_low_res(points, labels, box, mask, multimask)
     return predictor.predict(points, labels, box, mask, multimask)[1:]
-
-
-def _steps(hands: Executor, work: Callable[[Progress], Any], stop: threading.Event) -> Iterator[Any]:
-    """Have ``work(progress)`` done elsewhere; yields what it tells as tuples, and its result at the end."""
-    told: queue.Queue = queue.Queue()
-    done = hands.submit(work, lambda *step: told.put(step))
-    done.add_done_callback(lambda _: told.put(None))
-    try:
-        while (step := told.get()) is not None:
-            yield step
-    finally:
-        stop.set()
-        wait([done])
-    yield done.result()
 
 
 def _ms(seconds: float) -> float:

@@ -9,10 +9,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..ops.masks import mask_to_polygons
+from ..ops.masks import mask_to_box, mask_to_polygons
 
 TOLERANCE = 0.7
 """How far the simplified outline may leave the mask's, in pixels."""
+CORNERS = 10_000
+"""Of a ring that other rings are joined to: finding the nearest corners takes the square of it."""
+PAIRS = 1 << 20
+"""Distances that are computed at a time."""
 
 
 def label_line(mask: np.ndarray, label: int) -> str:
@@ -38,19 +42,35 @@ def quoted(text: str) -> str:
 
 
 def single_ring(mask: np.ndarray) -> np.ndarray | None:
-    """All outlines of a mask as one closed ring (K, 2), x then y, in pixels; None for an empty mask."""
-    rings = [_simple(ring) for ring in mask_to_polygons(mask)]
-    if not rings:
+    """All outlines of a mask as one closed ring (K, 2), x then y, in pixels; None for an empty mask.
+
+    Of a mask with more than `CORNERS` the smallest islands and holes are left out.
+    """
+    if not mask.any():
         return None
+    x0, y0, x1, y1 = mask_to_box(mask).tolist()
+    rings = [_simple(ring) for ring in mask_to_polygons(mask[y0 : y1 + 1, x0 : x1 + 1])]
     rings.sort(key=lambda r: -abs(_area(r)))
-    joined = rings.pop(0)
-    while rings:
-        ring = rings.pop(0)
-        gaps = ((joined[:, None] - ring[None]) ** 2).sum(-1)  # (J, R)
-        j, r = np.unravel_index(gaps.argmin(), gaps.shape)
+    joined = rings[0]
+    for ring in rings[1:]:
+        if len(joined) + len(ring) + 2 > CORNERS:
+            break
+        j, r = _nearest(joined, ring)
         there_and_back = np.concatenate([np.roll(ring, -r, axis=0), ring[r : r + 1], joined[j : j + 1]])
         joined = np.concatenate([joined[: j + 1], there_and_back, joined[j + 1 :]])
-    return joined
+    return joined + np.array([x0, y0])
+
+
+def _nearest(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
+    """Indices of the two corners, one of each ring, that lie nearest to each other; in rows that fit in memory."""
+    best, found = np.inf, (0, 0)
+    step = max(1, PAIRS // len(b))
+    for start in range(0, len(a), step):
+        gaps = ((a[start : start + step, None] - b[None]) ** 2).sum(-1)  # (rows, B)
+        i, j = np.unravel_index(gaps.argmin(), gaps.shape)
+        if gaps[i, j] < best:
+            best, found = gaps[i, j], (start + int(i), int(j))
+    return found
 
 
 def _simple(ring: np.ndarray) -> np.ndarray:

@@ -107,5 +107,8 @@ export async function fetchFile(path, body) {
   const response = await send(path, posted(body));
   if (!response.ok) throw await failure(response);
   const name = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("content-disposition") ?? "");
-  return { name: name ? decodeURIComponent(name[1]) : "masks", content: await response.blob() };
+  const content = await response.blob().catch(() => {
+    throw new ServerError(0, "the download broke off; export fewer objects or formats at a time");
+  });
+  return { name: name ? decodeURIComponent(name[1]) : "masks", content };
 }

@@ -17,15 +17,29 @@ def demo(
             "-m",
             metavar="NAME",
             help="A model to offer, the first by default; may be given several times. A name of `sam-hub zoo`, a "
-            "folder, a checkpoint, a Hub id or an exported ONNX bundle. Left out: pocket, and the catalogue.",
+            "folder, a checkpoint, a Hub id or an exported ONNX bundle. Default: pocket.",
         ),
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    catalogue: Annotated[
+        bool,
+        typer.Option(
+            "--catalogue", help="Offer every model of `sam-hub zoo`; the first visitor who picks one downloads it."
+        ),
+    ] = False,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
     ] = None,
+    allowed_hosts: Annotated[
+        list[str],
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="A domain name of this server, such as that of a proxy before it; may be given several times.",
+        ),
+    ] = [],  # noqa: B006 typer reads it, nobody writes to it
     share: Annotated[bool, typer.Option("--share", help="Ask Gradio for a public link.")] = False,
     auth: Annotated[
         str | None, typer.Option("--auth", metavar="USER:PASSWORD", help="Ask visitors for this name and password.")
@@ -43,7 +57,8 @@ def demo(
     \b
     sam-hub demo
     sam-hub demo --model pocket --model mobile-sam --port 7860
-    sam-hub demo --host 0.0.0.0 --auth me:secret
+    sam-hub demo --catalogue
+    sam-hub demo --host 0.0.0.0 --auth me:secret --allow-host masks.example.org
     sam-hub demo --space my-space/
 
     The page works offline with the embedded model. Programs may call it too: the endpoints encode, segment and
@@ -70,5 +85,6 @@ def demo(
     from ..zoo import ZOO
 
     typer.echo("Loading the model ...", err=True)
-    server, _ = build(models or ["pocket", *(name for name in ZOO if name != "pocket")], device)
+    offered = dict.fromkeys([*(models or ["pocket"]), *(ZOO if catalogue else ())])
+    server, _ = build(list(offered), device, hosts=allowed_hosts)
     launch(server, host=host, port=port, share=share, auth=pair, mcp=mcp)

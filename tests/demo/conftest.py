@@ -1,9 +1,10 @@
 """One server with `pocket` for all tests of the page, in a thread of this process."""
 
+import asyncio
 import json
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,20 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the long runs, of which the tests do short ones
 
 
+def result(events: AsyncIterator[dict]) -> dict:
+    """The last event."""
+    return asyncio.run(last(events))
+
+
+def collect(events: AsyncIterator) -> list:
+    """All events."""
+
+    async def all_of() -> list:
+        return [event async for event in events]
+
+    return asyncio.run(all_of())
+
+
 def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -28,8 +43,8 @@ def free_port() -> int:
 class Running:
     """A server; url ends without a slash."""
 
-    def __init__(self, url: str, service: SegmentationService) -> None:
-        self.url, self.service = url.rstrip("/"), service
+    def __init__(self, url: str, service: SegmentationService, server: gradio.Server) -> None:
+        self.url, self.service, self.server = url.rstrip("/"), service, server
 
     def post(self, path: str, body: object) -> httpx.Response:
         return httpx.post(f"{self.url}/sam/{path}", json=body, timeout=60)
@@ -51,7 +66,7 @@ def start(**options: object) -> Iterator[Running]:
     limits = options.pop("limits", Limits())
     server, service = app.build(["pocket"], "cpu", limits)
     url = app.launch(server, port=free_port(), block=False, **options)
-    yield Running(url, service)
+    yield Running(url, service, server)
     server.get_blocks().close(verbose=False)
 
 
@@ -84,4 +99,4 @@ def coffee(root: Path) -> bytes:
 @pytest.fixture
 def photo(service: SegmentationService, cat: bytes) -> dict:
     """The cat, encoded: id, width, height, ..."""
-    return last(service.encode(cat))
+    return result(service.encode(cat))

@@ -439,7 +439,7 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(person, running):
 def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monkeypatch):
     """The Hub's client writes ``*.incomplete`` files; the download itself is played here, by one growing."""
     models, arrived = running.service.models, threading.Event()
-    pocket = models.get("pocket")
+    pocket = models.load_now("pocket")
     part = tmp_path / "blobs" / "abc.incomplete"
 
     def download(wanted: ModelEntry, device: str | None) -> LoadedModel:

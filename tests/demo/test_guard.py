@@ -38,10 +38,10 @@ def test_the_page_needs_nothing_from_elsewhere(running, root):
 def test_large_bodies_are_refused_while_they_arrive(running):
     """Announced in a header, and in pieces whose number nobody tells."""
     with socket.create_connection(("127.0.0.1", httpx.URL(running.url).port), timeout=20) as s:
-        s.sendall(b"POST /sam/segment HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        s.sendall(b"POST /sam/segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
         assert b" 413 " in s.recv(4000)
     with socket.create_connection(("127.0.0.1", httpx.URL(running.url).port), timeout=20) as s:
-        s.sendall(b"POST /sam/segment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        s.sendall(b"POST /sam/segment HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         sent = 0
         with suppress(OSError):  # the server has hung up
             while sent < 100 << 20:

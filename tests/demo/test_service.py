@@ -1,7 +1,7 @@
 """Answers are those of the predictor, in pixels of the photo, and what is drawn is what is meant."""
 
+import asyncio
 import re
-import threading
 
 import cv2
 import numpy as np
@@ -9,7 +9,6 @@ import pytest
 from sam_hub.demo import presets
 from sam_hub.demo import service as service_module
 from sam_hub.demo.limits import Refusal
-from sam_hub.demo.service import last
 from sam_hub.demo.shapes import shape_of_mask
 
 from sam_hub import SamPredictor
@@ -19,12 +18,14 @@ from sam_hub.inference.amg import PRESETS
 from sam_hub.ops.images import read_image
 from sam_hub.ops.masks import rle_to_mask
 
+from .conftest import collect, result
+
 CLICK = {"points": [[150, 200]], "labels": [1]}
 
 
 @pytest.fixture(scope="module")
 def predictor(service, cat) -> SamPredictor:
-    made = service.models.get().new_predictor()
+    made = service.models.load_now().new_predictor()
     made.set_image(cat)
     return made
 
@@ -43,15 +44,15 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_encoding_tells_size_model_and_time(service, cat):
-    events = list(service.encode(cat))
+    events = collect(service.encode(cat))
     assert [e["stage"] for e in events] == ["waiting", "reading", "encoding", "done"]
     done = events[-1]
     assert (done["width"], done["height"], done["model"], done["device"]) == (451, 300, "pocket", "cpu")
-    assert done["encode_ms"] > 0 and done["id"] != last(service.encode(cat))["id"]
+    assert done["encode_ms"] > 0 and done["id"] != result(service.encode(cat))["id"]
 
 
 def test_a_click_has_the_three_masks_of_the_predictor(service, photo, predictor):
-    answer = last(service.segment(photo["id"], CLICK))
+    answer = result(service.segment(photo["id"], CLICK))
     masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array([1]))
     assert len(answer["masks"]) == 3 and answer["best"] == scores.argmax()
     for found, mask, score in zip(answer["masks"], masks, scores, strict=True):
@@ -61,7 +62,7 @@ def test_a_click_has_the_three_masks_of_the_predictor(service, photo, predictor)
 
 def test_a_precise_prompt_has_its_own_mask_first_and_then_the_three(service, photo, predictor):
     prompt = {"box": [25, 0, 400, 299], "points": [[150, 200], [430, 280]], "labels": [1, 0]}
-    answer = last(service.segment(photo["id"], prompt))
+    answer = result(service.segment(photo["id"], prompt))
     given = np.array(prompt["points"]), np.array(prompt["labels"]), np.array(prompt["box"])
     one, three = (predictor.predict(*given, multimask_output=many)[0] for many in (False, True))
     assert answer["best"] == 0
@@ -70,36 +71,36 @@ def test_a_precise_prompt_has_its_own_mask_first_and_then_the_three(service, pho
 
 
 def test_going_on_from_an_earlier_answer(service, photo, predictor):
-    first = last(service.segment(photo["id"], CLICK))
+    first = result(service.segment(photo["id"], CLICK))
     points, labels = np.array([[150, 200], [30, 280]]), np.array([1, 0])
     prompt = {"points": points.tolist(), "labels": labels.tolist()}
-    again = last(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 1}}))
+    again = result(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 1}}))
     low_res = predictor.predict(points[:1], labels[:1])[2][[1]].astype(np.float16)  # as it is kept
     expected = predictor.predict(points, labels, mask_input=low_res, multimask_output=False)[0][0]
     assert np.array_equal(rle_to_mask(again["masks"][0]["rle"]), expected)
-    forgotten = last(service.segment(photo["id"], {**prompt, "refine": {"result": "gone", "mask": 0}}))
-    plain = last(service.segment(photo["id"], prompt))
+    forgotten = result(service.segment(photo["id"], {**prompt, "refine": {"result": "gone", "mask": 0}}))
+    plain = result(service.segment(photo["id"], prompt))
     assert forgotten["masks"] == plain["masks"] != again["masks"]
     with pytest.raises(PromptError, match="3 masks"):
-        last(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}}))
+        result(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}}))
 
 
 def test_a_painted_mask_says_where(service, photo):
     stroke = {"points": [[60, 60], [200, 60], [200, 250], [60, 250]], "radius": 40}
-    answer = last(service.segment(photo["id"], {"strokes": [stroke]}))
-    boxed = last(service.segment(photo["id"], {"box": [20, 20, 240, 290]}))
+    answer = result(service.segment(photo["id"], {"strokes": [stroke]}))
+    boxed = result(service.segment(photo["id"], {"box": [20, 20, 240, 290]}))
     assert len(answer["masks"]) == 4 and answer["masks"] != boxed["masks"]
 
 
 def test_a_preview_is_the_outline_of_the_best_mask(service, photo):
-    answer, preview = last(service.segment(photo["id"], CLICK)), service.preview(photo["id"], CLICK)
+    answer, preview = result(service.segment(photo["id"], CLICK)), asyncio.run(service.preview(photo["id"], CLICK))
     best = answer["masks"][answer["best"]]
     assert (preview["path"], preview["score"]) == (best["path"], best["score"])
 
 
 @pytest.mark.parametrize("prompt", [CLICK, {"box": [25, 0, 400, 299]}])
 def test_what_is_shown_first_is_the_best_mask(service, photo, prompt):
-    shown, done = service.segment(photo["id"], prompt)
+    shown, done = collect(service.segment(photo["id"], prompt))
     best = done["masks"][done["best"]]
     assert shown["stage"] == "shown" and (shown["path"], shown["score"]) == (best["path"], best["score"])
     assert 0 < shown["decode_ms"] <= done["decode_ms"]
@@ -109,13 +110,13 @@ def test_a_click_where_a_preview_was_is_not_decoded_again(service, photo, monkey
     decoded, plain = [], service_module._predict
     service.photos.get(photo["id"]).ready.result()
     monkeypatch.setattr(service_module, "_predict", lambda *given: decoded.append(given) or plain(*given))
-    service.preview(photo["id"], CLICK)
-    service.preview(photo["id"], {"points": [[150, 201]], "labels": [1]})
+    asyncio.run(service.preview(photo["id"], CLICK))
+    asyncio.run(service.preview(photo["id"], {"points": [[150, 201]], "labels": [1]}))
     assert len(decoded) == 2
-    first = last(service.segment(photo["id"], CLICK))
+    first = result(service.segment(photo["id"], CLICK))
     assert len(decoded) == 3  # only the latest is kept
-    assert last(service.segment(photo["id"], CLICK))["masks"] == first["masks"] and len(decoded) == 3
-    last(service.segment(photo["id"], {"points": [[150, 200]], "labels": [0]}))
+    assert result(service.segment(photo["id"], CLICK))["masks"] == first["masks"] and len(decoded) == 3
+    result(service.segment(photo["id"], {"points": [[150, 200]], "labels": [0]}))
     assert len(decoded) == 4
 
 
@@ -124,9 +125,9 @@ def test_the_outline_encloses_the_mask(service, cat, root, scale):
     """On a photo that is drawn at its size, and on one that is drawn smaller."""
     pixels = cv2.resize(read_image(cat), None, fx=scale, fy=scale)
     encoded = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
-    photo = last(service.encode(encoded))
+    photo = result(service.encode(encoded))
     box = (np.array([25, 0, 400, 299]) * scale).tolist()
-    best = last(service.segment(photo["id"], {"box": box}))["masks"][0]
+    best = result(service.segment(photo["id"], {"box": box}))["masks"][0]
     mask = rle_to_mask(best["rle"])
     assert mask.shape == pixels.shape[:2]
     assert iou(filled(best["path"], mask.shape), mask) > 0.97
@@ -141,31 +142,18 @@ def test_an_empty_mask_is_nothing():
     assert not rle_to_mask(shape["rle"]).any() and shape["rle"]["size"] == [30, 40]
 
 
-def test_everything_tells_how_far_it_is_and_can_be_stopped(service, photo):
-    stop, events = threading.Event(), []
-    for event in service.everything(photo["id"], "fast", stop):
-        events.append(event)
-        if event["stage"] == "searching":
-            stop.set()
+def test_everything_tells_how_far_it_is(service, photo):
+    events = collect(service.everything(photo["id"], "fast"))
     steps = [e for e in events if e["stage"] == "searching"]
-    assert events[-1]["stage"] == "done" and 1 <= len(steps) < 4
+    assert events[0]["stage"] == "waiting" and events[-1]["stage"] == "done" and len(steps) == 4
     assert 0 < steps[0]["done"] < steps[0]["of"] == 256
     for mask in events[-1]["masks"]:
         assert rle_to_mask(mask["rle"]).sum() == mask["area"] and 0 <= mask["score"] <= 1
     areas = [m["area"] for m in events[-1]["masks"]]
     assert areas == sorted(areas, reverse=True)
-    again = last(service.segment(photo["id"], CLICK))  # the search has left the photo's own predictor alone
-    assert (
-        again["masks"] == last(service.segment(last(service.encode_again(photo["id"], "pocket"))["id"], CLICK))["masks"]
-    )
-
-
-def test_a_search_that_is_abandoned_stops_and_gives_its_turn_back(service, photo):
-    before = threading.active_count()
-    events = service.everything(photo["id"], "default", threading.Event())
-    next(e for e in events if e["stage"] == "searching")
-    events.close()
-    assert threading.active_count() <= before and service._encodes.ahead == 0
+    again = result(service.segment(photo["id"], CLICK))  # the search has left the photo's own predictor alone
+    other = result(service.encode_again(photo["id"], "pocket"))
+    assert again["masks"] == result(service.segment(other["id"], CLICK))["masks"]
 
 
 def test_thresholds_are_the_models_with_some_slack(monkeypatch):
@@ -180,17 +168,17 @@ def test_thresholds_are_the_models_with_some_slack(monkeypatch):
 @pytest.mark.parametrize("preset", ["finest", None, 7, ["fast"]])
 def test_unknown_presets(service, photo, preset):
     with pytest.raises(Refusal, match="preset"):
-        next(service.everything(photo["id"], preset, threading.Event()))
+        collect(service.everything(photo["id"], preset))
 
 
 def test_models_that_are_not_offered(service, cat):
     for name in ("sam-vit-h", "/etc/passwd", "../pocket", 7, ["pocket"]):
         with pytest.raises(Refusal, match="does not offer"):
-            next(service.encode(cat, name))
+            collect(service.encode(cat, name))
 
 
 def test_encoding_again_replaces(service, photo):
-    other = last(service.encode_again(photo["id"], "pocket"))
+    other = result(service.encode_again(photo["id"], "pocket"))
     assert other["id"] != photo["id"] and other["width"] == photo["width"]
     with pytest.raises(Refusal, match="no longer"):
-        last(service.segment(photo["id"], CLICK))
+        result(service.segment(photo["id"], CLICK))

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from sam_hub.cli import app
 from sam_hub.errors import OutputError
+from sam_hub.zoo import ZOO
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +64,21 @@ def test_the_options_reach_the_server(monkeypatch):
     import sam_hub.demo.app as wiring
 
     seen = {}
-    monkeypatch.setattr(
-        wiring, "build", lambda models, device: seen.update(models=models, device=device) or (None, None)
-    )
+
+    def build(models: list[str], device: str | None, hosts: list[str]) -> tuple[None, None]:
+        seen.update(models=models, device=device, hosts=hosts)
+        return None, None
+
+    monkeypatch.setattr(wiring, "build", build)
     monkeypatch.setattr(wiring, "launch", lambda server, **given: seen.update(given))
     line = "demo -m pocket --host 0.0.0.0 --port 7777 --share --auth me:se:cret --mcp --device cpu"
-    done = CliRunner().invoke(app, line.split())
+    done = CliRunner().invoke(app, [*line.split(), "--allow-host", "a.example"])
     assert done.exit_code == 0, done.output
     assert seen == {"models": ["pocket"], "device": "cpu", "host": "0.0.0.0", "port": 7777, "share": True,
-                    "auth": ("me", "se:cret"), "mcp": True}  # fmt: skip
+                    "auth": ("me", "se:cret"), "mcp": True, "hosts": ["a.example"]}  # fmt: skip
+    for line, offered in (("demo", 1), ("demo --catalogue", len(ZOO)), ("demo -m sam-vit-b --catalogue", len(ZOO))):
+        assert CliRunner().invoke(app, line.split()).exit_code == 0
+        assert len(seen["models"]) == offered and seen["models"][0] == ("sam-vit-b" if "-m" in line else "pocket")
 
 
 @pytest.mark.parametrize(("line", "words"), [("--auth me", "USER:PASSWORD"), ("--port 0", "port")])

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sam_hub.demo.admission import AdmissionQueue
 from sam_hub.demo.limits import Limits, Refusal
 from sam_hub.demo.memory import trim_heap
 from sam_hub.demo.store import Photo, PhotoStore, held_bytes
@@ -138,31 +137,3 @@ def test_memory_counts_what_the_predictor_holds_and_not_its_model(service, photo
     pixels, embedding = held.pixels.nbytes, held.predictor.features.nbytes
     weights = sum(p.nbytes for p in held.predictor.model.parameters())
     assert pixels + embedding <= held.taken < pixels + 20 * embedding < weights
-
-
-def test_turns_are_taken():
-    admission, inside, most = AdmissionQueue(2, 10), [], []
-    lock = threading.Lock()
-
-    def visit() -> None:
-        with admission.turn():
-            with lock:
-                inside.append(1)
-                most.append(len(inside))
-            threading.Event().wait(0.01)
-            with lock:
-                inside.pop()
-
-    threads = [threading.Thread(target=visit) for _ in range(8)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
-    assert max(most) == 2 and len(most) == 8 and admission.ahead == 0
-
-
-def test_too_many_are_turned_away():
-    admission = AdmissionQueue(1, 0)
-    with admission.turn(), pytest.raises(Refusal) as refused, admission.turn():
-        pass
-    assert refused.value.status == 429
-    with admission.turn():
-        pass

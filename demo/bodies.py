@@ -1,0 +1,153 @@
+"""Bodies of requests as they arrive: how large, how slowly, of how many values, and nothing that stands for a file."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DataError
+from .limits import Limits, Refusal
+
+FILE_KEYS = {"path", "url", "_type"}
+"""What makes an object in JSON a file for Gradio, which then opens or fetches it. No argument of ours has them."""
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class ByteBudget:
+    """Bytes that all visitors together may have on their way, in either direction."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.taken = limit, 0
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """raises: Refusal (503) where there are not so many left"""
+        with self._lock:
+            if self.taken + count > self.limit:
+                raise Refusal("the server is receiving too much at once; try again in a few seconds", 503)
+            self.taken += count
+
+    def release(self, count: int) -> None:
+        with self._lock:
+            self.taken -= count
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What one request may hold.
+
+    values: of its JSON, None where it is none
+    plain: whether objects that stand for files are refused
+    """
+
+    size: int
+    values: int | None
+    plain: bool = False
+
+    @classmethod
+    def of(cls, path: str, limits: Limits) -> "BodyLimits":
+        if path == "/sam/encode":
+            return cls(limits.upload_bytes, None)
+        if path in ("/sam/import", "/sam/export"):
+            return cls(limits.message_bytes, limits.message_values)
+        if path.startswith(("/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/mcp")):
+            return cls(limits.upload_bytes * 4 // 3 + 65536, limits.small_values, True)  # a photo in base64
+        return cls(limits.small_bytes, limits.small_values)
+
+
+class Body:
+    """Stands between the server and whoever reads a request's body; `release` once the request is answered."""
+
+    def __init__(
+        self, receive: Receive, headers: dict[bytes, bytes], most: BodyLimits, limits: Limits, budget: ByteBudget
+    ) -> None:
+        self._receive, self.most, self.limits, self.budget = receive, most, limits, budget
+        self._length = headers.get(b"content-length", b"0")
+        self._complete = self._length == b"0" and b"transfer-encoding" not in headers
+        self._began, self._taken, self._values = time.monotonic(), 0, 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether more is to come: after an answer the connection cannot be used again."""
+        return not self._complete
+
+    def check_announced(self) -> None:
+        """Refusal where the headers already say that it is too large."""
+        if not self._length.isdigit() or int(self._length) > self.most.size:
+            raise self._too_large()
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message. raises: Refusal (408, 413, 503)"""
+        if self._complete:
+            return await self._receive()
+        end = self._began + self.limits.body_seconds + self._taken / self.limits.body_rate
+        try:
+            message = await asyncio.wait_for(self._receive(), max(0.0, end - time.monotonic()))
+        except asyncio.TimeoutError:
+            raise Refusal("the request did not arrive in time; try again over a faster connection", 408) from None
+        chunk = message.get("body", b"")
+        self._complete = not message.get("more_body", False)
+        if self._taken + len(chunk) > self.most.size:
+            raise self._too_large()
+        self.budget.take(len(chunk))
+        self._taken += len(chunk)
+        if self.most.values is not None:
+            self._values += sum(map(chunk.count, (b",", b"[", b"{")))  # never fewer than there are
+            if self._values > self.most.values:
+                raise Refusal("the request holds too many values; send fewer at a time", 413)
+        return message
+
+    async def plain(self) -> Receive:
+        """Read all of it, refuse what stands for files, and return what gives it out again."""
+        parts = []
+        while not parts or not self._complete:
+            message = await self.receive()
+            if message["type"] != "http.request":
+                return self._receive  # the visitor has left
+            parts.append(message.get("body", b""))
+        whole = b"".join(parts)
+        parts.clear()
+        if whole:
+            await asyncio.to_thread(refuse_files, whole)
+        given = False
+
+        async def again() -> dict[str, Any]:
+            nonlocal given
+            if given:
+                return await self._receive()
+            given = True
+            return {"type": "http.request", "body": whole, "more_body": False}
+
+        return again
+
+    def release(self) -> None:
+        """Give its bytes back to the budget."""
+        self.budget.release(self._taken)
+        self._taken = 0
+
+    def _too_large(self) -> Refusal:
+        what = "the request" if self.most.values is not None else "the photo"
+        return Refusal(f"{what} is larger than {max(1, self.most.size >> 20)} MB; send less", 413)
+
+
+def refuse_files(body: bytes) -> None:
+    """DataError for JSON that is none, says a key twice, or holds an object that stands for a file."""
+
+    def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise DataError("the request says a key twice; send each once")
+        if FILE_KEYS & found.keys():
+            raise DataError("paths and addresses are not opened; send the content of a photo in base64")
+        return found
+
+    try:
+        json.loads(body, object_pairs_hook=check)
+    except DataError:
+        raise
+    except (ValueError, RecursionError) as e:
+        raise DataError("the request is not JSON") from e
