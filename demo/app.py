@@ -38,7 +38,7 @@ def build(
 ) -> tuple[gr.Server, SegmentationService]:
     """The server, not yet started, and the state behind it.
 
-    models: names, folders, files, Hub ids or exported bundles that visitors may choose from, the default first
+    models: names, folders, files, Hub ids or exported models that visitors may choose from, the default first
     device: "cpu", "cuda", ...; the fastest there is by default
     hosts: names that the server may be called by, beside this machine's own and addresses in numbers
     raises: the default model is loaded here, with the errors of that

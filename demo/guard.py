@@ -5,6 +5,7 @@ Only those of the page and of the named endpoints are let through; nothing that 
 by a name that a client gives.
 """
 
+import logging
 import os
 import socket
 import time
@@ -13,9 +14,12 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
+from ..errors import SamHubError
 from .bodies import Body, BodyLimits, ByteBudget
-from .failures import ServerFailure, send_failure
+from .failures import ServerFailure, send_failure, status_and_message
 from .limits import Limits, Refusal
+
+logger = logging.getLogger(__name__)
 
 OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
 """For everybody, also before the password: nothing in them is private. Gradio asks for the last when it starts."""
@@ -150,7 +154,11 @@ class RequestGuard:
             await self.app(scope, readable, answer)
         except Exception as e:
             if started:
-                raise
+                status_and_message(e)  # logs it; without its end the visitor knows that the answer is not whole
+                return
+            if path.startswith(GRADIO) and not isinstance(e, SamHubError | MemoryError):
+                logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio answers 500 to what it cannot read
+                e = Refusal("this is no call that the server knows; see /gradio_api/info", 400)
             await send_failure(e, send, added())
         finally:
             body.release()

@@ -1,7 +1,6 @@
 """The models that the page offers, and the few of them that are in memory."""
 
 import asyncio
-import copy
 import threading
 import time
 from collections import OrderedDict
@@ -54,22 +53,22 @@ class LoadedModel:
 
 
 def entry_of(source: str) -> ModelEntry:
-    """What a name of the catalogue, a folder, a file, a Hub id or an exported bundle is offered as."""
+    """What a name of the catalogue, a folder, a file, a Hub id or an exported model is offered as."""
     key = canonical_name(source)
     if key:
         v = ZOO[key]
         return ModelEntry(key, key, v.good_for, v.params, v.license, is_local=not (v.repo or v.url))
     path = Path(source)
     is_local = path.exists()
-    words = "exported bundle" if is_bundle(path) else ""
+    words = "exported model" if is_exported(path) else ""
     return ModelEntry(path.name if is_local else source, source, words, is_local=is_local)
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a folder holds an exported ONNX model."""
-    from ..inference.runtime import is_onnx_folder
+def is_exported(path: Path) -> bool:
+    """Whether a folder holds an exported model, which runs without torch."""
+    from ..inference.opening import needs_torch
 
-    return path.is_dir() and is_onnx_folder(path)
+    return path.is_dir() and not needs_torch(str(path))
 
 
 class ModelPool:
@@ -193,37 +192,23 @@ def _arriving() -> int:
 
 
 def _load(wanted: ModelEntry, device: str | None) -> LoadedModel:
-    """raises: Refusal (503) with the reason"""
+    """A model for torch, or a folder of any format that can be run. raises: Refusal (503) with the reason"""
     try:
-        if is_bundle(Path(wanted.source)):
-            return _load_bundle(wanted)
         from transformers.utils import logging
 
-        from ..inference.opening import open_model
-        from ..inference.predictor import SamPredictor
+        from ..inference.image_predictor import ImagePredictor
+        from ..inference.opening import open_predictor
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        model = open_model(wanted.source, device)
+        backend = open_predictor(wanted.source, device, cache_size=1).backend
+    except ImportError as e:
+        advice = f"install it with {how_to_install('onnx')}" if e.name == "onnxruntime" else "install it"
+        raise Refusal(f"the model {wanted.name} needs {e.name or 'a package'}; {advice}", 503) from e
     except SamHubError as e:
         raise Refusal(f"the model {wanted.name} cannot be used: {e}", 503) from e
     except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise Refusal(f"the model {wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
-    return LoadedModel(wanted.name, str(model.device), lambda: SamPredictor(model, cache_size=1))
-
-
-def _load_bundle(wanted: ModelEntry) -> LoadedModel:
-    try:
-        from ..inference.runtime import OnnxPredictor
-    except ImportError as e:
-        advice = f"install it with {how_to_install('onnx')}"
-        raise Refusal(f"the model {wanted.name} needs onnxruntime; {advice}", 503) from e
-    opened = OnnxPredictor(wanted.source, cache_size=1)
-
-    def new_predictor() -> OnnxPredictor:
-        predictor = copy.copy(opened)  # shares the session, which is what takes time and memory
-        predictor.reset_image()
-        return predictor
-
-    return LoadedModel(wanted.name, opened.model.runtime, new_predictor)
+    # What is shared is the model; each photo has a cache of its own, which goes with it.
+    return LoadedModel(wanted.name, str(backend.device), lambda: ImagePredictor(backend, cache_size=1))

@@ -261,10 +261,8 @@ def _set_threads(count: int) -> None:
 
 
 def _predict(predictor: Any, points: Any, labels: Any, box: Any, mask: Any, multimask: bool) -> tuple:
-    """Scores and low-res logits from a predictor of either kind."""
-    if hasattr(predictor, "predict_low_res"):
-        return predictor.predict_low_res(points, labels, box, mask, multimask)
-    return predictor.predict(points, labels, box, mask, multimask)[1:]
+    """Scores and low-res logits."""
+    return predictor.predict_low_res(points, labels, box, mask, multimask)
 
 
 def _ms(seconds: float) -> float:

@@ -17,7 +17,7 @@ def demo(
             "-m",
             metavar="NAME",
             help="A model to offer, the first by default; may be given several times. A name of `sam-hub zoo`, a "
-            "folder, a checkpoint, a Hub id or an exported ONNX bundle. Default: pocket.",
+            "folder, a checkpoint, a Hub id or an exported model. Default: pocket.",
         ),
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
     catalogue: Annotated[

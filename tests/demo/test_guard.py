@@ -86,3 +86,10 @@ def test_a_password(locked):
             assert client.get(path).status_code == 200
         assert "Point at it" in client.get("/").text
         assert json.loads(client.get("/sam/about").text)["default"] == "pocket"
+
+
+@pytest.mark.parametrize("path", ["call/nothing", "call/v2/nothing", "queue/join", "cancel"])
+def test_calls_that_gradio_does_not_know_are_no_failure_of_the_server(running, path):
+    for body in ({"data": []}, {"fn_index": 99, "data": [], "session_hash": "s"}, {"x": 1}, [], {"event_id": "gone"}):
+        answer = httpx.post(f"{running.url}/gradio_api/{path}", json=body, timeout=20)
+        assert answer.status_code < 500 and "Traceback" not in answer.text

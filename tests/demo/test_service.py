@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 from sam_hub.demo import presets
 from sam_hub.demo import service as service_module
-from sam_hub.demo.limits import Refusal
+from sam_hub.demo.limits import Limits, Refusal
+from sam_hub.demo.models import ModelPool
+from sam_hub.demo.service import SegmentationService
 from sam_hub.demo.shapes import shape_of_mask
 
 from sam_hub import SamPredictor
 from sam_hub.annotation import settings
 from sam_hub.errors import PromptError
+from sam_hub.inference import opening
 from sam_hub.inference.amg import PRESETS
+from sam_hub.inference.backends import Backend, Prompts
+from sam_hub.inference.opening import FolderFormat, open_predictor
 from sam_hub.ops.images import read_image
 from sam_hub.ops.masks import rle_to_mask
+from sam_hub.ops.preparation import Prepared
 
 from .conftest import collect, result
 
@@ -182,3 +188,34 @@ def test_encoding_again_replaces(service, photo):
     assert other["id"] != photo["id"] and other["width"] == photo["width"]
     with pytest.raises(Refusal, match="no longer"):
         result(service.segment(photo["id"], CLICK))
+
+
+class Plain(Backend):
+    """`pocket` as a format without shortcuts: it only encodes and decodes."""
+
+    def __init__(self) -> None:
+        self.model = open_predictor("pocket", "cpu").backend
+        self.preparation, self.capabilities = self.model.preparation, self.model.capabilities
+
+    def encode(self, image: Prepared) -> object:
+        return self.model.encode(image)
+
+    def decode(self, held: object, prompts: Prompts, *how: bool) -> tuple[np.ndarray, np.ndarray]:
+        return self.model.decode(self.model.hold(held), prompts, *how)
+
+
+def test_any_registered_format_is_offered(service, photo, cat, tmp_path, monkeypatch):
+    (tmp_path / "plain.txt").touch()
+    added = FolderFormat("plain", lambda f: (f / "plain.txt").is_file(), lambda *_: Plain())
+    monkeypatch.setitem(opening.FOLDER_FORMATS, "plain", added)
+    other = SegmentationService(ModelPool([str(tmp_path)], "cpu", Limits()), Limits())
+    other.warm_up()
+    (facts,) = other.facts()["models"]
+    assert facts["good_for"] == "exported model"
+    key = result(other.encode(cat))["id"]
+    for prompt in (CLICK, {"box": [25, 0, 400, 299]}):
+        expected = result(service.segment(photo["id"], prompt))["masks"]
+        found = result(other.segment(key, prompt))["masks"]
+        for a, b in zip(found, expected, strict=True):
+            assert iou(rle_to_mask(a["rle"]), rle_to_mask(b["rle"])) > 0.99
+    assert result(other.everything(key, "fast"))["masks"]

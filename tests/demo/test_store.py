@@ -132,8 +132,8 @@ def test_memory_grows_with_what_is_remembered_up_to_a_bound():
 def test_memory_counts_what_the_predictor_holds_and_not_its_model(service, photo):
     held = service.photos.get(photo["id"])
     held.ready.result()
-    decoder = held.predictor._decoder._fast  # made with the second prompt
+    decoder = held.predictor._image.held._fast  # made with the second prompt
     assert held.taken >= held_bytes([held.pixels, held.predictor.features, decoder]) > held.pixels.nbytes
     pixels, embedding = held.pixels.nbytes, held.predictor.features.nbytes
-    weights = sum(p.nbytes for p in held.predictor.model.parameters())
+    weights = sum(p.nbytes for p in held.predictor.backend.model.parameters())
     assert pixels + embedding <= held.taken < pixels + 20 * embedding < weights
