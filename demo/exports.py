@@ -142,8 +142,9 @@ def export(scene: Scene, formats: Any, limits: Limits) -> tuple[str, Iterator[by
     files = (file for kind in chosen for file in FORMATS[kind](scene))
     alone = chosen[0] in ("coco", "sa1b", "svg") or (chosen[0] != "yolo" and len(scene.objects) == 1)
     if len(chosen) == 1 and alone:
-        name, content = next(file for file in files if file is not None)
-        return name.rpartition("/")[2], iter([content])
+        names = {"coco": "coco.json", "sa1b": f"{scene.stem}.json", "svg": f"{scene.stem}.svg"}
+        name = names.get(chosen[0], f"{scene.stem}.{chosen[0].removesuffix('s')}-{scene.names()[0]}.png")
+        return name, (file and file[1] for file in files)
     return f"{scene.stem}.zip", zipped(files, limits)
 
 

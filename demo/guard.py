@@ -153,12 +153,12 @@ class RequestGuard:
             readable = await body.plain() if most.plain and scope["method"] == "POST" else body.receive
             await self.app(scope, readable, answer)
         except Exception as e:
+            if path.startswith(GRADIO) and not isinstance(e, SamHubError | MemoryError):
+                logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio fails at what it cannot read
+                e = Refusal("this is no call that the server knows; see /gradio_api/info", 400)
             if started:
                 status_and_message(e)  # logs it; without its end the visitor knows that the answer is not whole
                 return
-            if path.startswith(GRADIO) and not isinstance(e, SamHubError | MemoryError):
-                logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio answers 500 to what it cannot read
-                e = Refusal("this is no call that the server knows; see /gradio_api/info", 400)
             await send_failure(e, send, added())
         finally:
             body.release()

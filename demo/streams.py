@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -105,17 +104,16 @@ def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-@dataclass
 class WorkLimit:
     """Bounds work that is done in turns. Long work calls `check` now and then.
 
     seconds: of computing, all turns together
     """
 
-    seconds: float
-    _spent: float = field(default=0.0, init=False)
-    _began: float = field(default=0.0, init=False)
-    _stopped: Callable[[], bool] = field(default=lambda: False, init=False)
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._spent, self._began = 0.0, perf_counter()
+        self._stopped: Callable[[], bool] = lambda: False
 
     def begin(self, stopped: Callable[[], bool]) -> None:
         """A turn begins; stopped: whether nobody wants the result any more"""

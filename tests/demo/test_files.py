@@ -116,6 +116,15 @@ def test_a_ring_has_the_area_of_its_mask():
     assert single_ring(np.zeros(SIZE, bool)) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("masks", "cat.mask-1-x.png"), ("cutouts", "cat.cutout-1-x.png"), ("svg", "cat.svg"), ("sa1b", "cat.json")],
+)
+def test_one_file_comes_as_it_is(kind, name):
+    found, content = exported(kind, of=[{"name": "x", "rle": mask_to_rle(RING)}])
+    assert found == name and content[:1] in (b"\x89", b"<", b"{")
+
+
 def test_all_formats_in_one():
     files = unpacked(*FORMATS)
     assert {name.split("/")[0] for name in files} == {"masks", "cutouts", "coco.json", "cat.json", "cat.svg", "yolo"}
