@@ -87,7 +87,7 @@ class Body:
         end = self._began + self.limits.body_seconds + self._taken / self.limits.body_rate
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, end - time.monotonic()))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Refusal("the request did not arrive in time; try again over a faster connection", 408) from None
         chunk = message.get("body", b"")
         self._complete = not message.get("more_body", False)

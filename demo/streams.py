@@ -62,7 +62,7 @@ class Stream(Response):
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         try:
             await until_left(receive, self._send(send))
-        except (ClientDisconnect, asyncio.TimeoutError):
+        except (TimeoutError, ClientDisconnect):
             pass
         except Exception as e:
             status_and_message(e)  # logs what nobody expected; without its end the visitor knows it is not whole
