@@ -249,3 +249,12 @@ def test_what_only_type_checkers_see_is_free():
 def test_a_part_without_a_layer_is_refused():
     with pytest.raises(AssertionError, match=r"sam_hub\.attic has no layer"):
         faults({**TREE, "sam_hub.attic": ""})
+
+
+def test_the_network_knows_no_files(root):
+    """What loads, saves and pushes a model stands beside its network, and neither knows how the other does it."""
+    modules = read_package(root)
+    arrows = {name: imported(name, source, modules) for name, source in modules.items()}
+    network, layouts = "sam_hub.models.modeling_sam", "sam_hub.models.layouts"
+    assert not [name for name in arrows[network] if name.startswith(("sam_hub.hub", "sam_hub.convert", layouts))]
+    assert network not in arrows[layouts] | arrows["sam_hub.models.loading"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ..hub import locate
 from ..hub.download import PROCESSORS, Repository
-from .modeling_sam import fetch_original
+from .loading import fetch_original
+from .modeling_sam import SamModel
 
 
 def prefetch(name: str | Path, revision: str | None = None, force: bool = False) -> Path:
@@ -17,7 +18,7 @@ def prefetch(name: str | Path, revision: str | None = None, force: bool = False)
     """
     place = locate(name)
     if place.original:
-        return fetch_original(place.original, {"revision": revision, "force_download": force})
+        return fetch_original(SamModel, place.original, {"revision": revision, "force_download": force})
     if place.repo:
         arguments = {"revision": revision, "force_download": force}
         repository = Repository.of(place.repo, arguments, place.variant.revision if place.variant else "")

@@ -3,9 +3,10 @@
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from .. import convert
 from ..cards import Subject, model_card
@@ -15,11 +16,8 @@ from ..zoo import ZOO, canonical_name
 from .configuration_sam import SamConfig
 from .processing_sam import SamProcessor
 
-if TYPE_CHECKING:
-    from .modeling_sam import SamModel
 
-
-def save_folder(model: "SamModel", folder: str | Path, card: str, max_shard_size: int | str = "50GB") -> Path:
+def save_folder(model: PreTrainedModel, folder: str | Path, card: str, max_shard_size: int | str = "50GB") -> Path:
     """Configuration, safetensors, processor and card, all at once or nothing.
 
     ``transformers.SamModel`` reads the folder too where it knows the architecture.
@@ -75,7 +73,7 @@ def folder_card(config: SamConfig, base: str | None, repo: str = "this folder") 
     return model_card(card_subject(config, base, repo))
 
 
-def original_family(model: "SamModel") -> str:
+def original_family(model: PreTrainedModel) -> str:
     """The family whose original layout can hold this model; CheckpointError when there is none."""
     weights = model.state_dict()
     for family in convert.layouts():
@@ -97,7 +95,7 @@ def _same_parts(a: SamConfig, b: SamConfig) -> bool:
     return all(getattr(a, part).model_type == getattr(b, part).model_type for part in parts)
 
 
-def save_original(model: "SamModel", path: str | Path) -> Path:
+def save_original(model: PreTrainedModel, path: str | Path) -> Path:
     """A ``.pth`` that the tools of the model's authors read; bit-equal tensors under their names.
 
     raises: CheckpointError when no original project has such a model; OutputError when the file exists or cannot

@@ -7,50 +7,27 @@ refused, ``labels`` give a loss, and the norms use the original's eps.
 """
 
 import math
-import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .. import convert
-from ..errors import CheckpointError, HubError, ModelNotFoundError, OutputError, PromptError
+from ..errors import PromptError
 from ..families import registry
-from ..hub import ASSETS, locate
-from ..hub.download import Repository
-from ..hub.failures import explained
-from ..hub.originals import converted_folder
-from ..hub.upload import push_files
-from ..ops.bounds import buildable, building, check_parameters
-from ..zoo import ZOO, Variant
+from ..ops.bounds import buildable, check_parameters
 from .configuration_sam import SamConfig
 from .encoders import EncoderOutput
 from .fuse import fold_modules
-from .layouts import folder_card, save_folder
+from .loading import LoadingMixin
 from .loss import check_labels, resize_labels, segmentation_loss
 from .prompt_batch import objects_present
 from .prompt_encoder import PositionalEmbedding, check_prompt_kinds
 from .text_prompt import TextProjection, add_tokens
-
-
-def tell_licence(variant: Variant | None) -> None:
-    """Warn of a licence that forbids commercial use, once in a process."""
-    if variant and not variant.commercial_use:
-        _warn_once(f"these weights are under {variant.license}: not for commercial use")
-
-
-@lru_cache
-def _warn_once(text: str) -> None:
-    warnings.warn(text, stacklevel=4)
 
 
 @dataclass
@@ -76,7 +53,7 @@ def build(kind: str, config: PreTrainedConfig) -> nn.Module:
     return registry.load(registry.part(kind, config.model_type).network)(config)
 
 
-class SamPreTrainedModel(PreTrainedModel):
+class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
     config_class = SamConfig
     base_model_prefix = "sam"
     main_input_name = "pixel_values"
@@ -123,8 +100,6 @@ class SamModel(SamPreTrainedModel):
     Source: "Segment Anything" (Kirillov et al. 2023), ``segment_anything/modeling/sam.py``.
     """
 
-    is_fused = False  # whether `fuse` has replaced weights of the checkpoint
-
     def __init__(self, config: SamConfig) -> None:
         super().__init__(config)
         with buildable():
@@ -142,107 +117,6 @@ class SamModel(SamPreTrainedModel):
         check_parameters(self)
         self.post_init()
 
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path, *args, strict: bool = True, trust_size: bool = False, **kwargs
-    ):
-        """Load "pocket", a catalogue name, a folder, an original checkpoint file or a Hub repository.
-
-        A catalogue name whose weights are an original file is downloaded and converted when it is first used.
-        pretrained_model_name_or_path: see `sam_hub.hub.locate`
-        trust_size: lift the bounds on the numbers of a configuration
-        strict: refuse weights that do not fit; False fills what is missing at random, for fine-tuning
-        other arguments: as in ``transformers`` (dtype, device_map, revision, subfolder, token, cache_dir,
-            local_files_only, force_download, ...)
-        raises: ModelNotFoundError, HubError, CheckpointError
-        """
-        if pretrained_model_name_or_path is None:
-            return super().from_pretrained(None, *args, **kwargs)
-        place = locate(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
-        if place.file:
-            return cls._from_original(place.file, place.variant, *args, **kwargs)
-        if place.folder and place.folder.parent == ASSETS and "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", torch.float32)  # half precision is for the size of the package
-        source = str(place.folder)
-        if place.original:
-            source = str(fetch_original(place.original, kwargs))
-        elif place.repo:
-            source = place.repo
-            repository = Repository.of(source, kwargs, place.variant.revision if place.variant else "")
-            usual = kwargs.get("use_safetensors") is not False and not kwargs.get("variant")
-            kwargs["revision"] = repository.fetch_model(weights=usual)
-            kwargs.pop("force_download", None)  # that was it
-        wants_info = kwargs.pop("output_loading_info", False)
-        try:
-            with explained(source, kwargs.get("revision")), building(trust_size, place.folder if strict else None):
-                model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
-        except SafetensorError as e:
-            raise CheckpointError(f"the weights of {source} are damaged or cut short ({e}); download them again") from e
-        except (HubError, ModelNotFoundError):
-            raise
-        except RuntimeError as e:
-            if "ignore_mismatched_sizes" not in str(e):
-                raise
-            raise CheckpointError(f"the weights of {source} are of other shapes than its config.json says") from e
-        except OSError as e:
-            raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
-        if place.variant:  # what the repository's configuration does not say
-            model.config.take_from(place.variant)
-            tell_licence(place.variant)
-        faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
-        if strict and faults:
-            named = "; ".join(
-                f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items()
-            )
-            raise CheckpointError(f"the weights of {source} do not fit its config.json ({named})")
-        align_small_weights(model)
-        return (model, info) if wants_info else model
-
-    @classmethod
-    def _from_original(cls, file: Path, variant: Variant | None, *args: Any, **kwargs: Any) -> Any:
-        """From a file in its authors' own layout; ``variant`` tells what weights do not."""
-        family, settings, weights = convert.to_ours(convert.read_checkpoint(file))
-        config = kwargs.pop("config", None)
-        if config is None:
-            config = SamConfig(**settings)
-            if variant and variant.family == family:
-                config.take_from(variant)
-        with torch.device("meta"):
-            expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
-        convert.check_complete(expected, weights)
-        tell_licence(variant or next((v for v in ZOO.values() if v.family == family), None))
-        loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
-        align_small_weights(loaded[0] if isinstance(loaded, tuple) else loaded)
-        return loaded
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        commit_message: str | None = None,
-        private: bool | None = None,
-        token: bool | str | None = None,
-        revision: str | None = None,
-        max_shard_size: int | str = "5GB",
-        card: str | None = None,
-        base: str | None = None,
-    ) -> str:
-        """Upload weights, configuration, processor and model card in one commit.
-
-        private: True or False makes the repository so, where it does not exist yet
-        revision: a branch, which is made where it does not exist
-        card: the text of the model card; by default `sam_hub.cards.model_card` of what is known
-        base: catalogue name or repository that these weights were made from, for the card
-        returns: the address of the commit
-        raises: HubError, ModelNotFoundError, OutputError
-        """
-        with tempfile.TemporaryDirectory() as place:
-            folder = save_folder(
-                self, Path(place) / "model", card or folder_card(self.config, base, repo_id), max_shard_size
-            )
-            files = sorted(path for path in folder.iterdir())
-            return push_files({path.name: path for path in files}, repo_id, commit_message, private, token, revision)
-
     def fuse(self) -> "SamModel":
         """Fold batch norms and parallel convolutions into single convolutions, in place, for inference and export.
 
@@ -252,12 +126,6 @@ class SamModel(SamPreTrainedModel):
         self.eval()
         self.is_fused = fold_modules(self) > 0 or self.is_fused
         return self
-
-    def save_pretrained(self, *args, **kwargs):
-        """As in ``transformers``; raises OutputError for a model after `fuse`."""
-        if self.is_fused:
-            raise OutputError("a fused model cannot be saved: load it again, and save it before fuse()")
-        return super().save_pretrained(*args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_encoder
@@ -451,29 +319,3 @@ class SamModel(SamPreTrainedModel):
             mask_decoder_attentions=tuple(attentions) if weights else None,
         )
         return output if return_dict in (None, True) else output.to_tuple()
-
-
-def fetch_original(name: str, arguments: dict[str, Any]) -> Path:
-    """The folder of a catalogue name that is published as an original file, converted when it is first asked for.
-
-    arguments: of ``from_pretrained``
-    raises: ModelNotFoundError, HubError, CheckpointError, OutputError
-    """
-
-    def convert_file(file: Path, folder: Path) -> None:
-        model = SamModel._from_original(file, ZOO[name], dtype="auto")
-        save_folder(model, folder, folder_card(model.config, name))
-
-    return converted_folder(name, convert_file, arguments)
-
-
-@torch.no_grad()
-def align_small_weights(model: SamModel) -> None:
-    """Copy, in place, the small weights that lie where a mapped file happened to put them.
-
-    At such addresses a product of a matrix and a vector is summed in another order, with twice the error in
-    RepViT's gates; large weights take other paths, and stay mapped.
-    """
-    for parameter in model.parameters():
-        if parameter.device.type == "cpu" and parameter.data_ptr() % 64 and parameter.nbytes < 2**20:
-            parameter.data = parameter.data.clone()
