@@ -35,6 +35,7 @@ FAMILY = Family(
             license="apache-2.0",
             good_for="tests",
             file="toy.pth",
+            url="https://example.invalid/toy.pth",
             image_size=96,
             config={
                 "vision_config": {"model_type": "toy_vision", **TINY},
