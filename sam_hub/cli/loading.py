@@ -34,7 +34,7 @@ def load_model(name: str, device: str | None) -> "SamModel":
 
 
 def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPredictor | OnnxPredictor":
-    """`open_predictor`, without chatter; torch stays unloaded for a folder of ONNX files.
+    """`open_predictor` for models and every folder of `sam-hub export`, without chatter; ONNX files load no torch.
 
     raises: as `load_model`
     """
@@ -42,5 +42,8 @@ def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPr
     from ..inference.runtime import is_onnx_folder
 
     if not is_onnx_folder(name):
+        from ..exporters.backend import register
+
+        register()
         quiet_but_for_downloads()
     return open_predictor(name, device, cache_size)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from ....ops.preparation import Prepared
 from ...manifest import Artefact
@@ -30,13 +30,15 @@ class ExecutorchRunner:
         shapes = {t.name: t.shape for t in decoder.inputs}
         self._slots, self._mask_shape = shapes["labels"][1], tuple(shapes["mask_input"])
 
-    def encode(self, image: Prepared) -> Tensor:
-        return self._encoder.execute((torch.from_numpy(image.pixel_values),))[0].clone()
+    def encode(self, image: Prepared) -> np.ndarray:
+        return self._encoder.execute((torch.from_numpy(image.pixel_values),))[0].clone().numpy()
 
-    def decode(self, embedded: Tensor, prompt: Prompt) -> Answer:
+    def decode(self, embedded: np.ndarray, prompt: Prompt) -> Answer:
         """raises: PromptError when there are more points than slots"""
         filled = in_slots(prompt, self._slots, self._mask_shape)
-        found = self._decoder.execute((embedded, *(torch.from_numpy(filled[name]) for name in PROMPTS)))
+        found = self._decoder.execute(
+            (torch.from_numpy(embedded), *(torch.from_numpy(filled[name]) for name in PROMPTS))
+        )
         return answer_of({name: t.numpy() for name, t in zip(self._outputs, found, strict=True)})
 
 

@@ -1,0 +1,100 @@
+"""A bundle's files as a backend of `ImagePredictor`, whatever their format: the runner of the gate, prompted by people.
+
+`register` makes `open_predictor` take bundles. ONNX files in the layout of transformers.js have a backend of their own,
+which needs no bundle; all else goes through here, Core ML packages by the evaluator where there is no macOS.
+"""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExportError, PromptError
+from ..inference.backends import PAD_LABEL, Backend, Prompts
+from ..inference.opening import FolderFormat, register_folder_format
+from ..inference.runtime import read_capabilities, read_preparation
+from ..ops.preparation import Prepared
+from .bundle import check_installed
+from .formats import FORMATS
+from .manifest import MANIFEST, Artefact, Manifest
+from .proof import Answer, Prompt
+
+
+class BundleBackend(Backend):
+    """One artefact of a bundle.
+
+    artefact: by default the first in ``export.json`` whose format can run here
+    raises: BundleError, CheckpointError, ExportError where no format of the bundle can run here
+    """
+
+    def __init__(self, folder: Path, artefact: Artefact | None = None) -> None:
+        self.artefact = artefact or first_that_runs(Manifest.read(folder))
+        self.preparation = read_preparation(folder)
+        self.capabilities = read_capabilities(folder)
+        self.runner = FORMATS[self.artefact.format].open_runner(folder, self.artefact)
+
+    def encode(self, image: Prepared) -> Any:
+        return self.runner.encode(image)
+
+    def decode(
+        self, held: Any, prompts: Prompts, multimask_output: bool = True, hq_token_only: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """raises: PromptError for a prompt that does not fit the file"""
+        found = [self._answer(held, prompts.one(i), multimask_output) for i in range(len(prompts))]
+        return np.stack([a.low_res for a in found]), np.stack([a.scores for a in found])
+
+    def _answer(self, held: Any, one: Prompts, multimask_output: bool) -> Answer:
+        """The masks that were asked for, of those that the file gives; see `gate.Runner.masks`."""
+        points, labels = (values[0] for values in one.as_points())
+        real = labels != PAD_LABEL
+        found = self.runner.decode(held, Prompt("", points[real], labels[real], one.masks))
+        has_single = self.runner.masks == "all" and len(found.scores) > 1
+        if multimask_output:
+            return Answer(found.low_res[1:], found.scores[1:]) if has_single else found
+        best = 0 if has_single else int(self.rank(found.low_res[None], found.scores[None])[0].argmax())
+        return Answer(found.low_res[best : best + 1], found.scores[best : best + 1])
+
+    def identity(self) -> str:
+        parts = [repr(self.preparation), self.artefact.name, *(record.sha256 for record in self.artefact.files)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def to_arrays(self, encoded: Any) -> dict[str, np.ndarray]:
+        return dict(encoded) if isinstance(encoded, Mapping) else {"image_embeddings": np.asarray(encoded)}
+
+    def from_arrays(self, arrays: Mapping[str, Any]) -> Any:
+        return dict(arrays) if len(arrays) > 1 else arrays["image_embeddings"]
+
+    def from_features(self, features: Any) -> Any:
+        if self.artefact.file("encoder").outputs[1:]:
+            raise PromptError("this file's decoder needs more than the embedding; use load_embedding")
+        if hasattr(features, "detach"):
+            features = features.detach().float().cpu().numpy()
+        return np.asarray(features, np.float32)
+
+
+def first_that_runs(manifest: Manifest) -> Artefact:
+    """The first artefact whose format is known and installed. raises: ExportError with what the last one needs"""
+    missing = ExportError("this bundle holds no files; export the model again")
+    for artefact in manifest.artefacts:
+        try:
+            check_installed(artefact.format, to_export=False)
+            return artefact
+        except ExportError as e:
+            missing = e
+    raise missing
+
+
+def open_backend(folder: Path, device: str | None = None, threads: int | None = None) -> BundleBackend:
+    """For `FolderFormat.open`; ``device`` is the format's own choice, threads are torch's where it runs the files."""
+    backend = BundleBackend(folder)
+    if threads and (torch := sys.modules.get("torch")):
+        torch.set_num_threads(threads)
+    return backend
+
+
+def register() -> None:
+    """Make `open_predictor` take every folder of `sam-hub export`."""
+    register_folder_format(FolderFormat("bundle", lambda folder: (folder / MANIFEST).is_file(), open_backend))
