@@ -282,8 +282,8 @@ def named_formats(source: str, names: set[str]) -> list[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found += [node.value] * (node.value in names)
         elif isinstance(node, ast.ImportFrom | ast.Import):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            modules += [alias.name for alias in node.names]
+            base = f"{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+            modules = [base + alias.name for alias in node.names]
             parts = [m.split(".") for m in modules]
             found += [".".join(p) for p in parts if "formats" in p and names & set(p[p.index("formats") :])]
     return found
