@@ -118,7 +118,7 @@ def test_a_person_can_run_it(root, tmp_path):
         HfApi(endpoint=endpoint, token="hf_alice").create_repo("alice/kept")
     finally:
         process.terminate()
-        process.wait(10)
+        process.communicate(timeout=10)
     from local_hub.store import Store
 
     assert set(Store(tmp_path).repos) == {"alice/kept"}
