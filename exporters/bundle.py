@@ -17,7 +17,7 @@ from ..zoo import ZOO, canonical_name
 from .format import Format, Job
 from .formats import FORMATS
 from .gate import NOT_ON_DEVICE, prove
-from .manifest import MANIFEST, Artefact, Manifest, versions
+from .manifest import MANIFEST, Artefact, BundleError, Manifest, versions
 from .proof import Proof, make_proof
 from .snippets import write_snippets
 
@@ -113,6 +113,9 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
     raises: BundleError, ExportMismatch; ExportError where a format's runtime is not installed
     """
     manifest = Manifest.read(folder)
+    for artefact in manifest.artefacts:
+        if artefact.format not in FORMATS or artefact.variant not in FORMATS[artefact.format].tolerances:
+            raise BundleError(f"{artefact.name} is of no known format; this bundle needs a newer sam-hub")
     manifest.check_files(folder)
     proof = Proof.load(folder)
     seen = []

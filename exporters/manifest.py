@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SamHubError
-from ..ops.files import sha256, write_atomically
+from ..ops.files import inside, sha256, write_atomically
 
 MANIFEST = "export.json"
 VERSION = 1
+MANIFEST_BYTES = 16 * 2**20
 
 
 class BundleError(SamHubError, ValueError):
@@ -131,28 +132,42 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """raises: BundleError"""
         path = folder / MANIFEST
+        if not path.is_file():  # a pipe would be waited for
+            raise BundleError(f"{folder} is no exported bundle: it has no readable {MANIFEST}")
         try:
+            if path.stat().st_size > MANIFEST_BYTES:
+                raise BundleError(f"{path} has more than {MANIFEST_BYTES // 2**20} MiB; get the bundle again")
             content = json.loads(path.read_text("utf-8"))
             if content.get("version") != VERSION:
                 raise BundleError(
                     f"{path} is of version {content.get('version')}, and this sam-hub reads {VERSION}; export it again"
                 )
             artefacts = [_artefact(a) for a in content.pop("artefacts")]
-            return cls(**content, artefacts=artefacts)
+            found = cls(**content, artefacts=artefacts)
+            if not all(isinstance(text, str) for a in artefacts for text in (a.format, a.variant, a.layout)):
+                raise TypeError("the name of an artefact is not text")
+            for name, expected in found._hashes():
+                if not isinstance(name, str) or not isinstance(expected, str):
+                    raise TypeError("a path or hash is not text")
+                inside(folder, name, BundleError)
+            return found
         except BundleError:
             raise
         except OSError as e:
             raise BundleError(f"{folder} is no exported bundle: it has no readable {MANIFEST}") from e
-        except (ValueError, TypeError, KeyError, AttributeError) as e:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             raise BundleError(f"{path} is damaged ({type(e).__name__}: {e}); export the model again") from e
 
     def check_files(self, folder: Path) -> None:
         """Compare every file with its hash. raises: BundleError naming the first that differs"""
         for path, expected in self._hashes():
+            file = inside(folder, path, BundleError)
+            if not (file.is_file() or file.is_dir()):
+                raise BundleError(f"{path} is missing from {folder}; export or download it again")
             try:
-                found, _ = fingerprint(folder / path)
-            except FileNotFoundError as e:
-                raise BundleError(f"{path} is missing from {folder}; export or download it again") from e
+                found, _ = fingerprint(file)
+            except OSError as e:
+                raise BundleError(f"{path} in {folder} cannot be read ({e.strerror}); get it again") from e
             if found != expected:
                 raise BundleError(f"{path} is not the file that was exported: its hash differs; get it again")
 

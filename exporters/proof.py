@@ -7,6 +7,8 @@ those of ``--photos``.
 
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..ops.files import make_folder, write_atomically
+from ..ops.bounds import LIFT, trusts_size
+from ..ops.files import inside, make_folder, write_atomically
 from ..ops.geometry import scale_points
 from ..ops.images import read_image
 from ..ops.preparation import Preparation, Prepared
@@ -23,6 +26,9 @@ from .manifest import BundleError
 
 PHOTOS = Path(__file__).parent / "photos"
 FOLDER = "proof"
+
+UNPACKED_BYTES = 2**30
+"""Most bytes of a proof in memory; that of three photos at 1024 pixels has 26 MB."""
 
 STORED_BITS = 14
 """Of the mantissa of a stored logit: an error of 3e-5 of its value."""
@@ -147,11 +153,13 @@ class Proof:
         """
         try:
             prepare = Preparation.read(folder)
-            with np.load(folder / FOLDER / "proof.npz", allow_pickle=False) as arrays:
+            file = inside(folder, f"{FOLDER}/proof.npz", BundleError)
+            _check_size(file)
+            with np.load(file, allow_pickle=False) as arrays:
                 about = json.loads(arrays["about"].tobytes())
                 cases, sources = [], {}
                 for i, entry in enumerate(about["cases"]):
-                    pixels = read_image(folder / FOLDER / f"{i}.png")
+                    pixels = read_image(inside(folder, f"{FOLDER}/{i}.png", BundleError))
                     case = Case(entry["name"], prepare(pixels), [])
                     for j, kind in enumerate(entry["kinds"]):
                         key = f"{i}.{j}"
@@ -160,9 +168,36 @@ class Proof:
                         case.answers.append(Answer(arrays[f"{key}.low_res"], arrays[f"{key}.scores"]))
                     cases.append(case)
                     sources[case.name] = pixels
-                return cls(cases, tuple(about["padded_frame"]), sources)
-        except (OSError, KeyError, ValueError) as e:
+                height, width = about["padded_frame"]
+                return cls(cases, (int(height), int(width)), sources)
+        except BundleError:
+            raise
+        except MemoryError as e:
+            raise BundleError(f"the proof in {folder / FOLDER} needs more memory than there is; get it again") from e
+        except (
+            OSError,
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            RecursionError,
+            OverflowError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as e:
             raise BundleError(f"the proof in {folder / FOLDER} cannot be read ({e}); export the model again") from e
+
+
+def _check_size(file: Path) -> None:
+    """BundleError for a packed file that unpacks to more than any proof."""
+    if not file.is_file():
+        raise BundleError(f"{file} is missing; export or download it again")
+    with zipfile.ZipFile(file) as packed:
+        size = sum(entry.file_size for entry in packed.infolist())
+    if size > UNPACKED_BYTES and not trusts_size():
+        raise BundleError(f"{file} unpacks to {size:,} bytes, over {UNPACKED_BYTES:,}; {LIFT}")
 
 
 def make_proof(model: Any, preparation: Preparation, photos: Sequence[Path] = ()) -> Proof:

@@ -67,6 +67,15 @@ def check_settings(settings: Mapping[str, Any], source: str) -> None:
     _check(f"text_embedding_size of {source}", "", settings.get("text_embedding_size"))
 
 
+def check_sides(name: str, size: Mapping[str, Any]) -> None:
+    """ValueError unless the sides that a processor's file states are whole numbers of pixels that an input can have."""
+    for side in size.values():
+        if side is not None and (not isinstance(side, int) or side < 1):
+            raise ValueError(f"{name} has a side of {side!r}; expected pixels")
+        if side is not None and side > SIDE and not trusts_size():
+            raise ValueError(f"{name} has a side of {side:,} pixels, over {SIDE:,}; {LIFT}")
+
+
 @contextmanager
 def building(trust_size: bool = False, folder: Path | None = None) -> Iterator[None]:
     """Around the loading of a model: what `trusting_size` does, and how much the weights in ``folder`` can fill."""

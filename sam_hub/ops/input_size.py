@@ -7,6 +7,8 @@ are counted in, ``mask_size`` and ``mask_pad_size`` the same for labels. All but
 from collections.abc import Mapping
 from typing import Any
 
+from .bounds import check_sides
+
 Size = tuple[int, int]
 
 FOLLOWING = ("pad_size", "frame_size", "mask_size", "mask_pad_size")
@@ -31,6 +33,8 @@ def complete_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     longest = longest_edge(settings.get("size"))
     pad = dict(settings.get("pad_size") or {"height": longest, "width": longest})
+    for name in ("size", *FOLLOWING):
+        check_sides(name, dict(settings.get(name) or {}))
     frame = longest_edge(settings.get("frame_size") or settings["size"], "frame_size")
     padded = padded_frame(longest, pad, frame)
     mask = longest_edge(settings.get("mask_size") or {"longest_edge": max(1, frame // LOW_RES)}, "mask_size")

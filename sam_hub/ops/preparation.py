@@ -81,8 +81,17 @@ class Preparation:
 
     @classmethod
     def read(cls, folder: Path) -> "Preparation":
-        """Of a folder that holds ``preprocessor_config.json``."""
-        return cls.from_settings(json.loads((folder / "preprocessor_config.json").read_text("utf-8")))
+        """Of a folder that holds ``preprocessor_config.json``.
+
+        raises: OSError; ValueError when it is no regular file, not JSON, or its settings make no sense
+        """
+        file = folder / "preprocessor_config.json"
+        if file.exists() and not file.is_file():
+            raise ValueError("it is not a regular file")
+        try:
+            return cls.from_settings(json.loads(file.read_text("utf-8")))
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as e:
+            raise ValueError(f"its settings make no sense: {type(e).__name__} {e}") from e
 
     @property
     def padded_frame(self) -> Size:
