@@ -152,9 +152,11 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         plan = json.loads(text)
         photos = [Photo(**image) for image in plan["images"]]
         for photo in photos:
+            if not all(isinstance(text, str) for text in (photo.name, photo.file_name, photo.source)):
+                raise TypeError("a name is not text")
             masks_path(out, photo.name), preview_path(out, photo.name)
         return {"settings": dict(plan["settings"]), "images": [asdict(photo) for photo in photos]}
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise OutputError(f"{out / PLAN} is not the plan of an earlier run; choose another folder with --out") from e
 
 

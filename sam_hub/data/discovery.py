@@ -11,8 +11,12 @@ from .documents import read_json
 from .folder import MaskFolder
 from .labelme import LabelmeFolder, is_labelme
 from .sa1b import Sa1bDataset, Sample
+from .yolo import YoloFolder, is_yolo
 
-KINDS = "a folder of images and masks, a COCO .json, a folder of labelme files, or SA-1B (a .tar or a folder of pairs)"
+KINDS = (
+    "a folder of images and masks, a COCO .json, a folder of labelme files or of YOLO's outlines, or SA-1B (a .tar or "
+    "a folder of pairs)"
+)
 
 
 class Chosen(Sequence):
@@ -55,7 +59,8 @@ def open_dataset(
     """The samples of a data set of any kind that there is a reader for.
 
     path: a folder of images and masks (`MaskFolder`), a COCO JSON or a folder with one (`CocoDataset`), a folder of
-        labelme files (`LabelmeFolder`), an SA-1B tar or folder (`Sa1bDataset`), or a folder of such tars
+        labelme files (`LabelmeFolder`), YOLO's outlines (`YoloFolder`), an SA-1B tar or folder (`Sa1bDataset`), or a
+        folder of such tars
     images: of a COCO JSON or a folder of SA-1B documents, where they are
     parts: see `MaskFolder`; crowds_as_objects: see `CocoDataset`
     raises: DataError
@@ -70,6 +75,8 @@ def open_dataset(
     tars = sorted(path.glob("*.tar"))
     if tars:
         return Joined([Sa1bDataset(tar) for tar in tars], path)
+    if is_yolo(path):
+        return YoloFolder(path)
     documents = sorted(path.glob("*.json"))
     if documents:
         if any(map(is_labelme, documents[:3])):

@@ -19,10 +19,11 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import SizeDict
 
 from .. import convert
-from ..errors import ImageError, ModelNotFoundError
+from ..errors import CheckpointError, ImageError, ModelNotFoundError, SamHubError
 from ..families import registry
 from ..hub import locate
 from ..hub.download import PROCESSORS, Repository
+from ..ops.bounds import check_preparation
 from ..ops.geometry import resized_size
 from ..ops.images import read_image
 from ..ops.input_size import FOLLOWING, LOW_RES, complete_sizes, longest_edge, with_changes
@@ -153,6 +154,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As in ``transformers``; settings of a file that are not ours are passed over."""
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
+        check_preparation(known)
         return super().from_dict(known, **with_changes(known, kwargs))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -199,6 +201,10 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
             return super().from_pretrained(source, *args, **kwargs)
         except OSError as e:
             raise ModelNotFoundError(f"{source} holds no processor: {str(e).splitlines()[0]}") from e
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, ValueError) as e:
+            if isinstance(e, SamHubError):
+                raise
+            raise CheckpointError(f"the settings of the processor of {source} make no sense ({e})") from e
 
     @classmethod
     def for_config(cls, config: SamConfig) -> "SamImageProcessor":

@@ -33,6 +33,7 @@ SMALL = 1_000_000
 _weights: ContextVar[int | None] = ContextVar("weights", default=None)
 
 COUNTS = ("layers", "depth", "depths", "stages", "blocks", "num_point_embeddings", "num_slots", "num_multimask_outputs")
+SIZES = ("size", "pad_size", "frame_size", "mask_size", "mask_pad_size")
 SIDES = ("image_size", "pretrained_grid")
 
 
@@ -74,6 +75,28 @@ def check_sides(name: str, size: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} has a side of {side!r}; expected pixels")
         if side is not None and side > SIDE and not trusts_size():
             raise ValueError(f"{name} has a side of {side:,} pixels, over {SIDE:,}; {LIFT}")
+
+
+def check_preparation(settings: Mapping[str, Any]) -> None:
+    """ValueError unless the settings of a processor's file are of the kinds that they should be."""
+    for name in ("image_mean", "image_std", "rescale_factor"):
+        value = settings.get(name)
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if value is not None and (len(numbers) not in (1, 3) or not all(map(_is_finite, numbers))):
+            raise ValueError(f"{name} is {value!r}; expected a number, or one for each of three channels")
+        if name != "image_mean" and value is not None and not all(numbers):
+            raise ValueError(f"{name} is {value!r}, which makes every image the same")
+    if settings.get("resample") not in (None, *range(6)):
+        raise ValueError(f"resample is {settings['resample']!r}; expected the number of one of Pillow's filters")
+    for name, value in settings.items():
+        if name.startswith("do_") and not isinstance(value, bool | None):
+            raise ValueError(f"{name} is {value!r}; expected true or false")
+        if name in SIZES and isinstance(value, int | float | str | list | tuple):
+            raise ValueError(f"{name} is {value!r}; expected sides in pixels")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e9  # NaN is not
 
 
 @contextmanager

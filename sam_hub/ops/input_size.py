@@ -35,6 +35,10 @@ def complete_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
     pad = dict(settings.get("pad_size") or {"height": longest, "width": longest})
     for name in ("size", *FOLLOWING):
         check_sides(name, dict(settings.get(name) or {}))
+    for name in ("pad_size", "mask_pad_size"):
+        given = dict(settings.get(name) or {})
+        if given and None in (given.get("height"), given.get("width")):
+            raise ValueError(f'{name} must be {{"height": pixels, "width": pixels}}; got {given}')
     frame = longest_edge(settings.get("frame_size") or settings["size"], "frame_size")
     padded = padded_frame(longest, pad, frame)
     mask = longest_edge(settings.get("mask_size") or {"longest_edge": max(1, frame // LOW_RES)}, "mask_size")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .bounds import check_preparation
 from .geometry import resized_size
 from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float
 from .input_size import complete_sizes, padded_frame
@@ -61,6 +62,7 @@ class Preparation:
 
         raises: ValueError for sizes that contradict each other
         """
+        check_preparation(settings)
         sizes = complete_sizes(settings)
         optional = ("resize_mode", "resample", "rescale_factor", "do_min_max", "mask_resize", "do_resize")
         given = {name: settings[name] for name in optional if settings.get(name) is not None}

@@ -342,3 +342,22 @@ def test_a_packed_tar_is_no_shard_to_read_at_random(tmp_path: Path):
         shard.add(photo(tmp_path / "a.png"), "a.png")
     with pytest.raises(DataError, match="not a readable tar"):
         Sa1bDataset(tmp_path / "s.tar")
+
+
+def yolo(folder: Path, text: str) -> Path:
+    photo(folder / "images" / "val" / "a.png")
+    (folder / "labels" / "val").mkdir(parents=True)
+    (folder / "labels" / "val" / "a.txt").write_text(text)
+    return folder
+
+
+def test_yolo_outlines(tmp_path: Path):
+    corners = " ".join(f"{x / W:.6f} {y / H:.6f}" for x, y in zip(RING[::2], RING[1::2], strict=True))
+    (sample,) = open_dataset(yolo(tmp_path, f"0 {corners}\n\n"))
+    assert sample.name == "a.png" and np.array_equal(masks_of(sample)[0], SQUARE)
+
+
+@pytest.mark.parametrize("bad", ["0 .1 .2 .3 .4", "0 a b c d e f", "0", "0 .1 .2 .3 .4 .5 nan", "0 .1 .2 .3 .4 .5"])
+def test_a_bad_yolo_line_is_named_and_the_rest_stays(tmp_path: Path, bad: str):
+    found = inspect(open_dataset(yolo(tmp_path, f"{bad}\n1 .1 .1 .5 .1 .5 .5")))
+    assert found.objects == 1 and "a.txt: line 1 is left out" in found.problems[0]

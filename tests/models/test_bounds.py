@@ -97,3 +97,40 @@ def test_whatever_a_setting_is_it_ends_in_a_sentence_or_a_configuration(folder: 
                 SamConfig.from_pretrained(changed(folder, part, name, value))
             except SamHubError as e:
                 assert str(e).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size", 5),
+        ("size", {"longest_edge": 10**9}),
+        ("size", {"longest_edge": -1}),
+        ("size", {"longest_edge": "512"}),
+        ("size", {}),
+        ("pad_size", {"height": 512}),
+        ("pad_size", [512, 512]),
+        ("mask_pad_size", {"width": 128}),
+        ("image_mean", "0.5"),
+        ("image_mean", [0.5, 0.5]),
+        ("image_mean", [0.5, None, 0.5]),
+        ("image_std", [0, 1, 1]),
+        ("image_std", [float("nan")] * 3),
+        ("rescale_factor", float("inf")),
+        ("resample", 0.5),
+        ("resample", []),
+        ("do_pad", "no"),
+    ],
+)
+def test_odd_settings_of_a_processor_are_named(folder: Path, name: str, value: object) -> None:
+    """By the processor, and by the predictor without torch."""
+    from sam_hub import SamImageProcessor
+    from sam_hub.inference.runtime import read_preparation
+
+    settings = SamImageProcessor.from_pretrained("pocket").to_dict() | {name: value}
+    file = folder / "preprocessor_config.json"
+    (folder / "processor_config.json").unlink(missing_ok=True)
+    file.write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match="processor"):
+        SamImageProcessor.from_pretrained(folder)
+    with pytest.raises(CheckpointError, match="processor"):
+        read_preparation(folder)

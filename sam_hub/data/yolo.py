@@ -1,0 +1,70 @@
+"""Reader of YOLO's segmentation labels: beside ``images/`` a folder ``labels/`` with a text file for each image.
+
+A line is ``class x y x y ...``, one polygon in parts of width and height (docs.ultralytics.com, "Segment").
+"""
+
+import os
+from pathlib import Path
+
+from ..errors import DataError
+from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of_polygons, problem
+
+LABEL_BYTES = 64 * 2**20
+"""Most bytes of one text file."""
+
+
+class YoloFolder(AnnotatedImages):
+    """Images and polygons; a line that is no polygon carries its problem.
+
+    path: a folder with ``images`` and ``labels``, which may have folders in them alike
+    unmatched: images without labels, which are not among the samples
+    raises: DataError when no image has labels
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        images = sorted(p for p in (self.path / "images").rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        pairs = [(image, self._labels_of(image)) for image in images if os.path.isfile(image)]
+        self._pairs = [(image, labels) for image, labels in pairs if os.path.isfile(labels)]
+        self.unmatched = [str(image) for image, labels in pairs if not os.path.isfile(labels)]
+        if not self._pairs:
+            raise DataError(f"{self.path} holds no image with labels; expected images/a.jpg and labels/a.txt")
+
+    def _labels_of(self, image: Path) -> Path:
+        return self.path / "labels" / image.relative_to(self.path / "images").with_suffix(".txt")
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def image_path(self, index: int) -> Path:
+        return self._pairs[index][0]
+
+    def objects(self, index: int, size: tuple[int, int]) -> list[dict]:
+        file = self._pairs[index][1]
+        try:
+            if file.stat().st_size > LABEL_BYTES:
+                raise DataError(f"{file} has more than {LABEL_BYTES // 2**20} MiB; it is no text of labels")
+            lines = file.read_text("utf-8").splitlines()
+        except (OSError, ValueError) as e:
+            if isinstance(e, DataError):
+                raise
+            raise DataError(f"{file} is not a readable text of labels ({e})") from e
+        return [_object(line, size, f"{file}: line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _object(line: str, size: tuple[int, int], where: str) -> dict:
+    height, width = size
+    try:
+        numbers = [float(word) for word in line.split()[1:]]
+        if len(numbers) == 4:
+            raise DataError("it is a box; outlines have three corners or more")
+        polygon = [v * (height if i % 2 else width) for i, v in enumerate(numbers)]
+        return annotation_of_polygons([polygon], size)
+    except ValueError as e:
+        return problem(f"{where} is left out: {e}")
+
+
+def is_yolo(folder: Path) -> bool:
+    """Whether a folder has images and YOLO's labels."""
+    labels = folder / "labels"
+    return (folder / "images").is_dir() and labels.is_dir() and next(labels.rglob("*.txt"), None) is not None
