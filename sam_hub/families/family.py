@@ -76,6 +76,9 @@ class Part:
     tiny: settings of a small one that reaches every branch: what the shared tests build
     tiny_states: how many hidden states that image encoder returns
     softmax_attention: whether that image encoder returns attention weights
+    rank_four: lazy string of a dict: layers of an image encoder -> those that take their place in files for phones
+        (`sam_hub.exporters.rank_four`)
+    wide_operations: operations of an image encoder that float16 has no range for, by Core ML's names
     """
 
     config: str
@@ -85,6 +88,8 @@ class Part:
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_states: int = 0
     softmax_attention: bool = True
+    rank_four: str = ""
+    wide_operations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from ..errors import SamHubError
-from ..models.configuration_sam import PocketVisionConfig, SamConfig, SamPromptEncoderConfig
+from ..models.configuration_sam import SamConfig
 from ..models.modeling_sam import SamModel
+from ..zoo import ZOO
 
 
 def imagenet_weights() -> dict[str, torch.Tensor]:
@@ -26,7 +27,7 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
 
     copy("_conv_stem", "_bn0", "stem")
     block = 0
-    for stage, row in enumerate(PocketVisionConfig().stages):
+    for stage, row in enumerate(SamConfig(**ZOO["pocket"].config).vision_config.stages):
         for j in range(row[4]):
             old, new = f"_blocks.{block}", f"stages.{stage}.{j}"
             norms = iter(("_bn0", "_bn1", "_bn2") if row[0] > 1 else ("_bn1", "_bn2"))
@@ -38,11 +39,8 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
 
 def new_pocket(image_size: int = 512) -> SamModel:
     """An untrained `pocket` whose encoder knows ImageNet."""
-    config = SamConfig(
-        vision_config=PocketVisionConfig(image_size=image_size),
-        prompt_encoder_config=SamPromptEncoderConfig(image_size=image_size),
-    )
-    model = SamModel(config)
+    parts = ZOO["pocket"].config
+    model = SamModel(SamConfig(**{name: {**settings, "image_size": image_size} for name, settings in parts.items()}))
     missing, unexpected = model.vision_encoder.load_state_dict(imagenet_weights(), strict=False)
     left_out = [k for k in missing if not k.startswith("neck.")]
     if left_out or unexpected:

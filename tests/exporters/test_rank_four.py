@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from sam_hub.exporters.rank_four import bicubic, joined, restated_encoder, windows_of
+from sam_hub.exporters.rank_four import restated_encoder
 
 from sam_hub.models.encoders.vit import window_partition, window_unpartition
+from sam_hub.models.four_axes import bicubic, joined, windows_of
 from sam_hub.models.modeling_sam import SamModel
 
 from ..models.conftest import TINY_ENCODERS, randomise, tiny_config

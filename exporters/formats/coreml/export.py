@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ....errors import ExportError
+from ....families import registry
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder
 from ....ops.preparation import Preparation
@@ -47,9 +48,6 @@ after them. Compressed variants lose more elsewhere, and leave them to the Neura
 
 STATISTICS = frozenset({"layer_norm", "batch_norm", "reduce_mean"})
 """Operations that are computed in float32 in every variant: their sums run over many values."""
-
-LINEAR_ATTENTION = frozenset({"matmul", "real_div", "slice_by_index", "split"})
-"""In EfficientViT's encoder these too: its sums run over all pixels, beyond the range of float16."""
 
 ROLES = {"ImageEncoder": "encoder", "PromptEncoder": "prompt_encoder", "MaskDecoder": "decoder"}
 PURPOSES = {
@@ -137,9 +135,8 @@ def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> l
     prompts, decoder = SlotPromptEncoder(model).eval(), SlotMaskDecoder(model).eval()
     width, side = model.config.prompt_encoder_config.hidden_size, prompts.side
     image = torch.zeros(1, 3, *preparation.padded)
-    keep = STATISTICS
-    if model.config.vision_config.model_type == "sam_hub_efficientvit":
-        keep = keep | LINEAR_ATTENTION
+    declared = registry.part("encoder", model.config.vision_config.model_type)
+    keep = STATISTICS | frozenset(declared.wide_operations)
     encoder = NormalisedEncoder(restated_encoder(model), preparation).eval()
     prompt_inputs = {
         "points": torch.zeros(1, slots, 2),

@@ -46,6 +46,8 @@ FAMILY = Family(
         "sam_hub_efficientvit": Part(
             config="sam_hub.families.efficientvit_sam.configuration:EfficientVitVisionConfig",
             network="sam_hub.families.efficientvit_sam.encoder:EfficientVitEncoder",
+            rank_four="sam_hub.families.efficientvit_sam.rank_four:RESTATED",
+            wide_operations=("matmul", "real_div", "slice_by_index", "split"),  # sums over all pixels
             tiny={
                 "widths": [8, 8, 8, 16, 16],
                 "depths": [1, 1, 1, 1, 1],

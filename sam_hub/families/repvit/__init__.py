@@ -12,6 +12,7 @@ FAMILY = Family(
         "sam_hub_repvit": Part(
             config="sam_hub.families.repvit.configuration:RepVitVisionConfig",
             network="sam_hub.families.repvit.encoder:RepVitEncoder",
+            rank_four="sam_hub.families.repvit.rank_four:RESTATED",
             tiny={"hidden_sizes": [8, 12, 16, 20], "depths": [3, 1, 3, 2]},
             tiny_states=5,
             softmax_attention=False,

@@ -30,6 +30,7 @@ FAMILY = Family(
         "sam_vision_model": Part(
             config="sam_hub.models.configuration_parts:SamVisionConfig",
             network="sam_hub.models.encoders.vit:VitEncoder",
+            rank_four="sam_hub.families.sam.rank_four:RESTATED",
             tiny={
                 "hidden_size": 24,
                 "num_hidden_layers": 3,

@@ -1,0 +1,40 @@
+"""What image encoders restated for phones share: tensors of at most four axes and common operations."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..inference.upsample import bicubic_matrix
+
+
+def windows_of(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
+    """`sam_hub.models.encoders.vit.window_partition` in four axes."""
+    b, h, w, c = x.shape
+    x = F.pad(x, (0, 0, 0, -w % size, 0, -h % size))
+    ph, pw = x.shape[1:3]
+    x = x.reshape(b * ph // size, size, pw // size, size * c).transpose(1, 2)
+    return x.reshape(-1, size, size, c), (ph, pw)
+
+
+def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, int]) -> Tensor:
+    """The inverse of `windows_of`, without the padding; also of windows whose pixels are one axis."""
+    ph, pw = padded
+    c = x.shape[-1]
+    x = x.reshape(-1, pw // size, size, size * c).transpose(1, 2)
+    return x.reshape(-1, ph, pw, c)[:, : original[0], : original[1]]
+
+
+def tanh_gelu(x: Tensor) -> Tensor:
+    """``F.gelu(approximate="tanh")`` in full: coremltools 9 loses the argument of an exported program."""
+    return x * (0.5 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))))
+
+
+def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size) by two matrix products."""
+    down, across = (
+        torch.tensor(bicubic_matrix(int(n), int(m)), dtype=torch.float32)
+        for n, m in zip(x.shape[-2:], size, strict=True)
+    )
+    return down @ x @ across.T
