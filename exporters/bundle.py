@@ -58,6 +58,10 @@ def export_bundle(
     tell(f"loading {name}")
     model = model or SamModel.from_pretrained(name)
     processor = processor or SamImageProcessor.from_pretrained(name)
+    if (maps := len(model.mask_decoder.feature_maps)) > 1:
+        raise ExportError(
+            f"the decoder of {name} reads {maps} feature maps beside the embedding, which no format exports yet"
+        )
     model = model.float().cpu().fuse()
     preparation = Preparation.from_settings(processor.to_dict())
     tell("asking PyTorch for the masks to compare with")

@@ -92,7 +92,7 @@ class SlotMaskDecoder(nn.Module):
         tokens, image, _ = self.decoder.transformer(tokens, image, self.image_pe, mask)
 
         scores = self.decoder.iou_prediction_head(tokens[:, 0, 0])  # (1, 4)
-        upscaled = self.decoder.upscale(image.squeeze(1).transpose(1, 2).reshape(image_embedding.shape))
+        upscaled = self.decoder.upscale(image.squeeze(1).transpose(1, 2).reshape(image_embedding.shape), {})
         heads = self.decoder.output_hypernetworks_mlps
         classifiers = torch.cat([head(tokens[:, 0, i + 1 : i + 2]) for i, head in enumerate(heads)], dim=1)
         masks = classifiers @ upscaled.flatten(2)  # (1, 4, C / 8) @ (1, C / 8, 16 h w)

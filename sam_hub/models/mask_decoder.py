@@ -157,7 +157,7 @@ class MaskDecoder(nn.Module):
         tokens, image, attentions = self.transformer(tokens, image, pe, mask, attention_similarity, target_embedding)
 
         iou = self.iou_prediction_head(tokens[:, :, 0])
-        upscaled = self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w)).unflatten(0, (b, n))
+        upscaled = self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w), features or {}).unflatten(0, (b, n))
         own = tokens[:, :, 1 : own.shape[2]]  # without the IoU's and the prompts'
         return self.draw_masks(own, upscaled, image_embeddings, features or {}), iou, attentions
 
@@ -196,8 +196,8 @@ class MaskDecoder(nn.Module):
         )  # (B, N, 1 + M, C / 8)
         return (hyper @ upscaled.flatten(3)).unflatten(-1, upscaled.shape[-2:])
 
-    def upscale(self, x: Tensor) -> Tensor:
-        """(M, C, h, w) -> (M, C / 8, 4h, 4w)"""
+    def upscale(self, x: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        """(B * N, C, h, w) -> (B * N, C / 8, 4h, 4w)"""
         x = F.gelu(self.upscale_layer_norm(self.upscale_conv1(x)))
         return F.gelu(self.upscale_conv2(x))
 

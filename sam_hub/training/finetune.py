@@ -54,6 +54,7 @@ def fine_tune(
     torch.manual_seed(recipe.seed)
     scores_file = score_once(model, validator, work, say)
     cached = settings.freeze == "encoder" and not settings.lora and isinstance(train, Sequence) and not clip
+    cached = cached and len(model.mask_decoder.feature_maps) <= 1  # the cache holds one map beside the embedding
     model.requires_grad_(True)
     model.vision_encoder.requires_grad_(settings.freeze == "none")
     if settings.lora:

@@ -1,4 +1,4 @@
-"""`pocket`, the small model inside the package: its own encoder, SAM's decoder."""
+"""`pocket`, the small model inside the package: its own encoder, SAM's decoder or one that reads finer features."""
 
 from ..family import Family, Part, Variant
 
@@ -19,6 +19,12 @@ FAMILY = Family(
             },
             tiny_states=6,
             softmax_attention=False,
+        )
+    },
+    mask_decoders={
+        "sam_hub_fine_mask_decoder": Part(
+            config="sam_hub.families.pocket.configuration:FineMaskDecoderConfig",
+            network="sam_hub.families.pocket.decoder:FineMaskDecoder",
         )
     },
     catalogue={

@@ -110,12 +110,17 @@ class PocketEncoder(nn.Module):
             stride *= step
             level[stride] = (i, cout)  # the last stage at each stride
         self.taps = tuple(level[s][0] for s in (8, 16, 32))
+        self.finest = level[4][0]
+        self.fine_channels = {f"stride_{s}_channels": level[s][1] for s in (8, 4)}
         self.neck = PyramidNeck(tuple(level[s][1] for s in (8, 16, 32)), config.output_channels, config.layer_norm_eps)
 
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> EncoderOutput:
-        """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16); there is no attention."""
+        """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16); there is no attention.
+
+        With ``output_fine_features`` also "stride_8" (B, C8, H / 8, W / 8) and "stride_4" (B, C4, H / 4, W / 4).
+        """
         check_size(pixel_values, 32)
         x = F.relu6(self.stem(pixel_values))
         states = [x]
@@ -123,4 +128,7 @@ class PocketEncoder(nn.Module):
             x = stage(x)
             states.append(x)
         embedding = self.neck(*(states[i + 1] for i in self.taps))
-        return EncoderOutput(embedding, hidden_states=tuple(states) if output_hidden_states else None)
+        features = {}
+        if self.config.output_fine_features:
+            features = {"stride_8": states[self.taps[0] + 1], "stride_4": states[self.finest + 1]}
+        return EncoderOutput(embedding, features, hidden_states=tuple(states) if output_hidden_states else None)

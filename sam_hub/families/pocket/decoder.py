@@ -1,0 +1,65 @@
+"""SAM's decoder with finer features of the encoder, as in SAM 2: they are added while the masks are upscaled.
+
+Source: "SAM 2: Segment Anything in Images and Videos" (Ravi et al. 2024, arXiv 2408.00714), section 4, and
+``sam2/modeling/sam/mask_decoder.py``: ``upscale_conv1(x) + conv_s1(stride_8)``, then ``upscale_conv2(.) +
+conv_s0(stride_4)``.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...models.mask_decoder import MaskDecoder
+from .configuration import FineMaskDecoderConfig
+
+
+class FineMaskDecoder(MaskDecoder):
+    """`MaskDecoder` that also reads the encoder's features at strides 8 and 4."""
+
+    feature_maps = ("stride_8", "stride_4")
+
+    def __init__(self, config: FineMaskDecoderConfig) -> None:
+        super().__init__(config)
+        c = config.hidden_size
+        self.conv_s1 = nn.Conv2d(config.stride_8_channels, c // 4, kernel_size=1)
+        self.conv_s0 = nn.Conv2d(config.stride_4_channels, c // 8, kernel_size=1)
+
+    def feature_shapes(self, grid: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        h, w = grid
+        widths = self.config.stride_8_channels, self.config.stride_4_channels
+        return {"stride_8": (widths[0], 2 * h, 2 * w), "stride_4": (widths[1], 4 * h, 4 * w)}
+
+    def silence_features(self) -> None:
+        """Zero both projections: the masks are then exactly those of `MaskDecoder` with the same other weights."""
+        for conv in (self.conv_s1, self.conv_s0):
+            nn.init.zeros_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def upscale(self, x: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+        """x: (B * N, C, h, w); stride_8: (B, C8, 2h, 2w); stride_4: (B, C4, 4h, 4w) -> (B * N, C / 8, 4h, 4w)"""
+        x = add_to_each(self.upscale_conv1(x), self.conv_s1(features["stride_8"]))
+        x = F.gelu(self.upscale_layer_norm(x))
+        return F.gelu(add_to_each(self.upscale_conv2(x), self.conv_s0(features["stride_4"])))
+
+
+def add_to_each(x: Tensor, shared: Tensor) -> Tensor:
+    """Add what the N prompts of an image share: (B * N, C, h, w) and (B, C, h, w) -> (B * N, C, h, w)"""
+    return (x.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
+
+
+@torch.no_grad()
+def with_fine_features(model: nn.Module) -> nn.Module:
+    """A `SamModel` whose decoder is a `FineMaskDecoder` with the same weights, and which gives the same masks.
+
+    model: one with the encoder of `pocket` and SAM's own decoder
+    """
+    config = type(model.config).from_dict(model.config.to_dict())
+    decoder = {k: v for k, v in config.mask_decoder_config.to_dict().items() if k != "model_type"}
+    config.mask_decoder_config = FineMaskDecoderConfig(**decoder, **model.vision_encoder.fine_channels)
+    config.vision_config.output_fine_features = True
+    finer = type(model)(config)
+    finer.mask_decoder.silence_features()
+    finer.load_state_dict(model.state_dict(), strict=False)
+    return finer.to(model.dtype).train(model.training)
