@@ -13,6 +13,8 @@ The protocol, which the JSON report repeats in its ``protocol`` and ``metrics``:
 - Further clicks: at the farthest pixel (as above) of the largest connected mistake, be it missed or invented, together
   with all clicks before it and the previous low-res logits; one mask is asked for. A perfect mask stays as it is.
 - Box: the tight box of the annotated mask (right and bottom exclusive, as in COCO), one mask asked for, no click.
+- Boundary IoU (Cheng et al. 2021, 2 % of the image's diagonal) of the box's mask and of the first click's; and how many
+  connected components the first click's mask has beyond one.
 - Baselines from the same boxes: the inscribed ellipse, and GrabCut with 5 iterations on the image scaled down to
   at most 512 pixels.
 - What a model does not take (EfficientSAM corrective clicks, MedSAM clicks) is not measured.
@@ -29,7 +31,7 @@ from ..data.sa1b import PROBLEM, Sa1bDataset, Sample
 from ..errors import DataError
 from .baselines import GrabCut, inscribed_ellipse
 from .clicks import corrective_click, farthest_pixel, tight_box
-from .metrics import mask_iou
+from .metrics import boundary_iou, islands, mask_iou
 from .prompting import ask
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ class ObjectScores:
 
     box: from the box
     candidates: (predicted, true) IoU of each mask offered for the first click
+    box_boundary, click_boundary: Boundary IoU of the box's mask, and of the first click's
+    click_islands: components of the first click's mask beyond the first
     clicks: after 1, 2, ... clicks; shorter than the protocol's once both 5 clicks and an IoU of 0.90 are reached
     """
 
@@ -93,6 +97,9 @@ class ObjectScores:
     clicks: list[float] = field(default_factory=list)
     ellipse: float | None = None
     grabcut: float | None = None
+    box_boundary: float | None = None
+    click_boundary: float | None = None
+    click_islands: int | None = None
 
 
 @dataclass
@@ -136,8 +143,9 @@ def evaluate_image(
 def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores]) -> None:
     """Fill in what boxes give for (N, H, W) masks."""
     answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]))
-    for score, iou in zip(scores, mask_iou(answer.masks[:, 0], masks).tolist(), strict=True):
-        score.box = iou
+    found = answer.masks[:, 0]
+    for score, iou, mine, mask in zip(scores, mask_iou(found, masks).tolist(), found, masks, strict=True):
+        score.box, score.box_boundary = iou, boundary_iou(mine, mask)
 
 
 def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int) -> None:
@@ -152,6 +160,8 @@ def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[O
         score.clicks = [ious[best]]
 
     current, low_res = answer.choose(choice)
+    for score, mine, mask in zip(scores, current, masks, strict=True):
+        score.click_boundary, score.click_islands = boundary_iou(mine, mask), islands(mine)
     for _ in range(1, limit):
         clicks = [corrective_click(mine, mask) for mine, mask in zip(current, masks, strict=True)]
         for score, click in zip(scores, clicks, strict=True):

@@ -1,8 +1,12 @@
-"""Scores of masks and of predicted scores; numpy only."""
+"""Scores of masks and of predicted scores."""
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
+
+BOUNDARY_SHARE = 0.02
+"""Of the image's diagonal: the width of the boundary in Boundary IoU (Cheng et al. 2021, section 4)."""
 
 
 def mask_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -13,6 +17,36 @@ def mask_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     intersection = np.count_nonzero(predicted & truth, axis=(-2, -1))
     union = np.count_nonzero(predicted | truth, axis=(-2, -1))
     return np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
+
+
+def inner_boundary(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask that lie within 2 % of the image's diagonal of its contour: (H, W) bool -> (H, W) bool.
+
+    The distance is the larger of rows and columns, and the image border is contour, as in the authors' program.
+    """
+    boundary = np.zeros_like(mask)
+    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+    if w == 0:
+        return boundary
+    width = max(1, round(BOUNDARY_SHARE * float(np.hypot(*mask.shape))))
+    here = np.s_[y : y + h, x : x + w]
+    inside = np.pad(mask[here].astype(np.uint8), 1)
+    core = cv2.erode(inside, np.ones((3, 3), np.uint8), iterations=width, borderValue=0)[1:-1, 1:-1] > 0
+    boundary[here] = mask[here] & ~core
+    return boundary
+
+
+def boundary_iou(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Boundary IoU of two (H, W) bool masks: the IoU of their inner boundaries (Cheng et al. 2021, arXiv 2103.16562).
+
+    Two empty masks agree: 1.0.
+    """
+    return float(mask_iou(inner_boundary(predicted), inner_boundary(truth)))
+
+
+def islands(mask: np.ndarray) -> int:
+    """Connected components (8 neighbours) of an (H, W) bool mask beyond the first."""
+    return max(0, cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 2)
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:

@@ -29,6 +29,9 @@ METRICS = {
     "rank_correlation": ("rank r", "Spearman's correlation of predicted and true IoU, all masks of all first clicks"),
     "noc_85": ("NoC85", "mean number of clicks to an IoU of 0.85, at most the protocol's clicks"),
     "noc_90": ("NoC90", "mean number of clicks to an IoU of 0.90, at most the protocol's clicks"),
+    "click_1_boundary": ("1 click BIoU", "mean Boundary IoU (2 % of the image's diagonal) after one click"),
+    "box_boundary": ("box BIoU", "mean Boundary IoU of the single mask from the tight box"),
+    "click_1_islands": ("islands", "mean number of components beyond the first, of the mask after one click"),
 }
 """Name in JSON -> title in the table, and what it is."""
 
@@ -54,6 +57,9 @@ def summarise(objects: Sequence[ObjectScores], limit: int) -> dict[str, float | 
         "rank_correlation": rank_correlation([p for p, _ in pairs], [iou for _, iou in pairs]),
         "noc_85": needed(0.85),
         "noc_90": needed(0.90),
+        "click_1_boundary": _mean([o.click_boundary for o in objects]),
+        "box_boundary": _mean([o.box_boundary for o in objects]),
+        "click_1_islands": _mean([o.click_islands for o in objects]),
     }
 
 
@@ -119,4 +125,4 @@ def print_table(report: dict[str, Any]) -> None:
 def _cell(metric: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.1f}" if metric.startswith("noc") else f"{value:.3f}"
+    return f"{value:.1f}" if metric.startswith("noc") or metric.endswith("islands") else f"{value:.3f}"

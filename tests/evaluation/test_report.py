@@ -11,9 +11,19 @@ GOOD = ObjectScores(
     clicks=[0.5, 0.7, 0.86, 0.88, 0.92],
     ellipse=0.6,
     grabcut=0.4,
+    box_boundary=0.7,
+    click_boundary=0.3,
+    click_islands=5,
 )
 POOR = ObjectScores(
-    box=0.3, candidates=[(0.1, 0.0), (0.3, 0.2), (0.6, 0.4)], clicks=[0.4, 0.4, 0.6, 0.2, 0.3], ellipse=0.8, grabcut=0.0
+    box=0.3,
+    candidates=[(0.1, 0.0), (0.3, 0.2), (0.6, 0.4)],
+    clicks=[0.4, 0.4, 0.6, 0.2, 0.3],
+    ellipse=0.8,
+    grabcut=0.0,
+    box_boundary=0.1,
+    click_boundary=0.2,
+    click_islands=0,
 )
 
 
@@ -33,6 +43,9 @@ def test_the_numbers_by_hand():
             "rank_correlation": 1 - 12 / 210,
             "noc_85": (3 + 5) / 2,
             "noc_90": (5 + 5) / 2,
+            "click_1_boundary": 0.25,
+            "box_boundary": 0.4,
+            "click_1_islands": 2.5,
         }
     )
 
@@ -92,7 +105,8 @@ def test_the_table(report, capsys):
     for title in ("1 click", "3 clicks", "5 clicks", "box", "ellipse", "GrabCut", "rank r", "NoC85", "NoC90"):
         assert title in header  # in a pipe, where the width is 80, nothing is cut off either
     assert [c.strip() for c in cats.split("│")[1:-1]] == [
-        "cats", "2", "1", "0.400", "0.400", "0.600", "0.300", "0.300", "0.800", "0.000", "1.000", "5.0", "5.0"
+        "cats", "2", "1", "0.400", "0.400", "0.600", "0.300", "0.300", "0.800", "0.000", "1.000", "5.0", "5.0",
+        "0.200", "0.100", "0.0",
     ]  # fmt: skip
     assert "0.600" in mean
 
