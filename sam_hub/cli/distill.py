@@ -39,7 +39,7 @@ def distill(
     accumulate: Annotated[int, typer.Option("--accumulate", min=1, help="Batches of an update.")] = 1,
     bf16: Annotated[bool | None, typer.Option("--bf16/--fp32", help="Half the memory; as the device likes.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare images.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -52,7 +52,8 @@ def distill(
 
     First the student's encoder learns the teacher's embeddings and takes over its decoder (as MobileSAM), then it
     learns the teacher's masks for the same prompts (as EdgeSAM). The teacher looks at each image once; its embeddings
-    are kept on disk while the run lasts: about 2 MB for each image. Stopped by whatever, the same line goes on.
+    are kept on disk while the run lasts: about 2 MB for each image. Rerun the same
+    command to resume.
     """
     from dataclasses import asdict, replace
 

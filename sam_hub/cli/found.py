@@ -11,6 +11,7 @@ import numpy as np
 from .. import results
 from ..ops.drawing import draw_masks, draw_prompts
 from ..ops.mask_prompt import mask_prompt
+from ..ops.tidying import tidy
 from .outputs import Format, Slot
 from .prompts import Prompt
 
@@ -103,12 +104,14 @@ def find(
     prompts: Sequence[Prompt],
     rough: np.ndarray | None,
     multimask: bool,
+    share: float = 0.0,
 ) -> Found:
     """Encode a photo and decode its prompts.
 
     rough: (H, W) bool, a mask prompt for the only object
     multimask: keep every candidate; otherwise the best. A lone click, or words, are ambiguous, so candidates are asked
         for either way; any other prompt is precise, and SAM's single mask is better for it.
+    share: of a mask's area; smaller specks and holes go, see `tidy`
     """
     start = perf_counter()
     predictor.set_image(image)
@@ -126,5 +129,6 @@ def find(
         )
         order = np.argsort(-iou, kind="stable")
         for j, k in enumerate(order if multimask else order[:1]):
-            masks[i, j], scores[i, j] = found[k], float(iou[k])
+            mask = tidy(found[k], share, np.array(prompt.points), np.array(prompt.labels)) if share else found[k]
+            masks[i, j], scores[i, j] = mask, float(iou[k])
     return Found(path, image, prompts, masks, scores, perf_counter() - start)

@@ -71,6 +71,12 @@ def segment(
     multimask: Annotated[
         bool, typer.Option("--multimask", help="Write every candidate (usually 3), best first, not only the best.")
     ] = False,
+    tidy: Annotated[
+        float,
+        typer.Option(
+            "--tidy", min=0, max=0.5, metavar="SHARE", help="Drop specks, fill holes below this share of a mask (0.02)."
+        ),
+    ] = 0.0,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -136,7 +142,7 @@ def segment(
             elif text is not None:
                 finder = finder or _finder(detector, predictor.device, threshold)
                 prompts = _prompts_of(finder, image, text)
-            found = find(predictor, path, image, prompts, rough, multimask)
+            found = find(predictor, path, image, prompts, rough, multimask, tidy)
         except (ImageError, PromptError) as e:
             if len(images) == 1 or debug:
                 raise

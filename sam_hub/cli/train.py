@@ -87,7 +87,14 @@ def train(
         bool, typer.Option("--gradient-checkpointing", help="Less memory for more time, with a learning encoder.")
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare images.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws everything that is drawn.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="Random seed; repeats a run exactly on one thread, see below.",
+        ),
+    ] = 0,
     tracker: Annotated[Tracker, typer.Option("--tracker", help="Where else metrics go.")] = Tracker.none,
     device: Device = None,
     as_json: Json = False,
@@ -102,9 +109,12 @@ def train(
     sam-hub train --data 'sa1b/sa_{000000..000009}.tar' --val sa1b/sa_000010.tar --freeze none --out my-model
     torchrun --nproc-per-node 8 -m sam_hub train --data ... (or: accelerate launch -m sam_hub train ...)
 
-    The defaults do for some fifty images on a laptop: the encoder is frozen, and each image is encoded once. Stopped
-    by whatever, the same line goes on; at most a minute is lost. The result is a folder for from_pretrained and
+    The defaults suit some fifty images on a laptop: the encoder is frozen, and each image is encoded once. Rerun the
+    same command to resume after any stop; at most a minute is lost. A loss or weights that are not finite end the run
+    with an error. The result is a folder for from_pretrained and
     `sam-hub push`, with a card, report.json, the loss curve and pictures of held-out images (prompts.png).
+    With OMP_NUM_THREADS=1 a seed repeats a run exactly; several threads add numbers in changing order, so the last
+    digits, and with them the scores, may differ from run to run.
     Damaged images, masks that are empty, of another size or larger than 90 % of their image are named and left out.
     """
     from dataclasses import asdict, replace

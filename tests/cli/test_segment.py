@@ -21,6 +21,7 @@ from sam_hub import SamModel, SamPredictor
 from sam_hub.cli import app
 from sam_hub.cli.outputs import Destination, Format
 from sam_hub.data.sa1b import Sa1bDataset
+from sam_hub.ops.tidying import tidy
 
 CLICK, BACKGROUND, BOX, OTHER_BOX = (30, 40), (100, 10), (10, 10, 60, 60), (50, 20, 110, 70)
 Segment = Callable[..., Result]
@@ -69,6 +70,15 @@ def test_a_click_gives_the_candidate_with_the_best_predicted_iou(segment: Segmen
     assert _written() == {"photo.mask.png"} and result.stdout == "photo.mask.png\n"
     np.testing.assert_array_equal(_mask("photo.mask.png"), masks[scores.argmax()])
     assert f"{scores.max():.2f}" in result.stderr
+
+
+def test_tidy_drops_specks_and_fills_holes(segment: Segment, predictor: SamPredictor) -> None:
+    segment("photo.png", "-p", _text(CLICK), "--tidy", 0.4)
+    masks, scores, _ = predictor.predict(np.array([CLICK]), np.array([1]))
+    plain = masks[scores.argmax()]
+    expected = tidy(plain, 0.4, np.array([CLICK]), np.array([1]))
+    assert (expected != plain).any()
+    np.testing.assert_array_equal(_mask("photo.mask.png"), expected)
 
 
 def test_points_and_a_box_are_one_object(segment: Segment, predictor: SamPredictor) -> None:
