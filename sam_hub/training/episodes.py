@@ -15,22 +15,16 @@ from ..data.inspection import cleaned
 from ..data.sa1b import Sample, decode_segmentation
 from ..errors import DataError
 from ..models.image_processing_sam import SamImageProcessor
+from .colours import change_strongly, jitter_colours
 from .embeddings import EmbeddingCache
 from .recipe import Augmentation, Recipe
 
 LOW_RES_STRIDE = 4
 TRIES = 50
 
-
-def jitter_colours(image: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Random brightness, contrast and saturation: (H, W, 3) uint8 -> uint8."""
-    x = image.astype(np.float32)
-    x *= 1 + rng.uniform(-augmentation.brightness, augmentation.brightness)
-    mean = x.mean()
-    x = (x - mean) * (1 + rng.uniform(-augmentation.contrast, augmentation.contrast)) + mean
-    grey = x.mean(axis=2, keepdims=True)
-    x = (x - grey) * (1 + rng.uniform(-augmentation.saturation, augmentation.saturation)) + grey
-    return np.clip(x, 0, 255).astype(np.uint8)
+ZOOMED_SHARE = (0.15, 0.6)
+MOST_ZOOM = 8.0
+"""In zoomed views: the share of the view's side that an object takes, and the most that a photo is enlarged."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +95,23 @@ class View(NamedTuple):
 def choose_view(
     sample: Sample, size: int, stretched: bool, augmentation: Augmentation, rng: np.random.Generator
 ) -> View:
-    """Large-scale jitter: a scale, a window that touches a random object, a flip.
+    """Large-scale jitter or a zoom on an object: a scale, a window that touches a random object, a flip.
 
     Where the scaled image is smaller than the input, the rest of the input stays padding.
     """
     height, width = sample.image.shape[:2]
     jitter = np.exp(rng.uniform(*np.log(augmentation.scale)))
     fit = (size / height, size / width) if stretched else (size / max(height, width),) * 2
+    zoomed = augmentation.zoom > 0 and rng.random() < augmentation.zoom
+    if zoomed:
+        x, y, w, h = sample.annotations[int(rng.integers(len(sample.annotations)))]["bbox"]
+        wanted = np.exp(rng.uniform(*np.log(ZOOMED_SHARE))) * size / max(1.0, w * fit[1], h * fit[0])
+        jitter = float(np.clip(wanted, 1.0, max(1.0, MOST_ZOOM / max(fit))))
     scale = fit[0] * jitter, fit[1] * jitter
     window = min(size / scale[0], height), min(size / scale[1], width)  # the part of the photo that is seen
     # Centre the window somewhere on a random object, so that enlarged views are not empty.
-    x, y, w, h = sample.annotations[int(rng.integers(len(sample.annotations)))]["bbox"]
+    if not zoomed:
+        x, y, w, h = sample.annotations[int(rng.integers(len(sample.annotations)))]["bbox"]
     centre = y + rng.uniform(0, 1) * h, x + rng.uniform(0, 1) * w
     top, left = (
         int(np.clip(c - side / 2, 0, limit - side))
@@ -228,6 +228,8 @@ class EpisodeDataset(Dataset):
             shown, pasted = self._paste(shown, which, rng, augmentation)
         if augmentation.brightness or augmentation.contrast or augmentation.saturation:
             shown = jitter_colours(shown, augmentation, rng)
+        if augmentation.strong and rng.random() < augmentation.strong:
+            shown = change_strongly(shown, rng)
         return shown, view, pasted
 
     def _paste(

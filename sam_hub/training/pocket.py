@@ -6,6 +6,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,27 +14,47 @@ import torch
 from transformers import TrainingArguments
 
 from ..data.sa1b import Sa1bDataset
+from ..families.pocket.decoder import FineMaskDecoder, with_fine_features
 from ..models.configuration_sam import SamConfig
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
-from .checkpoints import CompleteCheckpoints, agreed_checkpoint, checkpoints
+from .checkpoints import CompleteCheckpoints, agreed_checkpoint, check_finite, checkpoints
 from .episodes import EpisodeDataset, Preparation, collate
 from .interactive import InteractiveStep
 from .packages import check_packages
 from .pocket_init import new_pocket
-from .recipe import POCKET_RECIPES, PocketRecipe
+from .pocket_recipes import POCKET_RECIPES, PocketRecipe
 from .run import tell
+from .scenes import SceneDataset
+from .textures import TextureDataset
 from .trainer import LossCurve, MovingAverage, SamTrainer, SaveOften
+
+MADE_UP = ("scenes", "textures")
+"""Shards that are drawn instead of read."""
 
 
 def pocket_episodes(data: Path, recipe: PocketRecipe, config: SamConfig, processes: int = 1) -> EpisodeDataset:
     """Samples for every step of every process, from the shards that a recipe names: tars or folders in ``data``."""
-    tars = [data / f"{name}.tar" for name in recipe.shards]
-    shards = [Sa1bDataset(tar if tar.exists() else tar.with_suffix("")) for tar in tars]
+    shards = open_shards(data, recipe)
     preparation = Preparation.of(SamImageProcessor.for_config(config), recipe.image_size)
     length = recipe.steps * recipe.images * processes
-    weights, wholes = list(recipe.shards.values()), [recipe.wholes.get(name, 0.0) for name in recipe.shards]
-    return EpisodeDataset(shards, recipe, length, preparation, weights, wholes=wholes)
+    weights, wholes = [recipe.shards[name] for name in shards], [recipe.wholes.get(name, 0.0) for name in shards]
+    return EpisodeDataset(list(shards.values()), recipe, length, preparation, weights, wholes=wholes)
+
+
+def open_shards(data: Path, recipe: PocketRecipe) -> dict[str, Sequence]:
+    """Name -> samples, in the order of the recipe."""
+    tars = {name: data / f"{name}.tar" for name in recipe.shards if name not in MADE_UP}
+    found: dict[str, Sequence] = {
+        name: Sa1bDataset(tar if tar.exists() else tar.with_suffix("")) for name, tar in tars.items()
+    }
+    real, shares = list(found.values()), [recipe.shards[name] for name in found]
+    whole = [recipe.wholes.get(name, 0.0) > 0 for name in found]
+    if "scenes" in recipe.shards:
+        found["scenes"] = SceneDataset(real, shares, whole, seed=recipe.seed)
+    if "textures" in recipe.shards:
+        found["textures"] = TextureDataset(seed=recipe.seed)
+    return {name: found[name] for name in recipe.shards}
 
 
 def train_pocket(
@@ -45,14 +66,20 @@ def train_pocket(
     save_seconds: float = 45,
     callbacks: tuple = (),
     bf16: bool = True,
+    workers: int = 0,
 ) -> Path:
     """Train, or go on from the last checkpoint in ``out``; the averaged weights are in its ``ema.safetensors``.
 
     save_steps, save_seconds: a checkpoint whenever so many have passed
+    workers: processes that prepare images
     returns: the last checkpoint
     """
     torch.manual_seed(recipe.seed)
-    model = (start or new_pocket()).to(memory_format=torch.channels_last)
+    model = start or new_pocket()
+    if recipe.fine_features and not isinstance(model.mask_decoder, FineMaskDecoder):
+        model = with_fine_features(model)
+    check_finite(model.state_dict(), "before training")
+    model = model.to(memory_format=torch.channels_last)
     for name, parameter in model.named_parameters():
         if recipe.only not in name:
             parameter.requires_grad_(False)
@@ -68,6 +95,7 @@ def train_pocket(
         lr_scheduler_type="constant" if recipe.schedule == "steps" else recipe.schedule,
         warmup_steps=recipe.warmup,
         bf16=bf16,
+        dataloader_num_workers=workers,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=min(10, save_steps),
         save_steps=save_steps,
@@ -99,6 +127,10 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", choices=sorted(POCKET_RECIPES), default="pocket-256")
     parser.add_argument("--from", dest="start", help="a model to start from, by folder or name; ImageNet otherwise")
     parser.add_argument("--steps", type=int, help="instead of the recipe's, for a comparison")
+    parser.add_argument("--batch", type=int, help="images of a batch, instead of the recipe's")
+    parser.add_argument("--save-seconds", type=float, default=45, help="seconds from one checkpoint to the next")
+    parser.add_argument("--save-steps", type=int, default=100, help="steps from one checkpoint to the next, at most")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare images")
     parser.add_argument("--copy-paste", type=float, help="probability, instead of the recipe's")
     parser.add_argument("--ema", type=float, help="decay of the averaged weights, instead of the recipe's; 0 for none")
     return parser
@@ -111,11 +143,21 @@ def main() -> None:
     recipe = POCKET_RECIPES[args.recipe]
     if args.steps:
         recipe = replace(recipe, steps=args.steps)
+    if args.batch:
+        recipe = replace(recipe, images=args.batch)
     if args.ema is not None:
         recipe = replace(recipe, ema=args.ema)
     if args.copy_paste is not None:
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, copy_paste=args.copy_paste))
-    train_pocket(args.data, args.out, recipe, start)
+    train_pocket(
+        args.data,
+        args.out,
+        recipe,
+        start,
+        save_steps=args.save_steps,
+        save_seconds=args.save_seconds,
+        workers=args.workers,
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.recipe import POCKET_RECIPES, PocketRecipe
+from sam_hub.training.pocket_recipes import POCKET_RECIPES, PocketRecipe
 
 from ..models.conftest import randomise, tiny_config
 

@@ -58,14 +58,15 @@ DAMAGES = (cut_short, zeroed, one_bit_wrong, Path.unlink)
 
 @pytest.fixture
 def tune(shards: Path, tmp_path: Path, new_model: Callable) -> Callable:
-    """Fine-tune a tiny model for four steps, with a checkpoint after each two."""
+    """Fine-tune a tiny model for four steps, with a checkpoint after each two, or after each one."""
     data = Sa1bDataset(shards / "one.tar")
 
-    def start(*callbacks: TrainerCallback, out: str = "out", model=None, say: Callable = print, **changes):
+    def start(*callbacks: TrainerCallback, out: str = "out", model=None, say: Callable = print, often: bool = False):
         model = model or new_model()
         processor = SamImageProcessor.for_config(model.config)
-        recipe = replace(FINE_TUNING, steps=4, warmup=1, objects=2, **changes)
-        settings = FineTuning("tiny", "disks", recipe=recipe, views=1, evaluations=2, save_seconds=1e9)
+        recipe = replace(FINE_TUNING, steps=4, warmup=1, objects=2)
+        when = {"evaluations": 1, "save_seconds": 0.0} if often else {"evaluations": 2, "save_seconds": 1e9}
+        settings = FineTuning("tiny", "disks", recipe=recipe, views=1, **when)
         validator = Validator(Chosen(data, [3], "val"), processor, max_objects=1)
         train = Chosen(data, [0, 1], "train")
         return fine_tune(model, processor, train, validator, tmp_path / out, settings, say, callbacks)
@@ -93,15 +94,16 @@ class KillWhileSaving(TrainerCallback):
 
 
 def test_a_kill_before_the_mark_leaves_the_checkpoint_before(tune, tmp_path):
-    whole = tune(out="whole").model.state_dict()
-    process = FORK.Process(target=tune, args=(KillWhileSaving(4),))
+    """Where nothing is validated yet, no checkpoint is kept as the best one."""
+    whole = tune(out="whole", often=True).model.state_dict()
+    process = FORK.Process(target=tune, args=(KillWhileSaving(3),), kwargs={"often": True})
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     work = tmp_path / "out" / "training"
-    assert (work / "checkpoint-2" / COMPLETE_FILE).exists() and not (work / "checkpoint-4" / COMPLETE_FILE).exists()
+    assert (work / "checkpoint-2" / COMPLETE_FILE).exists() and not (work / "checkpoint-3" / COMPLETE_FILE).exists()
     said: list[str] = []
-    resumed = tune(say=said.append).model.state_dict()
+    resumed = tune(say=said.append, often=True).model.state_dict()
     assert f"going on from {work / 'checkpoint-2'}" in said
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
