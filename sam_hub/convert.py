@@ -11,6 +11,12 @@ from .errors import CheckpointError
 from .families import registry
 from .families.layout import OriginalLayout, Shapes, pattern, rename
 
+WRAPPERS = ("model", "model_state_dict", "model_state", "state_dict", "net")
+"""Keys under which training loops save the weights."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "sam.")
+"""What wrappers put before every key, in any order."""
+
 
 def layouts() -> dict[str, OriginalLayout]:
     """The layouts of original checkpoints, by name."""
@@ -99,7 +105,8 @@ def some(keys: list[str], count: int = 5) -> str:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, memory-mapped, never executing code.
 
-    A dict under ``model`` or ``state_dict`` is unwrapped.
+    Checkpoints of training loops are unwrapped: the weights may lie under one of `WRAPPERS`, beside optimizer states
+    and numpy numbers, and their keys may begin with any of `PREFIXES`.
     raises: CheckpointError for a pickle with code in it and for a damaged file
     """
     import torch
@@ -109,13 +116,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as e:
-            if "mmap" not in str(e):
-                raise
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return without_prefixes(load_file(path))
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as e:
+                if "mmap" not in str(e):
+                    raise
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as e:
         raise CheckpointError(f"{path} is damaged or cut short ({e}); download it again") from e
     except Exception as e:  # torch.load raises many kinds: UnpicklingError, EOFError, RuntimeError, KeyError ...
@@ -126,9 +134,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             ) from e
         reason = str(e).splitlines()[0][:120] if str(e) else type(e).__name__
         raise CheckpointError(f"{path} is not a readable checkpoint ({reason}); download it again") from e
-    for wrapper in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+    while isinstance(content, dict) and (inner := [w for w in WRAPPERS if isinstance(content.get(w), dict)]):
+        content = content[inner[0]]
     if not isinstance(content, dict) or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors")
-    return dict(content)
+    return without_prefixes(content)
+
+
+def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict without what wrappers of the model (DDP, ``torch.compile``, Lightning) put before every key."""
+    weights = dict(weights)
+    while weights and (found := [p for p in PREFIXES if all(key.startswith(p) for key in weights)]):
+        weights = {key.removeprefix(found[0]): value for key, value in weights.items()}
+    return weights
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickle of numpy numbers names: losses and epochs that training loops save beside the weights."""
+    import _codecs
+
+    import numpy as np
+
+    scalar = np._core.multiarray.scalar
+    kinds = {type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")}
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, _codecs.encode, *kinds]
