@@ -108,17 +108,20 @@ class ModelPool:
         raises: Refusal (503) where it cannot be loaded, or the Hub does not answer within `Limits.hub_seconds`
         """
         entry = self.entry(name)
+        before = 0 if entry.name in self._loaded else await asyncio.to_thread(_arriving)
         loading = self._start(entry)
         if isinstance(loading, LoadedModel):
             yield loading
             return
         yield {"stage": "loading", "model": name, "note": f"Loading {name}"}
-        began, before = time.monotonic(), await asyncio.to_thread(_arriving)
+        began = time.monotonic()
         done = asyncio.wrap_future(loading.model)  # runs already, so no visitor can cancel it
         while not (await asyncio.wait([done], timeout=0.4))[0]:
-            if not loading.reachable.is_set() and time.monotonic() > began + self.limits.hub_seconds:
+            arrived = await asyncio.to_thread(_arriving) - before
+            unanswered = not loading.reachable.is_set() and arrived <= 0
+            if unanswered and time.monotonic() > began + self.limits.hub_seconds:
                 raise Refusal(f"the model {name} is not here and the Hub does not answer; choose another model", 503)
-            if (arrived := await asyncio.to_thread(_arriving) - before) > 0:
+            if arrived > 0:
                 whole = entry.params * 4  # in float32, as nearly all are published
                 share = {"done": min(arrived, whole), "of": whole} if whole else {}
                 yield {"stage": "loading", "model": name, "note": f"Downloading {name}: {arrived >> 20} MB", **share}

@@ -24,8 +24,8 @@ from sam_hub.ops.masks import mask_to_rle
 
 from .conftest import Running, free_port, start
 
-SECONDS = 20
-"""What a visitor may wait here, on a slow machine; who is blocked waits for ever."""
+SECONDS = 60
+"""What a visitor may wait here, on a busy machine; who is blocked waits for ever."""
 
 
 def address(running: Running) -> tuple[str, int]:
@@ -113,16 +113,18 @@ def large(running) -> tuple[str, list[dict]]:
 # ---- too much
 
 
-def damaged_counts() -> list[str]:
-    """Compressed counts that pycocotools would compute with: unfinished, negative, too many, too long."""
+def damaged_counts(size: list[int]) -> list[str]:
+    """Compressed counts with a sound sum whose end or length is not: pycocotools would read on. And noise."""
     rng = np.random.default_rng(0)
-    noise = ["".join(chr(c) for c in rng.integers(48, 112, rng.integers(1, 60))) for _ in range(40)]
-    return ["o", "P" * 9, "_" * 40, "0" * 400, "1`0", "mmm", "", "PPP\\", "ooooooo0", "T3N", *noise]
+    empty, full = (mask_to_rle(np.full(size, value))["counts"] for value in (False, True))
+    noise = ["".join(chr(c) for c in rng.integers(48, 112, rng.integers(1, 60))) for _ in range(20)]
+    cut = [empty + "P", empty + "PPPPPP", full + "P", "P" * 40 + full, "P" * 4000 + full]
+    return [*cut, "o", "P" * 9, "0" * 400, "", *noise]
 
 
 def test_damaged_run_lengths_are_a_sentence_and_the_server_lives(running, photo):
     size = [photo["height"], photo["width"]]
-    for counts in damaged_counts():
+    for counts in damaged_counts(size):
         rle = {"size": size, "counts": counts}
         export = running.post("export", {"id": photo["id"], "objects": [{"rle": rle}], "formats": ["masks", "yolo"]})
         read = running.post("import", {"id": photo["id"], "document": json.dumps([{"segmentation": rle}])})
@@ -195,9 +197,9 @@ def test_yolo_of_a_speckled_mask_is_quick(running, photo):
     h, w = photo["height"], photo["width"]
     mask = np.zeros((h, w), bool)
     mask[::2, ::2] = True
-    began = time.monotonic()
+    began = time.process_time()
     answer = running.post("export", {"id": photo["id"], "objects": [{"rle": mask_to_rle(mask)}], "formats": ["yolo"]})
-    assert answer.status_code == 200 and time.monotonic() - began < SECONDS
+    assert answer.status_code == 200 and time.process_time() - began < 15, "some two seconds of computing"
     label = zipfile.ZipFile(io.BytesIO(answer.content)).read("yolo/labels/photo.txt").split()
     assert 1000 < len(label) < 50_000
 
@@ -411,4 +413,4 @@ def test_a_hub_that_does_not_answer_holds_nobody_up(cat, tmp_path):
                 thread.join()
     assert answers["pocket"][0]["stage"] == "done" and answers["pocket"][1] < SECONDS
     failed, seconds = answers["sam-vit-b"]
-    assert failed["status"] == 503 and "does not answer" in failed["error"] and seconds < SECONDS
+    assert failed["status"] == 503 and "does not answer" in failed["error"] and seconds < 20
