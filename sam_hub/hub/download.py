@@ -10,6 +10,7 @@ over plain HTTP, which every file of the Hub is offered by; Xet, the client's fa
 import hashlib
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -164,6 +165,8 @@ class Repository:
     cache_dir: str | Path | None = None
     local_files_only: bool = False
     force_download: bool = False
+    verify: bool = False
+    """Compare large files in the cache with their hash, which takes as long as reading them."""
 
     @classmethod
     def of(cls, name: str, arguments: Mapping[str, Any], revision: str = "") -> "Repository":
@@ -195,7 +198,7 @@ class Repository:
             try:
                 if not self.offline:
                     self._fetch_large(file)
-                return Path(
+                found = Path(
                     hf_hub_download(
                         self.name,
                         file,
@@ -207,12 +210,20 @@ class Repository:
                         force_download=self.force_download and not self.offline,
                     )
                 )
+                self._check(found)
+                return found
             except LocalEntryNotFoundError:
                 if self._is_known_to_lack(file):
                     return None
                 raise
             except EntryNotFoundError:
                 return None
+
+    def _check(self, file: Path) -> None:
+        """CheckpointError for a file of the cache that is damaged, where `verify` asks."""
+        blob = Path(os.path.realpath(file))
+        if self.verify and SHA256.fullmatch(blob.name) and sha256_of(blob) != blob.name:
+            raise CheckpointError(f"{file} is damaged in the cache; get it again with `sam-hub pull`, with a network")
 
     def _is_known_to_lack(self, file: str) -> bool:
         """Whether the cache remembers that there is no such file."""
@@ -238,16 +249,22 @@ class Repository:
         home = repo_folder_name(repo_id=self.name, repo_type="model")
         blob = cache / home / "blobs" / metadata.etag
         lock = cache / ".locks" / home / f"{metadata.etag}.sam-hub.lock"
-        if blob.exists() and not self.force_download:
+        if self._is_there(blob, metadata.size):
             return
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
-            if blob.exists() and not self.force_download:
+            if self._is_there(blob, metadata.size):
                 return
             # By the commit's own address: it redirects anew each time, where a signed address would expire.
             url = hf_hub_url(**where, revision=metadata.commit_hash)
             headers = build_hf_headers(token=self.token)
             download(url, blob, size=metadata.size, sha256=metadata.etag, headers=headers)
+
+    def _is_there(self, blob: Path, size: int | None) -> bool:
+        """Whether a blob is in the cache and whole; a damaged one is fetched again."""
+        if self.force_download or not blob.exists() or size not in (None, blob.stat().st_size):
+            return False
+        return not self.verify or sha256_of(blob) == blob.name
 
     def fetch_model(self, weights: bool = True) -> str:
         """Everything that loading a model reads: configuration, and weights in one file or in shards.
@@ -292,4 +309,13 @@ class Repository:
 
 
 def _shards(index: Path) -> list[str]:
-    return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    """The files that an index names, all of them beside it. raises: CheckpointError"""
+    try:
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        odd = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise CheckpointError(f"{index} is no index of weights ({type(e).__name__}: {e}); tell its authors") from e
+    if odd or not names:
+        named = repr(min(odd)) if odd else "nothing"
+        raise CheckpointError(f"{index} names {named} as a part of the weights; tell its authors")
+    return sorted(names)

@@ -96,6 +96,8 @@ def _known(e: BaseException, repo: str, revision: str | None, writing: bool) -> 
         return _of_status(e, repo, writing)
     if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT):
         return HubError(f"no space is left for {repo}: free some, or set HF_HOME to a folder on another disk")
+    if isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and not writing:
+        return HubError(f"the cache takes no files of {repo} ({e.strerror}): set HF_HOME to a folder of yours")
     if isinstance(e, OSError) and "Consistency check failed" in str(e):
         return HubError(f"the download from {repo} ended early: try again, it goes on where it stopped")
     return None

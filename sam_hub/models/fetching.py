@@ -1,5 +1,6 @@
 """Models into the cache without loading them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..hub import locate
@@ -22,6 +23,7 @@ def prefetch(name: str | Path, revision: str | None = None, force: bool = False)
     if place.repo:
         arguments = {"revision": revision, "force_download": force}
         repository = Repository.of(place.repo, arguments, place.variant.revision if place.variant else "")
+        repository = replace(repository, verify=True)
         commit = repository.fetch_model()
         repository.fetch_first(PROCESSORS)
         return Repository(place.repo, commit).fetch("config.json").parent

@@ -204,3 +204,40 @@ def test_processor_and_configuration_fail_alike(hub, published):
     for load in (SamProcessor.from_pretrained, SamConfig.from_pretrained, SamModel.from_pretrained):
         with pytest.raises(HubError, match="is gated"):
             load(NAME, token="hf_bob")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+def test_pull_mends_a_damaged_file_in_the_cache(hub, published, cache, tiny, offline, damage):
+    """Of another length, or with a wrong byte; without a network it is named."""
+    SamModel.from_pretrained(NAME)
+    (link,) = cache.rglob("snapshots/*/model.safetensors")
+    blob = link.resolve()
+    sound = blob.read_bytes()
+    blob.write_bytes(damage(sound))
+    assert CliRunner().invoke(app, ["pull", NAME]).exit_code == 0
+    assert link.resolve().read_bytes() == sound
+    link.resolve().write_bytes(damage(sound))
+    offline()
+    result = CliRunner().invoke(app, ["pull", NAME])
+    assert result.exit_code == 1 and "is damaged in the cache" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "index",
+    [b"{", b"[]", b"{}", b'{"weight_map": {}}', b'{"weight_map": {"a": 5}}', b'{"weight_map": {"a": ["b"]}}']
+    + [b'{"weight_map": {"a": "%s"}}' % name for name in (b"../x.safetensors", b"/etc/passwd", b"x.bin")],
+)
+def test_odd_names_of_shards_are_named(hub, tiny, files_of, index):
+    files = {name: data for name, data in files_of(tiny[0]).items() if name != "model.safetensors"}
+    hub.upload("alice/odd", {**files, "model.safetensors.index.json": index})
+    with pytest.raises(CheckpointError, match="tell its authors"):
+        SamModel.from_pretrained("alice/odd")
+
+
+def test_a_cache_that_takes_no_files_is_named(hub, published, monkeypatch):
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", "/cache")
+
+    monkeypatch.setattr("sam_hub.hub.download.download", refuse)
+    with pytest.raises(HubError, match="HF_HOME"):
+        SamModel.from_pretrained(NAME)
