@@ -33,7 +33,7 @@ def _page(name: str, command: Any) -> str:
     for kind, title in TABLES.items():
         records = [p.get_help_record(context) for p in command.params if p.param_type_name == kind]
         if rows := [_row(*record) for record in records if record]:
-            blocks += [f"## {title}", "\n".join(["| | |", "|---|---|", *rows])]
+            blocks += [f"## {title}", "\n".join([f"| {kind} | |", "|---|---|", *rows])]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -42,8 +42,8 @@ def _paragraph(text: str) -> str:
 
 
 def _row(names: str, explanation: str) -> str:
-    escaped = explanation.replace("|", "\\|").replace("<", "&lt;")
-    return f"| `{names.replace('|', chr(92) + '|')}` | {escaped} |"
+    escaped = explanation.replace("|", "&#124;").replace("<", "&lt;")
+    return f"| `{names.replace('|', ' or ')}` | {escaped} |"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

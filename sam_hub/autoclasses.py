@@ -1,9 +1,9 @@
-"""``AutoModel`` and its kin know our architectures once ``sam_hub`` is imported.
+"""Registers our architectures with the Auto classes of transformers when ``sam_hub`` is imported.
 
 transformers keeps its Auto classes in four modules, each with a registry that takes classes, and has no entry point for
 plug-ins. Importing those modules here would load torch at ``import sam_hub``; so a finder on ``sys.meta_path`` waits
-for each of them, lets it load as it would, and then registers what belongs there, by the public ``register``. What is
-loaded already is registered at once. Nothing else is touched, and the finder leaves when its work is done.
+for each of them, lets it load normally, and then registers our classes through the public ``register``. Modules that
+are loaded already are handled at once. The finder removes itself when nothing is left to register.
 
 The registries are keyed by `SamConfig`. One effect reaches further: ``AutoImageProcessor`` resolves the name
 "SamImageProcessor", in the files of every SAM repository, to ours, which needs no torchvision and has the same
@@ -116,7 +116,7 @@ def register_loaded(complete: str = "") -> None:
         del WAITING[name]
         try:
             register(auto)
-        except Exception as e:  # whoever imports transformers must not pay for a fault of ours
+        except Exception as e:  # a fault of ours must not break an import of transformers
             warnings.warn(f"sam_hub could not register with {name} ({type(e).__name__}: {e})", stacklevel=2)
     if not WAITING and FINDER in sys.meta_path:
         sys.meta_path.remove(FINDER)

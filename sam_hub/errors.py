@@ -30,19 +30,19 @@ class OutputError(SamHubError, OSError):
 
 
 class TrainingError(SamHubError, ArithmeticError):
-    """Training cannot go on: a loss or weights are not finite."""
+    """Training cannot continue: a loss or a weight is not finite."""
 
 
 class DeviceError(SamHubError, RuntimeError):
-    """A device is unknown or not there."""
+    """A device is unknown or absent."""
 
 
 class ExportError(SamHubError, RuntimeError):
-    """A model cannot be exported, or an exported file is not what it should be."""
+    """A model cannot be exported, or an exported file differs from what was checked."""
 
 
 class HubError(SamHubError, OSError):
-    """The Hugging Face Hub refuses, cannot be reached, or a download failed."""
+    """The Hugging Face Hub refuses a request, cannot be reached, or a download failed."""
 
 
 class SharedPredictorError(SamHubError, RuntimeError):
@@ -50,4 +50,4 @@ class SharedPredictorError(SamHubError, RuntimeError):
 
 
 class ImageRangeWarning(UserWarning):
-    """An image's numbers do not say what is black and what is white, so a default has decided."""
+    """An image's values leave its black and white points open, so a default was used."""

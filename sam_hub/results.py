@@ -26,9 +26,9 @@ def mask_png(mask: np.ndarray) -> bytes:
 
 
 def cutout_png(image: np.ndarray, mask: np.ndarray) -> bytes:
-    """The object alone on a transparent ground, as an RGBA PNG cropped to it, with an antialiased edge.
+    """The object alone on a transparent background, as an RGBA PNG cropped to it, with an antialiased edge.
 
-    Nothing of the background is in the file. An empty mask gives a transparent picture of the image's size.
+    The background is not stored. An empty mask gives a transparent picture of the image's size.
     """
     window: tuple[slice, ...] = (slice(None), slice(None))
     if mask.any():
@@ -43,7 +43,7 @@ def outlines_svg(masks: Sequence[np.ndarray], exact: bool = False) -> bytes:
     """The outlines as vector paths in pixels of the image, one ``<path id="object-1">`` for each mask.
 
     masks: at least one, all of one size
-    exact: follow every step of the mask's pixels; otherwise the outlines are smooth and leave them by less than one
+    exact: follow pixel edges; otherwise outlines are smoothed, by less than a pixel
     """
     height, width = masks[0].shape
     lines = [
@@ -104,12 +104,12 @@ def coco_document(documents: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def json_bytes(document: Any) -> bytes:
-    """A JSON file, in ASCII: file names of any encoding fit in."""
+    """A JSON file in ASCII, so that file names of any encoding survive."""
     return (json.dumps(document) + "\n").encode("ascii")
 
 
 def jpeg(image: np.ndarray) -> bytes:
-    """A picture for people: JPEG, with the colours at full resolution so that thin lines stay sharp."""
+    """A JPEG preview, without chroma subsampling so that thin lines stay sharp."""
     return _encode(Image.fromarray(image), "JPEG", quality=92, subsampling=0)
 
 
@@ -127,8 +127,8 @@ def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 def _smooth(ring: np.ndarray) -> np.ndarray:
     """An outline of pixel steps (K, 2) int -> a smooth one with fewer corners, rounded to tenths of a pixel.
 
-    It runs through the middles of the pixels' edges, each averaged with two on either side, so that a slanting edge
-    comes out straight. An outline around a few pixels is left as it is.
+    Midpoints of the pixel edges are averaged over five neighbours, so that slanted edges come out straight. Outlines
+    shorter than 16 pixels are returned unchanged.
     """
     edge = np.roll(ring, -1, axis=0) - ring  # along x or along y
     length = np.abs(edge).sum(axis=1)
