@@ -68,6 +68,7 @@ def settings_of(manifest: Manifest, artefact: Artefact, preparation: Preparation
         "MEAN": ", ".join(f"{v:.6g}f" for v in grey[0]),
         "DEVIATION": ", ".join(f"{v:.6g}f" for v in grey[1]),
         "STRETCH": str(preparation.resize_mode != "longest_side"),
+        "STRETCHES": str(preparation.resize_mode != "longest_side").lower(),
         "RESAMPLE": str(int(preparation.resample)),
     }
 

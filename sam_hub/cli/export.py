@@ -68,6 +68,16 @@ def export(
     grey_levels: Annotated[
         bool, typer.Option("--grey-levels", help="Of ONNX: the encoder takes a resized uint8 image, and normalises it.")
     ] = False,
+    opset: Annotated[
+        int | None, typer.Option("--opset", metavar="N", help="Of ONNX: version of its operators; 18 unless told.")
+    ] = None,
+    true_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--true-inputs",
+            help="Of ONNX: the mask prompt must be fed, for OpenVINO and onnxslim, which freeze its default.",
+        ),
+    ] = False,
     slots: Annotated[
         int | None, typer.Option("--slots", min=2, help="Of Core ML and ExecuTorch: points that a prompt may have.")
     ] = None,
@@ -106,7 +116,9 @@ def export(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     options: dict[str, Any] = {"grey_levels": grey_levels, "masks": masks.value}
-    options |= {"stability": stability, "upscale": upscale}
+    options |= {"stability": stability, "upscale": upscale, "true_inputs": true_inputs}
+    if opset:
+        options["opset"] = opset
     if slots:
         options["slots"] = slots
     if preset is not None:

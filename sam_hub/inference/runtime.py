@@ -103,9 +103,12 @@ class OnnxModel:
         self.encoder_input = self.encoder.get_inputs()[0]
         self.takes_grey_levels = self.encoder_input.type == "tensor(uint8)"
         self.encoder_outputs = [o.name for o in self.encoder.get_outputs()]
-        self.inputs = {i.name for i in (*self.decoder.get_inputs(), *self.decoder.get_overridable_initializers())}
+        self.required = {i.name: i for i in self.decoder.get_inputs()}
+        self.inputs = {*self.required, *(i.name for i in self.decoder.get_overridable_initializers())}
         self.outputs = [o.name for o in self.decoder.get_outputs()]
-        self.has_mask_input = "mask_input" in self.inputs
+        # OpenVINO folds an input with a default into the graph, and ignores what it is fed.
+        frozen = "OpenVINOExecutionProvider" in self.decoder.get_providers() and "mask_input" not in self.required
+        self.has_mask_input = "mask_input" in self.inputs and not frozen
         self.has_single = "single_pred_mask" in self.outputs
 
     @property
@@ -138,6 +141,9 @@ class OnnxModel:
         fed = {"input_points": points[None], "input_labels": labels[None], **embedded}
         if mask_input is not None:
             fed |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
+        elif "mask_input" in self.required:
+            shape = [side if isinstance(side, int) else 1 for side in self.required["mask_input"].shape]
+            fed |= {"mask_input": np.zeros(shape, np.float32), "has_mask_input": np.zeros(1, np.float32)}
         fed = {name: value for name, value in fed.items() if name in self.inputs}
         names = [name for name in self.outputs if outputs is None or name in outputs]
         return dict(zip(names, self.decoder.run(names, fed), strict=True))
@@ -196,7 +202,10 @@ class OnnxBackend(Backend):
     ) -> tuple[np.ndarray, np.ndarray]:
         """raises: PromptError for a mask prompt that the decoder was exported without"""
         if prompts.masks is not None and not self.model.has_mask_input:
-            raise PromptError("the decoder in this folder takes no mask prompt; give points or a box, or export anew")
+            raise PromptError(
+                "the decoder in this folder takes no mask prompt here; give points or a box, or export it anew "
+                "(with --true-inputs for OpenVINO)"
+            )
         if prompts.masks is not None and len(prompts.masks) > 1:  # the file takes one, for all objects
             found = [self.decode(held, prompts.one(i), multimask_output) for i in range(len(prompts))]
             return tuple(np.concatenate(part) for part in zip(*found, strict=True))

@@ -162,8 +162,13 @@ class PromptEncoder(nn.Module):
         return self._tokens(fourier, (points + 0.5) / scale, labels), labels != PAD_LABEL
 
     def embed_mask(self, mask: Tensor | None, given: Tensor | None) -> Tensor:
-        """(B or 1, 1, 4h, 4w) logits and (B or 1,), 1 where they count, else 0 -> dense (B or 1, 1, C, h, w)."""
+        """(B or 1, 1, 4h, 4w) logits and (B or 1,), 1 where they count, else 0 -> dense (B or 1, 1, C, h, w).
+
+        None for a model that takes no mask: the same embedding for every image, (1, 1, C, 1, 1).
+        """
         no_mask = self.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        if mask is None:
+            return no_mask[:, None]
         return (no_mask + given.reshape(-1, 1, 1, 1) * (self.mask_embed(mask) - no_mask))[:, None]
 
 

@@ -7,10 +7,8 @@ and so does the decoder, in whose dynamically quantised layers XNNPACK's partiti
 "dependency cycles". ``coreml`` is fp32 handed to Core ML, on macOS alone.
 """
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +18,7 @@ from ....ops.files import make_folder, write_atomically
 from ...format import Job
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
+from ...quiet import quiet
 from ...rank_four import restated_encoder
 from ...slot_io import MEANINGS, RESULTS, slot_count
 from ...slots import SlotDecoder
@@ -139,17 +138,3 @@ def survives_quantisation(node: torch.fx.Node) -> bool:
 
 def _described(name: str, example: Tensor) -> Described:
     return Described(name, str(example.dtype).removeprefix("torch."), list(example.shape), MEANINGS[name])
-
-
-@contextmanager
-def quiet(*names: str) -> Iterator[None]:
-    """Warnings of libraries left away."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

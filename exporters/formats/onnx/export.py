@@ -4,10 +4,7 @@
 `OnnxPredictor` reads), ``meta/image_encoder.onnx`` and ``mask_decoder.onnx`` that of the original's web demo.
 """
 
-import logging
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +19,12 @@ from ....ops.files import make_folder, write_atomically
 from ...format import Job
 from ...manifest import Artefact, FileRecord, Tensor
 from ...proof import encode
+from ...quiet import quiet
 from . import FORMAT
 from .ends import add_grey_levels, add_upscaling
 from .graphs import Decoder, Encoder, MetaDecoder, TransformersJsDecoder, plain_attention
 from .norms import check_norms
+from .plain import make_plain, runtime_notes, silent_faults
 from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
 
 OPSET = 18
@@ -53,13 +52,19 @@ MEANINGS = {
 def export(job: Job) -> Iterator[Artefact]:
     """One artefact for each layout and variant; see `format.Job`.
 
-    options: layouts, names of `LAYOUTS` (by default transformersjs alone); masks ("multi", "single", "all"), stability,
-        upscale and size_dtype of the meta layout's decoder; grey_levels, an encoder that takes uint8; calibration,
-        more prepared images for int8-static
+    options:
+        layouts: names of `LAYOUTS`, by default transformersjs alone
+        masks ("multi", "single", "all"), stability, upscale, size_dtype: of the meta layout's decoder
+        grey_levels: the encoder takes uint8
+        true_inputs: the mask prompt must be fed, for runtimes that freeze an input with a default; clients of
+            transformers.js cannot use such a decoder
+        opset: `OPSET` or a later one
+        calibration: more prepared images for int8-static
     raises: ExportMismatch for norms that changed, ExportError for a model that is too large for a variant
     """
     layouts = job.options.get("layouts") or ("transformersjs",)
-    encoder = encoder_graph(job.model)
+    opset = opset_of(job.options)
+    encoder = encoder_graph(job.model) if opset == OPSET else encoder_graph(job.model, opset)
     feeds = encoder_feeds(job)
     for layout in layouts:
         job.tell(f"onnx, {layout}: the decoder")
@@ -92,7 +97,7 @@ def points_scale(job: Job) -> float:
     return job.preparation.frame / job.preparation.longest
 
 
-def encoder_graph(model: SamModel) -> ModelProto:
+def encoder_graph(model: SamModel, opset: int = OPSET) -> ModelProto:
     """(batch, 3, S, S) -> image_embeddings, image_positional_embeddings and, for SAM-HQ, intermediate_embeddings."""
     side = model.config.vision_config.image_size
     names = ["image_embeddings", "image_positional_embeddings"]
@@ -100,7 +105,7 @@ def encoder_graph(model: SamModel) -> ModelProto:
         names.append("intermediate_embeddings")
     batch = torch.export.Dim("batch")
     example = torch.zeros(2, 3, side, side)
-    return trace(Encoder(model, with_positions=True), (example,), ["pixel_values"], names, ({0: batch},))
+    return trace(Encoder(model, with_positions=True), (example,), ["pixel_values"], names, ({0: batch},), opset=opset)
 
 
 def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: float = 1.0) -> ModelProto:
@@ -138,7 +143,7 @@ def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: 
     dims = {name: dim for name, (_, dim) in inputs.items()}
     # The modules name their arguments after the contract.
     with plain_attention(model):
-        return trace(module, (), list(inputs), outputs, dims, examples)
+        return trace(module, (), list(inputs), outputs, dims, examples, opset_of(options))
 
 
 def trace(
@@ -148,15 +153,19 @@ def trace(
     outputs: list[str],
     dims: Any,
     named_examples: dict[str, torch.Tensor] | None = None,
+    opset: int = OPSET,
 ) -> ModelProto:
-    """`torch.onnx.export` by way of `torch.export`, without its chatter."""
-    with torch.no_grad(), _quiet():
+    """`torch.onnx.export` by way of `torch.export`, without its chatter, in the plain form of `make_plain`.
+
+    raises: ExportError where torch cannot write that opset
+    """
+    with torch.no_grad(), quiet("torch.onnx._internal.exporter", warned=True):
         program = torch.onnx.export(
             module.eval(),
             examples,
             kwargs=named_examples,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=inputs,
             output_names=outputs,
             dynamic_shapes=dims,
@@ -169,7 +178,19 @@ def trace(
         node.doc_string = ""
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{i}"
-    return model
+    if (written := next(o.version for o in model.opset_import if not o.domain)) != opset:
+        raise ExportError(
+            f"torch {torch.__version__} writes this graph in opset {written}, not {opset}; choose another"
+        )
+    return make_plain(model)
+
+
+def opset_of(options: dict[str, Any]) -> int:
+    """The opset of an export's options. raises: ExportError for one that is too old"""
+    opset = int(options.get("opset") or OPSET)
+    if opset < OPSET:
+        raise ExportError(f"--opset must be {OPSET} at least, the oldest that has all operators; got {opset}")
+    return opset
 
 
 def encoder_feeds(job: Job) -> Feeds:
@@ -223,8 +244,13 @@ def _artefact(
             if job.options.get("upscale", True):
                 side = job.preparation.padded_frame[0]
                 add_upscaling(model, side, job.preparation.mask_resize, job.options.get("size_dtype", "float32"))
-        else:
-            _make_optional(model)
+        elif not (job.options.get("true_inputs") or job.model.mask_decoder.feature_maps):
+            _make_optional(model)  # clients of transformers.js feed no mask
+        make_plain(model)
+        if faults := silent_faults(model):
+            raise ExportError(f"{stem}: {faults[0].place} has {faults[0].rule.name}, and {faults[0].rule.seen}")
+        if found := runtime_notes(model):
+            facts["lint"] = found
         _describe(model, job, variant)
         path = job.out / folder / f"{stem}{SUFFIXES[variant]}.onnx"
         _save(model, path)
@@ -293,17 +319,3 @@ def _record(model: ModelProto, path: str, role: str, facts: dict[str, Any]) -> F
 
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     return FileRecord(path, role, tensors(model.graph.input), tensors(model.graph.output), opset, facts)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without warnings about things that a user cannot change."""
-    logger = logging.getLogger("torch.onnx._internal.exporter")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -99,12 +99,15 @@ class TransformersJsDecoder(nn.Module):
         intermediate_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """returns: iou_scores (B, P, 3), pred_masks (B, P, 3, 4h, 4w), single_iou_score, single_pred_mask"""
-        boxed = ((input_labels == 2) | (input_labels == 3)).any(-1, keepdim=True)
-        present = (input_labels != PAD_LABEL).any(-1, keepdim=True)
+        padding = input_labels.new_full((*input_labels.shape[:2], 1), PAD_LABEL)
+        padded = torch.cat([input_labels, padding], dim=-1)  # never empty, unlike the labels
+        boxed = ((padded == 2) | (padded == 3)).any(-1, keepdim=True)
+        present = (padded != PAD_LABEL).any(-1, keepdim=True)
         extra = torch.where(present & ~boxed, -1, PAD_LABEL)
         labels = torch.cat([input_labels, extra], dim=-1)
         points = input_points * self.points_scale if self.points_scale != 1 else input_points
-        points = torch.cat([points, torch.zeros_like(points[..., :1, :])], dim=-2)
+        zeros = torch.zeros_like(padding, dtype=points.dtype)[..., None].expand(-1, -1, -1, 2)
+        points = torch.cat([points, zeros], dim=-2)
         masks, iou, single, single_iou = self.decoder(
             image_embeddings,
             image_positional_embeddings,

@@ -4,9 +4,7 @@ What a variant touches was chosen by measurement (see the table in the README): 
 in int8 with one scale for each channel; activations lose more, and attention does not survive them.
 """
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +13,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from ...quiet import quiet
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 """Inputs by name, of several runs."""
@@ -64,7 +64,7 @@ def fp16(model: ModelProto, context: Context) -> ModelProto:
                 keep.add(node.name)
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
-    with _quiet("onnxruntime.transformers.float16"):
+    with quiet("onnxruntime.transformers.float16"):
         half = convert_float_to_float16(
             copied, keep_io_types=True, op_block_list=keep_ops, node_block_list=sorted(keep)
         )
@@ -208,7 +208,7 @@ def int8_static(model: ModelProto, context: Context) -> ModelProto:
     with TemporaryDirectory() as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         onnx.save(model, before)
-        with _quiet("root"):
+        with quiet("root"):
             quantize_static(
                 before,
                 after,
@@ -362,7 +362,7 @@ def _dynamic(model: ModelProto, operators: list[str], weights: Any) -> ModelProt
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         onnx.save(model, before)
         skip = sorted(coordinate_nodes(model))
-        with _quiet("root"):
+        with quiet("root"):
             quantize_dynamic(before, after, op_types_to_quantize=operators, weight_type=weights, nodes_to_exclude=skip)
         return onnx.load(after)
 
@@ -374,19 +374,6 @@ def _four_bits(model: ModelProto) -> ModelProto:
     copied.CopyFrom(model)
     skip = sorted(_with_few_weights(model, "MatMul", FOUR_BITS_ELEMENTS) | coordinate_nodes(model))
     quantizer = MatMulNBitsQuantizer(copied, block_size=16, is_symmetric=False, nodes_to_exclude=skip)
-    with _quiet("onnxruntime.quantization.matmul_nbits_quantizer"):
+    with quiet("onnxruntime.quantization.matmul_nbits_quantizer"):
         quantizer.process()
     return quantizer.model.model
-
-
-@contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
-    """Without the converters' advice, which is for who writes converters."""
-    levels = [(logger, logger.level) for logger in map(logging.getLogger, loggers)]
-    for logger, _ in levels:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in levels:
-            logger.setLevel(level)

@@ -7,12 +7,25 @@ import ImageIO
 
 let side = @SIDE@            // pixels of the square that the image encoder reads
 let frame = @FRAME@           // pixels of the square that points are counted in
+let stretch = @STRETCHES@     // whether photos are resized to the square whatever their proportions
 let slots = @SLOTS@           // points that a prompt may have; a box takes two
 let maskSide = @LOW_RES@        // pixels of the masks that come out
 let fill = [@FILL@].map { CGFloat($0) / 255 }  // around the photo: it becomes zero
 
-/// The photo at the top left of the square, its long side as long as the square's.
-func square(_ photo: CGImage) -> (CVPixelBuffer, Double) {
+/// The photo of a file, turned upright as its EXIF orientation says.
+func upright(_ url: URL) -> CGImage {
+    let source = CGImageSourceCreateWithURL(url as CFURL, nil)!
+    let photo = CGImageSourceCreateImageAtIndex(source, 0, nil)!
+    let options: [CFString: Any] = [
+        kCGImageSourceCreateThumbnailFromImageAlways: true,
+        kCGImageSourceCreateThumbnailWithTransform: true,
+        kCGImageSourceThumbnailMaxPixelSize: max(photo.width, photo.height),
+    ]
+    return CGImageSourceCreateThumbnailAtIndex(source, 0, options as CFDictionary)!
+}
+
+/// The photo at the top left of the square, its long side as long as the square's, and its scale along x and y.
+func square(_ photo: CGImage) -> (CVPixelBuffer, (x: Double, y: Double)) {
     var buffer: CVPixelBuffer?
     CVPixelBufferCreate(nil, side, side, kCVPixelFormatType_32BGRA, nil, &buffer)
     let pixels = buffer!
@@ -27,9 +40,11 @@ func square(_ photo: CGImage) -> (CVPixelBuffer, Double) {
     context.setFillColor(CGColor(colorSpace: space, components: fill + [1])!)
     context.fill(CGRect(x: 0, y: 0, width: side, height: side))
     let scale = Double(side) / Double(max(photo.width, photo.height))
-    let (w, h) = ((Double(photo.width) * scale).rounded(), (Double(photo.height) * scale).rounded())
+    let w = stretch ? Double(side) : (Double(photo.width) * scale).rounded()
+    let h = stretch ? Double(side) : (Double(photo.height) * scale).rounded()
     context.draw(photo, in: CGRect(x: 0, y: Double(side) - h, width: w, height: h))  // its origin is at the bottom
-    return (pixels, scale * Double(frame) / Double(side))
+    let unit = Double(frame) / Double(side)
+    return (pixels, (w / Double(photo.width) * unit, h / Double(photo.height) * unit))
 }
 
 func array(_ shape: [Int], _ type: MLMultiArrayDataType, _ fill: NSNumber) throws -> MLMultiArray {
@@ -39,12 +54,12 @@ func array(_ shape: [Int], _ type: MLMultiArrayDataType, _ fill: NSNumber) throw
 }
 
 /// Clicks in pixels of the photo, with label 1 object, 0 background; 2 and 3 are the corners of a box.
-func prompt(_ clicks: [(x: Double, y: Double, label: Int)], scale: Double) throws -> MLDictionaryFeatureProvider {
+func prompt(_ clicks: [(x: Double, y: Double, label: Int)], scale: (x: Double, y: Double)) throws -> MLDictionaryFeatureProvider {
     let points = try array([1, slots, 2], .float32, 0)
     let labels = try array([1, slots], .int32, -10)  // -10: an empty slot
     for (i, click) in clicks.enumerated() {
-        points[2 * i] = NSNumber(value: click.x * scale)
-        points[2 * i + 1] = NSNumber(value: click.y * scale)
+        points[2 * i] = NSNumber(value: click.x * scale.x)
+        points[2 * i + 1] = NSNumber(value: click.y * scale.y)
         labels[i] = NSNumber(value: click.label)
     }
     return try MLDictionaryFeatureProvider(dictionary: [
@@ -83,8 +98,7 @@ struct Segment {
             models.append(try await MLModel.load(contentsOf: compiled, configuration: configuration))
         }
 
-        let source = CGImageSourceCreateWithURL(URL(fileURLWithPath: arguments[2]) as CFURL, nil)!
-        let (pixels, scale) = square(CGImageSourceCreateImageAtIndex(source, 0, nil)!)
+        let (pixels, scale) = square(upright(URL(fileURLWithPath: arguments[2])))
         let image = MLFeatureValue(pixelBuffer: pixels)
         let encoder = try MLDictionaryFeatureProvider(dictionary: ["@encoder.in.image@": image])
         let encoded = try await models[0].prediction(from: encoder)  // once for each photo

@@ -9,12 +9,15 @@ class SegmentExecuTorch(bundle: String) {
     private val encoder = Module.load("$bundle/@encoder.path@")
     private val decoder = Module.load("$bundle/@decoder.path@")
     private lateinit var embedding: Tensor // @encoder.out.image_embedding.shape@
-    private var scale = 1f
+    private var scale = 1f to 1f // pixels of the input to one of the photo, along x and y
 
-    /** Once for each photo: its long side resized to the input's, normalised, then padded with zeros. */
+    /**
+     * Once for each photo: its long side resized to the input's (a model that stretches: both sides), normalised, then
+     * padded with zeros. Turn the photo upright first: a Bitmap has no EXIF orientation.
+     */
     fun setImage(photo: Bitmap) {
         val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
-        val (w, h) = listOf(photo.width, photo.height).map { (it * ratio + 0.5f).toInt() }
+        val (w, h) = listOf(photo.width, photo.height).map { if (STRETCH) SIDE else (it * ratio + 0.5f).toInt() }
         val small = Bitmap.createScaledBitmap(photo, w, h, true)
         val argb = IntArray(w * h).also { small.getPixels(it, 0, w, 0, 0, w, h) }
         val pixels = FloatArray(3 * SIDE * SIDE)
@@ -22,7 +25,7 @@ class SegmentExecuTorch(bundle: String) {
             val level = (argb[y * w + x] shr (16 - 8 * c)) and 0xFF
             pixels[c * SIDE * SIDE + y * SIDE + x] = (level - MEAN[c]) / DEVIATION[c]
         }
-        scale = ratio * FRAME / SIDE
+        scale = w.toFloat() / photo.width * FRAME / SIDE to h.toFloat() / photo.height * FRAME / SIDE
         val input = Tensor.fromBlob(pixels, longArrayOf(@encoder.in.pixel_values.shape@)) // @encoder.in.0.name@
         embedding = encoder.forward(EValue.from(input))[0].toTensor()
     }
@@ -36,8 +39,8 @@ class SegmentExecuTorch(bundle: String) {
         val points = FloatArray(2 * SLOTS)
         val kinds = IntArray(SLOTS) { -10 } // an empty slot
         clicks.forEachIndexed { i, (x, y) ->
-            points[2 * i] = x * scale
-            points[2 * i + 1] = y * scale
+            points[2 * i] = x * scale.first
+            points[2 * i + 1] = y * scale.second
             kinds[i] = labels[i]
         }
         val outputs = decoder.forward( // in this order
@@ -52,6 +55,7 @@ class SegmentExecuTorch(bundle: String) {
 
     companion object {
         const val SIDE = @SIDE@
+        const val STRETCH = @STRETCHES@ // whether photos are resized to the square whatever their proportions
         const val FRAME = @FRAME@
         const val SLOTS = @SLOTS@
         const val LOW_RES = @LOW_RES@

@@ -12,12 +12,15 @@ class SegmentOnnx(bundle: String) {
     private val encoder = environment.createSession("$bundle/@encoder.path@")
     private val decoder = environment.createSession("$bundle/@decoder.path@")
     private lateinit var encoded: OrtSession.Result
-    private var scale = 1f
+    private var scale = 1f to 1f // pixels of the input to one of the photo, along x and y
 
-    /** Once for each photo: its long side resized to the input's, normalised, then padded with zeros. */
+    /**
+     * Once for each photo: its long side resized to the input's (a model that stretches: both sides), normalised, then
+     * padded with zeros. Turn the photo upright first: a Bitmap has no EXIF orientation.
+     */
     fun setImage(photo: Bitmap) {
         val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
-        val (w, h) = listOf(photo.width, photo.height).map { (it * ratio + 0.5f).toInt() }
+        val (w, h) = listOf(photo.width, photo.height).map { if (STRETCH) SIDE else (it * ratio + 0.5f).toInt() }
         val small = Bitmap.createScaledBitmap(photo, w, h, true)
         val argb = IntArray(w * h).also { small.getPixels(it, 0, w, 0, 0, w, h) }
         val pixels = FloatArray(3 * SIDE * SIDE)
@@ -25,7 +28,7 @@ class SegmentOnnx(bundle: String) {
             val level = (argb[y * w + x] shr (16 - 8 * c)) and 0xFF
             pixels[c * SIDE * SIDE + y * SIDE + x] = (level - MEAN[c]) / DEVIATION[c]
         }
-        scale = ratio
+        scale = w.toFloat() / photo.width to h.toFloat() / photo.height
         val input = floats(pixels, 1, 3, SIDE.toLong(), SIDE.toLong())
         encoded = encoder.run(mapOf("@encoder.in.pixel_values@" to input))
     }
@@ -37,7 +40,7 @@ class SegmentOnnx(bundle: String) {
      */
     fun predict(clicks: List<Pair<Float, Float>>, labels: List<Long>): Pair<OnnxTensor, OnnxTensor> {
         val count = clicks.size.toLong()
-        val points = clicks.flatMap { (x, y) -> listOf(x * scale, y * scale) }.toFloatArray()
+        val points = clicks.flatMap { (x, y) -> listOf(x * scale.first, y * scale.second) }.toFloatArray()
         val kinds = LongBuffer.wrap(labels.toLongArray())
         val found = decoder.run(
             mapOf(
@@ -56,6 +59,7 @@ class SegmentOnnx(bundle: String) {
 
     companion object {
         const val SIDE = @SIDE@
+        const val STRETCH = @STRETCHES@ // whether photos are resized to the square whatever their proportions
         val MEAN = floatArrayOf(@MEAN@) // grey levels, R G B
         val DEVIATION = floatArrayOf(@DEVIATION@)
     }

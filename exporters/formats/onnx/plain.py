@@ -1,0 +1,158 @@
+"""Graphs in the plain, old, bounded form of every operation, which all runtimes read alike; and a lint that says so.
+
+Each `Rule` was met on a runtime that people deploy to. `make_plain` writes what can be written otherwise with the same
+numbers; `lint` lists what is left. `SILENT` rules are about graphs that load and then compute something else: no file
+with one of them is kept.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+
+@dataclass(frozen=True)
+class Rule:
+    """seen: the runtime that differs, with its version; silent: it computes something else without a word"""
+
+    name: str
+    seen: str
+    silent: bool
+    finds: Callable[[ModelProto], Iterator[str]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A place in a graph that breaks a rule: the name of a node, an input or the file's own field."""
+
+    rule: Rule
+    place: str
+
+
+def make_plain(model: ModelProto) -> ModelProto:
+    """The same graph without one-sided clips, with GELU as ``x * (1 + erf(x / sqrt 2)) * 0.5`` and the lowest IR
+    version that its operators allow; changed in place."""
+    for node in model.graph.node:
+        if node.op_type == "Clip" and _bounds(node) in ((True, False), (False, True)):
+            node.op_type = "Max" if node.input[1] else "Min"
+            kept = [node.input[0], next(name for name in node.input[1:] if name)]
+            del node.input[:]
+            node.input.extend(kept)
+    _reorder_gelu(model)
+    model.ir_version = helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
+    return model
+
+
+def lint(model: ModelProto) -> list[Finding]:
+    """Everything in a graph that some runtime is known to read otherwise, or not at all."""
+    return [Finding(rule, place) for rule in RULES for place in rule.finds(model)]
+
+
+def _bounds(node: NodeProto) -> tuple[bool, bool]:
+    """Whether a Clip has a lower and an upper bound."""
+    given = [bool(name) for name in (*node.input[1:], "", "")]
+    return given[0], given[1]
+
+
+def _reorder_gelu(model: ModelProto) -> None:
+    """``x * (0.5 * (1 + erf))`` -> ``(x * (1 + erf)) * 0.5``: exact, as a half is a power of two."""
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    halves = {t.name for t in model.graph.initializer if t.data_type in _FLOATS and _is_half(t)}
+    uses: dict[str, int] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+    for outer in model.graph.node:
+        if outer.op_type != "Mul":
+            continue
+        for at in (0, 1):
+            inner = made_by.get(outer.input[at])
+            if inner is None or inner.op_type != "Mul" or uses[inner.output[0]] != 1:
+                continue
+            half = next((i for i in (0, 1) if inner.input[i] in halves), None)
+            if half is not None and _is_one_plus_erf(made_by.get(inner.input[1 - half]), made_by):
+                x, constant, erf = outer.input[1 - at], inner.input[half], inner.input[1 - half]
+                inner.input[0], inner.input[1] = x, erf
+                outer.input[0], outer.input[1] = inner.output[0], constant
+                break
+
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
+
+
+def _is_half(tensor: TensorProto) -> bool:
+    values = numpy_helper.to_array(tensor)
+    return values.size == 1 and float(values.reshape(-1)[0]) == 0.5
+
+
+def _is_one_plus_erf(node: NodeProto | None, made_by: Mapping[str, NodeProto]) -> bool:
+    if node is None or node.op_type != "Add":
+        return False
+    return any(name in made_by and made_by[name].op_type == "Erf" for name in node.input)
+
+
+def _one_sided_clips(model: ModelProto) -> Iterator[str]:
+    return (n.name for n in model.graph.node if n.op_type == "Clip" and not all(_bounds(n)))
+
+
+def _inputs_with_defaults(model: ModelProto) -> Iterator[str]:
+    stored = {t.name for t in model.graph.initializer}
+    return (i.name for i in model.graph.input if i.name in stored)
+
+
+def _ir_above_the_lowest(model: ModelProto) -> Iterator[str]:
+    if model.ir_version > helper.find_min_ir_version_for(list(model.opset_import), ignore_unknown=True):
+        yield f"IR version {model.ir_version}"
+
+
+def _gelus(model: ModelProto) -> Iterator[str]:
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    halves = {t.name for t in model.graph.initializer if t.data_type in _FLOATS and _is_half(t)}
+    for node in model.graph.node:
+        half = node.op_type == "Mul" and any(name in halves for name in node.input)
+        if node.op_type == "Gelu" or (
+            half and any(_is_one_plus_erf(made_by.get(name), made_by) for name in node.input)
+        ):
+            yield node.name
+
+
+def _whole_number_scatters(model: ModelProto) -> Iterator[str]:
+    return (n.name for n in model.graph.node if n.op_type in ("ScatterND", "ScatterElements"))
+
+
+def _slices_that_move(model: ModelProto) -> Iterator[str]:
+    stored = {t.name for t in model.graph.initializer}
+    stored |= {name for n in model.graph.node if n.op_type == "Constant" for name in n.output}
+    for node in model.graph.node:
+        if node.op_type == "Slice" and not all(name in stored for name in node.input[1:] if name):
+            yield node.name
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("a Clip with one bound", "OpenVINO 2025.4.1 clips int64 at zero", True, _one_sided_clips),
+    Rule("an input with a default", "OpenVINO 2026.4.1, onnxslim and onnxsim freeze it", True, _inputs_with_defaults),
+    Rule("an IR version above the lowest", "onnxruntime 1.17.3 refuses IR 10", False, _ir_above_the_lowest),
+    Rule("GELU in another order", "OpenCV's dnn does not read it", False, _gelus),
+    Rule("a scatter", "TensorRT refuses ScatterND of int64", False, _whole_number_scatters),
+    Rule("a slice whose ends a run decides", "TensorRT wants fixed ends", False, _slices_that_move),
+)
+"""What runtimes are known to read otherwise; ``seen`` for TensorRT is from its documentation, not from a run."""
+
+OPTIONAL_BY_CONTRACT = frozenset({"mask_input", "has_mask_input"})
+"""Inputs of the transformers.js decoder whose default its clients need: they feed no others than the contract's."""
+
+
+def silent_faults(model: ModelProto) -> list[Finding]:
+    """Findings that no file may have: a runtime would compute something else without a word."""
+    return [f for f in lint(model) if f.rule.silent and f.place not in OPTIONAL_BY_CONTRACT]
+
+
+def runtime_notes(model: ModelProto) -> dict[str, Any]:
+    """Rule -> how many places break it, for the facts of a file."""
+    counts: dict[str, Any] = {}
+    for finding in lint(model):
+        counts[f"{finding.rule.name} ({finding.rule.seen})"] = (
+            counts.get(f"{finding.rule.name} ({finding.rule.seen})", 0) + 1
+        )
+    return counts
