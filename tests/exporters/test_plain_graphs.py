@@ -158,7 +158,8 @@ def test_a_mask_prompt_that_is_a_true_input(true_inputs, root):
     """No default that a runtime could freeze; `OnnxPredictor` feeds it, with and without a mask."""
     model, bundle = true_inputs
     decoder = onnx.load(bundle / DECODER)
-    assert not lint(decoder)
+    assert not {t.name for t in decoder.graph.initializer} & {"mask_input", "has_mask_input"}
+    assert rules_broken(decoder) == {"GELU in another order"}  # opset 20 has an operator of that name
     predictors = [OnnxPredictor(bundle), SamPredictor(model)]
     for predictor in predictors:
         predictor.set_image(root / "examples" / "cat.jpg")
