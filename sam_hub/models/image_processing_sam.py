@@ -155,6 +155,9 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         """As in ``transformers``; settings of a file that are not ours are passed over."""
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
         check_preparation(known)
+        for step, needed in (("do_rescale", ("rescale_factor",)), ("do_normalize", ("image_mean", "image_std"))):
+            if known.get(step) and None in [known.get(name, "") for name in needed]:
+                raise ValueError(f"{step} is true without {' and '.join(needed)}")
         return super().from_dict(known, **with_changes(known, kwargs))
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -134,3 +134,14 @@ def test_odd_settings_of_a_processor_are_named(folder: Path, name: str, value: o
         SamImageProcessor.from_pretrained(folder)
     with pytest.raises(CheckpointError, match="processor"):
         read_preparation(folder)
+
+
+@pytest.mark.parametrize("name", ["rescale_factor", "image_mean", "image_std"])
+def test_a_step_without_its_numbers_is_named(folder: Path, name: str) -> None:
+    from sam_hub import SamImageProcessor
+
+    settings = SamImageProcessor.from_pretrained("pocket").to_dict() | {name: None}
+    (folder / "processor_config.json").unlink(missing_ok=True)
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=f"without .*{name}"):
+        SamImageProcessor.from_pretrained(folder)
