@@ -33,7 +33,7 @@ format: $(VENV)/.dev  ## mend what can be mended
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev  ## build the documentation into out/site; any warning fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "open out/site/index.html"
 
 dist: $(VENV)/.dev  ## build the sdist and, from it, the wheel into dist/; check both, and segment in a clean place
