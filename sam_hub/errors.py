@@ -49,5 +49,9 @@ class SharedPredictorError(SamHubError, RuntimeError):
     """Several threads or tasks set images on one predictor, and one of them has lost its image."""
 
 
+class WrongUsage(Exception):
+    """A request that means nothing: its text says what is wrong and gives an example of what is right."""
+
+
 class ImageRangeWarning(UserWarning):
     """An image's values leave its black and white points open, so a default was used."""

@@ -52,11 +52,12 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.evaluation": CORE | {"rich"}},
     {
         "sam_hub.annotation": CORE | {"ray"},
+        "sam_hub.segmentation": CORE,
         "sam_hub.training": CORE | TRAINING,
         "sam_hub.exporters": CORE | DEVICES,
     },
     {"sam_hub.publishing": CORE},
-    {"sam_hub.bench": CORE | {"matplotlib"}, "sam_hub.doctor": CORE},
+    {"sam_hub.diagnostics": CORE | {"matplotlib"}},
     {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging", "contourpy"}},
     {"sam_hub.cli": CORE | TERMINAL},
     {"sam_hub.__main__": set()},

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import SamHubError
 from ..inference.opening import open_predictor
 from .plan import Photo
-from .work import Annotator, Job, Outcome
+from .work import AnnotationTask, Annotator, Outcome
 
 OBJECT_STORE = 128 * 2**20
 """Bytes of shared memory on this machine: only paths and numbers travel."""
@@ -29,9 +29,9 @@ RETRIES = 5
 class Worker:
     """What an actor runs: the model is loaded once, then photos come one by one."""
 
-    def __init__(self, job: Job) -> None:
-        predictor = open_predictor(job.model, job.device, cache_size=0, threads=job.threads)
-        self.annotator = Annotator(job, predictor)
+    def __init__(self, task: AnnotationTask) -> None:
+        predictor = open_predictor(task.model, task.device, cache_size=0, threads=task.threads)
+        self.annotator = Annotator(task, predictor)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list]:
         (photo,) = batch["photo"]
@@ -39,7 +39,7 @@ class Worker:
 
 
 def annotate_on_ray(
-    job: Job, photos: Sequence[Photo], address: str | None = None, workers: int | None = None
+    task: AnnotationTask, photos: Sequence[Photo], address: str | None = None, workers: int | None = None
 ) -> Iterator[Outcome]:
     """The outcome of each photo, in the order in which they are done.
 
@@ -53,7 +53,7 @@ def annotate_on_ray(
 
     if address:
         _knock(address)
-    gpus = 1 if (job.device or "").startswith("cuda") else 0
+    gpus = 1 if (task.device or "").startswith("cuda") else 0
     local = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
@@ -62,7 +62,7 @@ def annotate_on_ray(
             f"Ray cannot be reached at {address} ({e}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
         ) from e
     try:
-        yield from _run(ray, job, photos, gpus, workers)
+        yield from _run(ray, task, photos, gpus, workers)
     finally:
         ray.shutdown()
 
@@ -78,20 +78,20 @@ def _knock(address: str) -> None:
         raise SamHubError(f"nobody answers at {address} ({e}); start Ray there, or check --ray-address") from e
 
 
-def _run(ray: Any, job: Job, photos: Sequence[Photo], gpus: int, workers: int | None) -> Iterator[Outcome]:
+def _run(ray: Any, task: AnnotationTask, photos: Sequence[Photo], gpus: int, workers: int | None) -> Iterator[Outcome]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a photo that no worker survives fails alone
     room = ray.cluster_resources()
-    most = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1) / job.threads)
+    most = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1) / task.threads)
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(workers or most, most, len(photos))))
     rows = [{"photo": json.dumps(asdict(photo))} for photo in photos]  # ASCII: Arrow refuses names that are not UTF-8
     outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map_batches(
         Worker,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(task,),
         batch_size=1,
         compute=pool,
-        num_cpus=job.threads,
+        num_cpus=task.threads,
         num_gpus=gpus,
         max_task_retries=RETRIES,
     )

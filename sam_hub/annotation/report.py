@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from ..errors import DataError
@@ -60,14 +60,18 @@ class Summary:
         lines = [f"photos: {', '.join(parts)}"]
         if now:
             each = [outcome.seconds for outcome in self.outcomes if not outcome.error]
-            lines.append(f"seconds a photo: {mean(each):.2f} on average, from {min(each):.2f} to {max(each):.2f}")
+            lines.append(f"seconds a photo: {spread(each, '.2f')}")
         if self.masks:
             counts = list(self.masks.values())
-            lines.append(
-                f"masks: {sum(counts)}; a photo has {mean(counts):.1f} on average, {median(counts):g} in the middle, "
-                f"from {min(counts)} to {max(counts)}"
-            )
+            per_photo = f"; per photo {spread(counts, 'g')}" if len(counts) > 1 else ""
+            lines.append(f"masks: {sum(counts)}{per_photo}")
         return "\n".join(lines)
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Median and range, or the one value that there is."""
+    low, middle, high = (format(v, form) for v in (min(values), median(values), max(values)))
+    return low if low == high else f"median {middle}, {low} to {high}"
 
 
 def write_coco(plan: Plan, path: Path) -> dict[str, int]:

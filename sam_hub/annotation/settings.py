@@ -1,17 +1,15 @@
 """What results depend on: the generator's arguments, with the thresholds that suit the model, and the weights."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..inference.amg import PRESETS
+from ..inference.image_predictor import ImagePredictor
 from ..inference.runtime import OnnxPredictor
 from ..inference.thresholds import ENCODERS, THRESHOLDS, suited
 from ..ops.files import sha256
 
-if TYPE_CHECKING:
-    from ..inference.predictor import SamPredictor
-
-__all__ = ["BATCH", "ENCODERS", "THRESHOLDS", "fingerprint", "generator_arguments", "settings_of"]
+__all__ = ["BATCH", "ENCODERS", "THRESHOLDS", "generator_arguments", "settings_of", "weights_id"]
 
 BATCH = "points_per_batch"
 """The argument that sets memory against speed; results do not depend on it beyond rounding."""
@@ -31,7 +29,7 @@ def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str
     return {"model": model, "weights": weights, **{k: v for k, v in sorted(arguments.items()) if k != BATCH}}
 
 
-def fingerprint(predictor: "SamPredictor | OnnxPredictor") -> str:
+def weights_id(predictor: ImagePredictor) -> str:
     """Sixteen hexadecimal digits that change when weights are trained further or replaced.
 
     Of each tensor the shape and up to 64 values, spread over it, are looked at: quick for the largest model. Of ONNX
@@ -42,6 +40,8 @@ def fingerprint(predictor: "SamPredictor | OnnxPredictor") -> str:
         for path in predictor.files:
             digest.update(bytes.fromhex(sha256(path)))
         return digest.hexdigest()[:16]
+    if not hasattr(predictor, "model"):  # neither torch nor ONNX
+        return hashlib.sha256(predictor.backend.identity().encode()).hexdigest()[:16]
     model = predictor.model
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()

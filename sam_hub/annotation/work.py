@@ -4,23 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..errors import ImageError, OutputError, SamHubError
 from ..inference.amg import SamAutomaticMaskGenerator
+from ..inference.image_predictor import ImagePredictor
 from ..ops.drawing import draw_masks
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image, resize_longest_side
 from ..ops.masks import rle_to_mask
+from ..ops.value_range import ValueRange
 from ..results import jpeg, json_bytes, sa1b_document
 from .plan import Photo, masks_path, preview_path
-
-if TYPE_CHECKING:
-    from ..inference.predictor import SamPredictor
-    from ..inference.runtime import OnnxPredictor
 
 PREVIEW_SIDE = 1280
 """Longest side of a preview, in pixels."""
@@ -33,12 +31,13 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class AnnotationTask:
     """What is done to every photo; it travels to other processes.
 
     model, device: as for `open_predictor`
     arguments: of `SamAutomaticMaskGenerator`
     threads: on the CPU; another number may round otherwise
+    value_range: of the photos, see `ValueRange`
     """
 
     out: Path
@@ -47,6 +46,7 @@ class Job:
     arguments: dict[str, Any] = field(default_factory=dict)
     preview: bool = True
     threads: int = 1
+    value_range: ValueRange = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Outcome:
 
 
 class Annotator:
-    """Does the job on one photo after the other."""
+    """Annotates one photo after the other."""
 
-    def __init__(self, job: Job, predictor: "SamPredictor | OnnxPredictor", raises: bool = False) -> None:
-        """raises: let a failure through that is no one's fault but ours (otherwise it is an outcome, too)"""
-        self.job, self.raises = job, raises
-        self.generator = SamAutomaticMaskGenerator(predictor, **{**job.arguments, "output_mode": "coco_rle"})
+    def __init__(self, task: AnnotationTask, predictor: ImagePredictor, raises: bool = False) -> None:
+        """raises: let unnamed errors through (otherwise they are outcomes, too)"""
+        self.task, self.raises = task, raises
+        self.generator = SamAutomaticMaskGenerator(predictor, **{**task.arguments, "output_mode": "coco_rle"})
 
     def __call__(self, photo: Photo, progress: Progress | None = None) -> Outcome:
         """Write the photo's files; the annotations last, because they tell that the photo is done.
@@ -74,11 +74,11 @@ class Annotator:
         """
         start = perf_counter()
         try:
-            image = read_image(photo.source)
+            image = read_image(photo.source, self.task.value_range)
             refuse_thin(image.shape[:2], photo.source)
             told = None if progress is None else lambda done, total: progress(done / total)
             document = annotate(self.generator, image, photo.file_name, told)
-            picture = jpeg(preview(image, document)) if self.job.preview else None
+            picture = jpeg(preview(image, document)) if self.task.preview else None
         except OutputError:
             raise
         except SamHubError as e:
@@ -89,8 +89,8 @@ class Annotator:
             what = "not enough memory" if _is_out_of_memory(e) else f"{type(e).__name__}: {e}"
             return Outcome(photo.name, seconds=perf_counter() - start, error=f"{photo.source}: {what}")
         for path, content in (
-            (preview_path(self.job.out, photo.name), picture),
-            (masks_path(self.job.out, photo.name), json_bytes(document)),
+            (preview_path(self.task.out, photo.name), picture),
+            (masks_path(self.task.out, photo.name), json_bytes(document)),
         ):
             if content is not None:
                 make_folder(path.parent)

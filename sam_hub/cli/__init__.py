@@ -3,7 +3,7 @@
 A command is a function in a room of its own, registered below by one line. It imports what it needs inside, so
 that ``--help`` stays quick; it takes its shared options from `options`; it raises the classes of
 `sam_hub.errors` for what a person can mend and `WrongUsage` for a line that means nothing, and leaves the rest
-to `boundary`. Results go to files or standard output, progress to standard error.
+to `failures`. Results go to files or standard output, progress to standard error.
 """
 
 import logging
@@ -15,7 +15,6 @@ import typer
 
 from .. import __version__
 from .bench import bench
-from .boundary import Boundary
 from .convert import convert
 from .demo import demo
 from .distill import distill
@@ -23,6 +22,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .everything import everything
 from .export import export
+from .failures import Commands
 from .pull import pull
 from .push import push
 from .segment import segment
@@ -32,7 +32,7 @@ from .zoo import zoo
 
 app = typer.Typer(
     name="sam-hub",
-    cls=Boundary,
+    cls=Commands,
     help="Segment Anything and its family: masks from clicks and boxes, in a shell.",
     no_args_is_help=True,
     rich_markup_mode=None,  # help by rich takes three times as long to appear

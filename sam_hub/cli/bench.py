@@ -10,32 +10,32 @@ from .options import Debug, Json, echo_json, echo_path
 
 def bench(
     targets: Annotated[
-        list[str], typer.Argument(metavar="MODEL|DIR", help="Names of models, and folders of `sam-hub export`.")
+        list[str], typer.Argument(metavar="MODEL|DIR", help="Models, and folders written by `sam-hub export`.")
     ],
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Measured runs of each, after the first.")] = 20,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of the processor; all cores by default.")
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Measured runs, after a first one.")] = 20,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: all cores.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="JSON", help="Also write the rows to this file.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="JSON", help="Also write the rows here.")] = None,
     chart: Annotated[
-        Path | None, typer.Option("--chart", metavar="PNG", help="Also draw size against time against mask IoU.")
+        Path | None, typer.Option("--chart", metavar="PNG", help="Also plot size, time and mask IoU.")
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure models and exported bundles in one run: time, memory, size, and masks against PyTorch in fp32.
+    """Compare models and exported bundles: time, memory, size, and masks against PyTorch in fp32.
 
     \b
     sam-hub bench pocket pocket-onnx
     sam-hub bench pocket mobile-sam bundle/ --runs 50 --threads 1 --chart bench.png
 
-    Each runs in a process of its own. Times in milliseconds are medians (and 95th percentiles) of encoding one photo
-    and of one click; "cold" is the very first, "first" the first click on each photo. Close other programs: only rows
-    of one run compare. Core ML packages are timed on macOS alone; elsewhere their times are those of an evaluator.
+    Each runs in its own process. Times are in milliseconds, medians (and 95th percentiles) of encoding one photo and of
+    one click; "cold" is the very first, "first" the first click on each photo. Close other programs, and compare only
+    rows of one run. Core ML packages are timed on macOS only; elsewhere the times are an evaluator's.
     """
     from dataclasses import asdict
 
-    from ..bench import contenders, draw_chart, measure_in_own_process
+    from ..diagnostics.bench import contenders, draw_chart, measure_in_own_process
     from ..ops.files import make_folder, write_atomically
     from ..results import json_bytes
 
@@ -50,7 +50,7 @@ def bench(
         typer.echo(table(facts))
     if aside := [row.name for row in rows if not row.is_timed_on_its_runtime]:
         typer.echo(
-            f"Evaluated without their runtime, so the times say nothing of a device: {'; '.join(aside)}", err=True
+            f"Run without their own runtime, so these times say nothing about a device: {'; '.join(aside)}", err=True
         )
     for path, content in ((out, lambda: json_bytes(facts)), (chart, lambda: draw_chart(rows))):
         if path:

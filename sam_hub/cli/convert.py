@@ -9,17 +9,19 @@ from .options import Debug, echo_path
 
 
 def convert(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, a folder or a name.")],
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, a folder or a name from `sam-hub zoo`.")
+    ],
     to: Annotated[
         Path,
-        typer.Option("--to", metavar="PATH", help="A new folder; or a new .pth file, for the authors' own layout."),
+        typer.Option("--to", metavar="PATH", help="A new folder, or a new .pth file in the authors' layout."),
     ],
     debug: Debug = False,
 ) -> None:
-    """Convert a checkpoint to a folder for from_pretrained, or a folder back to the file its authors' tools read.
+    """Convert a checkpoint to a folder for from_pretrained, or a folder back to the authors' file.
 
-    The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too where it
-    knows the architecture. Tensors stay equal bit by bit in both directions.
+    The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too if it knows
+    the architecture. Tensors stay bit-identical in both directions.
     """
     from ..hub import locate
     from ..models.layouts import folder_card, save_folder, save_original

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .boundary import WrongUsage
+from ..errors import WrongUsage
 from .options import Debug, Device
 
 
@@ -16,7 +16,7 @@ def demo(
             "--model",
             "-m",
             metavar="NAME",
-            help="A model to offer, the first by default; may be given several times. A name of `sam-hub zoo`, a "
+            help="A model to offer; repeatable, the first is preselected. A name from `sam-hub zoo`, a "
             "folder, a checkpoint, a Hub id or an exported model. Default: pocket.",
         ),
     ] = [],  # noqa: B006 typer reads it, nobody writes to it

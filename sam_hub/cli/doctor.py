@@ -8,14 +8,14 @@ SIGNS = {"ok": ("ok", "green"), "absent": ("--", "yellow"), "problem": ("!!", "r
 
 
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
-    """Say what works on this machine.
+    """Check this installation.
 
-    Versions, devices, the included model, the Hub's cache, token and endpoint, and every optional part with the
-    command that installs it. Exit code 1 when something that prompting needs does not work. No network is used.
+    Shows versions, devices, the included model, the Hub's cache, token and endpoint, and how to install each optional
+    part. Exit code 1 if something that prompting needs does not work. Uses no network.
     """
     from dataclasses import asdict
 
-    from ..doctor import diagnose, healthy
+    from ..diagnostics.doctor import diagnose, healthy
 
     checks = diagnose()
     well = healthy(checks)

@@ -6,34 +6,38 @@ from typing import Annotated
 import typer
 
 from .options import Debug, Device, Json, echo_json
-from .train import Crowds, CrowdsOption, ImagesOption
+from .training_options import Crowds, CrowdsOption, ImagesOption
 
 
 def evaluate(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A name of `sam-hub zoo`, a folder, a checkpoint or a Hub id."),
+        typer.Argument(
+            metavar="MODEL", help="A name from `sam-hub zoo`, a folder, a checkpoint, a Hub id or an exported folder."
+        ),
     ],
     shards: Annotated[
         list[Path],
-        typer.Argument(metavar="SHARD", help="Annotated images: SA-1B tars or folders, or whatever `train` takes."),
+        typer.Argument(
+            metavar="SHARD", help="Annotated images: SA-1B tars or folders, or anything that `train` takes."
+        ),
     ],
     images: ImagesOption = None,
     crowds: CrowdsOption = Crowds.left_out,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images of each shard; all by default.")] = None,
-    max_objects: Annotated[int, typer.Option("--max-objects", min=1, help="Objects of each image.")] = 16,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Images per shard; default: all.")] = None,
+    max_objects: Annotated[int, typer.Option("--max-objects", min=1, help="Objects per image.")] = 16,
     clicks: Annotated[
-        int, typer.Option("--clicks", min=5, help="The most clicks on an object; 20 is usual for NoC, and slow.")
+        int, typer.Option("--clicks", min=5, help="Maximum clicks per object; NoC usually takes 20, which is slow.")
     ] = 5,
-    baselines: Annotated[
-        bool, typer.Option(help="Also score the ellipse inscribed in each box, and GrabCut (which is slow).")
-    ] = True,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the images and objects.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="JSON", help="Also write the report here.")] = None,
-    grid: Annotated[
-        Path | None, typer.Option("--grid", metavar="PNG", help="Also draw what various prompts give on some photos.")
+    baselines: Annotated[bool, typer.Option(help="Also score each box's ellipse, and GrabCut (slow).")] = True,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed for images and objects.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="JSON", help="Also write the report to this file.")
     ] = None,
-    photos: Annotated[int, typer.Option("--photos", min=1, help="Photos of each shard in the --grid.")] = 2,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="PNG", help="Also draw the masks of several kinds of prompts.")
+    ] = None,
+    photos: Annotated[int, typer.Option("--photos", min=1, help="Photos per shard in --grid.")] = 2,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -45,9 +49,9 @@ def evaluate(
     sam-hub eval mobile-sam val/coco.tar --limit 20 --no-baselines
     sam-hub eval pocket val/*.tar --out report.json --grid prompts.png
 
-    1 click is the mask with the best predicted IoU, oracle the best in truth; further clicks correct the largest
-    mistake. Shards named zeroshot-* are left out of the mean. The whole protocol is in sam_hub/evaluation/evaluate.py.
-    Damaged images are named and left out; a shard of which nothing is left is an error.
+    1 click scores the mask with the best predicted IoU, oracle the best of the three; each further click corrects the
+    largest error. Shards named zeroshot-* do not count in the mean. sam_hub/evaluation/evaluate.py has the full
+    protocol. Damaged images are listed and left out; a shard with none left is an error.
     """
     from functools import partial
 

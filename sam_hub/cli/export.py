@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .boundary import WrongUsage
+from ..errors import WrongUsage
 from .options import Debug, Json, echo_json, echo_path
 
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .boundary import DEBUG
+from ..errors import ImageError, WrongUsage
+from .failures import DEBUG
 
 
 def _remember(ctx: typer.Context, wanted: bool) -> bool:
@@ -14,17 +15,49 @@ def _remember(ctx: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
+def _check_range(text: str | None) -> str | None:
+    """The range as given; a wrong one is wrong usage."""
+    if text is not None:
+        from ..ops.value_range import check_range
+
+        try:
+            check_range(text)
+        except ImageError:
+            raise WrongUsage(
+                f"--range {text} is not LO,HI, two percentiles, type or auto; for example --range 0,4095"
+            ) from None
+    return text
+
+
 ModelName = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="NAME", help="A name of `sam-hub zoo`, a folder, a checkpoint or a Hub id."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="A name from `sam-hub zoo`, a folder, a checkpoint, a Hub id or an exported folder.",
+    ),
+]
+BaseModelName = Annotated[
+    str,
+    typer.Option("--model", "-m", metavar="NAME", help="A name from `sam-hub zoo`, a folder, a checkpoint, a Hub id."),
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, ...; the fastest there is by default."),
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, ...; default: the fastest available."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="RANGE",
+        callback=_check_range,
+        help="Values that are black and white: LO,HI (0,4095), percentiles (1%,99%), type or auto (default).",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Debug = Annotated[
-    bool, typer.Option("--debug", is_eager=True, callback=_remember, help="Show the traceback of a failure.")
+    bool, typer.Option("--debug", is_eager=True, callback=_remember, help="Show the traceback of an error.")
 ]
 
 

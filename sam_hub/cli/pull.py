@@ -8,11 +8,11 @@ from .options import Debug, Json, echo_json
 
 
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `sam-hub zoo`, or Hub ids.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `sam-hub zoo`, or Hub ids.")],
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="REV", help="A branch, a tag or a commit; of one NAME.")
+        str | None, typer.Option("--revision", metavar="REV", help="Branch, tag or commit; with one NAME only.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download and convert again what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download and convert again.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -23,13 +23,13 @@ def pull(
     sam-hub pull alice/cells --revision v2
     HF_HUB_OFFLINE=1 sam-hub segment photo.jpg --point 10,20 --model mobile-sam
 
-    Original files are converted on the way. What was interrupted goes on where it stopped. To bring models to another
-    machine, copy the folder that HF_HOME names (~/.cache/huggingface by default).
+    Original files are converted. Rerun the same command to resume an interrupted download. To move models to another
+    machine, copy the folder HF_HOME (~/.cache/huggingface by default).
     """
-    from .boundary import WrongUsage
+    from ..errors import WrongUsage
 
     if revision and len(names) > 1:
-        raise WrongUsage("--revision is of one model; pull the others by themselves")
+        raise WrongUsage("--revision applies to one model; pull the others separately")
 
     from ..models.fetching import prefetch
     from .loading import quiet_but_for_downloads

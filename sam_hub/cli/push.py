@@ -14,29 +14,32 @@ if TYPE_CHECKING:
 
 
 def push(
-    model: Annotated[str, typer.Argument(metavar="DIR", help="A folder, or a name of `sam-hub zoo`.")],
+    model: Annotated[str, typer.Argument(metavar="DIR", help="A folder, or a name from `sam-hub zoo`.")],
     repo: Annotated[str, typer.Argument(metavar="REPO", help="USER/NAME, or NAME under your own.")],
     private: Annotated[
-        bool | None, typer.Option("--private/--public", help="Who may see a new repository; the Hub's default else.")
+        bool | None, typer.Option("--private/--public", help="Visibility of a new repository; default: the Hub's.")
     ] = None,
     revision: Annotated[
-        str | None, typer.Option("--revision", metavar="BRANCH", help="A branch, made if need be; main by default.")
+        str | None, typer.Option("--revision", metavar="BRANCH", help="Branch, created if missing; default: main.")
     ] = None,
-    message: Annotated[str | None, typer.Option("--message", help="Of the commit.")] = None,
+    message: Annotated[str | None, typer.Option("--message", help="Commit message.")] = None,
     base: Annotated[
-        str | None, typer.Option("--base", metavar="NAME", help="What the weights were made from, for the card.")
+        str | None, typer.Option("--base", metavar="NAME", help="Base model of the weights, for the card.")
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", metavar="DIR", help="Exported files to send along, from another folder.")
+        Path | None, typer.Option("--bundle", metavar="DIR", help="Also upload the exported files in this folder.")
     ] = None,
     results: Annotated[
-        list[Path] | None, typer.Option("--results", metavar="JSON", help="Reports of `sam-hub eval`, for the card.")
+        list[Path] | None,
+        typer.Option("--results", metavar="JSON", help="Reports of `sam-hub eval`, for the card; repeatable."),
     ] = None,
-    measure: Annotated[bool, typer.Option("--measure", help="Measure latency here, for the card.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure latency on this machine, for the card.")] = False,
     card: Annotated[
-        Path | None, typer.Option("--card", metavar="FILE", help="This README.md as it is, instead of DIR's.")
+        Path | None, typer.Option("--card", metavar="FILE", help="Use this README.md unchanged instead of DIR's.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and ask the Hub nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be uploaded, without contacting the Hub.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -47,9 +50,9 @@ def push(
     sam-hub push my-model alice/cells --base mobile-sam --results eval.json
     sam-hub push pocket alice/pocket --revision experiment --bundle exported
 
-    Everything arrives in one commit, or nothing does; an upload that was cut off goes on where it stopped. Of DIR only
-    what belongs to a model is sent, with the files of every folder that holds an export.json. The README.md of
-    DIR is kept, and gets the sections of a model card that it lacks. Log in first: hf auth login.
+    Everything is uploaded in one commit, or nothing is; rerun the same command to resume. Only files that belong to a
+    model are sent, with those of every folder that holds an export.json; links out of DIR never are. DIR's README.md is
+    kept, and missing sections of a model card are added. Log in first: hf auth login.
     """
     import tempfile
 

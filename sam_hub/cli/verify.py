@@ -9,15 +9,14 @@ from .options import Debug, Json, echo_json
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `sam-hub export` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder written by `sam-hub export`.")],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check an exported folder: hashes of all files, then the proof again, from the files alone.
+    """Check an exported folder: hashes of all files, then its masks.
 
-    The folder holds photos, prompts and the masks that PyTorch gave for them. Every artefact is run on them anew and
-    compared; no model is loaded, and ONNX files need neither torch nor transformers. Exit code 1 where a file differs
-    or computes something else.
+    The folder holds photos, prompts and PyTorch's masks for them. Every artefact is run on them and compared; no model
+    is loaded, and ONNX files need neither torch nor transformers. Exit code 1 if a file or its masks differ.
     """
     from ..exporters.bundle import verify_bundle
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def zoo(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this one in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this model in full.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the models that have a name, or show one of them."""
+    """List the models in the catalogue, or show one of them."""
     from ..errors import ModelNotFoundError
     from ..zoo import ZOO, canonical_name, nearest_names
 
@@ -39,7 +39,7 @@ def zoo(
 
 
 def _describe(name: str, variant: "Variant") -> dict[str, Any]:
-    """The facts of one entry that matter to who chooses a model."""
+    """The facts of one entry that matter when choosing a model."""
     return {
         "name": name,
         "family": variant.family,

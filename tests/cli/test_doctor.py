@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sam_hub import doctor
 from sam_hub.cli import app
-from sam_hub.doctor import Check
+from sam_hub.diagnostics import doctor
+from sam_hub.diagnostics.doctor import Check
 from sam_hub.hub.originals import converted_home
 
 OK = Check("core", "ok", "torch 2", {"versions": {"torch": "2"}})

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from sam_hub import SamAutomaticMaskGenerator, SamModel
 from sam_hub.annotation import work
-from sam_hub.annotation.settings import THRESHOLDS, fingerprint, generator_arguments
+from sam_hub.annotation.settings import THRESHOLDS, generator_arguments, weights_id
 from sam_hub.cli import app, progress
 from sam_hub.data.sa1b import Sa1bDataset
 from sam_hub.inference import amg
@@ -163,6 +163,22 @@ def test_only_photos_are_looked_for_in_folders(everything: Everything, photos: P
     assert len(json.loads(Path("out/everything.json").read_text())["images"]) == 3
 
 
+def test_a_range_holds_for_all_photos_and_belongs_to_the_settings(everything: Everything, tmp_path: Path) -> None:
+    Path("deep").mkdir()
+    shallow = np.asarray(picture(3).convert("L"))
+    Image.fromarray(shallow.astype(np.uint16) * 16).save("deep/a.png")
+    warned = everything("deep", "--out", "out").stderr
+    assert warned.count("Warning: ") == 1 and "a.png: uint16 values use less than a quarter of their range" in warned
+    quiet = everything("deep", "--out", "given", "--range", "0,4080").stderr
+    assert "Warning" not in quiet
+    Image.fromarray(shallow).save("deep/a.png")
+    everything("deep", "--out", "eight")
+    assert Path("given/masks/a.json").read_bytes() == Path("eight/masks/a.json").read_bytes()
+    assert "value_range [0.0, 4080.0] and not None" in everything("deep", "--out", "given", "--resume", code=1).stderr
+    assert "photos: 1 done" in everything("deep", "--out", "given", "--resume", "--range", "0,4080").stdout
+    assert "--range bright is not LO,HI" in everything("deep", "--out", "new", "--range", "bright", code=2).stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
 def test_a_named_pipe_among_the_photos_fails_alone(everything: Everything, photos: Path) -> None:
     os.mkfifo(photos / "pipe.jpg")
@@ -240,7 +256,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(everything: Everything,
 
     monkeypatch.setattr(SamAutomaticMaskGenerator, "generate", interrupted)
     result = everything("photos", "--out", "out", code=130)
-    assert "Stopped, with 1 photos left. Go on with the same command and --resume." in result.stderr
+    assert "Stopped, with 1 photos left. Rerun the same command with --resume." in result.stderr
     assert "photos: 2 done in" in result.stdout and "1 left" in result.stdout
     assert len(COCO("out/coco.json").dataset["images"]) == 2
     assert everything("photos", "--out", "out", "--resume").stdout.startswith("photos: 1 done")
@@ -350,11 +366,11 @@ def test_other_weights_are_other_settings(tiny_model: Path) -> None:
     import torch
 
     one, same = (SamPredictor(SamModel.from_pretrained(tiny_model)) for _ in range(2))
-    before = fingerprint(one)
-    assert before == fingerprint(same)
+    before = weights_id(one)
+    assert before == weights_id(same)
     with torch.no_grad():
         one.model.mask_decoder.iou_token.weight.add_(1e-6)
-    assert fingerprint(one) != before
+    assert weights_id(one) != before
 
 
 def test_the_bar_of_a_terminal(monkeypatch) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from sam_hub import SamModel
-from sam_hub.annotation.settings import fingerprint
+from sam_hub.annotation.settings import weights_id
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
 
@@ -71,10 +71,10 @@ def test_the_masks_of_torch_without_torch(bundle: Path, tiny_model: Path, tmp_pa
 def test_its_files_and_its_kind_are_known(bundle: Path, tiny_model: Path, tmp_path: Path) -> None:
     """Other weights refuse a --resume; thresholds go by the encoder, whatever the folder is called."""
     predictor = OnnxPredictor(bundle)
-    before = fingerprint(predictor)
+    before = weights_id(predictor)
     assert predictor.encoder_kind == SamPredictor(SamModel.from_pretrained(tiny_model)).encoder_kind
     copy = shutil.copytree(bundle, tmp_path / "copy")
-    assert fingerprint(OnnxPredictor(copy)) == before
+    assert weights_id(OnnxPredictor(copy)) == before
     with (copy / "onnx/vision_encoder.onnx").open("ab") as file:
         file.write(bytes([0x0A, 0]))  # another, empty, field of the protocol buffer
-    assert fingerprint(predictor) == before != fingerprint(OnnxPredictor(copy))
+    assert weights_id(predictor) == before != weights_id(OnnxPredictor(copy))

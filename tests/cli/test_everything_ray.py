@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from sam_hub.annotation.cluster import annotate_on_ray
-from sam_hub.annotation.work import Job
+from sam_hub.annotation.work import AnnotationTask
 from sam_hub.cli import app
 from sam_hub.errors import SamHubError
 
@@ -112,11 +112,11 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         address = f"127.0.0.1:{somebody.getsockname()[1]}"
         with pytest.raises(SamHubError, match=rf"cannot be reached at {address} .*check --ray-address.*token"):
-            next(annotate_on_ray(Job(tmp_path, "pocket"), [], address))
+            next(annotate_on_ray(AnnotationTask(tmp_path, "pocket"), [], address))
     assert seen["address"] == address and "object_store_memory" not in seen
     seen.clear()
     for nobody in (address, f"ray://{address}"):  # Ray would try for minutes
         with pytest.raises(SamHubError, match=f"nobody answers at {nobody} .*check --ray-address"):
-            next(annotate_on_ray(Job(tmp_path, "pocket"), [], nobody))
+            next(annotate_on_ray(AnnotationTask(tmp_path, "pocket"), [], nobody))
     assert not seen
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 
 from sam_hub import SamModel, SamPredictor
 from sam_hub.cli import app
-from sam_hub.cli.outputs import Destination, Format
 from sam_hub.data.sa1b import Sa1bDataset
 from sam_hub.ops.tidying import tidy
+from sam_hub.segmentation.outputs import Destination, Format
 
 CLICK, BACKGROUND, BOX, OTHER_BOX = (30, 40), (100, 10), (10, 10, 60, 60), (50, 20, 110, 70)
 Segment = Callable[..., Result]
@@ -331,5 +331,5 @@ def test_ctrl_c_leaves_whole_files_and_one_line(tiny_model: Path, workplace: Pat
 
 def test_slots_are_named_without_a_gap() -> None:
     to = Destination(Path("o"), None, (Format.png, Format.svg, Format.coco), True, ())
-    names = [str(s.path) for s in to.slots(Path("in/a.b.jpg"), 2, 1)]
+    names = [str(s.path) for s in to.results(Path("in/a.b.jpg"), 2, 1)]
     assert names == ["o/a.b.mask-1.png", "o/a.b.mask-2.png", "o/a.b.mask.svg", "o/a.b.overlay.jpg"]

@@ -13,9 +13,9 @@ from sam_hub.exporters.manifest import BundleError, Manifest
 from sam_hub.exporters.proof import Answer, Proof
 from typer.testing import CliRunner
 
-from sam_hub import bench
-from sam_hub.bench import Contender, Row, chart, contenders, draw_chart, measure, measure_in_own_process
 from sam_hub.cli import app
+from sam_hub.diagnostics import bench
+from sam_hub.diagnostics.bench import Contender, Row, chart, contenders, draw_chart, measure, measure_in_own_process
 from sam_hub.errors import SamHubError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel

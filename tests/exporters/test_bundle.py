@@ -12,9 +12,8 @@ from sam_hub.exporters.manifest import BundleError, Manifest, fingerprint
 from sam_hub.exporters.presets import PRESETS
 from sam_hub.exporters.proof import Proof
 
-from sam_hub.cli.boundary import WrongUsage
 from sam_hub.cli.export import plan
-from sam_hub.errors import ExportError, OutputError
+from sam_hub.errors import ExportError, OutputError, WrongUsage
 from sam_hub.models.image_processing_sam import SamImageProcessor
 
 

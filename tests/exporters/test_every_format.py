@@ -26,8 +26,8 @@ from sam_hub.exporters.presets import PRESETS
 from sam_hub.exporters.proof import Proof
 from typer.testing import CliRunner
 
-from sam_hub.bench import contenders, measure
 from sam_hub.cli import app
+from sam_hub.diagnostics.bench import contenders, measure
 from sam_hub.errors import ExportError, PromptError
 from sam_hub.inference.image_predictor import ImagePredictor
 from sam_hub.inference.predictor import SamPredictor

@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sam_hub.cli.boundary import Boundary, WrongUsage
+from sam_hub.cli.failures import Commands
 from sam_hub.cli.options import Debug
-from sam_hub.errors import CheckpointError, OutputError
+from sam_hub.errors import CheckpointError, OutputError, WrongUsage
 
 FAILURES = {
     "named": CheckpointError("weights.pth is cut short;\n  download it again"),
@@ -25,7 +25,7 @@ FAILURES = {
     "parameter": typer.BadParameter("not that"),
 }
 
-app = typer.Typer(cls=Boundary, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 @app.command()

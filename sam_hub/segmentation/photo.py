@@ -12,7 +12,7 @@ from .. import results
 from ..ops.drawing import draw_masks, draw_prompts
 from ..ops.mask_prompt import mask_prompt
 from ..ops.tidying import tidy
-from .outputs import Format, Slot
+from .outputs import Format, ResultFile
 from .prompts import Prompt
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class SegmentedPhoto:
     """What a model found in one photo.
 
     image: (H, W, 3) uint8
@@ -41,16 +41,16 @@ class Found:
         """Masks of each object."""
         return len(self.masks) // len(self.prompts)
 
-    def content(self, slot: Slot) -> bytes:
+    def content(self, file: ResultFile) -> bytes:
         """The content of a file."""
-        masks = [self.masks[key] for key in slot.masks]
-        if slot.kind is None:
+        masks = [self.masks[key] for key in file.masks]
+        if file.kind is None:
             return results.jpeg(self._drawn(masks))
-        if slot.kind is Format.png:
+        if file.kind is Format.png:
             return results.mask_png(masks[0])
-        if slot.kind is Format.cutout:
+        if file.kind is Format.cutout:
             return results.cutout_png(self.image, masks[0])
-        if slot.kind is Format.svg:
+        if file.kind is Format.svg:
             return results.outlines_svg(masks)
         return results.json_bytes(self.document())
 
@@ -62,7 +62,7 @@ class Found:
         ]
         return results.sa1b_document(self.path.name, self.image.shape[:2], records)
 
-    def answer(self, slots: Sequence[Slot]) -> dict[str, Any]:
+    def answer(self, files: Sequence[ResultFile]) -> dict[str, Any]:
         """The facts for ``--json``; the pixels are in the files."""
         document = self.document()
         masks = []
@@ -71,11 +71,11 @@ class Found:
             masks.append({"object": i + 1, "candidate": j + 1, **facts})
         files = [
             {
-                "path": str(slot.path),
-                "format": slot.kind.value if slot.kind else "overlay",
-                "masks": [[i + 1, j + 1] for i, j in slot.masks],
+                "path": str(file.path),
+                "format": file.kind.value if file.kind else "overlay",
+                "masks": [[i + 1, j + 1] for i, j in file.masks],
             }
-            for slot in slots
+            for file in files
         ]
         size = {k: document["image"][k] for k in ("width", "height")}
         return {"image": str(self.path), **size, "seconds": round(self.seconds, 3), "masks": masks, "files": files}
@@ -97,7 +97,7 @@ class Found:
         return draw_prompts(draw_masks(self.image, masks), np.reshape(points, (-1, 2)), np.array(labels), boxes)
 
 
-def find(
+def segment_photo(
     predictor: "SamPredictor",
     path: Path,
     image: np.ndarray,
@@ -105,7 +105,7 @@ def find(
     rough: np.ndarray | None,
     multimask: bool,
     share: float = 0.0,
-) -> Found:
+) -> SegmentedPhoto:
     """Encode a photo and decode its prompts.
 
     rough: (H, W) bool, a mask prompt for the only object
@@ -131,4 +131,4 @@ def find(
         for j, k in enumerate(order if multimask else order[:1]):
             mask = tidy(found[k], share, np.array(prompt.points), np.array(prompt.labels)) if share else found[k]
             masks[i, j], scores[i, j] = mask, float(iou[k])
-    return Found(path, image, prompts, masks, scores, perf_counter() - start)
+    return SegmentedPhoto(path, image, prompts, masks, scores, perf_counter() - start)

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ModelNotFoundError, SamHubError
-from .exporters.bundle import check_installed
-from .exporters.formats import FORMATS
-from .exporters.gate import NOT_ON_DEVICE, compare
-from .exporters.manifest import MANIFEST, Manifest
-from .exporters.proof import Answer, Prompt, Proof, encode, make_proof
-from .ops.preparation import Preparation, Prepared
+from ..errors import ModelNotFoundError, SamHubError
+from ..exporters.bundle import check_installed
+from ..exporters.formats import FORMATS
+from ..exporters.gate import NOT_ON_DEVICE, compare
+from ..exporters.manifest import MANIFEST, Manifest
+from ..exporters.proof import Answer, Prompt, Proof, encode, make_proof
+from ..ops.preparation import Preparation, Prepared
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def measure_in_own_process(contender: Contender, runs: int, threads: int | None,
     """
     job = json.dumps({"contender": asdict(contender), "runs": runs})
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    command = [sys.executable, "-m", "sam_hub.bench", job]
+    command = [sys.executable, "-m", "sam_hub.diagnostics.bench", job]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
@@ -158,7 +158,7 @@ class TorchRunner:
         self.runtime = f"torch {torch.__version__}, {model.device}"
 
     def encode(self, image: Prepared) -> Any:
-        from .inference.decoding import ImageDecoder
+        from ..inference.decoding import ImageDecoder
 
         return ImageDecoder(self.model, encode(self.model, image))
 
@@ -187,8 +187,8 @@ class TorchRunner:
 
 
 def _torch(name: str) -> tuple[TorchRunner, Callable[[], Proof], int]:
-    from .models.image_processing_sam import SamImageProcessor
-    from .models.modeling_sam import SamModel
+    from ..models.image_processing_sam import SamImageProcessor
+    from ..models.modeling_sam import SamModel
 
     model = SamModel.from_pretrained(name).float().eval()
     preparation = Preparation.from_settings(SamImageProcessor.from_pretrained(name).to_dict())

@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from . import __version__
-from .exporters.formats import FORMATS
-from .installing import OURS, how_to_install
+from .. import __version__
+from ..exporters.formats import FORMATS
+from ..installing import OURS, how_to_install
 
 CORE = {
     "torch": "torch",
@@ -177,7 +177,7 @@ def _check_devices() -> Check:
 
 
 def _check_embedded_model() -> Check:
-    from .hub import ASSETS
+    from ..hub import ASSETS
 
     weights = ASSETS / "pocket" / "model.safetensors"
     facts = {"path": str(weights.parent)}
@@ -223,8 +223,8 @@ def _downloaded() -> list[str]:
     """Names of the catalogue that load without a network, beside the included one."""
     from huggingface_hub import try_to_load_from_cache
 
-    from .hub.originals import is_converted
-    from .zoo import ZOO
+    from ..hub.originals import is_converted
+    from ..zoo import ZOO
 
     def is_cached(repo: str, revision: str) -> bool:
         files = ("model.safetensors", "model.safetensors.index.json")

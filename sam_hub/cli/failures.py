@@ -1,30 +1,29 @@
-"""Where every failure of a command becomes one sentence on standard error and an exit code.
+"""Every failure of a command becomes one sentence on standard error and an exit code.
 
 0 done; 1 a named failure; 2 wrong usage; 130 stopped with Ctrl-C. A reader that closes our output early
 (``| head``) is no failure worth words: typer exits quietly. ``--debug`` lets the traceback through.
 """
 
+import warnings
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from ..errors import SamHubError
+from ..errors import ImageRangeWarning, SamHubError, WrongUsage
 
 DEBUG = "sam_hub.debug"
 """Key of the context's ``meta`` under which ``--debug`` is remembered."""
 
 
-class WrongUsage(Exception):
-    """A command line that means nothing: its text says what is wrong and gives an example of what is right."""
-
-
-class Boundary(TyperGroup):
+class Commands(TyperGroup):
     """The group of all commands."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                _show_plainly()
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             typer.echo("Stopped; what was written before is complete.", err=True)
             raise typer.Exit(130) from None
@@ -35,6 +34,20 @@ class Boundary(TyperGroup):
                 raise
             typer.echo(f"Error: {sentence(e)}", err=True)
             raise typer.Exit(2 if isinstance(e, WrongUsage) else 1) from None
+
+
+def _show_plainly() -> None:
+    """Show warnings about images as one line, without the place in the code."""
+    show = warnings.showwarning
+
+    def plain(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, ImageRangeWarning):
+            typer.echo(f"Warning: {message}", err=True)
+        else:
+            show(message, category, *place, **more)
+
+    warnings.showwarning = plain
+    warnings.simplefilter("always", ImageRangeWarning)
 
 
 def sentence(error: Exception) -> str:

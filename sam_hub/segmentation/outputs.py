@@ -8,8 +8,7 @@ from enum import StrEnum
 from itertools import product
 from pathlib import Path
 
-from ..errors import OutputError
-from .boundary import WrongUsage
+from ..errors import OutputError, WrongUsage
 
 
 class Format(StrEnum):
@@ -29,7 +28,7 @@ PER_MASK = {Format.png: "mask", Format.cutout: "cutout"}
 
 
 @dataclass(frozen=True)
-class Slot:
+class ResultFile:
     """One file about one image.
 
     kind: None for the overlay
@@ -58,7 +57,7 @@ class Destination:
     overlay: bool
     inputs: tuple[Path, ...]
 
-    def slots(self, image: Path, objects: int, candidates: int) -> list[Slot]:
+    def results(self, image: Path, objects: int, candidates: int) -> list[ResultFile]:
         """Every file about one image, which has ``candidates`` masks for each of its objects.
 
         raises: WrongUsage when one of them would overwrite an input
@@ -69,27 +68,27 @@ class Destination:
             if kind in PER_MASK:
                 for i, j in every:
                     number = f"-{i + 1}" * (objects > 1) + f"-{j + 1}" * (candidates > 1)
-                    found.append(self._slot(f"{image.stem}.{PER_MASK[kind]}{number}.png", kind, ((i, j),)))
+                    found.append(self._result(f"{image.stem}.{PER_MASK[kind]}{number}.png", kind, ((i, j),)))
             elif kind is not Format.coco:
-                found.append(self._slot(f"{image.stem}.mask{SUFFIX[kind]}", kind, every))
+                found.append(self._result(f"{image.stem}.mask{SUFFIX[kind]}", kind, every))
         if self.overlay:
             for j in range(candidates):
                 name = f"{(self.file or image).stem}.overlay{f'-{j + 1}' * (candidates > 1)}.jpg"
-                found.append(self._slot(name, None, tuple((i, j) for i in range(objects))))
+                found.append(self._result(name, None, tuple((i, j) for i in range(objects))))
         return found
 
     def coco_path(self) -> Path | None:
         """The file about all images, where it is wanted."""
-        return self._slot("coco.json", Format.coco, ()).path if Format.coco in self.formats else None
+        return self._result("coco.json", Format.coco, ()).path if Format.coco in self.formats else None
 
-    def _slot(self, name: str, kind: Format | None, masks: tuple[tuple[int, int], ...]) -> Slot:
+    def _result(self, name: str, kind: Format | None, masks: tuple[tuple[int, int], ...]) -> ResultFile:
         path = self.file if self.file and kind else self.folder / name
         if any(path.exists() and other.exists() and path.samefile(other) for other in self.inputs):
             raise WrongUsage(f"the result {path} would overwrite an input; name another place with --out")
-        return Slot(path, kind, masks)
+        return ResultFile(path, kind, masks)
 
 
-def plan(
+def plan_outputs(
     out: str | None,
     formats: Sequence[Format],
     overlay: bool,
@@ -121,7 +120,7 @@ def plan(
         kind = _one_file(place, formats, len(images), objects * candidates)
         destination = Destination(place.parent, place, (kind,), overlay, inputs)
     for image in images:
-        destination.slots(image, objects, candidates)
+        destination.results(image, objects, candidates)
     destination.coco_path()
     _check_folder(destination.folder)
     return destination

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .boundary import WrongUsage
+from ..errors import WrongUsage
 
 
 @dataclass(frozen=True)

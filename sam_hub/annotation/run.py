@@ -1,0 +1,108 @@
+"""Everything mode over folders, from the request to the summary; `cluster` runs the same task on many machines."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from ..inference.amg import SamAutomaticMaskGenerator
+from ..inference.image_predictor import ImagePredictor
+from ..inference.opening import needs_torch
+from ..ops.files import write_atomically
+from ..ops.value_range import AUTO, ValueRange, check_range
+from ..results import json_bytes
+from .plan import Plan, Sources, make_plan
+from .report import Summary, write_coco
+from .settings import generator_arguments, settings_of, weights_id
+from .work import AnnotationTask, Annotator, Outcome, Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as it is asked for.
+
+    model, device: as for `open_predictor`
+    preset: of `PRESETS`; arguments: of `SamAutomaticMaskGenerator`, which have the last word; None is not given
+    value_range: see `ValueRange`
+    resume: go on with what an earlier run left in ``out``
+    preview: also write each photo with its masks
+    """
+
+    sources: Sources
+    out: Path
+    model: str
+    device: str | None = None
+    preset: str = "default"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    value_range: ValueRange = None
+    resume: bool = False
+    preview: bool = True
+
+
+def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, AnnotationTask]:
+    """Check the request against the model, and write the plan.
+
+    raises: ValueError for arguments that contradict each other; OutputError
+    """
+    arguments = generator_arguments(predictor.encoder_kind, request.preset, request.arguments)
+    SamAutomaticMaskGenerator(predictor, **arguments)
+    value_range = check_range(request.value_range)
+    settings = settings_of(request.model, weights_id(predictor), arguments)
+    if value_range != AUTO:
+        settings["value_range"] = value_range if isinstance(value_range, str) else list(value_range)
+    plan = make_plan(request.sources, request.out, settings, request.resume)
+    model = request.model
+    if os.path.exists(model):
+        model = os.path.abspath(model)  # workers may be elsewhere
+    out = Path(os.path.abspath(request.out))
+    task = AnnotationTask(
+        out, model, request.device, arguments, request.preview, threads_of(request.model), value_range=value_range
+    )
+    return plan, task
+
+
+def annotate_here(
+    task: AnnotationTask, plan: Plan, predictor: ImagePredictor, progress: Progress | None = None, raises: bool = False
+) -> Iterator[Outcome]:
+    """The outcome of each photo that is still to do, in this process; raises: see `Annotator`."""
+    annotator = Annotator(task, predictor, raises)
+    for photo in plan.pending:
+        yield annotator(photo, progress)
+
+
+def finish_run(
+    plan: Plan, outcomes: Iterator[Outcome], tell: Callable[[Outcome], None], start: float
+) -> tuple[Summary, bool]:
+    """Exhaust the outcomes, then write coco.json and summary.json.
+
+    tell: called with each outcome as it comes
+    start: of the run, on `perf_counter`'s clock
+    returns: the summary, and whether Ctrl-C ended the run early
+    """
+    done: list[Outcome] = []
+    stopped = False
+    try:
+        with closing(outcomes), redirect_stdout(sys.stderr):  # Ray tells there what was killed
+            for outcome in outcomes:
+                done.append(outcome)
+                tell(outcome)
+    except KeyboardInterrupt:
+        stopped = True
+    coco = plan.out / "coco.json"
+    counts = write_coco(plan, coco)
+    summary = Summary(plan, coco, counts, done, perf_counter() - start, len(plan.pending) - len(done))
+    write_atomically(plan.out / "summary.json", json_bytes(summary.as_json()))
+    return summary, stopped
+
+
+def threads_of(model: str) -> int:
+    """How many threads this process runs a model with, so that other workers round as it does."""
+    if not needs_torch(model):
+        return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    import torch
+
+    return torch.get_num_threads()

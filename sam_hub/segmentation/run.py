@@ -1,0 +1,187 @@
+"""Photos, one after the other, to masks on disk: what ``sam-hub segment`` does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ImageError, PromptError, WrongUsage
+from ..ops.files import make_folder, write_atomically
+from ..ops.images import read_image
+from ..ops.masks import mask_to_box
+from ..ops.value_range import ValueRange
+from ..results import coco_document, json_bytes
+from .outputs import Destination, ResultFile
+from .photo import SegmentedPhoto, segment_photo
+from .prompts import Prompt, parse_prompts
+
+if TYPE_CHECKING:
+    from ..inference.image_predictor import ImagePredictor
+
+CANDIDATES = 3
+"""Masks that SAM gives for an ambiguous prompt."""
+
+SEVERAL = 2
+"""Objects that words may find, for names of files: more than one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to segment in each photo.
+
+    prompts: one for each object; none where words find them
+    rough: (H, W) bool, a mask prompt for the only object; rough_path: where it was read
+    text: words, for a detector (``detector``, ``threshold``) or for a model that learnt CLIP's (``clip``)
+    multimask: keep every candidate
+    tidy: share of a mask's area; smaller specks and holes go
+    """
+
+    prompts: Sequence[Prompt] = ()
+    rough: np.ndarray | None = None
+    rough_path: Path | None = None
+    text: str | None = None
+    detector: str | None = None
+    clip: str | None = None
+    threshold: float = 0.25
+    multimask: bool = False
+    tidy: float = 0.0
+    value_range: ValueRange = None
+
+    @classmethod
+    def parse(
+        cls, points: Sequence[str], boxes: Sequence[str], mask: Path | None, text: str | None, **options: Any
+    ) -> "Request":
+        """From prompts as they are typed.
+
+        raises: WrongUsage for a combination that means nothing
+        """
+        if text is not None and (points or boxes or mask):
+            raise WrongUsage("--text finds boxes of its own; give either words or points, boxes and a mask")
+        if options.get("clip") is not None and (text is None or options.get("detector") is not None):
+            raise WrongUsage("--clip is for --text, instead of a --detector")
+        if text is not None:
+            prompts = [Prompt(text=text)] if options.get("clip") else []
+        else:
+            prompts = parse_prompts(points, boxes, mask is not None)
+        return cls(prompts, rough_path=mask, text=text, **options)
+
+    @property
+    def objects(self) -> int:
+        """How many objects a photo may have, for names of files."""
+        return len(self.prompts) or SEVERAL
+
+    @property
+    def candidates(self) -> int:
+        """How many masks an object may have."""
+        return CANDIDATES if self.multimask else 1
+
+    def with_rough_mask(self) -> "Request":
+        """With the mask of ``rough_path``, whose box is the prompt where there is no other. raises: PromptError"""
+        if self.rough_path is None:
+            return self
+        rough = read_image(self.rough_path).max(axis=-1) > 127
+        if not rough.any():
+            raise PromptError(f"the mask {self.rough_path} is empty; paint the object in white on black")
+        prompts = self.prompts
+        if not any(prompt.points or prompt.box for prompt in prompts):
+            x0, y0, x1, y1 = mask_to_box(rough).tolist()
+            prompts = [Prompt(box=(x0, y0, x1 + 1, y1 + 1))]  # exclusive right and bottom edges
+        return replace(self, rough=rough, prompts=prompts)
+
+    def check(self, size: tuple[int, int]) -> None:
+        """PromptError for prompts that do not fit an image of (H, W)."""
+        for prompt in self.prompts:
+            prompt.check(size)
+        if self.rough is not None and self.rough.shape != size:
+            sizes = (f"{width} x {height} pixels" for height, width in (self.rough.shape, size))
+            raise PromptError("the mask {} is {} and the image {}; they must be alike".format(self.rough_path, *sizes))
+
+
+@dataclass
+class Segmenter:
+    """Does a request on one photo after the other; the model is loaded when the first has passed its checks.
+
+    load: makes the predictor
+    """
+
+    request: Request
+    load: "Callable[[], ImagePredictor]"
+    predictor: "ImagePredictor | None" = None
+    _detector: Any = field(default=None, init=False)
+
+    def __call__(self, path: Path) -> SegmentedPhoto:
+        """raises: ImageError, PromptError"""
+        request = self.request
+        image = read_image(path, request.value_range)
+        request.check(image.shape[:2])
+        self.predictor = self.predictor or self.load()
+        prompts = request.prompts
+        if request.clip is not None:
+            self._learn_words()
+        elif request.text is not None:
+            prompts = self._find_words(image)
+        return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, request.tidy)
+
+    def _learn_words(self) -> None:
+        """Give the predictor the CLIP whose embedding of the words is a prompt."""
+        from ..inference.text import ClipText
+
+        if not self.predictor.capabilities.text:
+            raise PromptError("this model takes no words; leave --clip out to find boxes by a detector")
+        self.predictor.text = self.predictor.text or ClipText.from_pretrained(self.request.clip, self.predictor.device)
+
+    def _find_words(self, image: np.ndarray) -> list[Prompt]:
+        """A box for each object that the words name; PromptError when there is none."""
+        from ..inference.text import DETECTOR, TextDetector
+
+        if self._detector is None:
+            name, device = self.request.detector or DETECTOR, self.predictor.device
+            self._detector = TextDetector.from_pretrained(name, device, threshold=self.request.threshold)
+        boxes, _ = self._detector.find(image, self.request.text)
+        if not len(boxes):
+            raise PromptError(f"nothing in it looks like {self.request.text!r}; use other words or a lower --threshold")
+        return [Prompt(box=tuple(map(float, box))) for box in boxes]
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """One photo of a run: what was found and written, or the error that it failed with."""
+
+    path: Path
+    photo: SegmentedPhoto | None = None
+    files: Sequence[ResultFile] = ()
+    error: ImageError | PromptError | None = None
+
+
+def segment_photos(
+    images: Sequence[Path], segmenter: Segmenter, to: Destination, raises: bool
+) -> Iterator[PhotoResult]:
+    """Segment each photo and write its files, all of them or none.
+
+    raises: let an error through instead of telling it in the result
+    """
+    for path in images:
+        try:
+            photo = segmenter(path)
+        except (ImageError, PromptError) as e:
+            if raises:
+                raise
+            yield PhotoResult(path, error=e)
+            continue
+        files = to.results(path, len(photo.prompts), photo.candidates)
+        contents = [photo.content(file) for file in files]
+        make_folder(to.folder)
+        for file, content in zip(files, contents, strict=True):
+            write_atomically(file.path, content)
+        yield PhotoResult(path, photo, files)
+
+
+def write_coco(to: Destination, photos: Sequence[SegmentedPhoto]) -> Path | None:
+    """The COCO file of all photos, where it is wanted and there is one; returns its path."""
+    path = to.coco_path()
+    if path and photos:
+        make_folder(to.folder)
+        write_atomically(path, json_bytes(coco_document(photo.document() for photo in photos)))
+    return path
