@@ -199,7 +199,7 @@ def distill(
     settings: Distillation,
     say: Say = tell,
 ) -> FineTuned:
-    """Teach a student on samples, or go on where a run in ``out`` was stopped; `finish` writes the result.
+    """Teach a student on samples, or resume the run in ``out``; `finish` writes the result.
 
     raises: OutputError as `fine_tune`; SamHubError when the two do not fit or a package is missing
     """

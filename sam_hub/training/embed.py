@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from ..families.pocket.decoder import with_fine_features
 from ..models.configuration_sam import SamConfig
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
@@ -142,7 +143,10 @@ def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, run
     runs: output folders of the stages, in order, for the loss curve
     """
     model = SamModel(SamConfig(**ZOO["pocket"].config))
-    model.load_state_dict(load_file(checkpoint / EMA_FILE))
+    weights = load_file(checkpoint / EMA_FILE)
+    if "mask_decoder.conv_s0.weight" in weights:
+        model = with_fine_features(model)
+    model.load_state_dict(weights)
     model.to(torch.float16).save_pretrained(out)
     SamProcessor.for_config(model.config).save_pretrained(out)
     (out / "README.md").write_text(pocket_card(report, history))

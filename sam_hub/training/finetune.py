@@ -38,9 +38,9 @@ def fine_tune(
     callbacks: Sequence[TrainerCallback] = (),
     clip: "CLIPModel | None" = None,
 ) -> FineTuned:
-    """Train on samples, or go on where a run in ``out`` was stopped; `finish` writes the result.
+    """Train on samples, or resume the run in ``out``; `finish` writes the result.
 
-    train: samples with COCO annotations (`sam_hub.data.discovery.open_dataset`), or a stream of them, for ever
+    train: samples with COCO annotations (`sam_hub.data.discovery.open_dataset`), or an endless stream of them
         (`sam_hub.data.stream.ShardStream`)
     clip: then the model also learns to take text prompts (see `sam_hub.training.text`)
     raises: OutputError when ``out`` holds a result, or a run with other settings; TrainingError when weights or a loss

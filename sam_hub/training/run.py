@@ -35,7 +35,7 @@ def tell(text: str) -> None:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """What a run was asked for; it is kept beside the checkpoints, and a run only goes on as it began.
+    """Settings of a run, kept beside its checkpoints: a run resumes only with the settings it began with.
 
     model, data: for the card and for the comparison; how they are read is the caller's affair
     freeze: "encoder": only the prompt encoder and the decoder learn, from embeddings that are computed once for

@@ -58,7 +58,7 @@ def claim_folder(out: Path, settings: FineTuning) -> Path:
 
 
 def score_once(model: SamModel, validator: Validator, work: Path, say: Say) -> Path:
-    """Scores of the model as it is, in a file that a run that goes on finds again."""
+    """Score the model before training, once: a resumed run reads the file."""
     file = work / "before.json"
     if is_first_process() and _read_json(file) is None:
         say("scoring the model before training")
