@@ -26,11 +26,11 @@ def test_the_card_tells_where_a_box_without_training_is_better(box: float, told:
     assert f"| cups | 3 | 0.500 | 0.500 | 0.500 | 0.500 | {box:.3f} | 0.500 | 0.500 |" in card
 
 
-def test_the_readme_gives_the_scores_that_the_card_gives(root: Path):
-    """The README's table and the card's are one."""
+def test_the_docs_give_the_scores_that_the_card_gives(root: Path):
+    """The table of docs/pocket.md and the card's are one."""
     tables = [
         [line.split() for line in (root / name).read_text().splitlines() if line.count("| 0.") == len(COLUMNS)]
-        for name in ("README.md", "sam_hub/assets/pocket/README.md")
+        for name in ("docs/pocket.md", "sam_hub/assets/pocket/README.md")
     ]
     assert tables[0] == tables[1] and len(tables[0]) == 9
 
