@@ -49,7 +49,7 @@ class ImageDecoder:
         first_is_fit = not self.model.mask_decoder.config.always_multimask
         if masks is None and (multimask_output or first_is_fit) and not hq_token_only and self._is_fast_way_open():
             sparse, dense, padded = self._tokens(*prompts)
-            if not padded and (fast := self._fast_decoder(dense)):
+            if not padded and sparse.shape[1] and (fast := self._fast_decoder(dense)):
                 part = slice(1, None) if multimask_output else slice(0, 1)
                 scores, _, low_res = fast(sparse, lambda iou: _columns(iou, part))
                 scores = scores[:, part]

@@ -345,6 +345,9 @@ class ImagePredictor:
         """One click for each of many objects, for `SamAutomaticMaskGenerator`: see its `ClickPredictor`."""
         image = self._require_image()
         scaled = scale_points(points, image.original_size, image.input_size)
+        if not len(scaled):
+            low_res, scores = self._nothing(image, True)
+            return scores, np.zeros((0, 2), np.int64), low_res[:, 0]
         return self.backend.click_each(image.held, scaled, select, self._frame(image))
 
     def enlarge(self, low_res: np.ndarray, return_logits: bool = False) -> np.ndarray:
@@ -370,11 +373,15 @@ class ImagePredictor:
         if hq_token_only and not able.hq_token:
             raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
         if not len(prompts):
-            height, width = (side // 4 for side in self._frame(image).padded_size)
-            count = able.multimask_count if multimask_output else 1
-            return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
+            return self._nothing(image, multimask_output)
         low_res, iou = self.backend.decode(image.held, prompts, multimask_output, hq_token_only)
         return low_res, self.backend.rank(low_res, iou)
+
+    def _nothing(self, image: HeldImage, multimask_output: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Low-res logits and scores of no objects."""
+        height, width = (side // 4 for side in self._frame(image).padded_size)
+        count = self.capabilities.multimask_count if multimask_output else 1
+        return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
 
     # ------------------------------------------------------------ words
 

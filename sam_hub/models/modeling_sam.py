@@ -224,6 +224,9 @@ class SamModel(SamPreTrainedModel):
             decoder; most decoders read none
         text_embeddings: (B, N, text_embedding_size), CLIP's of what is meant, for a model with a text projection
         """
+        prompts = input_points, input_labels, input_boxes, input_masks, text_embeddings
+        if any(t is not None and t.dim() > 2 and t.shape[1] == 0 for t in prompts):
+            return self._predict_nothing(image_embeddings, prompts, intermediate)
         features = self.mask_decoder.named_features(intermediate)
         grid = tuple(image_embeddings.shape[-2:])
         sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
@@ -238,6 +241,16 @@ class SamModel(SamPreTrainedModel):
         return self.mask_decoder(
             image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding, features
         )
+
+    def _predict_nothing(
+        self, image_embeddings: Tensor, prompts: tuple[Tensor | None, ...], intermediate: Any
+    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """`predict_masks` for no objects: that of one, without it."""
+        one = [None if t is None else t.new_ones(len(t), 1, *(max(1, n) for n in t.shape[2:])) for t in prompts]
+        masks, iou, attentions = self.predict_masks(
+            image_embeddings, *one[:4], intermediate=intermediate, text_embeddings=one[4]
+        )
+        return masks[:, :0], iou[:, :0], [None for _ in attentions]
 
     def forward(
         self,
@@ -309,7 +322,7 @@ class SamModel(SamPreTrainedModel):
         loss = None
         if labels is not None:
             target = resize_labels(check_labels(labels, tuple(masks.shape[:2])), masks.shape[-2:])
-            loss = segmentation_loss(masks, iou, target, objects_present(input_labels, input_boxes))
+            loss = segmentation_loss(masks, iou, target, objects_present(input_labels, input_boxes, input_masks))
         output = SamImageSegmentationOutput(
             loss=loss,
             iou_scores=iou,

@@ -90,10 +90,8 @@ class SamProcessor(ProcessorMixin):
         inputs: what this processor returned
         returns: a list of B tensors or arrays (number of objects of the image, ...)
         """
-        labels, boxes = (
-            torch.as_tensor(inputs[name]) if name in inputs else None for name in ("input_labels", "input_boxes")
-        )
-        present = objects_present(labels, boxes)
+        names = "input_labels", "input_boxes", "input_masks"
+        present = objects_present(*(torch.as_tensor(inputs[name]) if name in inputs else None for name in names))
         if present is None:
             return list(values)
         return [value[keep.nonzero()[:, 0].tolist()] for value, keep in zip(values, present, strict=True)]

@@ -8,7 +8,8 @@ away where only one reading is possible:
 - several images: the object level of points, labels and masks, which then mean one object in each image, as in
   ``transformers``.
 
-Each level may have its own length, and None stands for an object (or an image) without points or without a box.
+Each level may have its own length, and None stands for an object (or an image) without points or without a box. No
+object at all, as a detector may find, is ``[[]]`` or an array (1, 0, 4), and gives arrays with N = 0.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def batch_prompts(
         return {}
     objects = [_objects_of(image, given, size, mask_side) for image, size in enumerate(original_sizes)]
     most = max(map(len, objects))
-    if most == 0:
+    if most == 0 and any(_levels(_plain(name, prompts[name])) < 2 for name in given):
         raise PromptError(f"{' and '.join(given)} hold no prompt; give at least one, or leave the argument away")
     if set(given) == {"input_masks"} and any(len(found) != most for found in objects):
         raise PromptError("masks alone must be as many for each image; add points or boxes, which can be padded")
@@ -66,7 +67,7 @@ def batch_prompts(
     places = [(i, j, found) for i, image in enumerate(objects) for j, found in enumerate(image)]
     batch: dict[str, np.ndarray] = {}
     if "input_points" in given:
-        p = max(1, *(len(found["labels"]) for *_, found in places))
+        p = max([1, *(len(found["labels"]) for *_, found in places)])
         batch["input_points"] = np.full((b, n, p, 2), PAD_COORDINATE, np.float32)
         batch["input_labels"] = np.full((b, n, p), PAD_LABEL, np.int64)
         for i, j, found in places:
@@ -201,12 +202,17 @@ def _levels(value: Any) -> int:
     return np.ndim(value)
 
 
-def objects_present(labels: Tensor | None, boxes: Tensor | None) -> Tensor | None:
-    """(B, N) bool, False where an object is only padding; None when no prompt can say."""
+def objects_present(labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None = None) -> Tensor | None:
+    """(B, N) bool, False where an object is only padding; None when no prompt can say.
+
+    masks: (B, N, h, w); an object whose mask prompt is not all zeros, as padding is, is there too
+    """
     present = None
     if labels is not None:
         present = (labels != PAD_LABEL).any(-1)
     if boxes is not None:
         boxed = (boxes != PAD_COORDINATE).any(-1)
         present = boxed if present is None else present | boxed
+    if present is not None and masks is not None and masks.shape[:-2] == present.shape:
+        present = present | (masks != 0).flatten(2).any(-1)
     return present

@@ -97,6 +97,8 @@ def test_no_objects_are_no_masks(predictor, multimask):
         masks, scores, low_res = predictor.predict_each(**prompts, multimask_output=multimask)
         assert masks.shape == (0, count, 32, 48) and masks.dtype == bool
         assert scores.shape == (0, count) and low_res.shape == (0, count, 16, 16)
+    scores, which, low_res = predictor.click_each(np.zeros((0, 2)), lambda s: s > 0)
+    assert scores.shape == (0, 3) and which.shape == (0, 2) and low_res.shape == (0, 16, 16)
 
 
 def test_everything_mode_runs_over_it(predictor):

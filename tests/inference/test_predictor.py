@@ -554,3 +554,21 @@ def test_without_the_photo_a_cast_model_says_so():
     model.to(torch.bfloat16)
     with pytest.raises(RuntimeError, match=r"now on cpu in torch\.bfloat16, and the embedding was"):
         predictor.predict(POINTS, LABELS)
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("before", [0, 2])
+def test_no_objects_are_no_masks(model, before, multimask):
+    predictor, count = SamPredictor(model), 3 if multimask else 1
+    predictor.set_image(WIDE)
+    for _ in range(before):
+        predictor.predict(POINTS, LABELS)
+    for prompts in (
+        (None, None, torch.zeros(0, 4)),
+        (torch.zeros(0, 1, 2), torch.zeros(0, 1, dtype=torch.int64), None),
+        (torch.zeros(0, 0, 2), torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 4)),
+        (None, None, torch.zeros(0, 4), torch.zeros(0, 1, 16, 16)),
+    ):
+        masks, scores, low_res = predictor.predict_torch(*prompts, multimask_output=multimask)
+        assert masks.shape == (0, count, *WIDE.shape[:2]) and masks.dtype == torch.bool
+        assert scores.shape == (0, count) and low_res.shape == (0, count, 16, 16)

@@ -361,7 +361,6 @@ WRONG = {
     "strings": (dict(input_points=np.array(["3", "4"])), "points must be [x, y] pairs"),
     "too large a number": (dict(input_points=[10**400, 3]), "points must be [x, y] pairs"),
     "no points": (dict(input_points=[]), "hold no prompt; give at least one"),
-    "no boxes": (dict(input_boxes=np.zeros((1, 0, 4))), "hold no prompt"),
     "an object with nothing": (dict(input_points=[[[[3, 4]], None]]), "neither a point nor a box"),
     "reversed": (dict(input_boxes=[30, 2, 1, 40]), "box (30, 2, 1, 40) is reversed or empty; it needs x0 < x1"),
     "reversed in y": (dict(input_boxes=[1, 40, 30, 2]), "reversed or empty"),
@@ -444,3 +443,45 @@ def test_where_a_point_that_is_none_lies_does_not_matter(processor):
 def test_misspelled_arguments_name_the_right_one(processor, wrong, right):
     with pytest.raises(TypeError, match=f"SamProcessor has no argument '{wrong}'; did you mean '{right}'"):
         processor(WIDE, **{wrong: [1, 2]})
+
+
+# ---------------------------------------------------------------- no objects, and objects with a mask alone
+
+
+@pytest.mark.parametrize("boxes", [[[]], np.zeros((1, 0, 4)), torch.zeros(1, 0, 4)], ids=["list", "array", "tensor"])
+def test_no_objects_are_no_masks(processor, tiny_vit, boxes):
+    inputs = processor(WIDE, input_boxes=boxes, return_tensors="pt")
+    assert inputs["input_boxes"].shape == (1, 0, 4)
+    for multimask, count in ((True, 3), (False, 1)):
+        with torch.no_grad():
+            output = tiny_vit(**inputs, multimask_output=multimask)
+        assert output.pred_masks.shape[:3] == (1, 0, count) and output.iou_scores.shape == (1, 0, count)
+        (masks,) = processor.post_process_masks(
+            output.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
+        )
+        assert masks.shape == (0, count, *WIDE.shape[:2])
+    inputs = processor(WIDE, input_points=[[]], return_tensors="pt")
+    assert inputs["input_points"].shape == (1, 0, 1, 2) and inputs["input_labels"].shape == (1, 0, 1)
+    with torch.no_grad():
+        assert tiny_vit(**inputs).pred_masks.shape[:3] == (1, 0, 3)
+
+
+def test_an_object_with_a_mask_alone_is_there(processor, tiny_vit):
+    side = SIDE // 4
+    mask = np.linspace(-5, 5, side * side).reshape(side, side)
+    inputs = processor(
+        [WIDE, WIDE],
+        input_points=[[[[3, 4]], None], [[[3, 4]]]],
+        input_masks=[[mask, mask], [mask]],
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        output = tiny_vit(**inputs)
+    kept = processor.drop_padding(output.pred_masks, inputs)
+    assert [len(k) for k in kept] == [2, 1]
+    target = torch.zeros(2, 2, SIDE, SIDE, dtype=torch.int64)
+    target[0, 1] = 1
+    empty = torch.zeros_like(target)
+    with torch.no_grad():
+        losses = [tiny_vit(**inputs, labels=labels).loss.item() for labels in (target, empty)]
+    assert losses[0] != losses[1]  # the object with a mask alone counts
