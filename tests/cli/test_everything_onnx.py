@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from typer.testing import CliRunner
 
 from sam_hub import SamModel
 from sam_hub.annotation.settings import weights_id
+from sam_hub.cli import app
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
+from sam_hub.ops.masks import mask_to_rle
 
 OPTIONS = ("--points-per-side", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--box-nms-thresh", "1")
 
@@ -27,6 +30,12 @@ except SystemExit as e:
     assert not e.code, e.code
 print("torch" in sys.modules)
 """
+
+
+@pytest.fixture
+def sam_hub():
+    """``sam-hub`` with these arguments."""
+    return lambda *arguments: CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +87,58 @@ def test_its_files_and_its_kind_are_known(bundle: Path, tiny_model: Path, tmp_pa
     with (copy / "onnx/vision_encoder.onnx").open("ab") as file:
         file.write(bytes([0x0A, 0]))  # another, empty, field of the protocol buffer
     assert weights_id(predictor) == before != weights_id(OnnxPredictor(copy))
+
+
+def test_eval_measures_exported_files_as_the_model(bundle: Path, tiny_model: Path, sam_hub, tmp_path: Path) -> None:
+    shard = tmp_path / "shapes"
+    shard.mkdir()
+    rng = np.random.default_rng(1)
+    for i in range(2):
+        Image.fromarray(rng.integers(0, 256, (44, 60, 3), dtype=np.uint8)).save(shard / f"{i}.png")
+        masks = np.zeros((2, 44, 60), bool)
+        masks[0, 5:20, 8 + i : 30] = masks[1, 25:40, 30:55] = True
+        document = {
+            "image": {},
+            "annotations": [{"id": j, "segmentation": mask_to_rle(m)} for j, m in enumerate(masks)],
+        }
+        (shard / f"{i}.json").write_text(json.dumps(document))
+    options = ("--no-baselines", "--json", "--grid", tmp_path / "grid.png")
+    reports = {}
+    for kind, model in (("onnx", bundle), ("torch", tiny_model)):
+        result = sam_hub("eval", model, shard, *options)
+        assert result.exit_code == 0, result.stderr
+        reports[kind] = json.loads(result.stdout)["shards"][0]
+    found, expected = reports["onnx"], reports["torch"]
+    assert found["objects"] == expected["objects"] == 4
+    for name in ("click_1", "click_3", "click_5", "box"):
+        assert found[name] == pytest.approx(expected[name], abs=0.02), name
+    assert expected["box"] > 0
+
+
+class Words:
+    """Finds one box for any words."""
+
+    def find(self, image: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[3.0, 4, 40, 30]]), np.array([0.9])
+
+
+def test_segment_finds_words_for_exported_files(bundle: Path, tiny_model: Path, sam_hub, tmp_path: Path, monkeypatch):
+    from sam_hub.inference.text import TextDetector
+
+    asked = []
+    monkeypatch.setattr(
+        TextDetector, "from_pretrained", lambda name, device, threshold: asked.append(device) or Words()
+    )
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (44, 60, 3), dtype=np.uint8)).save(photo)
+    masks = {}
+    for kind, model in (("onnx", bundle), ("torch", tiny_model)):
+        words = ("segment", photo, "--text", "a cat", "--model", model, "--out", tmp_path / kind, "--format", "json")
+        result = sam_hub(*words)
+        assert result.exit_code == 0, result.stderr
+        (record,) = json.loads((tmp_path / kind / "photo.mask.json").read_text())["annotations"]
+        masks[kind] = record["segmentation"]
+    assert [str(device) for device in asked] == ["cpu", "cpu"]
+    assert coco_mask.iou([masks["onnx"]], [masks["torch"]], [0])[0, 0] > 0.99
+    result = sam_hub("segment", photo, "--text", "a cat", "--clip", "nowhere", "--model", bundle)
+    assert result.exit_code == 1 and "takes no text" in result.stderr
