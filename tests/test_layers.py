@@ -34,6 +34,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.inference.backends": ARRAYS,
         "sam_hub.inference.embedding_cache": set(),
         "sam_hub.inference.ownership": set(),
+        "sam_hub.inference.saved_embeddings": ARRAYS | {"safetensors"},
         "sam_hub.inference.thresholds": set(),
     },
     {"sam_hub.inference.image_predictor": ARRAYS},

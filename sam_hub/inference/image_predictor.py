@@ -8,11 +8,12 @@ import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, PromptError, SharedPredictorError
+from ..errors import CheckpointError, ImageError, PromptError, SharedPredictorError
 from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.preparation import Preparation
@@ -21,6 +22,7 @@ from ..ops.value_range import ValueRange
 from .backends import Backend, Capabilities, Prompts
 from .embedding_cache import EmbeddingCache
 from .ownership import Ownership
+from .saved_embeddings import read_embedding, write_embedding
 from .upsample import MaskFrame
 
 Size = tuple[int, int]
@@ -242,6 +244,27 @@ class ImagePredictor:
     def get_image_embedding(self) -> Any:
         """The embedding of the image that is set: (1, C, h, w)."""
         return self.backend.to_features(self._require_image().encoded)
+
+    def save_embedding(self, path: str | Path) -> None:
+        """Write the embedding of the image that is set as a safetensors file, for `load_embedding`.
+
+        raises: OutputError; RuntimeError while no image is set
+        """
+        image = self._require_image()
+        about = {"original_size": image.original_size, "input_size": image.input_size, "model": self.backend.identity()}
+        write_embedding(Path(path), self.backend.to_arrays(image.encoded), about)
+
+    def load_embedding(self, path: str | Path) -> None:
+        """Set the image whose embedding `save_embedding` wrote, without its pixels.
+
+        raises: CheckpointError for a damaged file, and for one of another model or another preparation of images;
+            after it no image is set
+        """
+        self.reset_image()
+        arrays, about = read_embedding(Path(path))
+        if about["model"] != self.backend.identity():
+            raise CheckpointError(f"{path} was made by another model or from images prepared otherwise; set the image")
+        self._set(self._held(self.backend.from_arrays(arrays), about["original_size"]))
 
     @property
     def mask_frame(self) -> MaskFrame:
