@@ -129,7 +129,7 @@ class PromptEncoder(nn.Module):
         if xy:
             kinds = torch.cat(kinds, dim=2)
             valid = kinds != PAD_LABEL
-            if not torch.compiler.is_exporting():
+            if not torch.compiler.is_compiling():
                 used = valid.flatten(0, 1).any(0)  # columns that are padding for every object go away
                 if not used.all():
                     kinds, valid = kinds[:, :, used], valid[:, :, used]
