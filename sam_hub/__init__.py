@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from . import autoclasses
 
 if TYPE_CHECKING:
+    from .compat import sam_model_registry
     from .families.registry import register_family
     from .inference.amg import SamAutomaticMaskGenerator
     from .inference.predictor import SamPredictor
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "list_models",
     "register_family",
+    "sam_model_registry",
 ]
 
 _HOMES = {
@@ -42,6 +44,7 @@ _HOMES = {
     "SamProcessor": ".models.processing_sam",
     "list_models": ".zoo",
     "register_family": ".families.registry",
+    "sam_model_registry": ".compat",
 }
 
 

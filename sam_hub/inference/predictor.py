@@ -1,6 +1,8 @@
 """`SamPredictor`: encode an image once, prompt it many times, with a `SamModel`."""
 
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from ..ops.geometry import resized_size
 from ..ops.preparation import Preparation
 from ..ops.value_range import ValueRange
 from .decoding import ImageDecoder
+from .devices import pick_device
 from .image_predictor import ImagePredictor, check_shapes
 from .text import ClipText, TextDetector
 from .torch_backend import TorchBackend
@@ -28,7 +31,7 @@ Size = tuple[int, int]
 class SamPredictor(ImagePredictor):
     """Masks for prompts on one image at a time; see `ImagePredictor`.
 
-    model: in evaluation mode, on any device, in any floating type
+    model: in evaluation mode, on any device, in any floating type; or its name
     processor: how images are prepared; by default that of the folder the model came from, else its encoder's
     cache_size: how many images' embeddings are kept (4 MB each for SAM in float32)
     text: what understands words; by default, when words are first given, `TextDetector.from_pretrained`
@@ -41,17 +44,24 @@ class SamPredictor(ImagePredictor):
 
     def __init__(
         self,
-        model: SamModel,
+        model: SamModel | str | PathLike,
         processor: SamImageProcessor | SamProcessor | None = None,
         cache_size: int = 4,
         text: TextDetector | ClipText | None = None,
     ) -> None:
+        if isinstance(model, str | PathLike):
+            model = SamModel.from_pretrained(model).to(pick_device()).eval()
         self.model = model
         self.processor = getattr(processor, "image_processor", processor) or _default_processor(model)
         self.processor.check_model(model.config)
         transform = ResizeLongestSide if self.processor.resize_mode == "longest_side" else Stretch
         self.transform = transform(self.processor.frame_size["longest_edge"])
         super().__init__(TorchBackend(model, self.processor.to_dict), cache_size, text)
+
+    @classmethod
+    def from_pretrained(cls, name: str | PathLike, **arguments: Any) -> "SamPredictor":
+        """A predictor of the model called ``name``, as for `SamModel.from_pretrained`, on the fastest device."""
+        return cls(name, **arguments)
 
     @property
     def value_range(self) -> ValueRange:

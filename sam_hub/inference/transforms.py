@@ -26,6 +26,11 @@ class ResizeLongestSide:
     def resized_size(self, original_size: Size) -> Size:
         return resized_size(original_size, self.target_length)
 
+    @staticmethod
+    def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> Size:
+        """(height, width) after the long side becomes ``long_side_length``."""
+        return resized_size((oldh, oldw), long_side_length)
+
     def apply_image(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (h, w, 3) uint8."""
         return resize_longest_side(image, self.target_length)

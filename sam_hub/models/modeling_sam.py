@@ -25,6 +25,7 @@ from .encoders import EncoderOutput
 from .fuse import fold_modules
 from .loading import LoadingMixin
 from .loss import check_labels, resize_labels, segmentation_loss
+from .original_interface import OriginalInterface
 from .prompt_batch import objects_present
 from .prompt_encoder import PositionalEmbedding, check_prompt_kinds
 from .text_prompt import TextProjection, add_tokens
@@ -94,7 +95,7 @@ class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
                 init.zeros_(parameter)
 
 
-class SamModel(SamPreTrainedModel):
+class SamModel(OriginalInterface, SamPreTrainedModel):
     """Segment Anything: an image and prompts -> masks with predicted IoU.
 
     Source: "Segment Anything" (Kirillov et al. 2023), ``segment_anything/modeling/sam.py``.

@@ -57,7 +57,12 @@ FAMILY = Family(
     },
     originals={"sam": "sam_hub.families.sam.original:SAM"},
     transformers={"sam": "sam_hub.families.sam.configuration:from_transformers"},
-    aliases={"sam-vit-base": "sam-vit-b", "sam-vit-large": "sam-vit-l", "sam-vit-huge": "sam-vit-h"},
+    aliases={
+        **{f"vit-{size}": f"sam-vit-{size}" for size in "blh"},
+        "sam-vit-base": "sam-vit-b",
+        "sam-vit-large": "sam-vit-l",
+        "sam-vit-huge": "sam-vit-h",
+    },
     papers={
         "sam": "Kirillov et al. 2023, Segment Anything, arXiv 2304.02643",
         "slimsam": "Chen et al. 2023, SlimSAM, arXiv 2312.05284",

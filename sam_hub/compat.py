@@ -1,0 +1,89 @@
+"""Code written for ``segment_anything`` with the import changed, or unchanged after `install`."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .zoo import ZOO
+
+ORIGINAL_KEYS = {"default": "sam-vit-h", "vit_h": "sam-vit-h", "vit_l": "sam-vit-l", "vit_b": "sam-vit-b"}
+
+
+class ModelRegistry(Mapping[str, Callable[..., Any]]):
+    """Functions that build a model: the original's keys, and every name of the catalogue.
+
+    Each takes ``checkpoint``, a file or anything else that `SamModel.from_pretrained` takes. Without one, the keys of
+    the original give random weights, as there, and names of the catalogue their own.
+    """
+
+    def __getitem__(self, key: str) -> Callable[..., Any]:
+        name = ORIGINAL_KEYS.get(key, key)
+        if name not in ZOO:
+            raise KeyError(f"{key!r}; expected {', '.join(ORIGINAL_KEYS)} or a name of `sam-hub zoo`")
+
+        def build(checkpoint: str | Path | None = None) -> Any:
+            from .models.configuration_sam import SamConfig
+            from .models.modeling_sam import SamModel
+
+            if checkpoint is None and key in ORIGINAL_KEYS:
+                return SamModel(SamConfig(**ZOO[name].config)).eval()
+            return SamModel.from_pretrained(str(checkpoint or name)).eval()
+
+        return build
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*ORIGINAL_KEYS, *ZOO])
+
+    def __len__(self) -> int:
+        return len(ORIGINAL_KEYS) + len(ZOO)
+
+
+sam_model_registry = ModelRegistry()
+
+
+def install() -> None:
+    """Make ``import segment_anything`` give this package, in this process.
+
+    What is covered: ``SamPredictor``, ``SamAutomaticMaskGenerator``, ``sam_model_registry``, ``build_sam*`` and
+    ``utils.transforms.ResizeLongestSide``; of ``utils.amg`` the functions on arrays that `sam_hub.ops` has.
+    """
+    from .inference.amg import SamAutomaticMaskGenerator
+    from .inference.predictor import SamPredictor
+    from .inference.transforms import ResizeLongestSide
+    from .models.modeling_sam import SamModel
+    from .ops import boxes, crops, masks
+
+    builders = {"sam_model_registry": sam_model_registry, "build_sam": sam_model_registry["default"]}
+    builders |= {f"build_sam_{key}": sam_model_registry[key] for key in ("vit_h", "vit_l", "vit_b")}
+    amg = {
+        "batched_mask_to_box": masks.mask_to_box,
+        "rle_to_mask": masks.rle_to_mask,
+        "area_from_rle": masks.rle_area,
+        "coco_encode_rle": masks.compress_rle,
+        "remove_small_regions": masks.remove_small_regions,
+        "box_xyxy_to_xywh": boxes.xyxy_to_xywh,
+        "generate_crop_boxes": crops.crop_boxes,
+        "build_all_layer_point_grids": crops.layer_point_grids,
+    }
+    public = {"SamPredictor": SamPredictor, "SamAutomaticMaskGenerator": SamAutomaticMaskGenerator, **builders}
+    contents: dict[str, dict[str, Any]] = {
+        "": public,
+        ".predictor": {"SamPredictor": SamPredictor},
+        ".automatic_mask_generator": {"SamAutomaticMaskGenerator": SamAutomaticMaskGenerator},
+        ".build_sam": builders,
+        ".modeling": {"Sam": SamModel},
+        ".utils": {},
+        ".utils.transforms": {"ResizeLongestSide": ResizeLongestSide},
+        ".utils.amg": amg,
+    }
+    for suffix, names in contents.items():
+        name = f"segment_anything{suffix}"
+        module = ModuleType(name, install.__doc__)
+        module.__dict__.update(names)
+        if suffix in ("", ".utils"):
+            module.__path__ = []
+        sys.modules[name] = module
+        if parent := name.rpartition(".")[0]:
+            setattr(sys.modules[parent], name.rpartition(".")[2], module)

@@ -1,0 +1,75 @@
+"""Programs written for ``segment_anything``: names, attributes and values."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sam_hub
+from sam_hub import SamModel, SamPredictor
+from sam_hub.zoo import ZOO, canonical_name
+
+PROGRAM = """
+import numpy as np
+import sam_hub.compat
+sam_hub.compat.install()
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+from segment_anything.utils.transforms import ResizeLongestSide
+from segment_anything.utils.amg import area_from_rle, remove_small_regions
+import segment_anything.modeling
+from PIL import Image
+sam = sam_model_registry["pocket"](checkpoint="pocket")
+sam.to(device="cpu")
+image = np.array(Image.open("examples/cat.jpg"))
+predictor = SamPredictor(sam)
+predictor.set_image(image)
+masks, scores, logits = predictor.predict(np.array([[200, 150]]), np.array([1]), multimask_output=True)
+assert masks.shape == (3, *image.shape[:2])
+assert ResizeLongestSide(sam.image_encoder.img_size).get_preprocess_shape(*image.shape[:2], 512) == (341, 512)
+assert SamAutomaticMaskGenerator(sam, points_per_side=3).generate(image)
+print("ran", masks[scores.argmax()].sum())
+"""
+
+
+def test_a_program_runs_unmodified_after_install(root: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ran")
+
+
+def test_the_registry() -> None:
+    registry = sam_hub.sam_model_registry
+    assert {"default", "vit_h", "vit_l", "vit_b", *ZOO} == set(registry) and len(registry) == len(list(registry))
+    with pytest.raises(KeyError, match="vit_x"):
+        registry["vit_x"]
+    assert registry["pocket"]().config.vision_config.model_type == "sam_hub_pocket"
+
+
+@pytest.mark.parametrize("name", ["vit_b", "sam_vit_b", "SAM-ViT-B"])
+def test_names_of_the_original(name: str) -> None:
+    assert canonical_name(name) == "sam-vit-b"
+
+
+def test_a_predictor_by_name(root: Path) -> None:
+    for predictor in (SamPredictor("pocket"), SamPredictor.from_pretrained("pocket")):
+        predictor.set_image(root / "examples" / "cat.jpg")
+        assert predictor.predict(np.array([[200, 150]]), np.array([1]))[0].any()
+
+
+def test_what_callers_read_of_a_model(root: Path) -> None:
+    model = SamModel.from_pretrained("pocket")
+    predictor = SamPredictor(model)
+    predictor.set_image(root / "examples" / "cat.jpg")
+    assert model.image_encoder.img_size == 512 and model.mask_threshold == 0 and model.image_format == "RGB"
+    pixels = predictor.transform.apply_image(predictor._image.pixels)
+    x = model.preprocess(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float())
+    assert x.shape == (1, 3, 512, 512) and model.pixel_mean.shape == model.pixel_std.shape == (3, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model.image_encoder(x), predictor.features, atol=1e-4, rtol=1e-4)
+    masks, _, low_res = predictor.predict(np.array([[200, 150]]), np.array([1]), return_logits=True)
+    found = model.postprocess_masks(torch.from_numpy(low_res)[None], predictor.input_size, predictor.original_size)
+    np.testing.assert_array_equal(found[0].numpy(), masks)
+    assert "image_encoder" not in "".join(model.state_dict())
