@@ -79,6 +79,19 @@ class SamMaskDecoderConfig(PreTrainedConfig):
         }
 
 
+class FineMaskDecoderConfig(SamMaskDecoderConfig):
+    """SAM's decoder that also reads features at strides 8 and 4; the widths are those of `pocket`'s encoder."""
+
+    model_type = "sam_hub_fine_mask_decoder"
+
+    stride_8_channels: int = 40
+    stride_4_channels: int = 24
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        return {**super().capabilities, "feature_maps": ("stride_8", "stride_4")}
+
+
 class SamVisionConfig(PreTrainedConfig):
     """The original ViT: windowed attention, a few global layers, decomposed relative positions.
 

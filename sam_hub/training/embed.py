@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ..families.pocket.decoder import with_fine_features
 from ..models.configuration_sam import SamConfig
+from ..models.fine_decoder import with_fine_features
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..zoo import ZOO

@@ -14,8 +14,8 @@ import torch
 from transformers import TrainingArguments
 
 from ..data.sa1b import Sa1bDataset
-from ..families.pocket.decoder import FineMaskDecoder, with_fine_features
 from ..models.configuration_sam import SamConfig
+from ..models.fine_decoder import FineMaskDecoder, with_fine_features
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from .checkpoints import CompleteCheckpoints, agreed_checkpoint, check_finite, checkpoints

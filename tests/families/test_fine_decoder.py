@@ -7,8 +7,8 @@ import torch
 from sam_hub.exporters.bundle import export_bundle
 
 from sam_hub.errors import ExportError
-from sam_hub.families.pocket.decoder import FineMaskDecoder, with_fine_features
 from sam_hub.inference.fast_decoder import supports
+from sam_hub.models.fine_decoder import FineMaskDecoder, with_fine_features
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam_hub.families.pocket.decoder import FineMaskDecoder, with_fine_features
+from sam_hub.models.fine_decoder import FineMaskDecoder, with_fine_features
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.training.embed import COLUMNS, embed, pocket_card
 from sam_hub.training.trainer import EMA_FILE, HISTORY_FILE

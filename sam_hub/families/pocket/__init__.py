@@ -23,8 +23,8 @@ FAMILY = Family(
     },
     mask_decoders={
         "sam_hub_fine_mask_decoder": Part(
-            config="sam_hub.families.pocket.configuration:FineMaskDecoderConfig",
-            network="sam_hub.families.pocket.decoder:FineMaskDecoder",
+            config="sam_hub.models.configuration_parts:FineMaskDecoderConfig",
+            network="sam_hub.models.fine_decoder:FineMaskDecoder",
         )
     },
     catalogue={

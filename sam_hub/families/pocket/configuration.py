@@ -1,10 +1,6 @@
-"""Configurations of `pocket`'s encoder, and of a decoder that reads its finer features."""
-
-from typing import Any
+"""Configuration of `pocket`'s encoder."""
 
 from transformers import PreTrainedConfig
-
-from ...models.configuration_parts import SamMaskDecoderConfig
 
 
 class PocketVisionConfig(PreTrainedConfig):
@@ -12,7 +8,7 @@ class PocketVisionConfig(PreTrainedConfig):
 
     ``stages`` rows are (expansion, kernel, stride, channels, repeats), from the EfficientNet-Lite0 definition
     (tensorflow/tpu, ``efficientnet_lite_builder.py``); the stem has ``stem_channels`` at stride 2.
-    ``output_fine_features`` hands the features at strides 8 and 4 to the decoder (`FineMaskDecoderConfig`).
+    ``output_fine_features`` hands the features at strides 8 and 4 to the decoder (`FineMaskDecoder`).
     """
 
     model_type = "sam_hub_pocket"
@@ -35,16 +31,3 @@ class PocketVisionConfig(PreTrainedConfig):
     batch_norm_eps: float = 1e-3
     layer_norm_eps: float = 1e-6
     output_fine_features: bool = False
-
-
-class FineMaskDecoderConfig(SamMaskDecoderConfig):
-    """SAM's decoder that also reads features at strides 8 and 4; the widths are those of `pocket`'s encoder."""
-
-    model_type = "sam_hub_fine_mask_decoder"
-
-    stride_8_channels: int = 40
-    stride_4_channels: int = 24
-
-    @property
-    def capabilities(self) -> dict[str, Any]:
-        return {**super().capabilities, "feature_maps": ("stride_8", "stride_4")}

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.mask_decoder import MaskDecoder
-from .configuration import FineMaskDecoderConfig
+from .configuration_parts import FineMaskDecoderConfig
+from .mask_decoder import MaskDecoder
 
 
 class FineMaskDecoder(MaskDecoder):
