@@ -30,7 +30,7 @@ class OutputError(SamHubError, OSError):
 
 
 class TrainingError(SamHubError, ArithmeticError):
-    """Training cannot continue: a loss or a weight is not finite."""
+    """Training cannot start or continue: a loss or a weight is not finite, or the model lacks what was asked for."""
 
 
 class DeviceError(SamHubError, RuntimeError):

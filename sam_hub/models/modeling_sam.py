@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from ..errors import PromptError
@@ -116,6 +117,8 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
                     config.text_embedding_size, config.prompt_encoder_config.hidden_size
                 )
         check_parameters(self)
+        # With batch norms that learn, recomputing a block counts its batch twice in their running statistics.
+        self.supports_gradient_checkpointing = any(isinstance(m, GradientCheckpointingLayer) for m in self.modules())
         self.post_init()
 
     def fuse(self) -> "SamModel":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import TrainerCallback
 
+from ..errors import TrainingError
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from .checkpoints import Say, check_finite
@@ -44,11 +45,13 @@ def fine_tune(
         (`sam_hub.data.stream.ShardStream`)
     clip: then the model also learns to take text prompts (see `sam_hub.training.text`)
     raises: OutputError when ``out`` holds a result, or a run with other settings; TrainingError when weights or a loss
-        are not finite; SamHubError when a package is missing
+        are not finite, or the encoder has no gradient checkpointing; SamHubError when a package is missing
     """
     started = time.monotonic()
     check_packages(settings.tracker, settings.lora > 0)
     check_finite(model.state_dict(), "before training")
+    if settings.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise TrainingError("this model's encoder has no gradient checkpointing; leave it out")
     work = claim_folder(out, settings)
     recipe = settings.recipe
     torch.manual_seed(recipe.seed)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from sam_hub.errors import CheckpointError
 from sam_hub.families import registry
@@ -141,3 +142,37 @@ def test_bfloat16_stays_close(any_encoder):
     narrow = copy.deepcopy(any_encoder).to(torch.bfloat16).encode(pixels()).embedding
     assert narrow.dtype == torch.bfloat16
     assert relative(narrow.float(), wide) < 0.1
+
+
+def test_gradient_checkpointing_recomputes_and_gives_the_same_gradients(any_encoder):
+    """Of the encoders inside the package all have it; one without it says so before anything is trained."""
+    model = copy.deepcopy(any_encoder).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    layers = [m for m in model.vision_encoder.modules() if isinstance(m, GradientCheckpointingLayer)]
+    assert model.supports_gradient_checkpointing == bool(layers)
+    if not layers:
+        assert model.config.vision_config.model_type not in {
+            name for family in registry.built_in() for name in family.encoders
+        }
+        with pytest.raises(ValueError, match="does not support"):
+            model.gradient_checkpointing_enable()
+        return
+    runs = []
+    for inner in [*layers[0].modules()][1:]:
+        inner.register_forward_pre_hook(lambda module, args: runs.append(module))
+
+    def gradients() -> tuple[int, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        runs.clear()
+        model.encode(pixels()).embedding.square().mean().backward()
+        found = {name: p.grad.clone() for name, p in model.vision_encoder.named_parameters() if p.grad is not None}
+        return len(runs), found
+
+    once, plain = gradients()
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    again, found = gradients()
+    assert again > once > 0 and plain.keys() == found.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-7, msg=name)

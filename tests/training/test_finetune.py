@@ -12,7 +12,7 @@ from PIL import Image
 
 from sam_hub.data.discovery import Chosen
 from sam_hub.data.sa1b import Sa1bDataset, Sample
-from sam_hub.errors import OutputError, SamHubError
+from sam_hub.errors import OutputError, SamHubError, TrainingError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
@@ -73,10 +73,16 @@ def test_a_frozen_encoder_stays_and_runs_once_for_each_view(run, new_model, visi
 @pytest.mark.parametrize("vision", ["sam_vision_model", "sam_hub_pocket"])
 def test_everything_may_learn_but_the_norms_statistics(run, new_model, vision):
     start = new_model(vision).state_dict()
-    result, _ = run(vision, freeze="none", gradient_checkpointing=vision == "sam_vision_model", accumulate=2)
+    result, _ = run(vision, freeze="none", gradient_checkpointing=True, accumulate=2)
     changed = moved(result.model, start)
     assert any(n.startswith("vision_encoder.") and ".neck." not in n for n in changed)
     assert not [n for n in changed if "running" in n or "num_batches" in n]
+
+
+def test_an_encoder_without_gradient_checkpointing_is_refused(run, tmp_path):
+    with pytest.raises(TrainingError, match="no gradient checkpointing"):
+        run("toy_vision", freeze="none", gradient_checkpointing=True)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("vision", sorted(TINY_ENCODERS))

@@ -8,6 +8,7 @@ any size that the stride divides will do, and the biases are expanded when they 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ...models.encoders import EncoderOutput, check_size
@@ -28,7 +29,7 @@ class PatchEmbed(nn.Module):
         return self.conv2(F.gelu(self.conv1(x)))
 
 
-class MbConv(nn.Module):
+class MbConv(GradientCheckpointingLayer):
     """Expand, filter each channel, project; the last GELU comes after the residual sum."""
 
     def __init__(self, dim: int, expansion: int, eps: float) -> None:
@@ -97,7 +98,7 @@ class WindowAttention(nn.Module):
         return self.proj(out.reshape(m, length, c)), weights
 
 
-class TinyVitBlock(nn.Module):
+class TinyVitBlock(GradientCheckpointingLayer):
     """Window attention, a depthwise convolution without a residual, an MLP.
 
     Windows are padded with zeros before the norm, and the padding is attended to.

@@ -8,6 +8,7 @@ pixel less at the top and left; the input side must be a multiple of 32.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ...models.encoders import EncoderOutput, check_size
 from ...models.layers import LayerNorm2d, conv_like, fold_batch_norm
@@ -54,7 +55,7 @@ class ConvNorm(nn.Module):
         return conv
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(GradientCheckpointingLayer):
     """Expand, filter each channel, project; the input is added where the shapes allow."""
 
     def __init__(self, cin: int, cout: int, expansion: int, kernel: int, stride: int, eps: float) -> None:

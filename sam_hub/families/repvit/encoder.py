@@ -7,6 +7,7 @@ training stay apart here; `RepDepthwise.folded` joins them.
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ...models.encoders import EncoderOutput, check_size
 from ...models.encoders.vit import Neck
@@ -56,7 +57,7 @@ class RepDepthwise(nn.Module):
         return conv_like(wide, weight, bias)
 
 
-class RepVitBlock(nn.Module):
+class RepVitBlock(GradientCheckpointingLayer):
     """Mixes each channel over space (depthwise, squeeze-excite), then the channels (a residual MLP of 1 x 1s).
 
     A block that changes the size or the width has a plain depthwise convolution, and a 1 x 1 after it.
