@@ -158,16 +158,18 @@ class ImagePredictor:
         return HeldImage(encoded, self.backend.hold(encoded), size, input_size, pixels, self.backend.placement(), frame)
 
     def _set(self, image: HeldImage) -> None:
-        self._image = image
-        self._ownership.claim()
+        with self._ownership.lock:
+            self._image = image
+            self._ownership.claim()
 
     def _require_image(self) -> HeldImage:
         """The image that is set, encoded anew if the model was moved or cast since.
 
         raises: RuntimeError while no image is set; SharedPredictorError
         """
-        image = self._image
-        if self._ownership.is_lost():
+        with self._ownership.lock:
+            image, is_lost = self._image, self._ownership.is_lost()
+        if is_lost:
             raise SharedPredictorError(
                 "another thread or task has set its own image on this predictor since; give each a predictor of its "
                 "own (copy.copy(predictor) shares the model)"
@@ -181,7 +183,11 @@ class ImagePredictor:
                     f"the model is now on {placement[0]} in {placement[1]}, and the embedding was made on "
                     f"{image.placement[0]} in {image.placement[1]}; set the image again"
                 )
-            image = self._image = self._encode(image.pixels)
+            encoded = self._encode(image.pixels)
+            with self._ownership.lock:
+                if self._image is image:
+                    self._image = encoded
+            return encoded
         return image
 
     @property

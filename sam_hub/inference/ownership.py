@@ -11,9 +11,12 @@ class Ownership:
 
     A thread may set an image and another use it, one after the other. But who has set an image and finds another one
     there, set by somebody else since, would get masks of a photo that it does not mean.
+
+    lock: held while the image and its owner are read or changed together
     """
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         self._mine = threading.local()
         self._tasks: weakref.WeakKeyDictionary[Any, object] = weakref.WeakKeyDictionary()
         self._thread: int | None = None

@@ -124,6 +124,49 @@ def test_one_predictor_in_several_threads_is_never_wrong(pocket_shaped, photos):
         assert all(pool.map(visit, range(40)))
 
 
+def test_an_image_and_its_owner_change_together(pocket_shaped, photos, monkeypatch):
+    """A prompt that comes while another thread puts its image in place."""
+    predictor = SamPredictor(pocket_shaped)
+    predictor.set_image(photos[0])
+    claim, placing, asked = predictor._ownership.claim, threading.Event(), threading.Event()
+
+    def slow_claim() -> None:
+        placing.set()
+        asked.wait(0.5)
+        claim()
+
+    monkeypatch.setattr(predictor._ownership, "claim", slow_claim)
+    other = threading.Thread(target=predictor.set_image, args=[photos[1]])
+    other.start()
+    assert placing.wait(20)
+    with pytest.raises(SharedPredictorError):
+        predictor.predict(*CLICK)
+    asked.set()
+    other.join()
+
+
+def test_encoding_anew_leaves_the_image_of_another_thread(pocket_shaped, photos, monkeypatch):
+    """The model was cast, and another thread sets its image while this one's is encoded again."""
+    model = copy.deepcopy(pocket_shaped)
+    predictor = SamPredictor(model)
+    predictor.set_image(photos[0])
+    model.double()
+    encode, first = predictor._encode, threading.Event()
+
+    def overtaken(pixels):
+        found = encode(pixels)
+        if not first.is_set():
+            first.set()
+            other = threading.Thread(target=predictor.set_image, args=[photos[1]])
+            other.start()
+            other.join()
+        return found
+
+    monkeypatch.setattr(predictor, "_encode", overtaken)
+    predictor.predict(*CLICK)
+    assert predictor.original_size == photos[1].shape[:2]
+
+
 def test_copies_in_several_threads(pocket_shaped, photos):
     predictor = SamPredictor(pocket_shaped)
     expected = []
