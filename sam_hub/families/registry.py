@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from .family import Family, Part, Variant
 GROUP = "sam_hub.families"
 KINDS = {"encoder": "encoders", "prompt encoder": "prompt_encoders", "mask decoder": "mask_decoders"}
 """Kind of a part -> the field of `Family` that holds it."""
+
+UNIQUE = (*KINDS.values(), "originals", "transformers", "files")
+"""Fields of `Family` whose names no two families share."""
 
 CATALOGUE: dict[str, Variant] = {}
 ALIASES: dict[str, str] = {}
@@ -29,13 +33,13 @@ _families: dict[str, Family] = {}
 def register_family(family: Family) -> None:
     """Make a family known to the whole package: loading, catalogue, conversion, command line, cards.
 
-    raises: ValueError when another family has its name, or one of its parts, layouts or models
+    raises: ValueError when another family has its name, or one of its parts, layouts, models or their names
     """
     if _families.get(family.name) == family:
         return
-    for field in ("encoders", "prompt_encoders", "mask_decoders", "originals", "transformers", "catalogue"):
+    for names in (*map(attrgetter, UNIQUE), lambda family: {*family.catalogue, *family.aliases}):
         for other in _families.values():
-            if twice := sorted(set(getattr(family, field)) & set(getattr(other, field))):
+            if twice := sorted(set(names(family)) & set(names(other))):
                 raise ValueError(f"family {family.name!r}: {', '.join(twice)} is there already, of {other.name!r}")
     if family.name in _families:
         raise ValueError(f"there is a family {family.name!r} already")

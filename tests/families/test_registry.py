@@ -59,8 +59,12 @@ def test_registered_by_a_program(spare):
     assert sam_hub.list_models()[-1] == "spare" and sam_hub.zoo.canonical_name("Extra") == "spare"
     with pytest.raises(ValueError, match="'other': spare is there already, of 'spare'"):
         sam_hub.register_family(Family("other", catalogue={"spare": pocket}))
+    with pytest.raises(ValueError, match="'other': extra is there already, of 'spare'"):
+        sam_hub.register_family(Family("other", aliases={"extra": "pocket"}))
+    with pytest.raises(ValueError, match="'other': pocket is there already, of 'pocket'"):
+        sam_hub.register_family(Family("other", aliases={"pocket": "spare"}))
     with pytest.raises(ValueError, match="there is a family 'spare' already"):
-        sam_hub.register_family(replace(family, encoders={}, catalogue={}))
+        sam_hub.register_family(replace(family, encoders={}, catalogue={}, aliases={}))
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones():
