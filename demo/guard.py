@@ -63,8 +63,8 @@ class HostNames:
 
     def __init__(self, *names: str | None) -> None:
         here = socket.gethostname()
-        self.names = {"localhost", here, f"{here}.local", os.environ.get("SPACE_HOST", "")}
-        self.add(*names)
+        self.names: set[str] = set()
+        self.add("localhost", here, f"{here}.local", os.environ.get("SPACE_HOST"), *names)
 
     def add(self, *names: str | None) -> None:
         self.names |= {name.lower().rstrip(".") for name in names if name}

@@ -309,6 +309,15 @@ def test_host_names(running):
     assert httpx.get(running.url, headers={"host": "masks.example.org:443"}).status_code == 200
 
 
+def test_host_names_in_any_case(monkeypatch):
+    """Windows names its machines in capitals; browsers ask in small letters."""
+    from sam_hub.demo.guard import HostNames
+
+    monkeypatch.setattr(socket, "gethostname", lambda: "DESKTOP-7")
+    for name in (b"desktop-7:7860", b"Desktop-7.local"):
+        HostNames().check(name)
+
+
 def test_nobody_frames_the_page(running):
     for path in ("/", "/sam/about", "/nothing"):
         assert "frame-ancestors 'self'" in httpx.get(running.url + path).headers["content-security-policy"], path
