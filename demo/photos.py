@@ -12,7 +12,7 @@ from ..ops.images import read_image
 from .limits import MEGABYTE, Limits, Refusal
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""What is decoded. Others that Pillow knows start programs (EPS) or are not photos."""
+"""What is decoded of strangers' files: fewer than `IMAGE_FORMATS`, only what cameras and browsers write."""
 
 
 def read_photo(data: bytes, limits: Limits) -> np.ndarray:

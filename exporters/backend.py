@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError, PromptError
-from ..inference.backends import PAD_LABEL, Backend, Prompts
+from ..inference.backends import Backend, Prompts
 from ..inference.opening import FolderFormat, register_folder_format
 from ..inference.runtime import read_capabilities, read_preparation
 from ..ops.preparation import Prepared
+from ..ops.prompts import PAD_LABEL
 from .bundle import check_installed
 from .formats import FORMATS
 from .manifest import MANIFEST, Artefact, Manifest

@@ -10,14 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..families.family import PROMPT_KINDS
 from ..ops.masks import stability_score
 from ..ops.preparation import Preparation, Prepared
+from ..ops.prompts import PAD_LABEL
 from .upsample import MaskFrame, enlarge
-
-PAD_LABEL = -10
-"""Label of a point that is padding."""
-
-PROMPT_KINDS = ("points", "background points", "boxes", "masks")
 
 Select = Callable[[np.ndarray], np.ndarray]
 """Scores (n, M) -> bool (n, M), the masks that are wanted."""

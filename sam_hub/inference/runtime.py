@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, DeviceError, ModelNotFoundError, PromptError
+from ..families.family import PROMPT_KINDS
 from ..ops.preparation import Preparation, Prepared
-from .backends import PROMPT_KINDS, Backend, Capabilities, Prompts
+from .backends import Backend, Capabilities, Prompts
 from .image_predictor import ImagePredictor
 from .thresholds import suited
 

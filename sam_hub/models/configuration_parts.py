@@ -6,9 +6,6 @@ from transformers import PreTrainedConfig
 
 from ..families.family import PROMPT_KINDS
 
-PAD_LABEL = -10
-"""Label of a point that is padding: it is masked out of every attention, so it changes nothing."""
-
 PAD_COORDINATE = -10.0
 """A box whose four coordinates all have this value is padding."""
 

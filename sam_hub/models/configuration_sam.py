@@ -16,10 +16,10 @@ from ..families.family import PROMPT_KINDS, Capabilities
 from ..hub.download import Repository
 from ..hub.places import locate
 from ..ops.bounds import buildable, check_settings, trusting_size
+from ..ops.prompts import PAD_LABEL
 from ..zoo import Variant
 from .configuration_parts import (
     PAD_COORDINATE,
-    PAD_LABEL,
     SamMaskDecoderConfig,
     SamPromptEncoderConfig,
     SamVisionConfig,

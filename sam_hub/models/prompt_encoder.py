@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from ..ops.prompts import refuse_prompts
-from .configuration_parts import PAD_COORDINATE, PAD_LABEL, SamPromptEncoderConfig
+from ..ops.prompts import PAD_LABEL, refuse_prompts
+from .configuration_parts import PAD_COORDINATE, SamPromptEncoderConfig
 from .layers import LayerNorm2d
 
 

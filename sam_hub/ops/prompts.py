@@ -11,6 +11,8 @@ from .geometry import scale_boxes, scale_points
 LABELS = (-1, 0, 1, 2, 3)
 """-1 not a point, 0 background, 1 object, 2 and 3 the corners of a box."""
 
+PAD_LABEL = -10
+"""Label of a point that is padding: it is masked out of every attention, so it changes nothing."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max) / 2**16
 """Beyond it a number is infinite to the model, at the latest when an image is enlarged."""

@@ -5,6 +5,7 @@ numbers; `lint` lists what is left. `SILENT` rules are about graphs that load an
 with one of them is kept.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -150,9 +151,4 @@ def silent_faults(model: ModelProto) -> list[Finding]:
 
 def runtime_notes(model: ModelProto) -> dict[str, Any]:
     """Rule -> how many places break it, for the facts of a file."""
-    counts: dict[str, Any] = {}
-    for finding in lint(model):
-        counts[f"{finding.rule.name} ({finding.rule.seen})"] = (
-            counts.get(f"{finding.rule.name} ({finding.rule.seen})", 0) + 1
-        )
-    return counts
+    return dict(Counter(f"{finding.rule.name} ({finding.rule.seen})" for finding in lint(model)))
