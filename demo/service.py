@@ -134,8 +134,7 @@ class SegmentationService:
         center = np.array([[width / 2, height / 2]])
 
         def work(stopped: threading.Event) -> None:
-            for _ in range(2):  # the fast decoder is made with the second prompt
-                _, low_res = _predict(photo.predictor, center, np.array([1]), None, None, True)
+            _, low_res = _predict(photo.predictor, center, np.array([1]), None, None, True)
             photo.low_side = low_res.shape[-1]
             for size in {photo.size, drawn_size(photo.size)}:
                 photo.upsampler(low_res.shape[-2:], size)
