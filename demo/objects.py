@@ -82,7 +82,7 @@ def read_objects(value: Any, size: Size, limits: Limits) -> list[Object]:
     check_count(len(value), limits)
     found, left = [], _Runs(limits)
     for i, o in enumerate(value, start=1):
-        facts = _facts(o, {"predicted_iou": "score", "stability_score": "stability"}, size)
+        facts = _facts(o, {"predicted_iou": "score", "stability_score": "stability"})
         facts |= _prompt(o.get("points"), o.get("labels"), o.get("box"), size)
         rle, runs = left.checked(o.get("rle"), size, f"object {i}")
         found.append(Object(_name(o.get("name")), rle, runs, facts))
@@ -110,7 +110,7 @@ def read_annotations(text: Any, size: Size, limits: Limits) -> Iterator[dict[str
         name = record.get("name")
         if not isinstance(name, str):
             name = names.get(record.get("category_id")) if isinstance(record.get("category_id"), int) else ""
-        facts = _facts(record, {"score": "predicted_iou", "stability": "stability_score"}, size)
+        facts = _facts(record, {"score": "predicted_iou", "stability": "stability_score"})
         prompt = _prompt(record.get("point_coords"), record.get("point_labels"), record.get("input_box"), size)
         yield {
             "name": _name("" if name == UNNAMED else name),
@@ -203,7 +203,7 @@ def _name(value: Any) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:NAME_LENGTH]
 
 
-def _facts(source: dict, names: dict[str, str], size: Size) -> dict[str, float]:
+def _facts(source: dict, names: dict[str, str]) -> dict[str, float]:
     """Numbers in [0, 1], under their new names."""
     found = {}
     for new, old in names.items():
