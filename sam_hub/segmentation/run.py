@@ -129,7 +129,7 @@ class Segmenter:
         from ..inference.text import ClipText
 
         if not self.predictor.capabilities.text:
-            raise PromptError("this model takes no words; leave --clip out to find boxes by a detector")
+            raise PromptError("this model takes no text; leave --clip out to find boxes by a detector")
         self.predictor.text = self.predictor.text or ClipText.from_pretrained(self.request.clip, self.predictor.device)
 
     def _find_words(self, image: np.ndarray) -> list[Prompt]:

@@ -141,4 +141,4 @@ def test_segment_finds_words_for_exported_files(bundle: Path, tiny_model: Path, 
     assert [str(device) for device in asked] == ["cpu", "cpu"]
     assert coco_mask.iou([masks["onnx"]], [masks["torch"]], [0])[0, 0] > 0.99
     result = sam_hub("segment", photo, "--text", "a cat", "--clip", "nowhere", "--model", bundle)
-    assert result.exit_code == 1 and "takes no words" in result.stderr
+    assert result.exit_code == 1 and "takes no text" in result.stderr

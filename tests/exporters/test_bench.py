@@ -137,7 +137,7 @@ def test_table_json_and_chart(tmp_path, monkeypatch):
     heading, first, second, *paths = done.stdout.splitlines()
     assert heading.split()[:3] == ["name", "load", "encode"] and first.split()[:3] == ["a", "1", "30"]
     assert second.startswith("b") and [p.endswith(("rows.json", "c.png")) for p in paths] == [True, True]
-    assert "say nothing of a device: b" in done.stderr
+    assert "say nothing about a device: b" in done.stderr
     written = json.loads((tmp_path / "new" / "rows.json").read_text())
     assert [r["photo_and_click_ms"] for r in written] == [31.25, 2.0]
     assert Image.open(tmp_path / "c.png").size[0] > 1000

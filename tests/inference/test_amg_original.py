@@ -133,7 +133,9 @@ def test_same_masks_from_the_same_weights(original: ModuleType, shaped, photo, l
         points_per_side=6 if layers == 0 else 4,
         crop_n_layers=layers,
         output_mode=mode,
+        pred_iou_thresh=0.88,  # the original's defaults, where `pocket` has its own
         stability_score_thresh=0.8,
+        stability_score_offset=1.0,
         box_nms_thresh=1.0,
         crop_nms_thresh=1.0,
     )
