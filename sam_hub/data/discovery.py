@@ -68,10 +68,8 @@ def open_dataset(
     path = Path(path)
     if path.suffix == ".json" and path.is_file():
         return CocoDataset(path, images, crowds_as_objects)
-    if path.suffix == ".tar" and path.is_file():
+    if path.suffix == ".tar" and (path.is_file() or not path.exists()):
         return Sa1bDataset(path)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; give {KINDS}")
     if not path.is_dir():
         raise DataError(f"{path} is no data set; give {KINDS}")
     tars = sorted(path.glob("*.tar"))
