@@ -33,8 +33,11 @@ _families: dict[str, Family] = {}
 def register_family(family: Family) -> None:
     """Make a family known to the whole package: loading, catalogue, conversion, command line, cards.
 
-    raises: ValueError when another family has its name, or one of its parts, layouts, models or their names
+    raises: TypeError for anything but a `Family`; ValueError when another family has its name, or one of its parts,
+        layouts, models or their names
     """
+    if not isinstance(family, Family):
+        raise TypeError(f"a family must be a sam_hub.families.family.Family; got {type(family).__name__}")
     if _families.get(family.name) == family:
         return
     for names in (*map(attrgetter, UNIQUE), lambda family: {*family.catalogue, *family.aliases}):

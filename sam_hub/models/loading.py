@@ -71,6 +71,10 @@ class LoadingMixin:
                 raise
             raise CheckpointError(f"the weights of {source} are of other shapes than its config.json says") from e
         except OSError as e:
+            if place.folder and (place.folder / "export.json").is_file():
+                raise ModelNotFoundError(
+                    f"{source} holds exported files and no weights for PyTorch; give the model they came from"
+                ) from e
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
         if place.variant:  # what the repository's configuration does not say
             model.config.take_from(place.variant)

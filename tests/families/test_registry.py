@@ -67,6 +67,12 @@ def test_registered_by_a_program(spare):
         sam_hub.register_family(replace(family, encoders={}, catalogue={}, aliases={}))
 
 
+@pytest.mark.parametrize("wrong", ["toy", None, registry])
+def test_what_is_no_family_is_told(wrong):
+    with pytest.raises(TypeError, match=f"must be a .*Family; got {type(wrong).__name__}"):
+        sam_hub.register_family(wrong)
+
+
 def test_an_unknown_part_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown encoder 'nothing'; expected one of \[.*'sam_vision_model'"):
         registry.part("encoder", "nothing")
