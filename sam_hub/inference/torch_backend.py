@@ -129,7 +129,11 @@ class TorchBackend(Backend):
             raise PromptError(
                 f"this model's decoder needs {' and '.join(names)} beside the embedding; use load_embedding"
             )
-        return EncoderOutput(torch.as_tensor(features).to(self.model.device, self.model.dtype))
+        embedding = torch.as_tensor(features)
+        width = self.model.config.prompt_encoder_config.hidden_size
+        if embedding.dim() != 4 or embedding.shape[:2] != (1, width):
+            raise PromptError(f"features must be (1, {width}, h, w) for this model; got {tuple(embedding.shape)}")
+        return EncoderOutput(embedding.to(self.model.device, self.model.dtype))
 
     def to_arrays(self, encoded: EncoderOutput) -> dict[str, np.ndarray]:
         tensors = {"image_embeddings": encoded.embedding, **encoded.features}

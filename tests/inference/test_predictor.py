@@ -189,6 +189,14 @@ def test_a_resized_tensor_of_another_image(predictor):
     predictor.set_torch_image(tensor[:, :, :42], (40, 60))  # rounded down by other code
 
 
+@pytest.mark.parametrize("shape", [(1, WIDTH + 1, 2, 2), (2, WIDTH, 2, 2), (WIDTH, 2, 2)])
+def test_features_of_another_model_are_refused(predictor, shape):
+    expected = predictor.features
+    with pytest.raises(PromptError, match=rf"features must be \(1, {WIDTH}, h, w\)"):
+        predictor.features = torch.zeros(shape)
+    assert predictor.features is expected
+
+
 def test_sources_and_channel_orders(predictor, tmp_path):
     expected = predictor.features
     path = tmp_path / "a.png"
