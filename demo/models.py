@@ -197,13 +197,11 @@ def _arriving() -> int:
 def _load(wanted: ModelEntry, device: str | None) -> LoadedModel:
     """A model for torch, or a folder of any format that can be run. raises: Refusal (503) with the reason"""
     try:
-        from transformers.utils import logging
-
         from ..inference.image_predictor import ImagePredictor
         from ..inference.opening import open_predictor
+        from ..models.quiet import quiet_transformers
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        quiet_transformers()
         backend = open_predictor(wanted.source, device, cache_size=1).backend
     except ImportError as e:
         advice = f"install it with {how_to_install('onnx')}" if e.name == "onnxruntime" else "install it"

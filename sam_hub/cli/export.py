@@ -107,14 +107,12 @@ def export(
     says what was seen. Where one is too far off, the export fails and leaves nothing. `sam-hub verify DIR` repeats the
     comparison, `sam-hub segment --model DIR` uses the ONNX files.
     """
-    from transformers.utils import logging
-
     from ..exporters.bundle import export_bundle
     from ..exporters.formats import default_format
     from ..exporters.presets import PRESETS
+    from ..models.quiet import quiet_transformers
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    quiet_transformers()
     options: dict[str, Any] = {"grey_levels": grey_levels, "masks": masks.value}
     options |= {"stability": stability, "upscale": upscale, "true_inputs": true_inputs}
     if opset:

@@ -13,10 +13,10 @@ def quiet_but_for_downloads() -> None:
     from huggingface_hub import constants
     from huggingface_hub.utils import enable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    from ..models.quiet import quiet_transformers
+
+    quiet_transformers()
     if not constants.HF_HUB_DISABLE_PROGRESS_BARS:
         enable_progress_bars()
     hub_logging.set_verbosity_error()

@@ -37,14 +37,14 @@ class TorchBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        config, decoder = self.model.config, self.model.mask_decoder
-        hq = hasattr(decoder, "hq_token")  # it chooses among its masks itself
+        config = self.model.config
+        able = config.capabilities
         return Capabilities(
-            prompt_kinds=tuple(config.prompt_encoder_config.prompt_kinds),
-            rank_by=decoder.config.rank_by,
-            multimask_count=1 if hq else decoder.config.num_multimask_outputs,
+            prompt_kinds=able.prompts,
+            rank_by=able.rank_by,
+            multimask_count=max(able.masks),
             text=self.model.text_projection is not None,
-            hq_token=hq,
+            hq_token=bool(able.extra_tokens),
             encoder=config.vision_config.model_type,
             generation=suited(config.vision_config.model_type, getattr(config, "generation", None)),
         )
