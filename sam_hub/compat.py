@@ -47,26 +47,17 @@ def install() -> None:
     """Make ``import segment_anything`` give this package, in this process.
 
     What is covered: ``SamPredictor``, ``SamAutomaticMaskGenerator``, ``sam_model_registry``, ``build_sam*`` and
-    ``utils.transforms.ResizeLongestSide``; of ``utils.amg`` the functions on arrays that `sam_hub.ops` has.
+    ``utils.transforms.ResizeLongestSide`` and the functions of ``utils.amg``.
     """
+    from .inference import original_amg
     from .inference.amg import SamAutomaticMaskGenerator
     from .inference.predictor import SamPredictor
     from .inference.transforms import ResizeLongestSide
     from .models.modeling_sam import SamModel
-    from .ops import boxes, crops, masks
 
     builders = {"sam_model_registry": sam_model_registry, "build_sam": sam_model_registry["default"]}
     builders |= {f"build_sam_{key}": sam_model_registry[key] for key in ("vit_h", "vit_l", "vit_b")}
-    amg = {
-        "batched_mask_to_box": masks.mask_to_box,
-        "rle_to_mask": masks.rle_to_mask,
-        "area_from_rle": masks.rle_area,
-        "coco_encode_rle": masks.compress_rle,
-        "remove_small_regions": masks.remove_small_regions,
-        "box_xyxy_to_xywh": boxes.xyxy_to_xywh,
-        "generate_crop_boxes": crops.crop_boxes,
-        "build_all_layer_point_grids": crops.layer_point_grids,
-    }
+    amg = {name: getattr(original_amg, name) for name in original_amg.__all__}
     public = {"SamPredictor": SamPredictor, "SamAutomaticMaskGenerator": SamAutomaticMaskGenerator, **builders}
     contents: dict[str, dict[str, Any]] = {
         "": public,

@@ -18,7 +18,7 @@ import sam_hub.compat
 sam_hub.compat.install()
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
 from segment_anything.utils.transforms import ResizeLongestSide
-from segment_anything.utils.amg import area_from_rle, remove_small_regions
+from segment_anything.utils.amg import area_from_rle, batched_mask_to_box, remove_small_regions
 import segment_anything.modeling
 from PIL import Image
 sam = sam_model_registry["pocket"](checkpoint="pocket")
@@ -28,6 +28,8 @@ predictor = SamPredictor(sam)
 predictor.set_image(image)
 masks, scores, logits = predictor.predict(np.array([[200, 150]]), np.array([1]), multimask_output=True)
 assert masks.shape == (3, *image.shape[:2])
+import torch
+assert batched_mask_to_box(torch.from_numpy(masks)).shape == (3, 4)
 assert ResizeLongestSide(sam.image_encoder.img_size).get_preprocess_shape(*image.shape[:2], 512) == (341, 512)
 assert SamAutomaticMaskGenerator(sam, points_per_side=3).generate(image)
 print("ran", masks[scores.argmax()].sum())

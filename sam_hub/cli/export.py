@@ -42,51 +42,48 @@ def export(
         str,
         typer.Argument(metavar="MODEL", help="A name of `sam-hub zoo`, a folder, a checkpoint or a Hub id."),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The bundle: a folder that is not there, or empty.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the bundle; new or empty.")],
     formats: Annotated[
-        list[str], typer.Option("--format", "-f", metavar="FORMAT", help="A format of --formats, or all.")
+        list[str], typer.Option("--format", "-f", metavar="FORMAT", help="A format from --formats, or all.")
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
     variants: Annotated[
         list[str],
-        typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, q4, ...; as many as wanted."),
+        typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, q4, ...; repeat for several."),
     ] = [],  # noqa: B006
     layouts: Annotated[
-        list[Layout], typer.Option("--layout", help="Of ONNX: whose inputs, outputs and file names.")
+        list[Layout], typer.Option("--layout", help="ONNX: whose names of inputs, outputs and files.")
     ] = [],  # noqa: B006
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="DEVICE", help="A device of --formats: format and variant for it.")
+        str | None, typer.Option("--preset", metavar="DEVICE", help="Format and variant for a device; see --formats.")
     ] = None,
     masks: Annotated[
-        Masks, typer.Option("--masks", help="Of the meta layout: three masks, the best one, or all four.")
+        Masks, typer.Option("--masks", help="Meta layout: three masks, the best one, or all four.")
     ] = Masks.multi,
-    stability: Annotated[bool, typer.Option("--stability", help="Of the meta layout: also stability scores.")] = False,
+    stability: Annotated[bool, typer.Option("--stability", help="Meta layout: also output stability scores.")] = False,
     upscale: Annotated[
-        bool, typer.Option(help="Of the meta layout: masks at the size of the image come out of the graph.")
+        bool, typer.Option(help="Meta layout: the graph enlarges masks to the size of the image.")
     ] = True,
     grey_levels: Annotated[
-        bool, typer.Option("--grey-levels", help="Of ONNX: the encoder takes a resized uint8 image, and normalises it.")
+        bool, typer.Option("--grey-levels", help="ONNX: the encoder takes a resized uint8 image and normalises it.")
     ] = False,
-    opset: Annotated[
-        int | None, typer.Option("--opset", metavar="N", help="Of ONNX: version of its operators; 18 unless told.")
-    ] = None,
+    opset: Annotated[int | None, typer.Option("--opset", metavar="N", help="ONNX: operator set; default 18.")] = None,
     true_inputs: Annotated[
         bool,
         typer.Option(
             "--true-inputs",
-            help="Of ONNX: the mask prompt must be fed, for OpenVINO and onnxslim, which freeze its default.",
+            help="ONNX: make the mask prompt a required input, for OpenVINO and onnxslim, which freeze its default.",
         ),
     ] = False,
     slots: Annotated[
-        int | None, typer.Option("--slots", min=2, help="Of Core ML and ExecuTorch: points that a prompt may have.")
+        int | None, typer.Option("--slots", min=2, help="Core ML and ExecuTorch: how many points a prompt may have.")
     ] = None,
     photos: Annotated[
-        list[Path], typer.Option("--photo", metavar="IMAGE", help="Also prove the files on this photo.", readable=False)
+        list[Path],
+        typer.Option("--photo", metavar="IMAGE", help="Also compare files on this photo.", readable=False),
     ] = [],  # noqa: B006
     calibration: Annotated[
         list[Path],
-        typer.Option("--calibration", metavar="IMAGE", help="Photos for int8-static to measure on.", readable=False),
+        typer.Option("--calibration", metavar="IMAGE", help="Photos to calibrate int8-static with.", readable=False),
     ] = [],  # noqa: B006
     list_formats: Annotated[
         bool, typer.Option("--formats", callback=_print_formats, is_eager=True, help="List formats and presets.")

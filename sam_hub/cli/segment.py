@@ -56,7 +56,11 @@ def segment(
     tidy: Annotated[
         float,
         typer.Option(
-            "--tidy", min=0, max=0.5, metavar="SHARE", help="Drop specks, fill holes below this share of a mask (0.02)."
+            "--tidy",
+            min=0,
+            max=0.5,
+            metavar="SHARE",
+            help="Drop specks, fill holes below this share of a mask, e.g. 0.02.",
         ),
     ] = 0.0,
     value_range: Range = None,

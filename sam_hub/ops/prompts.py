@@ -132,7 +132,9 @@ def as_floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
     array = as_numbers(value)
     if array is None:
         raise PromptError(f"{name} must be an array of numbers")
-    if array.ndim not in dimensions or array.size == 0:
+    if array.size == 0:
+        raise PromptError(f"{name} must have at least one entry; leave it out where there is none")
+    if array.ndim not in dimensions:
         raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
     return array
 
