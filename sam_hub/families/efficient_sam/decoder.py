@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import PromptError
-from ...models.configuration_parts import PAD_COORDINATE, PAD_LABEL
+from ...models.configuration_parts import PAD_COORDINATE
 from ...models.mask_decoder import MaskDecoder, TwoWayBlock
 from ...models.prompt_encoder import PositionalEmbedding
+from ...ops.prompts import PAD_LABEL
 from .configuration import EfficientSamPromptEncoderConfig
 
 EMPTY = -1
