@@ -32,6 +32,8 @@ from .workers import Emit, Workers
 Event = dict[str, Any]
 """Progress: ``{"stage": name, ...}``; the last has the stage "done" and the result."""
 
+PRIVACY = "Photos stay in the server's memory for a while and are never written to disk."
+
 
 @dataclass(frozen=True)
 class FirstMask:
@@ -77,7 +79,13 @@ class SegmentationService:
         limits = {k: getattr(self.limits, k) for k in ("upload_bytes", "pixels", "points", "strokes", "objects")}
         searches = [{"name": name, "words": words} for name, words in SEARCH_PRESETS.items()]
         models = [o.facts() for o in self.models.entries.values()]
-        return {"models": models, "default": self.models.default, "searches": searches, "limits": limits}
+        return {
+            "models": models,
+            "default": self.models.default,
+            "searches": searches,
+            "limits": limits,
+            "privacy": PRIVACY,
+        }
 
     async def encode(self, data: bytes, model: Any = None) -> AsyncIterator[Event]:
         """Read a photo and encode it. The result: ``id, width, height, model, device, encode_ms``."""

@@ -1,7 +1,7 @@
 // Everything mode: search, filter, look, take.
+import { compute } from "./compute.js";
 import { drawThumb } from "./draw.js";
 import { addMasks } from "./state.js";
-import { follow } from "./net.js";
 import { $, make, percent, roving, say, score } from "./ui.js";
 
 const AT_FIRST = 60; // masks that are shown before anybody filters
@@ -33,7 +33,7 @@ export function startEverything(app) {
     const photo = app.photo;
     running(true);
     try {
-      const answer = await app.withPhoto(() => follow("everything", { id: app.photo.id, preset }, progress, stop.signal));
+      const answer = await app.withPhoto(() => compute.everything(app.photo.id, preset, progress, stop.signal));
       if (photo !== app.photo) return;
       take(answer.masks);
       say(`${answer.masks.length} masks found.`);

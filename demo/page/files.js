@@ -1,5 +1,5 @@
 // Files: photos come in by choosing, dropping and pasting; results go out and come back.
-import { fetchFile, ask } from "./net.js";
+import { compute } from "./compute.js";
 import { addMasks, maskOf } from "./state.js";
 import { $, say, toast } from "./ui.js";
 
@@ -55,7 +55,7 @@ export function startFiles(app) {
     if (!app.photo) return toast("Open the photo first, then the file about it.");
     try {
       const document = await file.text();
-      const { objects } = await app.withPhoto(() => ask("import", { id: app.photo.id, document }));
+      const { objects } = await app.withPhoto(() => compute.importFile(app.photo.id, document));
       app.edit(addMasks(app.history.present, objects, "file"));
       app.show("objects");
       toast(`${objects.length} object${objects.length === 1 ? "" : "s"} imported.`);
@@ -90,7 +90,7 @@ export function startFiles(app) {
     });
     try {
       const formats = chosen();
-      const { name, content } = await app.withPhoto(() => fetchFile("export", { id: app.photo.id, file_name: app.photo.name, objects, formats }));
+      const { name, content } = await app.withPhoto(() => compute.exportFile(app.photo.id, app.photo.name, objects, formats));
       const link = document.createElement("a");
       link.href = URL.createObjectURL(content);
       link.download = name;
@@ -103,7 +103,7 @@ export function startFiles(app) {
   });
 }
 
-/** A photo for the canvas: by the browser, or, for what it cannot read, later by the server. */
+/** A photo for the canvas, or null where the browser cannot read it. */
 export async function decodePhoto(blob) {
   try {
     return await createImageBitmap(blob, { imageOrientation: "from-image" });

@@ -1,10 +1,11 @@
 // The wiring: one `app` that the parts share, what they do to it, and when it is drawn.
+import { compute } from "./compute.js";
 import { Drawing } from "./draw.js";
 import { startEdits } from "./edits.js";
 import { startEverything } from "./everything.js";
+import { Failure } from "./failure.js";
 import { startFiles } from "./files.js";
 import { listenToKeys } from "./keys.js";
-import { ask, ServerError } from "./net.js";
 import { startObjects } from "./objects.js";
 import { startPhoto } from "./photo.js";
 import { listenToPointers } from "./pointer.js";
@@ -93,8 +94,8 @@ app.redo = () => move(state.redo(app.history));
 
 app.fail = (e) => {
   if (e.name === "AbortError") return;
-  if (!(e instanceof ServerError)) console.error(e);
-  const text = e instanceof ServerError ? e.message : "something went wrong on this page; reload it";
+  if (!(e instanceof Failure)) console.error(e);
+  const text = e instanceof Failure ? e.message : "something went wrong on this page; reload it";
   toast(text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : "."), "error");
 };
 
@@ -111,12 +112,12 @@ Object.assign(app, {
 listenToKeys(canvas, app);
 
 try {
-  const about = await ask("about");
+  const about = await compute.about();
   app.limits = about.limits;
   app.models = Object.fromEntries(about.models.map((m) => [m.name, m]));
   $("model").replaceChildren(...about.models.map((m) => make("option", { value: m.name }, m.params ? `${m.name}  (${Math.round(m.params / 1e6)} M)` : m.name)));
   $("model").value = app.models[remembered("model")] ? remembered("model") : about.default;
-  $("about").textContent = `sam-hub ${about.version}. Photos stay in the server's memory for a while and are never written to disk.`;
+  $("about").textContent = `sam-hub ${about.version}. ${about.privacy}`;
   everything.offerPresets(about.searches);
   app.ready = true;
 } catch (e) {

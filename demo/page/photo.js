@@ -1,10 +1,10 @@
-// The photo: opened, sent, encoded, and sent again where the server has forgotten it.
+// The photo: opened, encoded, and encoded again where it has been forgotten.
+import { compute } from "./compute.js";
+import { GONE } from "./failure.js";
 import { decodePhoto } from "./files.js";
-import { follow, upload } from "./net.js";
 import * as state from "./state.js";
 import { $, remember, say, toast } from "./ui.js";
 
-const GONE = 410;
 const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loading: "Loading the model",
   encoding: "Looking at the photo" };
 
@@ -27,8 +27,8 @@ export function startPhoto(app) {
     }
     try {
       await encoded;
-      if (!bitmap) { // the browser cannot read it; the server can
-        photo.bitmap = await createImageBitmap(await (await fetch(`sam/photo/${photo.id}`)).blob());
+      if (!bitmap) { // the browser cannot read it
+        photo.bitmap = await compute.bitmap(photo.id);
         place(photo);
       }
       app.changed();
@@ -65,7 +65,7 @@ export function startPhoto(app) {
     app.redraw();
   }
 
-  /** Encode a photo, or one that the server has with another model. */
+  /** Encode a photo, or one that is known already with another model. */
   async function encode(photo, model, signal) {
     busy("sending");
     const watch = (event) => {
@@ -75,12 +75,12 @@ export function startPhoto(app) {
     try {
       let done = null;
       if (photo.id && photo.model !== model) {
-        done = await follow("again", { id: photo.id, model }, watch, signal).catch((e) => {
+        done = await compute.encodeAgain(photo.id, model, watch, signal).catch((e) => {
           if (e.status !== GONE) throw e;
           return null;
         });
       }
-      done ??= await upload(photo.blob, model, watch, signal);
+      done ??= await compute.encode(photo.blob, model, watch, signal);
       Object.assign(photo, { id: done.id, model: done.model, device: done.device, width: done.width, height: done.height });
       app.askAgain();
       times.decode = 0;
@@ -103,7 +103,7 @@ export function startPhoto(app) {
     later = setTimeout(() => ($("busy").hidden = false), 150); // what is quicker needs no notice
   }
 
-  /** Do what needs the photo on the server; where it is there no more, send it again, once. */
+  /** Do what needs the encoded photo; where it is known no more, encode it again, once. */
   app.withPhoto = async (work) => {
     try {
       return await work();

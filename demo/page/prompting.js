@@ -1,12 +1,12 @@
 // From prompts to masks: previews under the pointer, and the answer for every prompt that has none.
-import { ask, follow } from "./net.js";
+import { compute } from "./compute.js";
+import { GONE } from "./failure.js";
 import { Answers, Newest } from "./requests.js";
 import * as state from "./state.js";
 import { say } from "./ui.js";
 import { toScreen } from "./view.js";
 
 const HOVER_GAP = 30, HOVER_STEP = 3; // ms, pixels of the screen
-const GONE = 410;
 
 export function startPrompting(app) {
   /** What is shown for a prompt until all of its masks are there. */
@@ -34,7 +34,7 @@ export function startPrompting(app) {
 
   const previews = new Newest(async ({ x, y, time, photo }) => {
     try {
-      const answer = await ask("segment", { id: photo.id, prompt: { points: [[x, y]], labels: [1] }, preview: true });
+      const answer = await compute.preview(photo.id, { points: [[x, y]], labels: [1] });
       if (photo !== app.photo) return;
       const clicked = state.waiting(app.history.present).find((o) => state.isClick(o, x, y));
       if (clicked) return show(clicked.rev, answer); // meanwhile
@@ -71,7 +71,7 @@ export function startPrompting(app) {
     async (o) => {
       const photo = app.photo;
       try {
-        const answer = await app.withPhoto(() => follow("segment", { id: app.photo.id, prompt: state.promptOf(o) },
+        const answer = await app.withPhoto(() => compute.segment(app.photo.id, state.promptOf(o),
           (event) => event.stage === "shown" && photo === app.photo && show(o.rev, event)));
         await app.painted(); // lists can wait
         if (photo !== app.photo) return true;

@@ -1,4 +1,4 @@
-// When the server is asked: previews one at a time, the newest waiting; answers for every prompt that has none.
+// When whoever computes is asked: previews one at a time, the newest waiting; answers for every prompt that has none.
 
 /** Runs one task at a time; of those that come meanwhile only the newest is kept. At most one in `gap` ms begins. */
 export class Newest {

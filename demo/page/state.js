@@ -124,7 +124,7 @@ export function addMasks(doc, masks, origin) {
 
 const around = ([x, y, w, h]) => [x, y, x + w, y + h];
 
-/** What the server is asked about an object. */
+/** What is asked about an object. */
 export function promptOf(o) {
   const prompt = {};
   if (o.points.length) {

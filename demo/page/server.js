@@ -1,11 +1,17 @@
-// The server. Addresses are relative, so that the page works behind any prefix.
+// The server, as `compute.js` describes it. Addresses are relative, so that the page works behind any prefix.
+import { Failure } from "./failure.js";
 
-export class ServerError extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
-}
+export const server = {
+  about: () => ask("about"),
+  encode: upload,
+  encodeAgain: (id, model, onEvent, signal) => follow("again", { id, model }, onEvent, signal),
+  bitmap: async (id) => createImageBitmap(await (await send(`photo/${id}`)).blob()),
+  preview: (id, prompt) => ask("segment", { id, prompt, preview: true }),
+  segment: (id, prompt, onEvent) => follow("segment", { id, prompt }, onEvent),
+  everything: (id, preset, onEvent, signal) => follow("everything", { id, preset }, onEvent, signal),
+  importFile: (id, document) => ask("import", { id, document }),
+  exportFile: (id, file_name, objects, formats) => fetchFile("export", { id, file_name, objects, formats }),
+};
 
 async function failure(response) {
   if (response.status === 401) location.reload();
@@ -15,7 +21,7 @@ async function failure(response) {
   } catch {
     // no JSON: the sentence above must do
   }
-  return new ServerError(response.status, text);
+  return new Failure(response.status, text);
 }
 
 async function send(path, options) {
@@ -23,20 +29,20 @@ async function send(path, options) {
     return await fetch(`sam/${path}`, options);
   } catch (e) {
     if (e.name === "AbortError") throw e;
-    throw new ServerError(0, "the server cannot be reached; check that it is running");
+    throw new Failure(0, "the server cannot be reached; check that it is running");
   }
 }
 
 const posted = (body, signal) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
 
-export async function ask(path, body, signal) {
+async function ask(path, body, signal) {
   const response = await send(path, body === undefined ? { signal } : posted(body, signal));
   if (!response.ok) throw await failure(response);
   return response.json();
 }
 
 /** Events line by line; returns the last, throws what failed. */
-export async function follow(path, body, onEvent, signal) {
+async function follow(path, body, onEvent, signal) {
   const response = await send(path, posted(body, signal));
   if (!response.ok) throw await failure(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -50,7 +56,7 @@ export async function follow(path, body, onEvent, signal) {
 }
 
 /** Send a photo; unlike fetch, this tells how much of it is on its way. */
-export function upload(file, model, onEvent, signal) {
+function upload(file, model, onEvent, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const lines = new Lines(onEvent);
@@ -62,7 +68,7 @@ export function upload(file, model, onEvent, signal) {
     request.open("POST", `sam/encode?model=${encodeURIComponent(model)}`);
     request.upload.onprogress = (e) => onEvent({ stage: "sending", done: e.loaded, of: e.total });
     request.onprogress = () => request.status === 200 && read();
-    request.onerror = () => reject(new ServerError(0, "the server cannot be reached; check that it is running"));
+    request.onerror = () => reject(new Failure(0, "the server cannot be reached; check that it is running"));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));
     request.onload = async () => {
       if (request.status !== 200) return reject(await failure(new Response(request.responseText, { status: request.status })));
@@ -96,19 +102,19 @@ class Lines {
   }
 
   result() {
-    if (this.last?.stage === "failed") throw new ServerError(this.last.status, this.last.error);
-    if (this.last?.stage !== "done") throw new ServerError(0, "the connection was cut; try again");
+    if (this.last?.stage === "failed") throw new Failure(this.last.status, this.last.error);
+    if (this.last?.stage !== "done") throw new Failure(0, "the connection was cut; try again");
     return this.last;
   }
 }
 
 /** A file to download. */
-export async function fetchFile(path, body) {
+async function fetchFile(path, body) {
   const response = await send(path, posted(body));
   if (!response.ok) throw await failure(response);
   const name = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("content-disposition") ?? "");
   const content = await response.blob().catch(() => {
-    throw new ServerError(0, "the download broke off; export fewer objects or formats at a time");
+    throw new Failure(0, "the download broke off; export fewer objects or formats at a time");
   });
   return { name: name ? decodeURIComponent(name[1]) : "masks", content };
 }
