@@ -54,9 +54,8 @@ def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as e:
         raise CheckpointError(f"a {family} checkpoint in part only: {e} is missing or has an impossible shape") from e
     renamed, unknown = {}, []
-    for key, value in weights.items():
-        if any(pattern(template).fullmatch(key) for template in table.dropped):
-            continue
+    used = {k: v for k, v in weights.items() if not any(pattern(template).fullmatch(k) for template in table.dropped)}
+    for key, value in table.split(used).items():
         new = rename(key, table.rules)
         if new is None:
             unknown.append(key)
@@ -76,7 +75,7 @@ def to_original(weights: Mapping[str, Any], family: str) -> dict[str, Any]:
     if unknown := [key for key, new in renamed.items() if new is None]:
         raise CheckpointError(f"the original {family} layout has no place for {some(unknown)}")
     blanks = {key: torch.zeros(shape) for key, shape in table.blank.items()}
-    return {new: weights[key] for key, new in renamed.items()} | blanks
+    return table.join({new: weights[key] for key, new in renamed.items()}) | blanks
 
 
 def check_complete(expected: Shapes, weights: Mapping[str, Any]) -> None:

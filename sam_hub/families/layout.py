@@ -12,6 +12,7 @@ from typing import Any
 
 Rules = list[tuple[str, str]]
 Shapes = Mapping[str, tuple[int, ...]]
+Weights = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class OriginalLayout:
     config: settings of `SamConfig`, from the shapes of the original file
     dropped: templates of original keys that inference does not use
     blank: those of them that the original's strict loader insists on, with their shapes: written back as zeros
+    split, join: original tensors -> those that the rules rename one for one, such as q, k and v of a fused projection,
+        and back
     """
 
     signature: tuple[str, ...]
@@ -32,6 +35,8 @@ class OriginalLayout:
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     blank: Shapes = field(default_factory=dict)
+    split: Callable[[Weights], Weights] = dict
+    join: Callable[[Weights], Weights] = dict
 
     def fits(self, shapes: Shapes) -> bool:
         """Whether a file with these keys is in this layout."""
