@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import results
 from ..errors import DataError
+from ..labels.yolo import data_yaml, label_line
 from .limits import Limits, Refusal
 from .objects import WORK, Masks, Object
-from .yolo import data_yaml, label_line
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.models": CORE},
     {"sam_hub.inference": CORE},
     {"sam_hub.data": CORE | {"fsspec"}, "sam_hub.inference.amg": ARRAYS},
+    {"sam_hub.labels": ARRAYS | {"roifile"}},
     {"sam_hub.evaluation": CORE | {"rich"}},
     {
         "sam_hub.annotation": CORE | {"ray"},

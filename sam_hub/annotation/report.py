@@ -1,16 +1,17 @@
 """After the photos: one COCO file of all annotations, and the summary."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from ..errors import DataError
+from ..labels.coco import coco_parts
+from ..labels.images import ImageLabels
 from ..ops.files import write_atomically
-from ..results import coco_document
-from .plan import Photo, Plan, masks_path
+from .plan import Plan, masks_path
 from .work import Outcome
 
 
@@ -74,37 +75,29 @@ def spread(values: Sequence[float], form: str) -> str:
     return low if low == high else f"median {middle}, {low} to {high}"
 
 
-def write_coco(plan: Plan, path: Path) -> dict[str, int]:
+def write_coco(plan: Plan, path: Path, polygons: bool = False) -> dict[str, int]:
     """Join the annotations of every photo that is done, reading one at a time; returns their numbers by name."""
     counts: dict[str, int] = {}
-    write_atomically(path, _coco_parts(plan.out, plan.done(), counts))
+    write_atomically(
+        path, coco_parts(labels_of(plan), polygons, lambda image: counts.update({image.name: len(image.objects)}))
+    )
     return counts
 
 
-def _coco_parts(out: Path, photos: Iterable[Photo], counts: dict[str, int]) -> Iterator[bytes]:
-    """A COCO file in pieces, numbered as by `coco_document`."""
-    images: list[dict[str, Any]] = []
-    total = 0
-    frame = coco_document([])
-    yield b'{"annotations": ['
-    for photo in photos:
-        one = coco_document([read_annotations(masks_path(out, photo.name))])
-        images += [{**image, "id": len(images) + 1} for image in one["images"]]
-        for record in one["annotations"]:
-            total += 1
-            shifted = json.dumps({**record, "id": total, "image_id": len(images)})
-            yield ("\n" if total == 1 else ",\n").encode() + shifted.encode("ascii")
-        counts[photo.name] = len(one["annotations"])
-    rest = {**frame, "images": images}
-    del rest["annotations"]
-    yield b"\n],\n" + json.dumps(rest)[1:].encode("ascii") + b"\n"
+def labels_of(plan: Plan) -> Iterator[ImageLabels]:
+    """The annotations of every photo that is done, one at a time, as formats of other tools take them."""
+    for photo in plan.done():
+        document = read_annotations(masks_path(plan.out, photo.name))
+        yield ImageLabels.from_document(document, Path(photo.source), photo.name)
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
     """A photo's annotations as `Annotator` wrote them; raises DataError"""
     try:
         document = json.loads(path.read_text("ascii"))
-        document["image"]["file_name"], document["annotations"][:0]
+        document["annotations"][:0]
+        image = document["image"]
+        image["file_name"], image["height"] * image["width"]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise DataError(f"{path} is damaged ({e}); delete it and run again with --resume") from e
     return document

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..inference.image_predictor import ImagePredictor
 from ..inference.opening import needs_torch
+from ..labels.formats import takes
+from ..labels.writing import write_labels
 from ..ops.files import write_atomically
 from ..ops.value_range import AUTO, ValueRange, check_range
 from ..results import json_bytes
 from .plan import Plan, Sources, make_plan
-from .report import Summary, write_coco
+from .report import Summary, labels_of, write_coco
 from .settings import generator_arguments, settings_of, weights_id
 from .work import AnnotationTask, Annotator, Outcome, Progress
 
@@ -75,9 +77,11 @@ def annotate_here(
 
 
 def finish_run(
-    plan: Plan, outcomes: Iterator[Outcome], tell: Callable[[Outcome], None], start: float
+    plan: Plan, outcomes: Iterator[Outcome], tell: Callable[[Outcome], None], start: float, polygons: bool = False
 ) -> tuple[Summary, bool]:
     """Exhaust the outcomes, then write coco.json and summary.json.
+
+    polygons: in coco.json
 
     tell: called with each outcome as it comes
     start: of the run, on `perf_counter`'s clock
@@ -93,10 +97,23 @@ def finish_run(
     except KeyboardInterrupt:
         stopped = True
     coco = plan.out / "coco.json"
-    counts = write_coco(plan, coco)
+    counts = write_coco(plan, coco, polygons)
     summary = Summary(plan, coco, counts, done, perf_counter() - start, len(plan.pending) - len(done))
     write_atomically(plan.out / "summary.json", json_bytes(summary.as_json()))
     return summary, stopped
+
+
+def write_label_files(plan: Plan, formats: Sequence[str], polygons: bool = False) -> list[Path]:
+    """Write what is done in formats of other tools, each in a folder of its name; returns the paths.
+
+    formats: of `FORMATS`; polygons: for those that have a choice
+    raises: DataError, OutputError
+    """
+    written = []
+    for kind in formats:
+        options = {"polygons": True} if polygons and takes(kind, "polygons") else {}
+        written += write_labels(labels_of(plan), plan.out / kind, kind, **options)
+    return written
 
 
 def threads_of(model: str) -> int:

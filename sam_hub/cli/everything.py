@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import WrongUsage
+from ..labels.formats import FORMATS
 from .generator_options import GeneratorOptions
+from .label_options import Polygons, check_labels
 from .option_groups import grouped
 from .options import Debug, Device, Json, ModelName, Range, echo_json, echo_path
 
@@ -27,6 +29,9 @@ class Engine(StrEnum):
     ray = "ray"
 
 
+LabelFormat = StrEnum("LabelFormat", {name: name for name in FORMATS if name != "coco"})
+
+
 @grouped
 def everything(
     images: Annotated[
@@ -37,6 +42,11 @@ def everything(
     preset: Annotated[Preset, typer.Option("--preset", help="Speed against thoroughness.")] = Preset.default,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     preview: Annotated[bool, typer.Option(help="Also write each photo with its masks in colour.")] = True,
+    formats: Annotated[
+        list[LabelFormat],
+        typer.Option("--format", "-f", metavar="FORMAT", help="Also write the masks for another tool; repeatable."),
+    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    polygons: Polygons = False,
     value_range: Range = None,
     engine: Annotated[Engine, typer.Option("--engine", help="This process, or Ray workers.")] = Engine.local,
     ray_address: Annotated[
@@ -65,6 +75,16 @@ def everything(
     summary.json         what --json prints
     everything.json      the settings, and the NAME of each photo
 
+    \b
+    FORMAT, each in a folder of its name
+    labelmap     NAME.png        a label map of 16 bits: pixels are ids of coco.json
+    yolo         data.yaml       YOLO's outlines, with copies of the photos
+    labelme      NAME.json       shapes for labelme
+    geojson      NAME.geojson    outlines in pixels, as QuPath reads them
+    labelstudio  tasks.json      pre-annotations for Label Studio
+    cvat         annotations.xml CVAT for images 1.1
+    imagej       NAME.zip        regions for ImageJ's ROI Manager
+
     --out must be new or empty. After an interruption, rerun the same command with --resume: finished photos are kept;
     failed, new and changed ones are done. Other settings are refused. Photos that cannot be read do not stop the run:
     they are listed at the end, and the exit code is 1.
@@ -77,7 +97,7 @@ def everything(
     asks for its token by default: set RAY_AUTH_MODE=token here too (see Ray's manual).
     """
     from ..annotation.plan import find_photos
-    from ..annotation.run import Request, annotate_here, finish_run, plan_run
+    from ..annotation.run import Request, annotate_here, finish_run, plan_run, write_label_files
     from ..ops.packages import require
     from .loading import load_predictor
     from .progress import PhotoProgress
@@ -85,6 +105,9 @@ def everything(
     start = perf_counter()
     if engine is Engine.local and (ray_address or workers):
         raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+    check_labels(formats, polygons, coco=True)
+    if LabelFormat.labelmap in formats and not generator.non_overlapping:
+        raise WrongUsage("a label map has one object a pixel; add --non-overlapping to --format labelmap")
     if engine is Engine.ray:
         require("--engine ray", ["ray"], "ray")
     sources = find_photos(images, out)
@@ -103,11 +126,14 @@ def everything(
             outcomes = annotate_on_ray(task, plan.pending, ray_address, workers)
         else:
             outcomes = annotate_here(task, plan, predictor, progress.part, raises=debug)
-        summary, stopped = finish_run(plan, outcomes, progress.finish, start)
+        summary, stopped = finish_run(plan, outcomes, progress.finish, start, polygons)
     _tell(summary, as_json)
     if stopped:
         typer.echo(f"Stopped, with {summary.missed} photos left. Rerun the same command with --resume.", err=True)
         raise typer.Exit(130)
+    write_label_files(plan, formats, polygons)
+    for kind in () if as_json else dict.fromkeys(formats):
+        echo_path(plan.out / kind)
     if summary.failed:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ import typer
 from ..errors import ImageError, PromptError
 from ..segmentation.outputs import Format, plan_outputs
 from .failures import sentence
+from .label_options import Polygons, check_labels
 from .options import Debug, Device, Json, ModelName, Range, echo_json, echo_path
 
 
@@ -45,8 +46,15 @@ def segment(
     ] = None,
     formats: Annotated[
         list[Format],
-        typer.Option("--format", "-f", metavar="FORMAT", help="png, cutout, svg, json or coco; repeatable."),
+        typer.Option(
+            "--format", "-f", metavar="FORMAT", help="png, cutout, svg, json, coco or another of the list; repeatable."
+        ),
     ] = [],  # noqa: B006
+    polygons: Polygons = False,
+    non_overlapping: Annotated[
+        bool,
+        typer.Option("--non-overlapping", help="In a label map, give each pixel to the smallest mask."),
+    ] = False,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also write the photo with masks and prompts drawn on it.")
     ] = False,
@@ -90,12 +98,22 @@ def segment(
     json    photo.mask.json    all masks as in SA-1B (COCO run lengths)
     coco    coco.json          all masks of all photos in one COCO file
 
+    \b
+    For other tools, each in a folder of its name below --out:
+    labelmap      labelmap/photo.png      a label map of 16 bits: each object a number
+    yolo          yolo/data.yaml          YOLO's outlines, with copies of the photos
+    labelme       labelme/photo.json      shapes for labelme
+    geojson       geojson/photo.geojson   outlines in pixels, as QuPath reads them
+    labelstudio   labelstudio/tasks.json  pre-annotations for Label Studio
+    cvat          cvat/annotations.xml    CVAT for images 1.1
+    imagej        imagej/photo.zip        regions for ImageJ's ROI Manager
+
     Several masks of a photo are numbered: photo.mask-1.png, photo.mask-2.png. Files go to the current folder or to
     --out: a folder or, for a single result, a file whose suffix sets the format. Results are replaced, photos never.
     The paths written are printed; --json adds scores, boxes and times. If one of several photos fails, the others are
     still done and the exit code is 1.
     """
-    from ..segmentation.run import Request, Segmenter, segment_photos, write_coco
+    from ..segmentation.run import Request, Segmenter, segment_photos, write_label_files
     from .loading import load_predictor
 
     request = Request.parse(
@@ -104,6 +122,7 @@ def segment(
     )  # fmt: skip
     others = [] if mask is None else [mask]
     to = plan_outputs(out, formats, overlay, images, others, request.objects, request.candidates)
+    check_labels(formats, polygons)
     segmenter = Segmenter(request.with_rough_mask(), lambda: load_predictor(model, device))
     done, answers, failed = [], [], []
     for result in segment_photos(images, segmenter, to, raises=len(images) == 1 or debug):
@@ -115,11 +134,14 @@ def segment(
             echo_path(file.path)
         done.append(result.photo)
         answers.append(result.photo.answer(result.files))
-    coco = write_coco(to, done)
+    labels = write_label_files(to, done, polygons, non_overlapping)
     if as_json:
-        echo_json({"model": model, "images": answers, "coco": str(coco) if coco else None, "failed": failed})
-    elif coco and done:
-        echo_path(coco)
+        coco = str(labels[0]) if labels and to.coco_path() else None
+        paths = [str(path) for path in labels]
+        echo_json({"model": model, "images": answers, "coco": coco, "labels": paths, "failed": failed})
+    else:
+        for path in labels:
+            echo_path(path)
     if failed:
         raise typer.Exit(1)
 

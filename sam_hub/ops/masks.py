@@ -21,6 +21,7 @@ __all__ = [
     "rle_area",
     "rle_counts",
     "rle_to_mask",
+    "rle_to_window",
     "stability_score",
 ]
 
@@ -56,6 +57,36 @@ def mask_to_uncompressed_rle(
 def mask_to_rle(mask: np.ndarray, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)) -> Rle:
     """Compressed COCO run lengths, ready for JSON; arguments as of `mask_to_uncompressed_rle`."""
     return compressed(mask_to_uncompressed_rle(mask, size, origin))
+
+
+def rle_to_window(rle: Rle) -> tuple[np.ndarray, tuple[int, int]]:
+    """The part of a mask that holds all its pixels; memory goes with that part, not with the image.
+
+    rle: run lengths of either form
+    returns: the window (h, w) bool and its origin (x, y) in the image, as `mask_to_rle` takes them; (0, 0) bool and
+        (0, 0) of an empty mask
+    raises: DataError as `rle_counts`
+    """
+    counts = rle_counts(rle)
+    height = int(rle["size"][0])
+    ends = counts.cumsum()
+    starts, ends = ends[:-1:2], ends[1::2]  # of the runs of ones
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if not len(starts):
+        return np.zeros((0, 0), dtype=bool), (0, 0)
+    x0, x1 = int(starts[0] // height), int((ends[-1] - 1) // height) + 1
+    low, high = starts % height, (ends - 1) % height
+    whole = starts // height != (ends - 1) // height  # runs on into the next column, from its top
+    y0 = 0 if whole.any() else int(low.min())
+    y1 = height if whole.any() else int(high.max()) + 1
+    if not whole.any():  # each run within its column: counted in rows of the window
+        starts, ends = ((v // height) * (y1 - y0) + v % height - y0 for v in (starts, ends - 1))
+        ends = ends + 1
+    offset = x0 * (y1 - y0)
+    edges = np.stack([starts, ends], axis=1).ravel() - offset
+    runs = np.diff(edges, prepend=0, append=(x1 - x0) * (y1 - y0))
+    window = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(x1 - x0, y1 - y0).T
+    return window, (x0, y0)
 
 
 def mask_to_box(masks: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from ..errors import OutputError, WrongUsage
+from ..labels.formats import FORMATS
 
 
 class Format(StrEnum):
@@ -17,11 +18,21 @@ class Format(StrEnum):
     svg = "svg"
     json = "json"
     coco = "coco"
+    labelmap = "labelmap"
+    yolo = "yolo"
+    labelme = "labelme"
+    geojson = "geojson"
+    labelstudio = "labelstudio"
+    cvat = "cvat"
+    imagej = "imagej"
 
 
 SUFFIX = {Format.png: ".png", Format.cutout: ".png", Format.svg: ".svg", Format.json: ".json", Format.coco: ".json"}
 BY_SUFFIX = {".png": Format.png, ".svg": Format.svg, ".json": Format.json}
 """What a file name given with ``--out`` means when ``--format`` is left out."""
+
+OF_ALL = frozenset(FORMATS)
+"""Formats whose files are about all images: coco.json, and of the others a folder of their name."""
 
 PER_MASK = {Format.png: "mask", Format.cutout: "cutout"}
 """Formats that need a file for each mask, and what it is called."""
@@ -69,7 +80,7 @@ class Destination:
                 for i, j in every:
                     number = f"-{i + 1}" * (objects > 1) + f"-{j + 1}" * (candidates > 1)
                     found.append(self._result(f"{image.stem}.{PER_MASK[kind]}{number}.png", kind, ((i, j),)))
-            elif kind is not Format.coco:
+            elif kind not in OF_ALL:
                 found.append(self._result(f"{image.stem}.mask{SUFFIX[kind]}", kind, every))
         if self.overlay:
             for j in range(candidates):
@@ -132,6 +143,8 @@ def _one_file(out: Path, formats: Sequence[Format], images: int, masks: int) -> 
     if suffix not in BY_SUFFIX:
         raise WrongUsage(f"--out {out} is neither a folder nor a .png, .svg or .json file; end a folder with a slash")
     kind = formats[0] if formats else BY_SUFFIX[suffix]
+    if kind not in SUFFIX:
+        raise WrongUsage(f"--format {kind.value} makes a folder of files; give a folder with --out")
     if SUFFIX[kind] != suffix:
         raise WrongUsage(f"--format {kind.value} makes a {SUFFIX[kind]} file and --out names {out.name}")
     if len(set(formats)) > 1:

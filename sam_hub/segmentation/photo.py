@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import results
+from ..labels.images import ImageLabels
 from ..ops.drawing import draw_masks, draw_prompts
 from ..ops.mask_prompt import mask_prompt
 from ..ops.tidying import tidy
@@ -61,6 +62,10 @@ class SegmentedPhoto:
             for number, (key, mask) in enumerate(self.masks.items(), start=1)
         ]
         return results.sa1b_document(self.path.name, self.image.shape[:2], records)
+
+    def labels(self) -> ImageLabels:
+        """All masks, for other tools' files."""
+        return ImageLabels.from_document(self.document(), self.path, self.path.stem)
 
     def answer(self, files: Sequence[ResultFile]) -> dict[str, Any]:
         """The facts for ``--json``; the pixels are in the files."""

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, PromptError, WrongUsage
+from ..labels.coco import coco_parts
+from ..labels.formats import takes
+from ..labels.writing import write_labels
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image
 from ..ops.masks import mask_to_box
 from ..ops.value_range import ValueRange
 from ..results import coco_document, json_bytes
-from .outputs import Destination, ResultFile
+from .outputs import OF_ALL, Destination, Format, ResultFile
 from .photo import SegmentedPhoto, segment_photo
 from .prompts import Prompt, parse_prompts
 
@@ -178,10 +181,27 @@ def segment_photos(
         yield PhotoResult(path, photo, files)
 
 
-def write_coco(to: Destination, photos: Sequence[SegmentedPhoto]) -> Path | None:
-    """The COCO file of all photos, where it is wanted and there is one; returns its path."""
-    path = to.coco_path()
-    if path and photos:
+def write_label_files(
+    to: Destination, photos: Sequence[SegmentedPhoto], polygons: bool = False, non_overlapping: bool = False
+) -> list[Path]:
+    """The files about all photos that are wanted: coco.json, and of other tools' formats each in its folder.
+
+    polygons, non_overlapping: see `write_labels`, for the formats that have them
+    returns: their paths, coco.json first
+    raises: DataError for masks that a format cannot hold, OutputError
+    """
+    images = [photo.labels() for photo in photos]
+    written = []
+    if images and (path := to.coco_path()):
         make_folder(to.folder)
-        write_atomically(path, json_bytes(coco_document(photo.document() for photo in photos)))
-    return path
+        if polygons:
+            write_atomically(path, coco_parts(images, polygons))
+        else:
+            write_atomically(path, json_bytes(coco_document(photo.document() for photo in photos)))
+        written.append(path)
+    for kind in to.formats if images else ():
+        if kind in OF_ALL and kind is not Format.coco:
+            options = {"polygons": polygons, "non_overlapping": non_overlapping}
+            options = {name: value for name, value in options.items() if takes(kind, name)}
+            written += write_labels(images, to.folder / kind, kind, **options)
+    return written

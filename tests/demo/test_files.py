@@ -14,10 +14,10 @@ from pycocotools.coco import COCO
 from sam_hub.demo.exports import FORMATS, Scene, export, slug, stem_of
 from sam_hub.demo.limits import Limits
 from sam_hub.demo.objects import read_annotations, read_objects
-from sam_hub.demo.yolo import single_ring
 
 from sam_hub.data.sa1b import Sa1bDataset
 from sam_hub.errors import SamHubError
+from sam_hub.labels.yolo import single_ring
 from sam_hub.ops.masks import mask_to_rle, rle_to_mask
 
 SIZE = (60, 90)

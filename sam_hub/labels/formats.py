@@ -1,0 +1,44 @@
+"""The label formats by name, and what they need; nothing is imported until a format is used."""
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from ..errors import DataError
+from ..ops.packages import require
+
+FORMATS: dict[str, str] = {
+    "labelmap": "sam_hub.labels.labelmap:labelmap_files",
+    "coco": "sam_hub.labels.coco:coco_files",
+    "yolo": "sam_hub.labels.yolo:yolo_files",
+    "labelme": "sam_hub.labels.labelme:labelme_files",
+    "geojson": "sam_hub.labels.geojson:geojson_files",
+    "labelstudio": "sam_hub.labels.labelstudio:labelstudio_files",
+    "cvat": "sam_hub.labels.cvat:cvat_files",
+    "imagej": "sam_hub.labels.imagej:imagej_files",
+}
+"""Name of a format -> the function that makes its files."""
+
+
+NEEDS = {"imagej": ["roifile"]}
+"""Name of a format -> the packages of the extra "science" that it needs."""
+
+
+def check_format(format: str) -> None:
+    """Look for what a format needs, before work begins. raises: DataError as `writer`; SamHubError"""
+    writer(format)
+    require(f"the format {format}", NEEDS.get(format, ()), "science")
+
+
+def writer(format: str) -> Callable[..., Any]:
+    """The function that makes the files of a format. raises: DataError, naming the formats, for an unknown one"""
+    if format not in FORMATS:
+        raise DataError(f"there is no label format {format!r}; choose one of {', '.join(FORMATS)}")
+    module, _, name = FORMATS[format].partition(":")
+    return getattr(import_module(module), name)
+
+
+def takes(format: str, option: str) -> bool:
+    """Whether a format has an option: "polygons" or "non_overlapping"."""
+    return option in inspect.signature(writer(format)).parameters

@@ -1,0 +1,126 @@
+"""What every format is written from: an image's name and size, and its objects."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..ops.masks import Rle, compress_rle, mask_to_rle, rle_area, rle_to_window
+from ..ops.rings import Polygon, mask_to_closed_rings, mask_to_parts
+from ..results import CATEGORY
+
+File = tuple[str, bytes | Iterable[bytes]]
+"""A path below the folder of results, with "/", and the content, whole or in pieces."""
+
+FACTS = ("predicted_iou", "stability_score", "point_coords", "point_labels", "input_box", "input_text")
+"""Of a record: what is kept where a format has room for properties."""
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """An image and its objects.
+
+    file_name: of the image, below the folder of all images, with "/"
+    size: (H, W)
+    objects: records as `SamAutomaticMaskGenerator.generate` returns them or as in SA-1B: ``segmentation``, (H, W) bool
+        or COCO run lengths of either form; ``name``, the class, "object" by default
+    path: the image's file, for formats that point to it (labelme) or copy it (yolo)
+    name: of the results without suffix; by default ``file_name`` without its suffix
+    written: the records are as in files that sam-hub wrote, so that coco.json takes them as they are
+    """
+
+    file_name: str
+    size: tuple[int, int]
+    objects: Sequence[Mapping[str, Any]]
+    path: Path | None = None
+    name: str = ""
+    written: bool = False
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], path: Path | None = None, name: str = "") -> "ImageLabels":
+        """From a document of `sam_hub.results.sa1b_document`, such as `everything` writes to masks/NAME.json."""
+        image = document["image"]
+        size = int(image["height"]), int(image["width"])
+        return cls(image["file_name"], size, document["annotations"], path, name, written=True)
+
+    @property
+    def stem(self) -> str:
+        """Where results go: ``name``, or the file name without its suffix."""
+        return self.name or str(PurePosixPath(self.file_name).with_suffix(""))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One object, numbered; what is drawn of it is computed when it is asked for, and then raises DataError.
+
+    number: from 1 over all images, the id in coco.json
+    """
+
+    number: int
+    record: Mapping[str, Any]
+    image: ImageLabels
+
+    @property
+    def name(self) -> str:
+        """Of its class."""
+        return str(self.record.get("name") or CATEGORY["name"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `FACTS`."""
+        return {key: self.record[key] for key in FACTS if key in self.record}
+
+    @cached_property
+    def rle(self) -> Rle:
+        """Compressed. raises: DataError when it is damaged or does not fit the image"""
+        try:
+            return _rle(self.record["segmentation"], self.image.size)
+        except DataError as e:
+            raise DataError(f"{self.image.file_name}: {e}") from e
+
+    @cached_property
+    def window(self) -> tuple[np.ndarray, tuple[int, int]]:
+        """See `rle_to_window`."""
+        return rle_to_window(self.rle)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 with exclusive right and bottom edges; all 0 of an empty mask."""
+        mask, (x, y) = self.window
+        return x, y, x + mask.shape[1], y + mask.shape[0]
+
+    @cached_property
+    def area(self) -> int:
+        return rle_area(self.rle)
+
+    def parts(self) -> list[Polygon]:
+        """See `mask_to_parts`, in pixels of the image."""
+        mask, origin = self.window
+        return [[ring + np.array(origin, np.int32) for ring in part] for part in mask_to_parts(mask)]
+
+    def rings(self) -> list[np.ndarray]:
+        """See `mask_to_closed_rings`, in pixels of the image."""
+        mask, origin = self.window
+        return [ring + np.array(origin, np.int32) for ring in mask_to_closed_rings(mask)]
+
+
+def numbered(images: Iterable[ImageLabels]) -> Iterator[tuple[ImageLabels, list[Labelled]]]:
+    """Each image with its objects, numbered as in coco.json: from 1 over all images, in order."""
+    number = 0
+    for image in images:
+        yield image, [Labelled(number + i, record, image) for i, record in enumerate(image.objects, start=1)]
+        number += len(image.objects)
+
+
+def _rle(segmentation: Any, size: tuple[int, int]) -> Rle:
+    if not isinstance(segmentation, np.ndarray):
+        if isinstance(segmentation, Mapping) and tuple(segmentation.get("size", ())) != tuple(size):
+            raise DataError(f"a mask has the size {segmentation.get('size')}, and the image {list(size)}")
+        return compress_rle(segmentation)
+    if segmentation.shape != tuple(size):
+        raise DataError(f"a mask has the shape {segmentation.shape}, and the image {tuple(size)}")
+    return mask_to_rle(segmentation.astype(bool))

@@ -1,0 +1,65 @@
+"""Label maps: a 16-bit PNG for each image, in which a pixel is the number of its object and 0 is background."""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from ..errors import DataError
+from .images import File, ImageLabels, Labelled, numbered
+
+MOST = 65_535
+"""Objects that 16 bits can number."""
+STRIP = 1 << 22
+"""Pixels that are painted at a time."""
+
+
+def labelmap_files(images: Iterable[ImageLabels], *, non_overlapping: bool = False) -> Iterator[File]:
+    """NAME.png of each image; bit for bit the masks, where they do not overlap.
+
+    The numbers are the ids of coco.json, from 1 over all images.
+    non_overlapping: each pixel goes to the smallest mask that contains it
+    raises: DataError for masks that overlap, unless ``non_overlapping``, and beyond `MOST` objects
+    """
+    for image, objects in numbered(images):
+        if objects and objects[-1].number > MOST:
+            raise DataError(
+                f"{image.file_name}: a label map numbers at most {MOST:,} objects, and this is object "
+                f"{objects[-1].number:,}; write fewer images at a time, or another format"
+            )
+        if non_overlapping:  # painted later, so on top: the smaller; of equal ones the first
+            objects.sort(key=lambda o: (-o.area, -o.number))
+        yield f"{image.stem}.png", _png(image, objects, non_overlapping)
+
+
+def _png(image: ImageLabels, objects: Sequence[Labelled], cover: bool) -> Iterator[bytes]:
+    """A PNG in pieces, painted in strips, so that memory does not go with the image."""
+    height, width = image.size
+    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0))
+    packer = zlib.compressobj(6)
+    rows = max(1, STRIP // max(1, width))
+    for top in range(0, height, rows):
+        strip = np.zeros((min(rows, height - top), width), np.uint16)
+        for o in objects:
+            _paint(strip, top, o, cover, image.file_name)
+        lines = np.zeros((len(strip), 1 + 2 * width), np.uint8)  # each row starts with its filter, 0
+        lines[:, 1:] = strip.astype(">u2").view(np.uint8).reshape(len(strip), -1)
+        yield _chunk(b"IDAT", packer.compress(lines.tobytes()))
+    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
+
+
+def _paint(strip: np.ndarray, top: int, o: Labelled, cover: bool, name: str) -> None:
+    x0, y0, x1, y1 = o.box
+    low, high = max(y0, top), min(y1, top + len(strip))
+    if low >= high:
+        return
+    mask = o.window[0][low - y0 : high - y0]
+    place = strip[low - top : high - top, x0:x1]
+    if not cover and place[mask].any():
+        raise DataError(f"{name}: its masks overlap, and a label map has one object a pixel; add --non-overlapping")
+    place[mask] = o.number
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
