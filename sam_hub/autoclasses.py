@@ -8,19 +8,26 @@ are loaded already are handled at once. The finder removes itself when nothing i
 The registries are keyed by `SamConfig`. One effect reaches further: ``AutoImageProcessor`` resolves the name
 "SamImageProcessor", in the files of every SAM repository, to ours, which needs no torchvision and has the same
 arguments and outputs.
+
+``from_pretrained`` of these Auto classes, and ``pipeline``, also learn the names of the models inside this package;
+transformers alone would ask the Hub for them.
 """
 
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 AUTO = "transformers.models.auto."
+PIPELINES = "transformers.pipelines"
 MODELS = "sam_hub.models."
+ASSETS = Path(__file__).parent / "assets"
 
 
 def _class(module: str, name: str) -> Any:
@@ -30,12 +37,14 @@ def _class(module: str, name: str) -> Any:
 def _config(auto: ModuleType) -> None:
     config = _class("configuration_sam", "SamConfig")
     auto.AutoConfig.register(config.model_type, config, exist_ok=True)
+    _teach_names(auto.AutoConfig)
 
 
 def _model(auto: ModuleType) -> None:
     config, model = _class("configuration_sam", "SamConfig"), _class("modeling_sam", "SamModel")
-    auto.AutoModel.register(config, model, exist_ok=True)
-    auto.AutoModelForMaskGeneration.register(config, model, exist_ok=True)
+    for kind in (auto.AutoModel, auto.AutoModelForMaskGeneration):
+        kind.register(config, model, exist_ok=True)
+        _teach_names(kind)
 
 
 def _image_processor(auto: ModuleType) -> None:
@@ -43,11 +52,72 @@ def _image_processor(auto: ModuleType) -> None:
     # The registry's own method: that of AutoImageProcessor takes our SamConfig for theirs, which has the same name, and
     # keeps their processor for machines with torchvision.
     auto.IMAGE_PROCESSOR_MAPPING.register(config, {"pil": processor, "torchvision": processor}, exist_ok=True)
+    _teach_names(auto.AutoImageProcessor)
 
 
 def _processor(auto: ModuleType) -> None:
     config, processor = _class("configuration_sam", "SamConfig"), _class("processing_sam", "SamHubProcessor")
     auto.AutoProcessor.register(config, processor, exist_ok=True)
+    _teach_names(auto.AutoProcessor)
+
+
+def _embedded(name: Any) -> Any:
+    """The folder of a model inside this package in place of its name; everything else as it is."""
+    if isinstance(name, str) and name.isidentifier() and (ASSETS / name / "config.json").is_file():
+        return str(ASSETS / name)
+    return name
+
+
+def _teach_names(kind: Any) -> None:
+    """Let ``from_pretrained`` of an Auto class take the name of a model inside this package."""
+    original = kind.from_pretrained.__func__
+
+    @wraps(original)
+    def from_pretrained(cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        return original(cls, _embedded(pretrained_model_name_or_path), *args, **kwargs)
+
+    kind.from_pretrained = classmethod(from_pretrained)
+
+
+def _thresholds(config: Any) -> dict[str, Any]:
+    """Arguments of everything mode that suit a model, in place of the original's."""
+    suited = import_module("sam_hub.inference.thresholds").suited
+    encoder = getattr(getattr(config, "vision_config", None), "model_type", None)
+    return suited(encoder, getattr(config, "generation", None))
+
+
+def _pipeline(pipelines: ModuleType) -> None:
+    """Names of models inside this package, and each model's own thresholds where none are given.
+
+    What ``pipeline`` calls is wrapped and not ``pipeline`` itself, which callers may have imported before.
+    """
+    get_task, kind = pipelines.get_task, pipelines.MaskGenerationPipeline
+    init = kind.__init__
+
+    @wraps(get_task)
+    def task_of(model: str, *args: Any, **kwargs: Any) -> str:
+        return get_task(model, *args, **kwargs) if _embedded(model) is model else "mask-generation"
+
+    @wraps(init)
+    def with_thresholds(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        self._forward_params = {**_thresholds(self.model.config), **self._forward_params}
+
+    pipelines.get_task, kind.__init__ = task_of, with_thresholds
+    for name in ("AutoFeatureExtractor", "AutoTokenizer", "AutoVideoProcessor"):  # it looks for these too
+        _teach_names(getattr(pipelines, name))
+    for name in ("find_adapter_config_file", "resolve_revision"):
+        setattr(pipelines, name, _of_embedded(getattr(pipelines, name)))
+
+
+def _of_embedded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a model's name that takes those inside this package too."""
+
+    @wraps(function)
+    def wrapped(name: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(_embedded(name), *args, **kwargs)
+
+    return wrapped
 
 
 WAITING: dict[str, tuple[str, Callable[[ModuleType], None]]] = {
@@ -55,6 +125,7 @@ WAITING: dict[str, tuple[str, Callable[[ModuleType], None]]] = {
     AUTO + "modeling_auto": ("modeling_sam", _model),
     AUTO + "image_processing_auto": ("image_processing_sam", _image_processor),
     AUTO + "processing_auto": ("processing_sam", _processor),
+    PIPELINES: ("processing_sam", _pipeline),
 }
 """Module of transformers that is waited for -> our module that is then needed, and what to do."""
 

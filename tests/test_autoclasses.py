@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
 import sam_hub.autoclasses
@@ -56,7 +56,7 @@ def photo(root) -> Image.Image:
 ORDER = """
 import json, sys
 {first}
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForMaskGeneration, AutoProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForMaskGeneration, AutoProcessor, pipeline
 autos = AutoConfig, AutoModelForMaskGeneration, AutoProcessor, AutoImageProcessor
 found = [auto.from_pretrained(sys.argv[1]) for auto in autos]
 import sam_hub.autoclasses as a
@@ -97,6 +97,29 @@ def test_pocket(photo):
     predictor = SamPredictor(SamModel.from_pretrained("pocket"))
     predictor.set_image(photo)
     assert (predictor.predict(box=(25, 0, 400, 299), multimask_output=False)[0][0] == mask).mean() > 0.9999
+
+
+def test_names_of_the_package_need_no_network(photo, monkeypatch):
+    """Also for ``pipeline`` imported before ``sam_hub``, as here."""
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("the network was asked"))
+    assert AutoConfig.from_pretrained("pocket").model_type == "sam_hub"
+    assert type(AutoModel.from_pretrained(pretrained_model_name_or_path="pocket")) is SamModel
+    assert type(AutoModelForMaskGeneration.from_pretrained("pocket")) is SamModel
+    assert type(AutoProcessor.from_pretrained("pocket")) is SamHubProcessor
+    assert type(AutoImageProcessor.from_pretrained("pocket")) is SamImageProcessor
+    assert type(pipeline(model="pocket").model) is SamModel
+
+
+def test_the_pipeline_has_the_thresholds_of_the_model(photo):
+    """At those of the original, which are the pipeline's, `pocket` finds next to nothing."""
+    generate = pipeline("mask-generation", model="pocket", points_per_crop=5)
+    suited = SamPredictor("pocket").capabilities.generation
+    assert suited and {name: generate._forward_params[name] for name in suited} == suited
+    found = generate(photo)["scores"].tolist()
+    assert found == generate(photo, **suited)["scores"].tolist()
+    assert len(generate(photo, pred_iou_thresh=0.88, stability_score_thresh=0.95)["scores"]) < len(found)
+    given = pipeline("mask-generation", model="pocket", pred_iou_thresh=0.6)
+    assert given._forward_params["pred_iou_thresh"] == 0.6
 
 
 def test_the_pipeline_on_pocket(photo):

@@ -51,6 +51,8 @@ class SamPredictor(ImagePredictor):
     ) -> None:
         if isinstance(model, str | PathLike):
             model = SamModel.from_pretrained(model).to(pick_device()).eval()
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"a predictor needs a SamModel or its name; got {type(model).__name__}")
         self.model = model
         self.processor = getattr(processor, "image_processor", processor) or _default_processor(model)
         self.processor.check_model(model.config)

@@ -8,18 +8,24 @@ import numpy as np
 
 def point_grid(n_per_side: int) -> np.ndarray:
     """The cell centres of an n x n grid over [0, 1] x [0, 1]: (n * n, 2) float64, x then y, row by row."""
-    if n_per_side < 1:
-        raise ValueError(f"a grid needs at least 1 point a side; got {n_per_side}")
+    _check_side(n_per_side)
     offset = 1 / (2 * n_per_side)
     side = np.linspace(offset, 1 - offset, n_per_side)
     return np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+
+
+def _check_side(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"a grid needs at least 1 point a side; got {n}")
 
 
 def layer_point_grids(n_per_side: int, n_layers: int, scale_per_layer: int) -> list[np.ndarray]:
     """A grid for the whole image and one for each layer of crops, coarser by ``scale_per_layer`` each time.
 
     returns: ``n_layers + 1`` arrays as of `point_grid`, of at least one point
+    raises: ValueError
     """
+    _check_side(n_per_side)
     return [point_grid(max(1, int(n_per_side / scale_per_layer**i))) for i in range(n_layers + 1)]
 
 

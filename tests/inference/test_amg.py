@@ -285,6 +285,7 @@ def test_wrong_arguments() -> None:
     predictor = BoxPredictor([])
     for wrong, message in (
         (dict(points_per_side=None), "exactly one"),
+        (dict(points_per_side=0), "at least 1 point a side; got 0"),
         (dict(point_grids=[np.zeros((1, 2))]), "exactly one"),
         (dict(output_mode="png"), "unknown output_mode 'png'"),
         (dict(points_per_side=None, point_grids=[np.zeros((1, 2))], crop_n_layers=1), "needs 2 point_grids; got 1"),
@@ -316,3 +317,8 @@ def test_of_masks_that_cleaning_makes_alike_the_unchanged_is_kept() -> None:
     (cleaned,) = generator._clean(found[:1])
     np.testing.assert_array_equal(rle_to_mask(cleaned.rle), mask)
     assert cleaned.box.tolist() == [10, 10, 59, 59]
+
+
+def test_a_model_that_is_none_is_named():
+    with pytest.raises(TypeError, match="needs a SamModel or its name; got int"):
+        SamAutomaticMaskGenerator(3)
