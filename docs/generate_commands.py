@@ -1,5 +1,6 @@
 """Writes one page per command from the command line itself, as a hook of mkdocs, so that the pages cannot drift."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -15,11 +16,24 @@ VERBATIM = "\b\n"  # opens a paragraph that `--help` does not rewrap
 
 def pages() -> dict[str, str]:
     """Path below docs/ -> Markdown: an index, then one page per command."""
-    commands = typer.main.get_command(app).commands
+    commands = dict(_commands(typer.main.get_command(app)))
     summaries = {name: " ".join(command.help.split("\n\n")[0].split()) for name, command in commands.items()}
-    listed = "\n".join(f"- [`sam-hub {name}`]({name}.md): {summary}" for name, summary in summaries.items())
+    listed = "\n".join(f"- [`sam-hub {name}`]({_file(name)}): {summary}" for name, summary in summaries.items())
     index = f"# Commands\n\n{listed}\n\nExit codes: 0 success, 1 a failure named in one sentence, 2 wrong usage.\n"
-    return {f"{FOLDER}/index.md": index} | {f"{FOLDER}/{name}.md": _page(name, commands[name]) for name in commands}
+    return {f"{FOLDER}/index.md": index} | {f"{FOLDER}/{_file(name)}": _page(name, commands[name]) for name in commands}
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Name, with the group's before it, and command, of a group and the groups in it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def _file(name: str) -> str:
+    return f"{name.replace(' ', '-')}.md"
 
 
 def _page(name: str, command: Any) -> str:

@@ -58,7 +58,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.training": CORE | TRAINING,
         "sam_hub.exporters": CORE | DEVICES,
     },
-    {"sam_hub.publishing": CORE},
+    {"sam_hub.publishing": CORE, "sam_hub.engine": CORE | {"matplotlib"}},
     {"sam_hub.diagnostics": CORE | {"matplotlib"}, "sam_hub.compat": CORE},
     {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging", "contourpy"}},
     {"sam_hub.cli": CORE | TERMINAL},

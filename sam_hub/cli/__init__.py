@@ -19,6 +19,7 @@ from .convert import convert
 from .demo import demo
 from .distill import distill
 from .doctor import doctor
+from .engine import engine
 from .evaluate import evaluate
 from .everything import everything
 from .export import export
@@ -52,6 +53,7 @@ app.command()(bench)
 app.command()(train)
 app.command()(distill)
 app.command()(demo)
+app.add_typer(engine, name="engine")
 app.command()(doctor)
 
 

@@ -80,16 +80,19 @@ def read_examples(source: Source, val_share: float, seed: int, track: Track, max
     return Examples(training, Chosen(held_set, held_found.good, held_set.name), counts)
 
 
-def run_fine_tuning(model: SamModel, source: Source, examples: Examples, settings: FineTuning, out: Path) -> Any:
+def run_fine_tuning(
+    model: SamModel, source: Source, examples: Examples, settings: FineTuning, out: Path, val_images: int = 32
+) -> Any:
     """Fine-tune, and write the folder with its card, report and pictures.
 
+    val_images: at most so many of those that are held out score the checkpoints
     returns: the report, or None in all but the first process of a launch
     """
     processor = SamPredictor(model).processor  # the one beside the model, else the one of its encoder
     clip = load_clip(settings.clip) if settings.clip else None
     images = "streaming" if source.is_stream else len(examples.training)
     tell(f"{images} training images, {len(examples.held)} to validate on")
-    validator = Validator(examples.held, processor)
+    validator = Validator(examples.held, processor, val_images)
     result = fine_tune(model, processor, examples.training, validator, out, settings, clip=clip)
     if not is_first_process():
         return None

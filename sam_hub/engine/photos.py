@@ -1,0 +1,175 @@
+"""Photos come into a project: found one by one, measured, and written down in batches."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from PIL import Image
+
+from ..errors import ImageError
+from ..ops.files import sha256
+from ..ops.images import IMAGE_FORMATS, IMAGE_SUFFIXES, MAX_PIXELS
+from .store import PhotoRow, Project, photo_of
+
+BATCH = 500
+"""Photos of one transaction."""
+
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
+"""The EXIF tag, and its values that swap width and height."""
+
+
+class Added(NamedTuple):
+    """new, known: numbers of photos; problems: a sentence for each that was left out"""
+
+    new: int
+    known: int
+    problems: list[str]
+
+
+class Facts(NamedTuple):
+    path: str
+    sha256: str
+    bytes: int
+    modified: int
+    width: int
+    height: int
+
+
+def find(folders: Sequence[Path], project: Path) -> Iterator[Path]:
+    """Photos in folders, searched recursively, as they are met; hidden ones and those in the project do not count.
+
+    raises: ImageError for a folder that does not exist
+    """
+    home = os.path.realpath(project)
+    for start in folders:
+        if not os.path.lexists(start):
+            raise ImageError(f"{start} does not exist; check the path of the photos")
+        if not start.is_dir():
+            yield Path(os.path.abspath(start))
+            continue
+        for folder, folders_in, files in os.walk(os.path.abspath(start)):
+            folders_in[:] = sorted(
+                f for f in folders_in if not f.startswith(".") and os.path.realpath(Path(folder, f)) != home
+            )
+            for name in sorted(files):
+                if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                    yield Path(folder, name)
+
+
+def add(
+    project: Project, paths: Iterable[Path], tell: Callable[[int], None] = lambda done: None, batch: int = BATCH
+) -> Added:
+    """Write photos down; those that are there already are looked at again. Stopped, the same call goes on.
+
+    tell: called with the number of photos looked at
+    """
+    new = known = done = 0
+    problems: list[str] = []
+    share, seed = project.setting("held_share"), project.setting("seed")
+    rest = iter(paths)
+    while part := list(islice(rest, batch)):
+        there = _known(project, part)
+        fresh: list[Facts] = []
+        for path in part:
+            row = there.get(str(path))
+            try:
+                if row is None:
+                    fresh.append(measure(path))
+                else:
+                    known += 1
+                    if why := _look_again(project, row):
+                        problems.append(why)
+            except (ImageError, UnicodeEncodeError) as e:
+                what = f"{path!r}: its name is not UTF-8; rename it" if isinstance(e, UnicodeEncodeError) else str(e)
+                problems.append(what)
+            done += 1
+        with project.writing() as db:
+            new += sum(_insert(db, facts, share, seed) for facts in fresh)
+        tell(done)
+    return Added(new, known, problems)
+
+
+def measure(path: Path) -> Facts:
+    """What is written down of a photo; only its head is decoded. raises: ImageError, UnicodeEncodeError"""
+    str(path).encode()
+    try:
+        state = path.stat()
+        Image.init()
+        with Image.open(path, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN]) as image:
+            width, height = image.size
+            turned = image.getexif().get(ORIENTATION) in TURNED
+        digest = sha256(path)
+    except Exception as e:  # Pillow's readers raise anything on damaged files
+        raise ImageError(f"{path} is not a photo that can be read ({e}); it is left out") from e
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ImageError(f"{path} has {width} x {height} pixels; it is left out, cut it into tiles first")
+    if turned:
+        width, height = height, width
+    return Facts(str(path), digest, state.st_size, state.st_mtime_ns, width, height)
+
+
+def what_changed(photo: PhotoRow) -> str | None:
+    """Why a photo's masks cannot be trusted to fit it any more, in a sentence; None where it is as it was."""
+    try:
+        state = os.stat(photo.path)
+        if (state.st_size, state.st_mtime_ns) == (photo.bytes, photo.modified):
+            return None
+        if state.st_size == photo.bytes and sha256(photo.path) == photo.sha256:
+            return None
+    except OSError as e:
+        return f"{photo.path} cannot be read ({e.strerror}); put it back, and run `sam-hub engine init` again"
+    return f"{photo.path} has changed since it was added; put the old file back, or add the new one under another name"
+
+
+def lose(project: Project, photo: PhotoRow) -> None:
+    """Mark a photo as vanished or changed: it leaves the queue, and its masks stay."""
+    with project.writing() as db:
+        db.execute("UPDATE photos SET state = 'lost' WHERE id = ?", (photo.id,))
+        db.execute("DELETE FROM leases WHERE photo = ?", (photo.id,))
+
+
+def _known(project: Project, paths: Sequence[Path]) -> dict[str, PhotoRow]:
+    names = [name for path in paths if (name := str(path)).isprintable() or _is_utf8(name)]
+    marks = ", ".join("?" * len(names))
+    rows = project.rows(f"SELECT * FROM photos WHERE path IN ({marks})", names)
+    return {row["path"]: photo_of(row) for row in rows}
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _look_again(project: Project, photo: PhotoRow) -> str | None:
+    """A photo that is back is open again; why one is lost."""
+    why = what_changed(photo)
+    if why and photo.state != "lost":
+        lose(project, photo)
+    elif not why and photo.state == "lost":
+        with project.writing() as db:
+            done = "finished IS NOT NULL AND EXISTS (SELECT 1 FROM objects WHERE photo = photos.id)"
+            db.execute(
+                f"UPDATE photos SET state = CASE WHEN {done} THEN 'done' ELSE 'open' END WHERE id = ?", (photo.id,)
+            )
+    return why
+
+
+def _insert(db: Connection, facts: Facts, share: float, seed: int) -> int:
+    """Whether a photo is held out, and its place in the queue, depend on its content and the seed alone."""
+    digest = hashlib.sha256(f"{seed} {facts.sha256}".encode()).digest()
+    held = int.from_bytes(digest[:6]) < share * 2**48
+    place = int.from_bytes(digest[8:15])
+    values = (*facts, held, place)
+    found = db.execute(
+        "INSERT OR IGNORE INTO photos (path, sha256, bytes, modified, width, height, held, place) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        values,
+    )
+    return found.rowcount

@@ -1,0 +1,195 @@
+"""Rounds: the model learns from what was accepted, and is taken only where it is no worse on the photos held out."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..data.discovery import Chosen
+from ..data.inspection import Cleaned, split
+from ..errors import DataError, SamHubError
+from ..inference.opening import open_model
+from ..inference.predictor import SamPredictor
+from ..training.end_to_end import Examples, Source, run_fine_tuning
+from ..training.recipe import FINE_TUNING
+from ..training.run import FineTuning, tell
+from ..training.validation import Validator
+from .samples import ProjectSamples
+from .store import Project
+
+FOLDER = "rounds"
+MEASURED = {"images": 64, "max_objects": 16}
+"""Of the photos held out, what a model is scored on."""
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """How a round is trained; a round that is resumed keeps those it began with.
+
+    val_share: of the photos learnt from, to pick the best checkpoint by; the photos held out only judge the result
+    evaluations: how often the run is validated; val_images: on so many photos
+    """
+
+    steps: int = 200
+    rate: float = 3e-4
+    batch: int = 2
+    objects: int = 8
+    views: int = 6
+    freeze: Literal["encoder", "none"] = "encoder"
+    lora: int = 0
+    val_share: float = 0.15
+    evaluations: int = 5
+    val_images: int = 16
+    seed: int = 0
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """round: its number; taken: whether its model is the project's now; before, after: scores of the model that it
+    began from and of its own, on the photos held out"""
+
+    round: int
+    taken: bool
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def model_source(project: Project, round: int | None = None) -> str:
+    """What `open_model` takes for the model of a round, the current one by default.
+
+    raises: DataError where there is no such round, or its model is gone
+    """
+    round = project.setting("round") if round is None else round
+    row = project.one("SELECT * FROM rounds WHERE round = ?", (round,))
+    if row is None:
+        last = project.rows("SELECT max(round) AS n FROM rounds")[0]["n"]
+        raise DataError(f"{project.folder} has no round {round}; there are 0 to {last}")
+    if round == 0:
+        return row["model"]
+    if not (project.folder / row["model"] / "config.json").is_file():
+        raise DataError(f"the model of round {round} is not in {project.folder / row['model']}; train again")
+    return str(project.folder / row["model"])
+
+
+def use(project: Project, round: int) -> None:
+    """Go on with the model of an earlier or a later round. raises: DataError"""
+    row = project.one("SELECT finished FROM rounds WHERE round = ?", (round,))
+    if row is not None and row["finished"] is None:
+        raise DataError(f"round {round} is not finished; rerun `sam-hub engine train {project.folder}` to resume it")
+    model_source(project, round)
+    with project.writing() as db:
+        db.execute("UPDATE settings SET value = ? WHERE key = 'round'", (json.dumps(round),))
+
+
+def train(
+    project: Project, settings: RoundSettings, device: str | None = None, say: Callable[[str], None] = tell
+) -> RoundResult:
+    """Train one more round, or resume the one that was stopped.
+
+    raises: DataError where too little was accepted
+    """
+    round, parent, upto, settings = _begin(project, settings)
+    learnt = ProjectSamples(project, project.annotated(False, upto), upto)
+    held = ProjectSamples(project, project.annotated(True, upto), upto)
+    out = project.folder / FOLDER / str(round)
+    training, val = split(Cleaned(learnt), range(len(learnt)), settings.val_share, settings.seed)
+    counts = {
+        "train": len(training),
+        "objects": sum(len(learnt.objects(i, learnt.photo(i).size)) for i in training.indices),
+    }
+    say(f"round {round}: {counts['objects']} masks of {len(training)} photos, {len(held)} photos held out")
+    if not (out / "config.json").is_file():
+        _fit(project, parent, training, val, counts, settings, out, device)
+    started = model_source(project, parent)
+    before, after = (_score(source, held, device, say) for source in (started, str(out)))
+    taken = after["miou"] >= before["miou"]
+    facts = {"settings": asdict(settings), "before": before, "after": after, "photos": len(learnt), **_masks(counts)}
+    with project.writing() as db:
+        db.execute(
+            "UPDATE rounds SET finished = ?, taken = ?, facts = ? WHERE round = ?",
+            (time.time(), taken, json.dumps(facts), round),
+        )
+        if taken:
+            db.execute("UPDATE settings SET value = ? WHERE key = 'round'", (json.dumps(round),))
+    return RoundResult(round, taken, before, after)
+
+
+def _masks(counts: dict[str, int]) -> dict[str, int]:
+    return {"masks": counts["objects"]}
+
+
+def _begin(project: Project, settings: RoundSettings) -> tuple[int, int, int, RoundSettings]:
+    """Number, parent, newest mask and settings of the round: the unfinished one, or a new one."""
+    row = project.one("SELECT * FROM rounds WHERE finished IS NULL")
+    if row is not None:
+        begun = RoundSettings(**json.loads(row["facts"])["settings"])
+        return row["round"], row["parent"], row["upto"], begun
+    parent, upto = project.setting("round"), project.newest_mask()
+    _check_enough(project, upto)
+    with project.writing() as db:
+        round = db.execute("SELECT max(round) + 1 AS n FROM rounds").fetchone()["n"]
+        db.execute(
+            "INSERT INTO rounds (round, model, parent, upto, began, facts) VALUES (?, ?, ?, ?, ?, ?)",
+            (round, f"{FOLDER}/{round}", parent, upto, time.time(), json.dumps({"settings": asdict(settings)})),
+        )
+    return round, parent, upto, settings
+
+
+def _check_enough(project: Project, upto: int) -> None:
+    """raises: DataError, saying what is to be labelled first"""
+    learnt, held = (len(project.annotated(held, upto)) for held in (False, True))
+    if learnt < 2 or not held:
+        raise DataError(
+            f"{learnt} photos to learn from and {held} held out have accepted masks; at least 2 and 1 are needed: "
+            f"label more with `sam-hub engine label {project.folder}`"
+        )
+    last = project.rows("SELECT max(upto) AS upto FROM rounds")[0]["upto"]
+    news = project.rows("SELECT count(*) AS n FROM masks WHERE id > ? AND state = 'accepted'", (last,))[0]["n"]
+    if not news:
+        raise DataError(f"nothing was accepted in {project.folder} since the last round; label some photos first")
+
+
+def _fit(
+    project: Project,
+    parent: int,
+    training: Chosen,
+    val: Chosen,
+    counts: dict[str, int],
+    settings: RoundSettings,
+    out: Path,
+    device: str | None,
+) -> None:
+    recipe = replace(
+        FINE_TUNING,
+        steps=settings.steps,
+        learning_rate=settings.rate,
+        images=settings.batch,
+        objects=settings.objects,
+        warmup=min(FINE_TUNING.warmup, settings.steps // 5),
+        seed=settings.seed,
+    )
+    tuning = FineTuning(
+        model=project.setting("model"),
+        data=project.folder.name,
+        freeze=settings.freeze,
+        lora=settings.lora,
+        views=settings.views,
+        recipe=recipe,
+        bf16=settings.bf16,
+        evaluations=settings.evaluations,
+    )
+    model = open_model(model_source(project, parent), device).float()
+    source = Source(str(project.folder))
+    run_fine_tuning(model, source, Examples(training, val, counts), tuning, out, settings.val_images)
+
+
+def _score(source: str, held: ProjectSamples, device: str | None, say: Callable[[str], None]) -> dict[str, Any]:
+    say(f"scoring {source} on the photos held out")
+    model = open_model(source, device).eval()
+    scores = Validator(held, SamPredictor(model).processor, **MEASURED)(model)
+    if not scores["miou"] == scores["miou"]:
+        raise SamHubError(f"the scores of {source} are not finite; train again with a lower --rate")
+    return scores

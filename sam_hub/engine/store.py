@@ -1,0 +1,249 @@
+"""A project's photos and masks. What a call that writes has returned from is on the disk."""
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from sqlite3 import Connection, Row
+from typing import Any
+
+from ..errors import DataError, OutputError
+from ..ops.files import make_folder
+from ..ops.run_lengths import Rle, compress_rle, rle_counts
+from .schema import FILE, connect, create, reading, transaction
+
+STATES = ("open", "done", "skipped", "auto", "lost")
+"""Of photos: to do; done by a person; skipped by one; done by the model alone; vanished or changed."""
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    """A photo: its file as it was when it was added, its upright size in pixels, and how far it is.
+
+    held: whether it only measures, and no model learns from it
+    filled: the round whose model pre-filled it, or None
+    """
+
+    id: int
+    path: str
+    sha256: str
+    bytes: int
+    modified: int
+    width: int
+    height: int
+    held: bool
+    state: str
+    filled: int | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)"""
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class MaskVersion:
+    """One version of an object.
+
+    request: an id of the one who saves it, such as a UUID: the same again is stored once
+    state: "accepted", "removed", or "proposed" by a model; rle: compressed, of the photo's size
+    stage: "assisted", "semi", "full" or "import"; round, model: those that helped
+    clicks, seconds: that the object has taken until now; score: the predicted IoU
+    """
+
+    request: str
+    object: str
+    state: str
+    rle: Rle
+    stage: str
+    round: int
+    model: str
+    annotator: str
+    name: str = ""
+    prompts: dict[str, Any] = field(default_factory=dict)
+    score: float | None = None
+    clicks: int = 0
+    seconds: float = 0.0
+
+
+class Project:
+    """A project's folder, open. Threads may share it; processes open their own."""
+
+    def __init__(self, folder: Path, connection: Connection) -> None:
+        self.folder, self.connection = folder, connection
+        self.file = folder / FILE
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Project":
+        """raises: DataError where it is none, is damaged, or a newer sam-hub wrote it"""
+        return cls(Path(folder), connect(Path(folder, FILE)))
+
+    @classmethod
+    def create(cls, folder: str | Path, model: str, held_share: float, seed: int = 0) -> "Project":
+        """A new project, or the one that is there, which must have the same model and share.
+
+        model: the one of round 0; held_share: of the photos, to measure on
+        raises: OutputError for a folder with other things in it, or a project with other settings
+        """
+        folder = Path(folder)
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
+            raise OutputError(f"{folder} is not empty and is no project; choose another folder")
+        make_folder(folder)
+        project = cls(folder, create(folder / FILE))
+        wanted = {"model": model, "held_share": held_share, "seed": seed}
+        try:
+            with project.writing() as db:
+                for key, value in wanted.items():
+                    db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, json.dumps(value)))
+                db.execute(
+                    "INSERT OR IGNORE INTO rounds (round, model, upto, began, finished, taken) "
+                    "VALUES (0, ?, 0, ?, ?, 1)",
+                    (model, time.time(), time.time()),
+                )
+                db.execute("INSERT OR IGNORE INTO settings VALUES ('round', '0')")
+            there = {key: project.setting(key) for key in wanted}
+            if there != wanted:
+                told = ", ".join(f"{k} {there[k]!r} and not {wanted[k]!r}" for k in wanted if there[k] != wanted[k])
+                raise OutputError(f"{folder} is a project with {told}; give the same to add photos, or another folder")
+        except BaseException:
+            project.close()
+            raise
+        return project
+
+    def close(self) -> None:
+        with self._lock:
+            self.connection.close()
+
+    def __enter__(self) -> "Project":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction. raises: OutputError where the disk is full or another process keeps the file"""
+        with self._lock, transaction(self.connection, self.file) as db:
+            yield db
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+        with self._lock, reading(self.file):
+            return self.connection.execute(statement, values).fetchall()
+
+    def one(self, statement: str, values: Sequence[Any] = ()) -> Row | None:
+        found = self.rows(statement, values)
+        return found[0] if found else None
+
+    def setting(self, key: str) -> Any:
+        row = self.one("SELECT value FROM settings WHERE key = ?", (key,))
+        return None if row is None else json.loads(row["value"])
+
+    def photo(self, id: int) -> PhotoRow:
+        """raises: DataError"""
+        row = self.one("SELECT * FROM photos WHERE id = ?", (id,))
+        if row is None:
+            raise DataError(f"the project {self.folder} has no photo {id}")
+        return photo_of(row)
+
+    def save(self, photo: PhotoRow, version: MaskVersion) -> int:
+        """Store a version of an object, and its number; stored before under the same request, the number it has.
+
+        raises: DataError where the mask is of another size, OutputError where it cannot be written
+        """
+        with self.writing() as db:
+            return insert_mask(db, photo, version)
+
+    def propose(self, photo: PhotoRow, versions: Iterable[MaskVersion], round: int, state: str | None = None) -> bool:
+        """Store what a model found in a photo, all of it at once; nothing where that round has filled it before.
+
+        state: of the photo from now on; returns: whether anything was stored
+        """
+        versions = list(versions)
+        with self.writing() as db:
+            now = db.execute("SELECT state, filled FROM photos WHERE id = ?", (photo.id,)).fetchone()
+            held = db.execute("SELECT 1 FROM leases WHERE photo = ? AND until > ?", (photo.id, time.time())).fetchone()
+            if now["state"] not in ("open", "skipped") or now["filled"] == round or held:
+                return False
+            withdraw(db, photo, round)
+            for version in versions:
+                insert_mask(db, photo, version)
+            db.execute("UPDATE photos SET filled = ?, state = ? WHERE id = ?", (round, state or "open", photo.id))
+        return True
+
+    def objects(self, photo: int, upto: int | None = None) -> list[Row]:
+        """The newest version of each object that is not removed, in the order in which they were first drawn.
+
+        upto: as things were when the mask of that number was the newest
+        """
+        limit = 2**62 if upto is None else upto
+        return self.rows(
+            "SELECT m.* FROM masks m JOIN (SELECT max(id) AS id, min(id) AS first FROM masks WHERE photo = ? AND "
+            "id <= ? GROUP BY object) newest USING (id) WHERE state != 'removed' ORDER BY first",
+            (photo, limit),
+        )
+
+    def history(self, photo: int, object: str) -> list[Row]:
+        """Every version of an object, the oldest first."""
+        return self.rows("SELECT * FROM masks WHERE photo = ? AND object = ? ORDER BY id", (photo, object))
+
+    def newest_mask(self) -> int:
+        return self.rows("SELECT coalesce(max(id), 0) AS id FROM masks")[0]["id"]
+
+    def annotated(self, held: bool, upto: int | None = None, by_people: bool = True) -> list[int]:
+        """Photos with accepted objects, in the order of their numbers.
+
+        by_people: of all stages but the fully automatic one
+        """
+        stages = "('assisted', 'semi', 'import')" if by_people else "('assisted', 'semi', 'import', 'full')"
+        found = self.rows(
+            "SELECT DISTINCT o.photo AS id FROM objects o JOIN photos p ON p.id = o.photo JOIN masks m ON m.photo = "
+            f"o.photo AND m.object = o.object WHERE p.held = ? AND p.state != 'lost' AND m.id <= ? AND m.stage IN "
+            f"{stages} AND m.state = 'accepted' ORDER BY o.photo",
+            (held, 2**62 if upto is None else upto),
+        )
+        return [row["id"] for row in found]
+
+
+def photo_of(row: Row) -> PhotoRow:
+    fields = {key: row[key] for key in PhotoRow.__dataclass_fields__}
+    return PhotoRow(**{**fields, "held": bool(row["held"])})
+
+
+def insert_mask(db: Connection, photo: PhotoRow, version: MaskVersion) -> int:
+    """See `Project.save`."""
+    stored = db.execute("SELECT id FROM masks WHERE request = ?", (version.request,)).fetchone()
+    if stored is not None:
+        return stored["id"]
+    rle_counts(version.rle, photo.size)
+    columns = {
+        **{k: v for k, v in vars(version).items() if k not in ("rle", "prompts")},
+        "photo": photo.id,
+        "counts": compress_rle(version.rle)["counts"],
+        "prompts": json.dumps(version.prompts),
+        "at": time.time(),
+    }
+    names = ", ".join(columns)
+    marks = ", ".join("?" * len(columns))
+    return db.execute(f"INSERT INTO masks ({names}) VALUES ({marks})", list(columns.values())).lastrowid
+
+
+def withdraw(db: Connection, photo: PhotoRow, round: int) -> None:
+    """Remove what earlier rounds proposed and nobody has accepted; the rows stay."""
+    stale = db.execute(
+        "SELECT m.* FROM objects o JOIN masks m ON m.id = o.mask WHERE o.photo = ? AND o.state = 'proposed'",
+        (photo.id,),
+    ).fetchall()
+    for row in stale:
+        columns = {k: row[k] for k in row.keys() if k != "id"}  # noqa: SIM118 a Row iterates over values
+        columns |= {"request": f"withdrawn:{row['id']}:{round}", "state": "removed", "at": time.time()}
+        marks = ", ".join("?" * len(columns))
+        db.execute(f"INSERT INTO masks ({', '.join(columns)}) VALUES ({marks})", list(columns.values()))
+
+
+def rle_of(row: Row, size: tuple[int, int]) -> Rle:
+    """The mask of a row, of a photo of (H, W)."""
+    return {"size": list(size), "counts": row["counts"]}
