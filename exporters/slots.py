@@ -34,7 +34,7 @@ class SlotPromptEncoder(nn.Module):
         self.frame = float(self.side * encoder.config.patch_size)
         self.fourier = model.shared_image_embedding
         self.mask_embed = encoder.mask_embed
-        rows = [encoder.not_a_point_embed.weight, *(e.weight for e in encoder.point_embed)]
+        rows = [encoder.not_a_point_embed.weight, encoder.point_table()]
         self.register_buffer("table", torch.cat(rows).detach().clone())  # (5, C), the order of LABELS
         self.register_buffer("kinds", torch.tensor(LABELS, dtype=torch.int32))
         self.register_buffer("no_mask", encoder.no_mask_embed.weight.detach().clone().reshape(1, -1, 1, 1))

@@ -45,6 +45,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.convert": CORE},
     {"sam_hub.models.layers": CORE},
     {"sam_hub.models.encoders": CORE, "sam_hub.models.mask_decoder": CORE, "sam_hub.models.prompt_encoder": CORE},
+    {"sam_hub.models.fine_decoder": CORE},
     {"sam_hub.families.*.encoder": CORE, "sam_hub.families.*.decoder": CORE, "sam_hub.models.four_axes": CORE},
     {"sam_hub.families.*.rank_four": CORE},
     {"sam_hub.models": CORE},
@@ -69,6 +70,7 @@ LIBRARIES = {part: libraries for parts in LAYERS for part, libraries in parts.it
 RESOLVERS = {  # field of a family's declaration -> the module that imports what it names
     "config": "sam_hub.models.configuration_sam",
     "transformers": "sam_hub.models.configuration_sam",
+    "native": "sam_hub.models.configuration_sam",
     "originals": "sam_hub.convert",
     "network": "sam_hub.models.modeling_sam",
     "rank_four": "sam_hub.exporters.rank_four",

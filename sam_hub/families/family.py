@@ -101,6 +101,9 @@ class Family:
     originals: layouts of its authors' checkpoints by name, each a lazy string of an `OriginalLayout`
     transformers: by ``model_type`` of ``transformers``, a lazy string of a function: its configuration, as a dict ->
         settings of `SamConfig`
+    native: models that ``transformers`` has too: by the types of encoder, prompt encoder and mask decoder, a lazy
+        string of a function: settings of `SamConfig` -> what its configuration says differently
+    unread: regular expressions of keys that folders of ``transformers`` hold and images do not need
     catalogue: name -> checkpoint
     aliases: other names of the catalogue's
     files: names of original files that are published beside what the catalogue loads -> name in the catalogue
@@ -116,6 +119,8 @@ class Family:
     mask_decoders: Mapping[str, Part] = field(default_factory=dict)
     originals: Mapping[str, str] = field(default_factory=dict)
     transformers: Mapping[str, str] = field(default_factory=dict)
+    native: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     catalogue: Mapping[str, Variant] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)

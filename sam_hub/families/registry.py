@@ -18,7 +18,7 @@ GROUP = "sam_hub.families"
 KINDS = {"encoder": "encoders", "prompt encoder": "prompt_encoders", "mask decoder": "mask_decoders"}
 """Kind of a part -> the field of `Family` that holds it."""
 
-UNIQUE = (*KINDS.values(), "originals", "transformers", "files")
+UNIQUE = (*KINDS.values(), "originals", "transformers", "native", "files")
 """Fields of `Family` whose names no two families share."""
 
 CATALOGUE: dict[str, Variant] = {}
@@ -42,7 +42,7 @@ def register_family(family: Family) -> None:
         return
     for names in (*map(attrgetter, UNIQUE), lambda family: {*family.catalogue, *family.aliases}):
         for other in _families.values():
-            if twice := sorted(set(names(family)) & set(names(other))):
+            if twice := sorted(map(str, set(names(family)) & set(names(other)))):
                 raise ValueError(f"family {family.name!r}: {', '.join(twice)} is there already, of {other.name!r}")
     if family.name in _families:
         raise ValueError(f"there is a family {family.name!r} already")
@@ -106,6 +106,19 @@ def from_transformers(model_type: str) -> Any:
         if model_type in family.transformers:
             return load(family.transformers[model_type])
     return None
+
+
+def to_transformers(types: tuple[str, str, str]) -> Any:
+    """The function that writes a configuration of ``transformers`` for a model of these parts, or None."""
+    for family in _families.values():
+        if types in family.native:
+            return load(family.native[types])
+    return None
+
+
+def unread() -> list[str]:
+    """Regular expressions of keys in folders of ``transformers`` that no model reads."""
+    return [expression for family in _families.values() for expression in family.unread]
 
 
 _discover()

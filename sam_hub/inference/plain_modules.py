@@ -41,7 +41,7 @@ KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
 FORWARD = {kind: kind.forward for kind in KNOWN}
 """As they were when this was imported: patched classes are found out."""
 
-OVERRIDDEN = ("forward", "predict_masks", "attend_to_self", "output_tokens", "draw_masks", "upscale", "grid")
+OVERRIDDEN = ("forward", "decode", "predict_masks", "attend_to_self", "output_tokens", "draw_masks", "upscale", "grid")
 """Methods that an instance may have been given another of."""
 
 ATTENTION = (eager_attention, sdpa_attention_forward)
@@ -60,7 +60,8 @@ def is_plain_model(model: nn.Module) -> bool:
 
 
 METHODS = {
-    name: getattr(SamModel, name) for name in ("forward", "predict_masks", "get_image_wide_positional_embeddings")
+    name: getattr(SamModel, name)
+    for name in ("forward", "decode", "predict_masks", "get_image_wide_positional_embeddings")
 }
 
 

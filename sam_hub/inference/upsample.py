@@ -121,7 +121,7 @@ class Upsampler:
         used, out = frame.input_size[axis], frame.original_size[axis]
         if frame.how == "bicubic":
             return bicubic_matrix(low, out)
-        if frame.how == "probability":
+        if frame.how in ("probability", "bilinear"):
             return bilinear_matrix(low, out)
         return bilinear_rows(bilinear_matrix(low, frame.padded_size[axis])[:used], out)
 

@@ -1,7 +1,7 @@
 """Configurations of SAM: one class for each part, as in ``transformers.models.sam``.
 
-A folder is written with ``model_type: "sam"`` when ``transformers`` can represent the model (a ViT with
-SAM's own decoder), so that either library loads it; every other family is ``model_type: "sam_hub"``.
+A folder is written as ``transformers`` would (``model_type: "sam"``, ...) where it has the model, so that either
+library loads it; every other model is ``model_type: "sam_hub"``.
 """
 
 from pathlib import Path
@@ -91,13 +91,15 @@ class SamConfig(PreTrainedConfig):
 
     @property
     def is_transformers_native(self) -> bool:
-        """Whether ``transformers.SamModel`` computes the same thing from the same weights."""
-        return (
-            type(self.vision_config) is SamVisionConfig
-            and type(self.prompt_encoder_config) is SamPromptEncoderConfig
-            and type(self.mask_decoder_config) is SamMaskDecoderConfig
-            and not self.text_embedding_size
-        )
+        """Whether a model of ``transformers`` computes the same thing from the same weights."""
+        return self._to_transformers is not None
+
+    @property
+    def _to_transformers(self) -> Any:
+        """The function that writes the configuration of ``transformers``, or None where it has no such model."""
+        parts = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config
+        types = tuple(part.model_type for part in parts if isinstance(part, PreTrainedConfig))
+        return None if self.text_embedding_size else registry.to_transformers(types)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -153,7 +155,9 @@ class SamConfig(PreTrainedConfig):
         config_dict, kwargs = super().get_config_dict(source, **kwargs)
         with trusting_size(trust_size):
             check_settings(config_dict, source)
-        return cls._from_transformers(config_dict), kwargs
+            settings = cls._from_transformers(config_dict)
+            check_settings(settings, source)
+        return settings, kwargs
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -167,7 +171,5 @@ class SamConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         output = super().to_dict()
-        if self.is_transformers_native:
-            output["model_type"] = "sam"
-            output["tie_word_embeddings"] = True  # transformers stores the positional matrix once, and ties it
-        return output
+        write = self._to_transformers
+        return {**output, **write(output)} if write else output

@@ -19,6 +19,7 @@ class FineMaskDecoder(MaskDecoder):
     """`MaskDecoder` that also reads the encoder's features at strides 8 and 4."""
 
     feature_maps = ("stride_8", "stride_4")
+    projects_once = False  # whether the maps are projected when an image is encoded, and not for each prompt
 
     def __init__(self, config: FineMaskDecoderConfig) -> None:
         super().__init__(config)
@@ -29,6 +30,8 @@ class FineMaskDecoder(MaskDecoder):
     def feature_shapes(self, grid: tuple[int, int]) -> dict[str, tuple[int, ...]]:
         h, w = grid
         widths = self.config.stride_8_channels, self.config.stride_4_channels
+        if self.projects_once:
+            widths = self.conv_s1.out_channels, self.conv_s0.out_channels
         return {"stride_8": (widths[0], 2 * h, 2 * w), "stride_4": (widths[1], 4 * h, 4 * w)}
 
     def silence_features(self) -> None:
@@ -37,11 +40,21 @@ class FineMaskDecoder(MaskDecoder):
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
 
+    def project(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """stride_8: (B, C8, 2h, 2w); stride_4: (B, C4, 4h, 4w) -> with C / 4 and C / 8 channels, to be added"""
+        stride_8, stride_4 = self.conv_s1(features["stride_8"]), self.conv_s0(features["stride_4"])
+        return {**features, "stride_8": stride_8, "stride_4": stride_4}
+
+    def encode_features(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.project(features) if self.projects_once else features
+
     def upscale(self, x: Tensor, features: Mapping[str, Tensor]) -> Tensor:
-        """x: (B * N, C, h, w); stride_8: (B, C8, 2h, 2w); stride_4: (B, C4, 4h, 4w) -> (B * N, C / 8, 4h, 4w)"""
-        x = add_to_each(self.upscale_conv1(x), self.conv_s1(features["stride_8"]))
+        """x: (B * N, C, h, w); features as of `feature_shapes` -> (B * N, C / 8, 4h, 4w)"""
+        if not self.projects_once:
+            features = self.project(features)
+        x = add_to_each(self.upscale_conv1(x), features["stride_8"])
         x = F.gelu(self.upscale_layer_norm(x))
-        return F.gelu(add_to_each(self.upscale_conv2(x), self.conv_s0(features["stride_4"])))
+        return F.gelu(add_to_each(self.upscale_conv2(x), features["stride_4"]))
 
 
 def add_to_each(x: Tensor, shared: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 CHOICES = {
     "resize_mode": ("longest_side", "stretch", "stretch_float"),
-    "mask_resize": ("crop", "bicubic", "probability"),
+    "mask_resize": ("crop", "bilinear", "bicubic", "probability"),
 }
 """What the settings that are words may say."""
 
@@ -117,7 +117,8 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     resize_mode: "longest_side"; "stretch" to the square of ``size``, whatever the proportions (MedSAM);
         "stretch_float", the same without rounding, see `sam_hub.ops.images.stretch_float` (EfficientSAM)
     do_min_max: not ``image_mean`` and ``image_std``: an image's darkest value becomes 0 and its lightest 1 (MedSAM)
-    mask_resize: how masks come back: "crop", see `resize_masks`; "bicubic", straight to the image (EfficientSAM);
+    mask_resize: how masks come back: "crop", see `resize_masks`; "bilinear" (SAM 2) or "bicubic" (EfficientSAM),
+        straight to the image;
         "probability", straight to the image and bilinear between probabilities instead of logits (MedSAM)
     do_resize, do_rescale, do_normalize, do_pad: False leaves a step out
     value_range: which values of an image are black and white, see `sam_hub.ops.value_range.ValueRange`

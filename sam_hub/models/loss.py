@@ -85,6 +85,17 @@ def object_losses(logits: Tensor, iou_scores: Tensor, target: Tensor, weights: L
     return mask_losses(logits, target, weights).min(dim=-1).values + weights.iou * iou_loss.mean(dim=-1)
 
 
+def object_score_loss(scores: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Cross-entropy of whether there is an object at all (SAM 2, appendix D.2.2), the mean over objects: a scalar.
+
+    scores: (B, N, 1) logits; target: (B, N, h, w) in {0, 1}, empty where there is none
+    valid: (B, N) bool, False where an object is padding
+    """
+    there = target.flatten(2).amax(-1)
+    loss = F.binary_cross_entropy_with_logits(scores[..., 0].float(), there, reduction="none")
+    return loss.mean() if valid is None else (loss * valid).sum() / valid.sum().clamp(min=1)
+
+
 def segmentation_loss(
     logits: Tensor, iou_scores: Tensor, target: Tensor, valid: Tensor | None = None, weights: LossWeights | None = None
 ) -> Tensor:

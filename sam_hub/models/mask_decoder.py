@@ -1,6 +1,7 @@
 """Prompt tokens and image embedding -> masks and predicted IoU (original: ``modeling/mask_decoder.py``)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +14,20 @@ from .layers import Attention, FeedForward, LayerNorm2d, Mlp
 class TwoWayBlock(nn.Module):
     """Tokens attend to themselves and to the image, pass an MLP, then the image attends to the tokens."""
 
+    attention: type[Attention] = Attention
+    feed_forward: Callable[[int, int, str], nn.Module] = Mlp
+
     def __init__(self, config: SamMaskDecoderConfig, first: bool) -> None:
         super().__init__()
         c, eps, rate = config.hidden_size, config.layer_norm_eps, config.attention_downsample_rate
         self.first = first  # the first block starts from bare tokens: no position added, no residual
-        self.self_attn = Attention(config)
+        self.self_attn = self.attention(config)
         self.layer_norm1 = nn.LayerNorm(c, eps=eps)
-        self.cross_attn_token_to_image = Attention(config, rate)
+        self.cross_attn_token_to_image = self.attention(config, rate)
         self.layer_norm2 = nn.LayerNorm(c, eps=eps)
-        self.mlp = Mlp(c, config.mlp_dim, config.hidden_act)
+        self.mlp = self.feed_forward(c, config.mlp_dim, config.hidden_act)
         self.layer_norm3 = nn.LayerNorm(c, eps=eps)
-        self.cross_attn_image_to_token = Attention(config, rate)
+        self.cross_attn_image_to_token = self.attention(config, rate)
         self.layer_norm4 = nn.LayerNorm(c, eps=eps)
 
     def forward(
@@ -57,7 +61,7 @@ class TwoWayTransformer(nn.Module):
     def __init__(self, config: SamMaskDecoderConfig, block: type[TwoWayBlock] = TwoWayBlock) -> None:
         super().__init__()
         self.layers = nn.ModuleList([block(config, first=i == 0) for i in range(config.num_hidden_layers)])
-        self.final_attn_token_to_image = Attention(config, config.attention_downsample_rate)
+        self.final_attn_token_to_image = block.attention(config, config.attention_downsample_rate)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(
@@ -90,6 +94,21 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
     inner = (logits > threshold + offset).sum(dim=(-2, -1))
     outer = (logits > threshold - offset).sum(dim=(-2, -1))
     return inner / outer.clamp(min=1)
+
+
+class Decoded(NamedTuple):
+    """What decoding gives for N prompts on each of B images.
+
+    masks: (B, N, 1 + M, 4h, 4w) low-res logits
+    iou: (B, N, 1 + M) predicted IoU
+    attentions: for each layer the token-to-image attention weights, or None where the implementation has none
+    object_scores: (B, N, 1) logits of there being an object at all, where the decoder tells
+    """
+
+    masks: Tensor
+    iou: Tensor
+    attentions: list[Tensor | None]
+    object_scores: Tensor | None = None
 
 
 class MaskDecoder(nn.Module):
@@ -133,15 +152,14 @@ class MaskDecoder(nn.Module):
         attention_similarity: Tensor | None = None,
         target_embedding: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    ) -> tuple:
         """Predict every mask; `select_masks` keeps those that were asked for.
 
         image_embeddings: (B, C, h, w); image_pe: (1, C, h, w)
         sparse, dense, valid: see `PromptEncoder.forward`
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
         features: `EncoderOutput.features`, those of ``feature_maps``
-        returns: low-res mask logits (B, N, 1 + M, 4h, 4w), predicted IoU (B, N, 1 + M), and for each layer
-            the token-to-image attention weights, or None where the implementation has none
+        returns: the fields of `Decoded`, without the object scores where the decoder has none
         """
         b, c, h, w = image_embeddings.shape
         n = dense.shape[1] if sparse is None else sparse.shape[1]
@@ -156,10 +174,24 @@ class MaskDecoder(nn.Module):
         pe = image_pe.to(dtype).flatten(2).transpose(1, 2)[:, None]
         tokens, image, attentions = self.transformer(tokens, image, pe, mask, attention_similarity, target_embedding)
 
-        iou = self.iou_prediction_head(tokens[:, :, 0])
+        tokens = tokens[:, :, : own.shape[2]]  # without the prompts'
         upscaled = self.upscale(image.transpose(2, 3).reshape(b * n, c, h, w), features or {}).unflatten(0, (b, n))
-        own = tokens[:, :, 1 : own.shape[2]]  # without the IoU's and the prompts'
-        return self.draw_masks(own, upscaled, image_embeddings, features or {}), iou, attentions
+        masks = self.draw_masks(tokens[:, :, 1:], upscaled, image_embeddings, features or {})
+        found = masks, self.predict_iou(tokens), attentions
+        scores = self.score_objects(tokens)
+        return found if scores is None else (*found, scores)
+
+    def predict_iou(self, tokens: Tensor) -> Tensor:
+        """Predicted IoU of each mask: the decoder's own tokens (B, N, T, C), as `output_tokens` -> (B, N, 1 + M)"""
+        return self.iou_prediction_head(tokens[:, :, 0])
+
+    def score_objects(self, tokens: Tensor) -> Tensor | None:
+        """Logits of there being an object: tokens as in `predict_iou` -> (B, N, 1); None if the decoder cannot tell."""
+        return None
+
+    def encode_features(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is done to the encoder's maps once for an image, before any prompt; see `SamModel.encode`."""
+        return features
 
     def named_features(self, given: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
         """The maps of ``feature_maps``, from a mapping or from a sequence in that order.

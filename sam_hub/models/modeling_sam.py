@@ -25,7 +25,8 @@ from .configuration_sam import SamConfig
 from .encoders import EncoderOutput
 from .fuse import fold_modules
 from .loading import LoadingMixin
-from .loss import check_labels, resize_labels, segmentation_loss
+from .loss import check_labels, object_score_loss, resize_labels, segmentation_loss
+from .mask_decoder import Decoded
 from .original_interface import OriginalInterface
 from .prompt_batch import objects_present
 from .prompt_encoder import PositionalEmbedding, check_prompt_kinds
@@ -39,15 +40,21 @@ class SamImageSegmentationOutput(ModelOutput):
     loss: scalar, when ``labels`` were given
     iou_scores: (B, N, M) predicted IoU of each mask
     pred_masks: (B, N, M, 4h, 4w) low-res mask logits in the frame of the padded input
+    object_score_logits: (B, N, 1), whether there is an object at all, of a model that tells
     vision_hidden_states, vision_attentions, mask_decoder_attentions: per layer, when they were asked for
     """
 
     loss: Tensor | None = None
     iou_scores: Tensor | None = None
     pred_masks: Tensor | None = None
+    object_score_logits: Tensor | None = None
     vision_hidden_states: tuple[Tensor, ...] | None = None
     vision_attentions: tuple[Tensor, ...] | None = None
     mask_decoder_attentions: tuple[Tensor, ...] | None = None
+
+
+ZEROED = ("pos_embed", "pos_embed_window", "rel_pos_h", "rel_pos_w", "attention_biases", "no_memory_embedding")
+"""Names of parameters that start at 0."""
 
 
 def build(kind: str, config: PreTrainedConfig) -> nn.Module:
@@ -63,7 +70,10 @@ class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     # transformers writes the positional matrix a second time; ours is one buffer.
-    _keys_to_ignore_on_load_unexpected = [r"prompt_encoder\.shared_embedding\.positional_embedding"]
+    _keys_to_ignore_on_load_unexpected = [
+        r"prompt_encoder\.shared_embedding\.positional_embedding",
+        *registry.unread(),
+    ]
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
@@ -92,7 +102,7 @@ class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
         elif isinstance(module, PositionalEmbedding):
             init.normal_(module.positional_embedding)
         for name, parameter in module.named_parameters(recurse=False):
-            if name in ("pos_embed", "rel_pos_h", "rel_pos_w", "attention_biases"):
+            if name in ZEROED:
                 init.zeros_(parameter)
 
 
@@ -111,6 +121,9 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
             self.vision_encoder = build("encoder", config.vision_config)
             self.prompt_encoder = build("prompt encoder", config.prompt_encoder_config)
             self.mask_decoder = build("mask decoder", config.mask_decoder_config)
+            self.no_memory_embedding = None
+            if getattr(config.vision_config, "no_memory", False):
+                self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.prompt_encoder_config.hidden_size))
             self.text_projection = None
             if config.text_embedding_size:
                 self.text_projection = TextProjection(
@@ -141,7 +154,11 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
 
     def encode(self, pixel_values: Tensor, **kwargs: bool) -> EncoderOutput:
         """Run the image encoder: (B, 3, H, W) -> embedding (B, C, h, w) and what else the decoder needs."""
-        return self.vision_encoder(pixel_values.to(self.dtype), **kwargs)
+        encoded = self.vision_encoder(pixel_values.to(self.dtype), **kwargs)
+        encoded.features = self.mask_decoder.encode_features(encoded.features)
+        if self.no_memory_embedding is not None:
+            encoded.embedding = encoded.embedding + self.no_memory_embedding.reshape(1, -1, 1, 1)
+        return encoded
 
     @torch.no_grad()
     def get_image_embeddings(self, pixel_values: Tensor) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:
@@ -221,6 +238,31 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         intermediate: Mapping[str, Tensor] | Sequence[Tensor] = (),
         text_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """`decode` without the object scores: every candidate mask, predicted IoU, and attentions."""
+        return self.decode(
+            image_embeddings,
+            input_points,
+            input_labels,
+            input_boxes,
+            input_masks,
+            attention_similarity,
+            target_embedding,
+            intermediate,
+            text_embeddings,
+        )[:3]
+
+    def decode(
+        self,
+        image_embeddings: Tensor,
+        input_points: Tensor | None = None,
+        input_labels: Tensor | None = None,
+        input_boxes: Tensor | None = None,
+        input_masks: Tensor | None = None,
+        attention_similarity: Tensor | None = None,
+        target_embedding: Tensor | None = None,
+        intermediate: Mapping[str, Tensor] | Sequence[Tensor] = (),
+        text_embeddings: Tensor | None = None,
+    ) -> Decoded:
         """Every candidate mask of each prompt: see `MaskDecoder.forward`.
 
         image_embeddings: ``embedding`` of the `EncoderOutput`
@@ -230,7 +272,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         """
         prompts = input_points, input_labels, input_boxes, input_masks, text_embeddings
         if any(t is not None and t.dim() > 2 and t.shape[1] == 0 for t in prompts):
-            return self._predict_nothing(image_embeddings, prompts, intermediate)
+            return self._decode_nothing(image_embeddings, prompts, intermediate)
         features = self.mask_decoder.named_features(intermediate)
         grid = tuple(image_embeddings.shape[-2:])
         sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
@@ -242,19 +284,19 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
             if t is not None and t.shape[0] not in (1, image_embeddings.shape[0]):
                 raise ValueError(f"{image_embeddings.shape[0]} images but {name} for {t.shape[0]}")
         image_pe = self.get_image_wide_positional_embeddings(grid)
-        return self.mask_decoder(
+        found = self.mask_decoder(
             image_embeddings, image_pe, sparse, dense, valid, attention_similarity, target_embedding, features
         )
+        return Decoded(*found)
 
-    def _predict_nothing(
+    def _decode_nothing(
         self, image_embeddings: Tensor, prompts: tuple[Tensor | None, ...], intermediate: Any
-    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """`predict_masks` for no objects: that of one, without it."""
+    ) -> Decoded:
+        """`decode` for no objects: that of one, without it."""
         one = [None if t is None else t.new_ones(len(t), 1, *(max(1, n) for n in t.shape[2:])) for t in prompts]
-        masks, iou, attentions = self.predict_masks(
-            image_embeddings, *one[:4], intermediate=intermediate, text_embeddings=one[4]
-        )
-        return masks[:, :0], iou[:, :0], [None for _ in attentions]
+        found = self.decode(image_embeddings, *one[:4], intermediate=intermediate, text_embeddings=one[4])
+        scores = None if found.object_scores is None else found.object_scores[:, :0]
+        return Decoded(found.masks[:, :0], found.iou[:, :0], [None for _ in found.attentions], scores)
 
     def forward(
         self,
@@ -308,7 +350,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
             vision = self.encode(pixel_values, output_hidden_states=hidden, output_attentions=weights)
             image_embeddings, intermediate_embeddings = vision.embedding, vision.features
 
-        masks, iou, attentions = self.predict_masks(
+        masks, iou, attentions, object_scores = self.decode(
             image_embeddings,
             input_points,
             input_labels,
@@ -326,11 +368,15 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         loss = None
         if labels is not None:
             target = resize_labels(check_labels(labels, tuple(masks.shape[:2])), masks.shape[-2:])
-            loss = segmentation_loss(masks, iou, target, objects_present(input_labels, input_boxes, input_masks))
+            present = objects_present(input_labels, input_boxes, input_masks)
+            loss = segmentation_loss(masks, iou, target, present)
+            if object_scores is not None:
+                loss = loss + object_score_loss(object_scores, target, present)
         output = SamImageSegmentationOutput(
             loss=loss,
             iou_scores=iou,
             pred_masks=masks,
+            object_score_logits=object_scores,
             vision_hidden_states=vision.hidden_states if vision else None,
             vision_attentions=vision.attentions if vision else None,
             mask_decoder_attentions=tuple(attentions) if weights else None,

@@ -64,6 +64,9 @@ class PromptEncoder(nn.Module):
     positional features come from the model (`PositionalEmbedding` is shared with the image side).
     """
 
+    closes_boxes = False  # whether "not a point" follows a box too, as it follows points
+    holds_positions = False  # whether a second copy of the positional matrix belongs to it on disk
+
     def __init__(self, config: SamPromptEncoderConfig) -> None:
         super().__init__()
         self.config = config
@@ -73,13 +76,17 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, c)
         self.mask_embed = MaskEmbedding(config)
 
+    def point_table(self) -> Tensor:
+        """The embeddings of labels 0 to 3, (4, C)."""
+        return torch.cat([e.weight for e in self.point_embed])
+
     def _tokens(self, fourier: PositionalEmbedding, xy: Tensor, labels: Tensor) -> Tensor:
         """Position plus type; label -1 ("not a point") has a type and no position, label -2 (EdgeSAM) neither.
 
         xy: (B, N, T, 2) in [0, 1]; labels: (B, N, T), -2 ... 3, padding -10
         returns: (B, N, T, C)
         """
-        table = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embed)])
+        table = torch.cat([self.not_a_point_embed.weight, self.point_table()])
         position = fourier(xy) * (labels >= 0).unsqueeze(-1)
         return position + table[labels.clamp(min=-1) + 1] * (labels >= -1).unsqueeze(-1)
 
@@ -113,11 +120,10 @@ class PromptEncoder(nn.Module):
         if boxes is not None:
             box_missing = (boxes == PAD_COORDINATE).all(-1)  # (B, N)
             corner = torch.tensor([2, 3], device=boxes.device).expand(*boxes.shape[:2], 2)
-            if points is not None:
-                # An object with points but no box gets the "not a point" token, as it would alone.
-                lonely = box_missing & (kinds[0] != PAD_LABEL).any(-1)
+            if points is not None or self.closes_boxes:
+                closed = self._closed(kinds[0] if kinds else None, box_missing)
                 xy.append(torch.zeros_like(boxes[..., None, :2]))
-                kinds.append(torch.where(lonely, -1, PAD_LABEL)[..., None])
+                kinds.append(torch.where(closed, -1, PAD_LABEL)[..., None])
             xy.append(boxes.unflatten(-1, (2, 2)))
             kinds.append(torch.where(box_missing[..., None], PAD_LABEL, corner))
         elif points is not None:
@@ -142,6 +148,14 @@ class PromptEncoder(nn.Module):
             sparse = self._tokens(fourier, (xy + 0.5) / scale, kinds)
 
         return sparse, self._dense(masks), valid
+
+    def _closed(self, labels: Tensor | None, box_missing: Tensor) -> Tensor:
+        """Which objects get the "not a point" token beside boxes: (B, N, P) or None, (B, N) -> (B, N) bool
+
+        In SAM those with points and no box, as they would alone.
+        """
+        pointed = torch.zeros_like(box_missing) if labels is None else (labels != PAD_LABEL).any(-1)
+        return pointed | ~box_missing if self.closes_boxes else pointed & box_missing
 
     def _dense(self, masks: Tensor | None) -> Tensor:
         if masks is None:

@@ -70,7 +70,7 @@ class Decoder(nn.Module):
         sparse, valid = self.prompt_encoder.embed_points(self.fourier, (self.frame, self.frame), points, labels)
         dense = self.prompt_encoder.embed_mask(mask_input, has_mask_input)
         features = self.mask_decoder.named_features(intermediate)
-        masks, iou, _ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, features=features)
+        masks, iou, *_ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, features=features)
         many = self.mask_decoder.select_masks(masks, iou, multimask_output=True)
         return *many, *self.mask_decoder.select_masks(masks, iou, multimask_output=False)
 

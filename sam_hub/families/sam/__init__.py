@@ -57,6 +57,11 @@ FAMILY = Family(
     },
     originals={"sam": "sam_hub.families.sam.original:SAM"},
     transformers={"sam": "sam_hub.families.sam.configuration:from_transformers"},
+    native={
+        ("sam_vision_model", "sam_prompt_encoder", "sam_mask_decoder"): (
+            "sam_hub.families.sam.configuration:to_transformers"
+        )
+    },
     aliases={
         **{f"vit-{size}": f"sam-vit-{size}" for size in "blh"},
         "sam-vit-base": "sam-vit-b",

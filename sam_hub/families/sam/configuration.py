@@ -12,3 +12,8 @@ def from_transformers(settings: dict[str, Any]) -> dict[str, Any]:
     if decoder.get("layer_norm_eps", 1e-6) == 1e-6:
         decoder["layer_norm_eps"] = 1e-5
     return {**settings, **parts}
+
+
+def to_transformers(settings: dict[str, Any]) -> dict[str, Any]:
+    """What ``transformers.SamConfig`` says differently: the positional matrix is stored once, and tied."""
+    return {"model_type": "sam", "tie_word_embeddings": True}

@@ -1,0 +1,99 @@
+"""SAM 2 and 2.1 on single images: Hiera, and SAM's decoder with finer features and an object score."""
+
+from ..family import Family, Part
+
+
+def _hiera(width: int, depths: list[int], heads: int, windows: list[int], whole: list[int], grid: int) -> dict:
+    """A Hiera whose width and heads double from stage to stage, and SAM 2's decoder."""
+    return {
+        "vision_config": {
+            "model_type": "sam2_vision_model",
+            "hidden_sizes": [width * 2**i for i in range(4)],
+            "depths": depths,
+            "num_attention_heads": [heads * 2**i for i in range(4)],
+            "window_sizes": windows,
+            "global_attn_indexes": whole,
+            "position_grid": [grid, grid],
+        },
+        **AFTER_ENCODER,
+    }
+
+
+AFTER_ENCODER = {
+    "prompt_encoder_config": {"model_type": "sam2_prompt_encoder"},
+    "mask_decoder_config": {"model_type": "sam2_mask_decoder"},
+}
+"""The parts that EdgeTAM and SAM 3's click predictor have too."""
+
+TINY = _hiera(96, [1, 2, 7, 2], 1, [8, 4, 14, 7], [5, 7, 9], 7)
+SMALL = _hiera(96, [1, 2, 11, 2], 1, [8, 4, 14, 7], [7, 10, 13], 7)
+BASE_PLUS = _hiera(112, [2, 3, 16, 3], 2, [8, 4, 14, 7], [12, 16, 20], 14)
+LARGE = _hiera(144, [2, 6, 36, 4], 2, [8, 4, 16, 8], [23, 33, 43], 7)
+
+VIDEO = (
+    r"^memory_",
+    r"^mask_downsample\.",
+    r"^object_pointer_proj\.",
+    r"^temporal_positional_encoding_projection_layer\.",
+    r"^no_memory_positional_encoding$",
+    r"^no_object_pointer$",
+    r"^occlusion_spatial_embedding_parameter$",
+)
+"""Keys of ``transformers.Sam2VideoModel``, in whose layout SAM 2 is published, that single images do not need."""
+
+FAMILY = Family(
+    name="sam2",
+    position=45,
+    encoders={
+        "sam2_vision_model": Part(
+            config="sam_hub.families.sam2.configuration:Sam2VisionConfig",
+            network="sam_hub.families.sam2.encoder:Sam2Encoder",
+            preparation={"resize_mode": "stretch", "mask_resize": "bilinear"},
+            generation={"pred_iou_thresh": 0.8},
+            tiny={
+                "hidden_sizes": [8, 12, 16, 20],
+                "depths": [1, 2, 3, 1],
+                "num_attention_heads": [1, 2, 2, 4],
+                "window_sizes": [8, 4, 4, 3],
+                "global_attn_indexes": [4],
+                "position_grid": [3, 3],
+            },
+            tiny_states=8,
+        )
+    },
+    prompt_encoders={
+        "sam2_prompt_encoder": Part(
+            config="sam_hub.families.sam2.configuration:Sam2PromptEncoderConfig",
+            network="sam_hub.families.sam2.decoder:Sam2PromptEncoder",
+        )
+    },
+    mask_decoders={
+        "sam2_mask_decoder": Part(
+            config="sam_hub.families.sam2.configuration:Sam2MaskDecoderConfig",
+            network="sam_hub.families.sam2.decoder:Sam2MaskDecoder",
+        )
+    },
+    transformers={
+        "sam2": "sam_hub.families.sam2.configuration:from_transformers",
+        "sam2_video": "sam_hub.families.sam2.configuration:from_transformers",
+    },
+    native={
+        ("sam2_vision_model", "sam2_prompt_encoder", "sam2_mask_decoder"): (
+            "sam_hub.families.sam2.configuration:to_transformers"
+        )
+    },
+    unread=VIDEO,
+    papers={"sam2": "Ravi et al. 2024, SAM 2: Segment Anything in Images and Videos, arXiv 2408.00714"},
+    tiny=AFTER_ENCODER
+    | {
+        "vision_config": {
+            "model_type": "sam2_vision_model",
+            "hidden_sizes": [8, 12, 16, 20],
+            "depths": [1, 2, 3, 1],
+            "num_attention_heads": [1, 2, 2, 4],
+            "window_sizes": [8, 4, 4, 3],
+            "global_attn_indexes": [4],
+            "position_grid": [3, 3],
+        }
+    },
+)
