@@ -137,7 +137,7 @@ class LoadingMixin:
         """As in ``transformers``; raises OutputError for a model after `fuse`."""
         if self.is_fused:
             raise OutputError("a fused model cannot be saved: load it again, and save it before fuse()")
-        if self.prompt_encoder.holds_positions:
+        if getattr(self.prompt_encoder, "holds_positions", False):
             weights = kwargs.get("state_dict") or self.state_dict()
             fourier = weights["shared_image_embedding.positional_embedding"].clone()
             kwargs["state_dict"] = {**weights, "prompt_encoder.shared_embedding.positional_embedding": fourier}
