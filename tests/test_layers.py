@@ -42,6 +42,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.models.configuration_parts": {"transformers"}},
     {"sam_hub.families.*.configuration": {"transformers"}},
     {"sam_hub.models.configuration_sam": {"transformers"}},
+    {"sam_hub.families.*.original": CORE},
     {"sam_hub.convert": CORE},
     {"sam_hub.models.layers": CORE},
     {"sam_hub.models.encoders": CORE, "sam_hub.models.mask_decoder": CORE, "sam_hub.models.prompt_encoder": CORE},

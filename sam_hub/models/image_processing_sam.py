@@ -39,7 +39,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 CHOICES = {
-    "resize_mode": ("longest_side", "stretch", "stretch_float"),
+    "resize_mode": ("longest_side", "stretch", "stretch_float", "stretch_smooth"),
     "mask_resize": ("crop", "bilinear", "bicubic", "probability"),
 }
 """What the settings that are words may say."""
@@ -114,8 +114,9 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     mask_size: {"longest_edge"} of the ``labels`` that are made from segmentation maps
     image_mean, image_std, rescale_factor: a pixel becomes (value * rescale_factor - mean) / std
     resample: a Pillow filter; the original's is bilinear
-    resize_mode: "longest_side"; "stretch" to the square of ``size``, whatever the proportions (MedSAM);
-        "stretch_float", the same without rounding, see `sam_hub.ops.images.stretch_float` (EfficientSAM)
+    resize_mode: "longest_side"; "stretch" to the square of ``size``, whatever the proportions (MedSAM, SAM 2);
+        without rounding to grey levels "stretch_float" (EfficientSAM) and "stretch_smooth" (SAM 2 as its authors run
+        it), see `sam_hub.ops.images`
     do_min_max: not ``image_mean`` and ``image_std``: an image's darkest value becomes 0 and its lightest 1 (MedSAM)
     mask_resize: how masks come back: "crop", see `resize_masks`; "bilinear" (SAM 2) or "bicubic" (EfficientSAM),
         straight to the image;

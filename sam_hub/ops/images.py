@@ -114,6 +114,15 @@ def stretch_float(image: np.ndarray, side: int) -> np.ndarray:
     return rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
 
 
+def stretch_smooth(image: np.ndarray, side: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
+    """`stretch` without rounding to grey levels: (H, W, 3) uint8 -> (side, side, 3) float32, as SAM 2's authors do it.
+
+    Equals PyTorch's ``interpolate(antialias=True)`` of floats but for rounding.
+    """
+    channels = (Image.fromarray(np.ascontiguousarray(image[..., i], np.float32)) for i in range(3))
+    return np.stack([np.asarray(channel.resize((side, side), resample)) for channel in channels], axis=-1)
+
+
 def _neighbours(length: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of ``out`` samples: the pixels before and after it, and the weight of the latter (float32)."""
     half = np.float32(0.5)

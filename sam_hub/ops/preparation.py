@@ -15,10 +15,13 @@ from PIL import Image
 
 from .bounds import check_preparation
 from .geometry import resized_size
-from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float
+from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float, stretch_smooth
 from .input_size import complete_sizes, padded_frame
 
 Size = tuple[int, int]
+
+RESIZES = {"stretch": stretch, "stretch_smooth": stretch_smooth}
+"""Modes that take a filter, beside that of SAM."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Preparation:
             return image
         if self.resize_mode == "stretch_float":
             return stretch_float(image, self.longest)
-        resize = stretch if self.resize_mode == "stretch" else resize_longest_side
+        resize = RESIZES.get(self.resize_mode, resize_longest_side)
         return resize(image, self.longest, self.resample)
 
     def statistics(self, resized: np.ndarray) -> tuple[Any, Any]:

@@ -31,7 +31,7 @@ from sam_hub.models.processing_sam import SamProcessor
 
 FOLDER = Path(__file__).parents[1] / "golden"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json") if file.stem != "amg_utils")
-NESTED = ("efficient_sam_vitt", "efficient_sam_vits")  # released as {"model": weights}
+NESTED = ("efficient_sam_vitt", "efficient_sam_vits", "sam2.1_hiera_tiny", "edgetam")  # released as {"model": weights}
 FAMILY = {golden: layout for family in registry.families() for golden, (layout, _) in family.goldens.items()}
 
 
@@ -46,6 +46,7 @@ class Golden:
     weights: dict[str, torch.Tensor]
     model: SamModel
     processor: SamProcessor
+    resize: dict[str, str]
     pixel_values: torch.Tensor
     encoded: EncoderOutput
 
@@ -76,6 +77,7 @@ class Golden:
             input_boxes=[[given["box"]]] if "box" in given else None,
             input_masks=self.arrays["point_mask.mask_input"][None] if "mask_input" in given else None,
             return_tensors="pt",
+            **self.resize,
         )
 
     def supports(self, prompt: str) -> bool:
@@ -106,11 +108,12 @@ def build(name: str, folder: Path) -> Golden:
     processor = SamProcessor.from_pretrained(folder / "ours")
     shape = spec["image"]
     image = fill.golden_image(shape["seed"], shape["height"], shape["width"])
-    pixel_values = processor(image, return_tensors="pt")["pixel_values"]
+    resize = {"resize_mode": "stretch_smooth"} if "pillow_effect" in spec else {}  # as their authors do it
+    pixel_values = processor(image, return_tensors="pt", **resize)["pixel_values"]
     with torch.no_grad():
         encoded = model.encode(pixel_values, output_hidden_states=True)
     gold = load_file(FOLDER / f"{name}.safetensors")
-    return Golden(name, spec, gold, image, weights, model, processor, pixel_values, encoded)
+    return Golden(name, spec, gold, image, weights, model, processor, resize, pixel_values, encoded)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -148,8 +151,32 @@ def test_image_embeddings(golden):
         for i, layer in enumerate(layers[1:], start=1):  # the decoder reads the first only
             states = golden.encoded.hidden_states[layer + 1]
             golden.check(f"interm_embeddings_{i}", states, "interm_embeddings", 8, 8, 16)
+    elif "high_res_features_0_sample" in golden.arrays:
+        for i, name in enumerate(("stride_4", "stride_8")):
+            golden.check(f"high_res_features_{i}", golden.encoded.features[name], f"high_res_features_{i}", 4, 8, 8)
     else:
         assert golden.encoded.intermediate == ()
+
+
+@torch.no_grad()
+def test_prepared_by_pillow(golden):
+    """By default photos are resized as grey levels; the authors of some models resize floats."""
+    if "pillow_effect" not in golden.spec:
+        assert not golden.resize
+        return
+    inputs = golden.processor(
+        golden.image, input_points=[[golden.spec["prompts"]["point"]["points"]]], return_tensors="pt"
+    )
+    golden.check("pillow.preprocessed", inputs["pixel_values"], "preprocessed", 64, 64)
+    encoded = golden.model.encode(inputs["pixel_values"])
+    golden.check("pillow.image_embeddings", encoded.embedding, "image_embeddings", 16, 4, 4)
+    output = golden.model(
+        image_embeddings=encoded.embedding,
+        intermediate_embeddings=encoded.features,
+        input_points=inputs["input_points"],
+    )
+    golden.check("pillow.point.multi.low_res_masks", output.pred_masks[0, 0], "low_res_masks", 4, 4)
+    golden.check("pillow.point.multi.iou_predictions", output.iou_scores[0, 0], "iou_predictions")
 
 
 @torch.no_grad()
@@ -191,12 +218,39 @@ def test_masks(golden, prompt, monkeypatch):
             outputs.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"], binarize=False
         )
         golden.check(f"{name}.masks", masks[0][0], "masks", 8, 8)
+        if f"{name}.object_score_logits" in golden.arrays:
+            golden.check(f"{name}.object_score_logits", outputs.object_score_logits[0, 0], "object_score_logits")
         if f"{name}.stability_scores" in golden.arrays:
             ranking = model.mask_decoder.ranking(outputs.pred_masks, outputs.iou_scores)[0, 0]
             golden.check(f"{name}.stability_scores", ranking, "stability_scores")
         if f"{name}.iou_head_all" in golden.arrays:
             everything = model.predict_masks(**embeddings_for(golden), **prompts)
             golden.check(f"{name}.iou_head_all", everything[1][0, 0], "iou_head_all")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["single_static", "single_mixed"])
+def test_when_a_single_mask_gives_way(golden, mode):
+    if mode not in golden.spec.get("extra_modes", {}):
+        assert not golden.model.config.capabilities.object_score
+        return
+    model = copy.deepcopy(golden.model)
+    config = model.config.mask_decoder_config
+    if mode == "single_static":
+        config.dynamic_multimask_via_stability = False
+    else:
+        config.dynamic_multimask_stability_thresh = golden.spec["dynamic_multimask"]["mixed_thresh"]
+    for prompt in golden.spec["prompts"]:
+        given = {key: value for key, value in golden.inputs(prompt).items() if key.startswith("input_")}
+        outputs = model(
+            image_embeddings=golden.encoded.embedding,
+            intermediate_embeddings=golden.encoded.features,
+            multimask_output=False,
+            **given,
+        )
+        golden.check(f"{prompt}.{mode}.iou_predictions", outputs.iou_scores[0, 0], "iou_predictions")
+        mean = golden.arrays[f"{prompt}.{mode}.low_res_masks_mean"]
+        assert np.abs(outputs.pred_masks[0, 0].double().mean((1, 2)).numpy() - mean).max() <= 1e-4
 
 
 def embeddings_for(golden: Golden) -> dict[str, Any]:

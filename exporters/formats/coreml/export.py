@@ -113,7 +113,7 @@ def export(job: Job) -> Iterator[Artefact]:
     raises: ExportError, ExportMismatch
     """
     slots = slot_count(job.options)
-    if job.preparation.resize_mode == "stretch_float":
+    if job.preparation.resize_mode in ("stretch_float", "stretch_smooth"):
         raise ExportError("this model reads images that were resized without rounding, which an image input cannot be")
     parts = parts_of(job.model, job.preparation, slots)
     for variants in (("fp32",), ("fp16",), tuple(WEIGHT_BITS)):

@@ -1,6 +1,6 @@
 """SAM 2 and 2.1 on single images: Hiera, and SAM's decoder with finer features and an object score."""
 
-from ..family import Family, Part
+from ..family import Family, Part, Variant
 
 
 def _hiera(width: int, depths: list[int], heads: int, windows: list[int], whole: list[int], grid: int) -> dict:
@@ -40,6 +40,26 @@ VIDEO = (
     r"^occlusion_spatial_embedding_parameter$",
 )
 """Keys of ``transformers.Sam2VideoModel``, in whose layout SAM 2 is published, that single images do not need."""
+
+APACHE = {"family": "sam2", "license": "apache-2.0"}
+
+
+def _published(size: str, config: dict, params: int, good_for: str) -> dict[str, Variant]:
+    """2.1 and 2, which differ in their weights."""
+    return {
+        f"sam{version}-hiera-{size}": Variant(
+            params=params, good_for=text, repo=f"facebook/sam{version}-hiera-{size}", config=config, **APACHE
+        )
+        for version, text in (("2.1", good_for), ("2", f"sam2.1-hiera-{size} as first published"))
+    }
+
+
+CATALOGUE = {
+    **_published("tiny", TINY, 31_440_721, "the smallest SAM 2.1: fine outlines at a third of sam-vit-b's size"),
+    **_published("small", SMALL, 38_538_577, "between tiny and base-plus"),
+    **_published("base-plus", BASE_PLUS, 73_328_401, "a good default where a GPU is at hand"),
+    **_published("large", LARGE, 216_924_865, "the best masks of SAM 2.1"),
+}
 
 FAMILY = Family(
     name="sam2",
@@ -82,7 +102,11 @@ FAMILY = Family(
             "sam_hub.families.sam2.configuration:to_transformers"
         )
     },
+    originals={"sam2": "sam_hub.families.sam2.original:SAM2"},
     unread=VIDEO,
+    catalogue=dict(sorted(CATALOGUE.items(), key=lambda entry: entry[0].startswith("sam2-"))),
+    files={f"{name.replace('-', '_')}.pt": name for name in CATALOGUE},
+    goldens={"sam2.1_hiera_tiny": ("sam2", ("sam2.1-hiera-tiny", "sam2-hiera-tiny"))},
     papers={"sam2": "Ravi et al. 2024, SAM 2: Segment Anything in Images and Videos, arXiv 2408.00714"},
     tiny=AFTER_ENCODER
     | {
