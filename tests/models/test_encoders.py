@@ -76,8 +76,10 @@ def test_a_batch_equals_its_images(any_encoder):
 
 def test_the_gradient_reaches_every_parameter(any_encoder):
     model = copy.deepcopy(any_encoder)
-    embedding = model.encode(pixels()).embedding
-    embedding.mul(torch.randn(embedding.shape, generator=torch.Generator().manual_seed(4))).sum().backward()
+    encoded = model.encode(pixels())
+    generator = torch.Generator().manual_seed(4)
+    maps = (encoded.embedding, *encoded.features.values())
+    sum(x.mul(torch.randn(x.shape, generator=generator)).sum() for x in maps).backward()
     without = [name for name, p in model.vision_encoder.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
 
