@@ -55,3 +55,7 @@ class WrongUsage(Exception):
 
 class ImageRangeWarning(UserWarning):
     """An image's values leave its black and white points open, so a default was used."""
+
+
+class ImageBandsWarning(UserWarning):
+    """An image has more bands than a model looks at, so the first were taken."""

@@ -14,6 +14,7 @@ from ..inference.image_predictor import ImagePredictor
 from ..inference.opening import needs_torch
 from ..labels.formats import takes
 from ..labels.writing import write_labels
+from ..ops.bands import Bands
 from ..ops.files import write_atomically
 from ..ops.value_range import AUTO, ValueRange, check_range
 from ..results import json_bytes
@@ -29,7 +30,7 @@ class Request:
 
     model, device: as for `open_predictor`
     preset: of `PRESETS`; arguments: of `SamAutomaticMaskGenerator`, which have the last word; None is not given
-    value_range: see `ValueRange`
+    value_range, bands, page: see `read_image`
     resume: go on with what an earlier run left in ``out``
     preview: also write each photo with its masks
     """
@@ -41,6 +42,8 @@ class Request:
     preset: str = "default"
     arguments: dict[str, Any] = field(default_factory=dict)
     value_range: ValueRange = None
+    bands: Bands = None
+    page: int | None = None
     resume: bool = False
     preview: bool = True
 
@@ -56,13 +59,24 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
     settings = settings_of(request.model, weights_id(predictor), arguments)
     if value_range != AUTO:
         settings["value_range"] = value_range if isinstance(value_range, str) else list(value_range)
+    for name, value in (("bands", request.bands), ("page", request.page)):
+        if value is not None:
+            settings[name] = list(value) if name == "bands" else value
     plan = make_plan(request.sources, request.out, settings, request.resume)
     model = request.model
     if os.path.exists(model):
         model = os.path.abspath(model)  # workers may be elsewhere
     out = Path(os.path.abspath(request.out))
     task = AnnotationTask(
-        out, model, request.device, arguments, request.preview, threads_of(request.model), value_range=value_range
+        out,
+        model,
+        request.device,
+        arguments,
+        request.preview,
+        threads_of(request.model),
+        value_range=value_range,
+        bands=request.bands,
+        page=request.page,
     )
     return plan, task
 

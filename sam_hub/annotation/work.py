@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import ImageError, OutputError, SamHubError
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..inference.image_predictor import ImagePredictor
+from ..ops.bands import Bands
 from ..ops.drawing import draw_masks
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image, resize_longest_side
@@ -37,7 +38,7 @@ class AnnotationTask:
     model, device: as for `open_predictor`
     arguments: of `SamAutomaticMaskGenerator`
     threads: on the CPU; another number may round otherwise
-    value_range: of the photos, see `ValueRange`
+    value_range, bands, page: of the photos, see `read_image`
     """
 
     out: Path
@@ -47,6 +48,8 @@ class AnnotationTask:
     preview: bool = True
     threads: int = 1
     value_range: ValueRange = None
+    bands: Bands = None
+    page: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Annotator:
         """
         start = perf_counter()
         try:
-            image = read_image(photo.source, self.task.value_range)
+            image = read_image(photo.source, self.task.value_range, self.task.bands, self.task.page)
             refuse_thin(image.shape[:2], photo.source)
             told = None if progress is None else lambda done, total: progress(done / total)
             document = annotate(self.generator, image, photo.file_name, told)

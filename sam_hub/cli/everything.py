@@ -12,7 +12,7 @@ from ..labels.formats import FORMATS
 from .generator_options import GeneratorOptions
 from .label_options import Polygons, check_labels
 from .option_groups import grouped
-from .options import Debug, Device, Json, ModelName, Range, echo_json, echo_path
+from .options import Bands, Debug, Device, Json, ModelName, Page, Range, bands_of, echo_json, echo_path
 
 if TYPE_CHECKING:
     from ..annotation.report import Summary
@@ -48,6 +48,8 @@ def everything(
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
     polygons: Polygons = False,
     value_range: Range = None,
+    bands: Bands = None,
+    page: Page = None,
     engine: Annotated[Engine, typer.Option("--engine", help="This process, or Ray workers.")] = Engine.local,
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", metavar="HOST:PORT", help="A Ray cluster; default: this machine.")
@@ -113,7 +115,17 @@ def everything(
     sources = find_photos(images, out)
     predictor = load_predictor(model, device, cache_size=0)
     request = Request(
-        sources, out, model, device, preset.value, generator.given(), value_range, resume=resume, preview=preview
+        sources,
+        out,
+        model,
+        device,
+        preset.value,
+        generator.given(),
+        value_range,
+        bands=bands_of(bands),
+        page=page,
+        resume=resume,
+        preview=preview,
     )
     try:
         plan, task = plan_run(request, predictor)

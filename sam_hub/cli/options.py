@@ -29,6 +29,23 @@ def _check_range(text: str | None) -> str | None:
     return text
 
 
+def _check_bands(text: str | None) -> str | None:
+    """The bands as given; what is none is wrong usage."""
+    if text is not None:
+        bands_of(text)
+    return text
+
+
+def bands_of(text: str | None) -> tuple[int, ...] | None:
+    """Bands as they are typed. raises: WrongUsage"""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) not in (1, 3) or not all(part.isascii() and part.isdigit() for part in parts):
+        raise WrongUsage(f"--bands {text} is not one band or three, counted from 0; for example --bands 3,2,1")
+    return tuple(map(int, parts))
+
+
 ModelName = Annotated[
     str,
     typer.Option(
@@ -55,6 +72,16 @@ Range = Annotated[
         help="Values that are black and white: LO,HI (0,4095), percentiles (1%,99%), type or auto (default).",
     ),
 ]
+Bands = Annotated[
+    str | None,
+    typer.Option(
+        "--bands",
+        metavar="R,G,B",
+        callback=_check_bands,
+        help="Bands to look at, counted from 0: one or three, such as 3,2,1; default: the first three.",
+    ),
+]
+Page = Annotated[int | None, typer.Option("--page", min=0, help="Page of a TIFF, counted from 0; default: the first.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Debug = Annotated[
     bool, typer.Option("--debug", is_eager=True, callback=_remember, help="Show the traceback of an error.")

@@ -9,7 +9,7 @@ from ..errors import ImageError, PromptError
 from ..segmentation.outputs import Format, plan_outputs
 from .failures import sentence
 from .label_options import Polygons, check_labels
-from .options import Debug, Device, Json, ModelName, Range, echo_json, echo_path
+from .options import Bands, Debug, Device, Json, ModelName, Page, Range, bands_of, echo_json, echo_path
 
 
 def segment(
@@ -72,6 +72,8 @@ def segment(
         ),
     ] = 0.0,
     value_range: Range = None,
+    bands: Bands = None,
+    page: Page = None,
     device: Device = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -119,6 +121,7 @@ def segment(
     request = Request.parse(
         points, boxes, mask, text,
         detector=detector, clip=clip, threshold=threshold, multimask=multimask, tidy=tidy, value_range=value_range,
+        bands=bands_of(bands), page=page,
     )  # fmt: skip
     others = [] if mask is None else [mask]
     to = plan_outputs(out, formats, overlay, images, others, request.objects, request.candidates)

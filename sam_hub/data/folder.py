@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
-from ..ops.images import MAX_PIXELS
+from ..ops.images import pixel_limit
 from ..ops.masks import mask_to_rle
 from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of
 
@@ -136,8 +136,8 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
     """
     try:
         with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"it has more than {MAX_PIXELS // 1_000_000} million pixels")
+            if picture.width * picture.height > pixel_limit():
+                raise ValueError(f"it has more than {pixel_limit() // 1_000_000} million pixels")
             voc = picture.mode in ("P", "L") and (path.parent.name == VOC_FOLDER or _has_voc_palette(picture))
             values = np.asarray(picture.convert("RGBA") if picture.mode in ("LA", "PA", "CMYK") else picture)
     except Exception as e:  # Pillow's readers raise anything on damaged files

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from ..ops.bands import Bands
 from ..ops.boxes import box_area, box_iou, near_crop_edge, nms, uncrop_boxes, uncrop_points, xyxy_to_xywh
 from ..ops.crops import crop_boxes, layer_point_grids
 from ..ops.images import ImageSource, read_image
@@ -245,6 +246,7 @@ class SamAutomaticMaskGenerator:
         progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
         value_range: ValueRange = None,
+        bands: Bands = None,
     ) -> list[dict[str, Any]]:
         """All masks of one image; best predicted IoU first, or with crops those of the smallest crops first.
 
@@ -252,6 +254,7 @@ class SamAutomaticMaskGenerator:
         progress: see `Progress`
         stop: asked before each batch of clicks; once it says True, what was found until then is the result
         value_range: the values that are black and white, see `ValueRange`
+        bands: the one or three to look at, counted from 0, see `read_image`
         returns: a record for each mask, with coordinates in pixels of the image
             segmentation: see ``output_mode``; area: its pixels
             bbox: x, y, w, h, where w and h are the distance between the outermost pixels (the original's way)
@@ -259,7 +262,7 @@ class SamAutomaticMaskGenerator:
             point_coords: [[x, y]], the click; crop_box: x, y, w, h of the crop it was made in
         raises: ImageError
         """
-        pixels = read_image(image, value_range)
+        pixels = read_image(image, value_range, bands)
         dropped = Dropped()
         found = self._find(pixels, progress, stop or (lambda: False), dropped)
         if self.min_mask_region_area > 0:
@@ -278,12 +281,13 @@ class SamAutomaticMaskGenerator:
         progress: Progress | None = None,
         stop: Callable[[], bool] | None = None,
         value_range: ValueRange = None,
+        bands: Bands = None,
     ) -> Iterator[list[dict[str, Any]]]:
         """`generate` for each of several images, in turn, until ``stop`` says True."""
         for image in images:
             if stop is not None and stop():
                 return
-            yield self.generate(image, progress, stop, value_range)
+            yield self.generate(image, progress, stop, value_range, bands)
 
     def _find(
         self, image: np.ndarray, progress: Progress | None, stop: Callable[[], bool], dropped: Dropped

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, ImageError, PromptError, SharedPredictorError
+from ..ops.bands import Bands
 from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.preparation import Preparation
@@ -120,18 +121,26 @@ class ImagePredictor:
         self._ownership.release()
         self._image = HeldImage()
 
-    def set_image(self, image: ImageSource, image_format: str = "RGB", value_range: ValueRange = None) -> None:
+    def set_image(
+        self,
+        image: ImageSource,
+        image_format: str = "RGB",
+        value_range: ValueRange = None,
+        bands: Bands = None,
+        page: int | None = None,
+    ) -> None:
         """Encode an image, or find its embedding in the cache.
 
         image: anything that `read_image` takes, as an array (H, W, 3) uint8
         image_format: "RGB" or "BGR", the order of the channels of an array
         value_range: the values that are black and white, see `ValueRange`; by default the processor's
+        bands: the one or three to look at, counted from 0; page: of a TIFF; see `read_image`
         raises: ImageError, after which no image is set
         """
         self.reset_image()
         if image_format not in ("RGB", "BGR"):
             raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
-        pixels = read_image(image, value_range or self.value_range)
+        pixels = read_image(image, value_range or self.value_range, bands, page)
         if image_format == "BGR" and isinstance(image, np.ndarray):
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         self._set(self._encode(pixels))

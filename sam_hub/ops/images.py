@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 import stat
 from collections.abc import Sequence
+from importlib import util
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
@@ -13,6 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError
+from ..rasters.opening import is_tiff
+from .bands import Bands, choose_bands
 from .geometry import resized_size
 from .value_range import ValueRange, to_uint8
 
@@ -20,7 +24,11 @@ ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 """What `read_image` takes."""
 
 MAX_PIXELS = 178_956_970
-"""Largest image that is decoded: the number of pixels at which Pillow, too, stops believing a file."""
+"""Largest image that is decoded: the number of pixels at which Pillow, too, stops believing a file. Where a program has
+changed Pillow's limit, its own counts, see `pixel_limit`."""
+
+LIFTED = 2**32 - 1
+"""Largest image where Pillow's limit is off: COCO's run lengths count no further."""
 
 IMAGE_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -41,37 +49,70 @@ IMAGE_FORMATS = {
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 """Suffixes, in lower case, by which photos are found in folders."""
 
+CHANNELS = re.compile(r'\bchannels=(?!1\b)\d|\bSizeC="(?!1")\d|"axes": "[^"]*C')
+"""What the description of a TIFF says, as ImageJ, OME or tifffile write it, where its pages are channels."""
+
+MOST_FIRST = 16
+"""Bands of an array that has them first by mistake, at most."""
+
+BACK_TURNS = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+"""Orientation of a TIFF -> what turns its stored pixels upright."""
+
 BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
 """Modes that Pillow converts to RGB in two steps: a transparent palette warns, premultiplied alpha is refused."""
 
 
-def read_image(source: ImageSource, value_range: ValueRange = None) -> np.ndarray:
+def pixel_limit() -> int:
+    """Pixels of the largest image that is decoded: `MAX_PIXELS`, or more where ``PIL.Image.MAX_IMAGE_PIXELS`` says so.
+
+    Pillow refuses an image at twice its limit, and none where that is None.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    return LIFTED if limit is None else max(MAX_PIXELS, 2 * limit)
+
+
+def read_image(
+    source: ImageSource, value_range: ValueRange = None, bands: Bands = None, page: int | None = None
+) -> np.ndarray:
     """Any image as (H, W, 3) uint8 RGB.
 
     source: one of
         a path or a ``file://`` address, the bytes of a file, or a file object opened for reading bytes
         a PIL image of any mode
-        an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of integers, floats or bool, RGB or RGBA
+        an array (H, W) or (H, W, bands), of integers, floats or bool; of up to four bands RGB or RGBA
     value_range: the values that become black and white, see `sam_hub.ops.value_range.ValueRange`. By default those of
         the data type: 0 ... 255, 0 ... 65535, 0 ... 1; data that does not use its type's range (12 bits in uint16) or
         has none (int16, float 0 ... 4095) is stretched, with an `ImageRangeWarning`
+    bands: the one or three to look at, counted from 0, for example (3, 2, 1); by default the first three, with an
+        `ImageBandsWarning` where there are more than four
+    page: of a TIFF, counted from 0; the first by default
     The image is turned as its EXIF orientation says (a PIL image that still carries one, too), so coordinates
     and sizes are those that a viewer shows. Transparency is dropped, not blended, as ``convert("RGB")`` does.
-    Files are read in the formats of `IMAGE_FORMATS`; of an animation, the first frame.
+    Files are read in the formats of `IMAGE_FORMATS`; of an animation, the first frame. TIFFs that Pillow does not know,
+    of more than 8 bits in several bands, or asked for by band or page are read through tifffile or rasterio (the extra
+    ``science`` or ``geo``); pixels that hold no data there, by the file's own word or as NaN, become black.
     raises: ImageError, with one sentence
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, value_range)
+        return _from_array(source, value_range, bands=bands)
     if isinstance(source, Image.Image):
-        return _decode(source, None, "the PIL image", value_range)
+        return _decode(source, None, "the PIL image", value_range, bands)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _open(io.BytesIO(source), "the image in memory", value_range)
+        return _open(io.BytesIO(source), "the image in memory", value_range, bands, page)
     if isinstance(source, str | os.PathLike):
         path = _local_path(source)
         name = _shown(path)
         try:
             with _open_file(path, name) as f:
-                return _open(f, name, value_range)
+                return _open(f, name, value_range, bands, page, path)
         except ImageError:
             raise
         except FileNotFoundError as e:
@@ -81,7 +122,7 @@ def read_image(source: ImageSource, value_range: ValueRange = None) -> np.ndarra
         except (OSError, ValueError) as e:  # ValueError: a NUL byte in the name
             raise ImageError(f"{name} cannot be opened ({getattr(e, 'strerror', None) or e})") from e
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        return _open(source, _shown(getattr(source, "name", "the image file")), value_range)
+        return _open(source, _shown(getattr(source, "name", "the image file")), value_range, bands, page)
     raise ImageError(
         f"an image cannot be read from a {type(source).__name__}; "
         "give a path, bytes, a binary file, a PIL image or an array"
@@ -186,20 +227,66 @@ def _open_file(path: Path, name: str) -> BinaryIO:
     raise ImageError(f"{name} is not a regular file; save the image to one and give its path")
 
 
-def _open(file: BinaryIO, name: str, value_range: ValueRange) -> np.ndarray:
-    """Decode an open file; ``name`` is for messages."""
+def _open(
+    file: BinaryIO,
+    name: str,
+    value_range: ValueRange,
+    bands: Bands = None,
+    page: int | None = None,
+    path: Path | None = None,
+) -> np.ndarray:
+    """Decode an open file; ``name`` is for messages, ``path`` for libraries that open files themselves."""
+    tiff = is_tiff(file)
+    if tiff and (bands is not None or page is not None):
+        return _from_tiff(path or file, name, value_range, bands, page)
+    if page:
+        raise ImageError(f"{name} has one page; leave the page out")
     try:
         Image.init()  # or a format that this Pillow lacks would be a KeyError
         image = Image.open(file, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN])
     except Exception as e:  # Pillow's readers raise anything on damaged files
+        if tiff and isinstance(e, Image.UnidentifiedImageError):
+            return _from_tiff(path or file, name, value_range, bands, page)
         raise ImageError(_why(e, file, name)) from e
     with image:
-        return _decode(image, file, name, value_range)
+        if tiff and _loses(image):
+            return _from_tiff(path or file, name, value_range, bands, page)
+        return _decode(image, file, name, value_range, bands)
 
 
-def _decode(image: Image.Image, file: BinaryIO | None, name: str, value_range: ValueRange) -> np.ndarray:
+def _loses(image: Image.Image) -> bool:
+    """Whether Pillow would drop depth or bands of a TIFF, and tifffile is there to keep them."""
+    if util.find_spec("tifffile") is None:
+        return False
+    tags = getattr(image, "tag_v2", {})
+    bits, text = tags.get(258, (1,)), str(tags.get(270, ""))
+    deep = isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
+    return deep or bool(CHANNELS.search(text))
+
+
+def _from_tiff(file: Path | BinaryIO, name: str, value_range: ValueRange, bands: Bands, page: int | None) -> np.ndarray:
+    """A page of a TIFF by its bands, whole."""
+    if not isinstance(file, Path):
+        file.seek(0)  # Pillow may have read some of it
+    from ..rasters.opening import open_tiff
+
+    with open_tiff(file, name, page, bands=1 + max(bands) if bands else 0) as raster:
+        if raster.size[0] * raster.size[1] > pixel_limit():
+            raise ImageError(_too_large(name))
+        values = raster.read(bands=choose_bands(raster.bands, bands, name))
+        levels = to_uint8(values, value_range, name, raster.valid(values))
+        if getattr(raster, "inverted", False):
+            levels = 255 - levels
+        turn = BACK_TURNS.get(getattr(raster, "orientation", 1))
+    levels = turn(levels) if turn else levels
+    return np.array(np.broadcast_to(levels, (*levels.shape[:2], 3)), order="C")
+
+
+def _decode(
+    image: Image.Image, file: BinaryIO | None, name: str, value_range: ValueRange, bands: Bands = None
+) -> np.ndarray:
     """A PIL image of any mode, which may still have to read its file, as (H, W, 3) uint8."""
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > pixel_limit():
         raise ImageError(_too_large(name))
     if image.width * image.height == 0:
         raise ImageError(f"{name} has no pixels ({image.width} x {image.height}); give another image")
@@ -207,15 +294,20 @@ def _decode(image: Image.Image, file: BinaryIO | None, name: str, value_range: V
         image.load()
         image = _upright(image)
         if not image.mode.startswith(("I", "F")):
-            image = image.convert(BY_WAY_OF.get(image.mode, "RGB"))
-            levels = np.array(image.convert("RGB"))
+            image = image.convert(BY_WAY_OF.get(image.mode, "RGB")) if bands is None else _plain(image)
+            levels = np.array(image.convert("RGB")) if bands is None else np.array(image)
         else:
             levels = np.asarray(image)
     except Exception as e:  # as in `_open`
         raise ImageError(_why(e, file, name)) from e
     if image.mode == "I" and levels.min() >= 0 and levels.max() <= 65535:  # 16-bit grey of some formats
         levels = levels.astype(np.uint16)
-    return _from_array(levels, value_range, name)
+    return _from_array(levels, value_range, name, bands)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """With bands that are what they are called: palettes and 1-bit images looked up."""
+    return image.convert({"P": "RGB", "PA": "RGBA", "1": "L", "RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -242,18 +334,25 @@ def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
 
 
 def _too_large(name: str) -> str:
-    return f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; scale it down or cut it into tiles first"
+    return f"{name} has more than {pixel_limit() // 1_000_000} million pixels; scale it down or cut it into tiles first"
 
 
-def _from_array(array: np.ndarray, value_range: ValueRange, name: str = "the image array") -> np.ndarray:
+def _from_array(
+    array: np.ndarray, value_range: ValueRange, name: str = "the image array", bands: Bands = None
+) -> np.ndarray:
     """Checks of shape and values, then (H, W, 3) uint8; a copy."""
     shape = array.shape
-    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
-        hint = "; move the channels to the end" if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
-        raise ImageError(f"an image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); got {shape}{hint}")
-    if array.size == 0:
-        raise ImageError(f"the image array has no pixels: its shape is {shape}")
     if array.ndim == 2:
         array = array[..., None]
-    levels = to_uint8(array[..., :3], value_range, name)
+    count = array.shape[2] if array.ndim == 3 else 0
+    first = array.ndim == 3 and count not in (1, 3, 4) and shape[0] <= MOST_FIRST and shape[0] < min(shape[1:])
+    if array.ndim != 3 or first or (count == 2 and bands is None):
+        hint = "; move the bands (channels) to the end" if first else ""
+        hint = "; choose one with bands=" if count == 2 and not first else hint
+        raise ImageError(f"an image array must be (H, W) or (H, W, bands), three of them RGB; got {shape}{hint}")
+    if array.size == 0:
+        raise ImageError(f"the image array has no pixels: its shape is {shape}")
+    chosen = choose_bands(count, bands, name)
+    picked = array[..., : len(chosen)] if chosen in ((0,), (0, 1, 2)) else array[..., chosen]
+    levels = to_uint8(picked, value_range, name)
     return np.array(np.broadcast_to(levels, (*shape[:2], 3)), order="C")

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
-from .images import MAX_PIXELS
+from .images import pixel_limit
 
 Rle = dict[str, Any]
 """``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
@@ -25,7 +25,7 @@ counts as `MAX_PIXELS` allows leaves 64 bits."""
 def rle_counts(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
     """The run lengths of either form: (K,) int64, of zeros first, none negative, with a sum of height x width.
 
-    size: (H, W) that they must have; by default any of at most `MAX_PIXELS`
+    size: (H, W) that they must have; by default any of at most `pixel_limit` pixels
     raises: DataError when they are of another size or damaged, before memory is taken for what they claim
     """
     if not isinstance(rle, dict):
@@ -92,8 +92,8 @@ def _size(size: Any) -> tuple[int, int]:
         and all(isinstance(s, int | np.integer) and s >= 0 for s in size)
     ):
         raise _damaged("their size is not [height, width]")
-    if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_PIXELS:
-        raise _damaged(f"their size is over {MAX_PIXELS // 1_000_000} million pixels")
+    if size[0] * size[1] > pixel_limit() or max(size) > pixel_limit():
+        raise _damaged(f"their size is over {pixel_limit() // 1_000_000} million pixels")
     return int(size[0]), int(size[1])
 
 

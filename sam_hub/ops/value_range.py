@@ -66,7 +66,9 @@ def check_range(value_range: ValueRange) -> ValueRange:
     return low, high
 
 
-def to_uint8(array: np.ndarray, value_range: ValueRange = None, name: str = "the image array") -> np.ndarray:
+def to_uint8(
+    array: np.ndarray, value_range: ValueRange = None, name: str = "the image array", valid: np.ndarray | None = None
+) -> np.ndarray:
     """Numbers of any real type -> uint8; uint8 and bool as they are unless a range is given.
 
     value_range: see `ValueRange`. By default
@@ -77,11 +79,24 @@ def to_uint8(array: np.ndarray, value_range: ValueRange = None, name: str = "the
         all others (12 bits in uint16, Hounsfield units, floats beyond [0, 1]): stretched between the percentiles 0.1
             and 99.9 of the image
     name: for messages
+    valid: (H, W) bool, which pixels of (H, W, C) count; the others become black
     raises: ImageError for other types, and for floats that are not finite
     """
+    if valid is None or valid.all():
+        return scale(array, choose_bounds(array, value_range, name))
+    if not valid.any():
+        return np.zeros(array.shape, np.uint8)
+    bounds = choose_bounds(array[valid][:, None], value_range, name)
+    levels = scale(np.where(valid[..., None], array, array.dtype.type(0)), bounds)
+    levels[~valid] = 0
+    return levels
+
+
+def choose_bounds(array: np.ndarray, value_range: ValueRange = None, name: str = "the image array") -> Bounds | None:
+    """Which values become black and white, as `to_uint8` has it; None where values stay as they are."""
     wanted = check_range(value_range)
     if array.dtype == np.bool_:
-        return array * np.uint8(255)
+        return None
     if array.dtype.kind not in "uif":
         raise ImageError(f"an image array must hold integers, floats or bool; got {array.dtype}")
     if not array.dtype.isnative:
@@ -93,7 +108,7 @@ def to_uint8(array: np.ndarray, value_range: ValueRange = None, name: str = "the
         )
     if wanted == AUTO:
         if array.dtype == np.uint8:
-            return array
+            return None
         bounds, why = _default(array)
         if why:
             warnings.warn(
@@ -108,6 +123,15 @@ def to_uint8(array: np.ndarray, value_range: ValueRange = None, name: str = "the
         bounds = percentiles(array, *(float(part.rstrip("%")) for part in wanted.split(",")))
     else:
         bounds = wanted
+    return bounds
+
+
+def scale(array: np.ndarray, bounds: Bounds | None) -> np.ndarray:
+    """``bounds`` -> 0 ... 255, rounded, with what is outside clipped; None as `choose_bounds` means it."""
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if bounds is None:
+        return array * np.uint8(255) if array.dtype == np.bool_ else array
     return _scale(array, *bounds)
 
 

@@ -11,6 +11,7 @@ from ..errors import ImageError, PromptError, WrongUsage
 from ..labels.coco import coco_parts
 from ..labels.formats import takes
 from ..labels.writing import write_labels
+from ..ops.bands import Bands
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image
 from ..ops.masks import mask_to_box
@@ -39,6 +40,7 @@ class Request:
     text: words, for a detector (``detector``, ``threshold``) or for a model that learnt CLIP's (``clip``)
     multimask: keep every candidate
     tidy: share of a mask's area; smaller specks and holes go
+    value_range, bands, page: see `read_image`
     """
 
     prompts: Sequence[Prompt] = ()
@@ -51,6 +53,8 @@ class Request:
     multimask: bool = False
     tidy: float = 0.0
     value_range: ValueRange = None
+    bands: Bands = None
+    page: int | None = None
 
     @classmethod
     def parse(
@@ -117,7 +121,7 @@ class Segmenter:
     def __call__(self, path: Path) -> SegmentedPhoto:
         """raises: ImageError, PromptError"""
         request = self.request
-        image = read_image(path, request.value_range)
+        image = read_image(path, request.value_range, request.bands, request.page)
         request.check(image.shape[:2])
         self.predictor = self.predictor or self.load()
         prompts = request.prompts

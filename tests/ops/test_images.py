@@ -249,8 +249,9 @@ def test_things_that_are_no_image(source):
 @pytest.mark.parametrize(
     ("array", "hint"),
     [
-        (np.zeros((3, 7, 5)), "move the channels to the end"),
-        (np.zeros((7, 5, 2)), "got (7, 5, 2)"),
+        (np.zeros((3, 7, 5)), "(channels) to the end"),
+        (np.zeros((5, 70, 60)), "move the bands (channels) to the end"),
+        (np.zeros((7, 5, 2)), "got (7, 5, 2); choose one with bands="),
         (np.zeros(7), "got (7,)"),
         (np.zeros((1, 7, 5, 3)), "got (1, 7, 5, 3)"),
         (np.zeros((0, 5)), "no pixels"),
@@ -323,11 +324,22 @@ def png_header(width: int, height: int) -> bytes:
 def test_a_decompression_bomb(monkeypatch):
     bomb = png_header(200_000, 100_000)
     assert "178 million pixels; scale it down" in sentence(bomb)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow's own check off, as many programs have it
-    assert "178 million pixels" in sentence(bomb)
-    assert "178 million pixels" in sentence(Image.open(io.BytesIO(bomb)))
     assert "178 million pixels" in sentence(png_header(MAX_PIXELS + 1, 1))
     assert "damaged" in sentence(png_header(MAX_PIXELS // 2, 1))  # allowed, but its data is missing
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow's own check off: COCO's run lengths are the limit
+    assert "4294 million pixels" in sentence(bomb)
+    assert "4294 million pixels" in sentence(Image.open(io.BytesIO(bomb)))
+
+
+def test_the_limit_is_pillows(monkeypatch):
+    """A program that trusts its files lifts Pillow's limit, and with it ours."""
+    large = encode(RGB)
+    monkeypatch.setattr("sam_hub.ops.images.MAX_PIXELS", 20)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert "million pixels" in sentence(large)
+    for limit in (35, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        np.testing.assert_array_equal(read_image(large), RGB)
 
 
 def test_a_bomb_that_only_warns(monkeypatch):

@@ -1,0 +1,1 @@
+"""Rasters of science and mapping: any bands, pages and sizes, read by windows through tifffile and rasterio."""

@@ -1,0 +1,63 @@
+"""Which library opens a TIFF."""
+
+import os
+from contextlib import suppress
+from importlib import util
+from typing import BinaryIO
+
+from ..errors import ImageError
+from ..ops.packages import require
+from .raster import Raster
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF; the last two are BigTIFF's."""
+
+
+def is_tiff(file: BinaryIO) -> bool:
+    """Whether a file that can be sought starts as a TIFF; it is left at its start."""
+    try:
+        file.seek(0)
+        start = file.read(4)
+        file.seek(0)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return start in MAGIC
+
+
+def open_tiff(file: str | os.PathLike | BinaryIO, name: str, page: int | None = None, bands: int = 0) -> Raster:
+    """A page of a TIFF, the first by default: through tifffile, or rasterio where that is not installed or fails.
+
+    file: a path, or a binary file, for tifffile alone
+    bands: how many are asked for; where a page has fewer, and no page is named, plain pages are taken for bands
+    raises: ImageError, also where neither library is installed
+    """
+    maps = isinstance(file, str | os.PathLike) and not page and util.find_spec("rasterio") is not None
+    if not maps or util.find_spec("tifffile") is not None:
+        require(f"reading {name}", ["tifffile"], "science", ImageError)
+        from .tiff import TiffRaster
+
+        try:
+            raster = TiffRaster(file, name, page or 0)
+            if page is None and raster.bands < bands and raster.pages > 1:
+                raster.close()
+                raster = TiffRaster(file, name, pages_as_bands=True)
+            return raster
+        except ImageError:
+            if not maps:
+                raise
+    from .geotiff import GeoTiffRaster
+
+    return GeoTiffRaster(file, name)
+
+
+def open_map(path: str | os.PathLike, name: str, page: int | None = None, bands: int = 0) -> Raster:
+    """As `open_tiff`, through rasterio where it is installed and says where on the Earth the picture lies."""
+    if not page and util.find_spec("rasterio") is not None:
+        from .geotiff import GeoTiffRaster
+
+        with suppress(ImageError):
+            raster = GeoTiffRaster(path, name)
+            if raster.georeference is not None or util.find_spec("tifffile") is None:
+                return raster
+            raster.close()
+    return open_tiff(path, name, page, bands)

@@ -1,0 +1,103 @@
+"""`Raster`: what a picture in a file is, and any window of it, without reading the rest."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError
+
+Window = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in pixels, right and bottom edges exclusive."""
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a raster lies on the Earth.
+
+    crs: its coordinate reference system, as WKT
+    transform: a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f, for the corners of pixels
+    """
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+
+
+class Raster(ABC):
+    """One page of a file, opened.
+
+    name: for messages
+    size: (H, W); bands: their number; dtype: of the values; pages: in the file
+    nodata: the value that stands for nothing measured, or None
+    georeference: None where the file has none
+    windowed: whether a window is read without the rest of the picture
+    """
+
+    name: str
+    size: tuple[int, int]
+    bands: int
+    dtype: np.dtype
+    pages: int = 1
+    nodata: float | None = None
+    georeference: Georeference | None = None
+    windowed: bool = True
+
+    def __enter__(self) -> "Raster":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file."""
+
+    def read(self, window: Window | None = None, bands: Sequence[int] | None = None) -> np.ndarray:
+        """Values of a window, the whole raster by default.
+
+        bands: counted from 0; all by default
+        returns: (h, w, bands) of `dtype`
+        raises: ImageError where the file is damaged there, or has no such band or window
+        """
+        height, width = self.size
+        x0, y0, x1, y1 = window or (0, 0, width, height)
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise ImageError(f"{self.name} is {width} x {height} pixels and has no window {x0}, {y0}, {x1}, {y1}")
+        chosen = check_bands(range(self.bands) if bands is None else bands, self.bands, self.name)
+        try:
+            return self._read((x0, y0, x1, y1), chosen)
+        except ImageError:
+            raise
+        except MemoryError as e:
+            raise ImageError(f"{self.name} does not fit into memory; read it by tiles") from e
+        except Exception as e:  # decoders raise anything on damaged files
+            raise ImageError(f"{self.name} is damaged or cut short ({_first(e)}); save or download it again") from e
+
+    def valid(self, values: np.ndarray) -> np.ndarray:
+        """Which pixels of ``values`` (h, w, n), as `read` gave them, hold data: (h, w) bool."""
+        wrong = np.zeros(values.shape[:2], bool)
+        if values.dtype.kind == "f":
+            wrong |= ~np.isfinite(values).all(axis=2)
+        if self.nodata is not None:
+            wrong |= (values == self.nodata).all(axis=2)
+        return ~wrong
+
+    @abstractmethod
+    def _read(self, window: Window, bands: Sequence[int]) -> np.ndarray: ...
+
+
+def check_bands(bands: Sequence[int], count: int, name: str) -> tuple[int, ...]:
+    """Bands as whole numbers from 0. raises: ImageError for none, and for one that is not there"""
+    chosen = tuple(bands)
+    if not chosen or not all(isinstance(b, int | np.integer) and not isinstance(b, bool) for b in chosen):
+        raise ImageError(f"bands are whole numbers, counted from 0; got {bands!r}")
+    if wrong := [b for b in chosen if not 0 <= b < count]:
+        raise ImageError(f"{name} has {count} bands, 0 to {count - 1}, and no band {wrong[0]}")
+    return tuple(map(int, chosen))
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
