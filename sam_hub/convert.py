@@ -53,17 +53,26 @@ def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
         config = table.config(shapes)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as e:
         raise CheckpointError(f"a {family} checkpoint in part only: {e} is missing or has an impossible shape") from e
-    renamed, unknown = {}, []
+    return family, config, renamed(weights, table, family)
+
+
+def renamed(weights: Mapping[str, Any], table: OriginalLayout, name: str) -> dict[str, Any]:
+    """Original state dict -> ours, without what the layout drops.
+
+    name: of the layout, for messages
+    raises: CheckpointError for keys that have no place
+    """
     used = {k: v for k, v in weights.items() if not any(pattern(template).fullmatch(k) for template in table.dropped)}
+    found, unknown = {}, []
     for key, value in table.split(used).items():
         new = rename(key, table.rules)
         if new is None:
             unknown.append(key)
         else:
-            renamed[new] = value
+            found[new] = value
     if unknown:
-        raise CheckpointError(f"keys that no {family} checkpoint has: {some(unknown)}")
-    return family, config, renamed
+        raise CheckpointError(f"keys that no {name} checkpoint has: {some(unknown)}")
+    return found
 
 
 def to_original(weights: Mapping[str, Any], family: str) -> dict[str, Any]:
@@ -71,11 +80,11 @@ def to_original(weights: Mapping[str, Any], family: str) -> dict[str, Any]:
     import torch
 
     table = layouts()[family]
-    renamed = {key: rename(key, table.rules, back=True) for key in weights}
-    if unknown := [key for key, new in renamed.items() if new is None]:
+    names = {key: rename(key, table.rules, back=True) for key in weights}
+    if unknown := [key for key, new in names.items() if new is None]:
         raise CheckpointError(f"the original {family} layout has no place for {some(unknown)}")
     blanks = {key: torch.zeros(shape) for key, shape in table.blank.items()}
-    return table.join({new: weights[key] for key, new in renamed.items()}) | blanks
+    return table.join({new: weights[key] for key, new in names.items()}) | blanks
 
 
 def check_complete(expected: Shapes, weights: Mapping[str, Any]) -> None:

@@ -52,6 +52,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.families.*.encoder": CORE, "sam_hub.families.*.decoder": CORE, "sam_hub.models.four_axes": CORE},
     {"sam_hub.families.*.rank_four": CORE},
     {"sam_hub.models": CORE},
+    {"sam_hub.families.*.concepts": CORE},
     {"sam_hub.inference": CORE},
     {"sam_hub.data": CORE | {"fsspec"}, "sam_hub.inference.amg": ARRAYS},
     {"sam_hub.labels": ARRAYS | {"roifile"}},
@@ -76,6 +77,7 @@ RESOLVERS = {  # field of a family's declaration -> the module that imports what
     "native": "sam_hub.models.configuration_sam",
     "originals": "sam_hub.convert",
     "network": "sam_hub.models.modeling_sam",
+    "concepts": "sam_hub.inference.concepts",
     "rank_four": "sam_hub.exporters.rank_four",
 }
 FOLDERS = {"sam_hub": "sam_hub", "sam_hub.exporters": "exporters", "sam_hub.demo": "demo"}

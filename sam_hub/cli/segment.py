@@ -38,8 +38,9 @@ def segment(
         typer.Option("--clip", metavar="NAME", help="The CLIP that the model was trained with, instead of a detector."),
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="Minimum detection score for --text.")
-    ] = 0.25,
+        float | None,
+        typer.Option("--threshold", min=0, max=1, help="Minimum score for --text: 0.25 of a detector, 0.5 of SAM 3."),
+    ] = None,
     model: ModelName = "pocket",
     out: Annotated[
         str | None, typer.Option("--out", "-o", metavar="PATH", help="A folder; for a single result, a file.")

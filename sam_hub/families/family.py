@@ -52,6 +52,7 @@ class Capabilities:
     object_score: whether it tells if there is an object at all
     feature_maps: names of the `EncoderOutput.features` that its decoder reads
     text: whether it takes text
+    concepts: whether it finds every instance of what words name
     """
 
     prompts: tuple[str, ...] = PROMPT_KINDS
@@ -63,6 +64,7 @@ class Capabilities:
     object_score: bool = False
     feature_maps: tuple[str, ...] = ()
     text: bool = False
+    concepts: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Family:
     position: place of its models in lists
     encoders, prompt_encoders, mask_decoders: by ``model_type``
     originals: layouts of its authors' checkpoints by name, each a lazy string of an `OriginalLayout`
+    concepts: lazy string of a model that finds every instance of what words name; see `inference.concepts`
     transformers: by ``model_type`` of ``transformers``, a lazy string of a function: its configuration, as a dict ->
         settings of `SamConfig`
     native: models that ``transformers`` has too: by the types of encoder, prompt encoder and mask decoder, a lazy
@@ -118,6 +121,7 @@ class Family:
     prompt_encoders: Mapping[str, Part] = field(default_factory=dict)
     mask_decoders: Mapping[str, Part] = field(default_factory=dict)
     originals: Mapping[str, str] = field(default_factory=dict)
+    concepts: str = ""
     transformers: Mapping[str, str] = field(default_factory=dict)
     native: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()

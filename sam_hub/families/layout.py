@@ -5,7 +5,7 @@ matches a whole key renames it, so identity rules come last.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -69,6 +69,16 @@ def count(shapes: Shapes, template: str) -> int:
     """How many modules the ``{n}`` of a template numbers."""
     expression = pattern(template)
     return len({m.group(1) for key in shapes if (m := expression.fullmatch(key))})
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Tensors, one after the other along the first axis."""
+    whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]))
+    row = 0
+    for part in parts:
+        whole[row : row + len(part)] = part
+        row += len(part)
+    return whole
 
 
 def head(old: str, new: str) -> Rules:

@@ -28,6 +28,7 @@ class Capabilities:
     rank_by: what scores masks: "iou", the predicted one, or "stability" where that was not trained (EdgeSAM)
     multimask_count: masks for an ambiguous prompt; 1 for a model that chooses among them itself (SAM-HQ)
     text: it takes CLIP's embedding of words as a prompt
+    concepts: it finds every instance of what words name
     hq_token: it can give SAM-HQ's own mask alone
     encoder: ``model_type`` of its image encoder, where known
     generation: arguments of `SamAutomaticMaskGenerator` that suit it, in place of the original's
@@ -37,6 +38,7 @@ class Capabilities:
     rank_by: str = "iou"
     multimask_count: int = 3
     text: bool = False
+    concepts: bool = False
     hq_token: bool = False
     encoder: str | None = None
     generation: Mapping[str, Any] = field(default_factory=dict)

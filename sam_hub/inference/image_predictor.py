@@ -6,10 +6,10 @@ that `read_image` takes, embeddings of the last images kept, words as prompts, a
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,14 @@ from .ownership import Ownership
 from .saved_embeddings import read_embedding, write_embedding
 from .upsample import MaskFrame
 
+if TYPE_CHECKING:
+    from .concepts import Instances
+
 Size = tuple[int, int]
+
+NO_WORDS = (
+    "this model understands no words; take one that does (`sam-hub zoo`), or find_text, whose boxes a detector finds"
+)
 
 
 @dataclass(frozen=True)
@@ -422,6 +429,33 @@ class ImagePredictor:
         return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
 
     # ------------------------------------------------------------ words
+
+    def find(
+        self,
+        text: str | Sequence[str] | None = None,
+        boxes: Any = None,
+        labels: Any = None,
+        threshold: float | None = None,
+    ) -> "Instances | list[Instances]":
+        """Every instance of a concept in the image that is set, with masks, scores and boxes, best first; maybe none.
+
+        text: a noun phrase, such as "cat with black ears"; of several, each is looked for by itself
+        boxes: (K, 4) examples, x0, y0, x1, y1 in pixels of the image, instead of a text or beside one
+        labels: (K,), 1 (the default) for examples of what is meant, 0 for what is not
+        threshold: the least score, 0.5 by default
+        returns: `Instances`, or a list of them for several texts
+        raises: PromptError for a model that understands no words, and where nothing says what is meant;
+            RuntimeError while no image is set
+        """
+        image = self._require_image()
+        if text is None or isinstance(text, str):
+            return self._find(image, text, boxes, labels, threshold)
+        return [self._find(image, each, boxes, labels, threshold) for each in text]
+
+    def _find(
+        self, image: HeldImage, text: str | None, boxes: Any, labels: Any, threshold: float | None
+    ) -> "Instances":
+        raise PromptError(NO_WORDS)
 
     def find_text(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (K, 4) and scores (K,) of everything that ``text`` names in the image that is set, best first."""

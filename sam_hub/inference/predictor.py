@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
-from ..errors import ImageError
+from ..errors import ImageError, PromptError
 from ..models.encoders import EncoderOutput
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
@@ -18,9 +18,10 @@ from ..models.processing_sam import SamProcessor
 from ..ops.geometry import resized_size
 from ..ops.preparation import Preparation
 from ..ops.value_range import ValueRange
+from .concepts import ConceptFinder, Instances
 from .decoding import ImageDecoder
 from .devices import pick_device
-from .image_predictor import ImagePredictor, check_shapes
+from .image_predictor import NO_WORDS, HeldImage, ImagePredictor, check_shapes
 from .text import ClipText, TextDetector
 from .torch_backend import TorchBackend
 from .transforms import ResizeLongestSide, Stretch
@@ -34,7 +35,8 @@ class SamPredictor(ImagePredictor):
     model: in evaluation mode, on any device, in any floating type; or its name
     processor: how images are prepared; by default that of the folder the model came from, else its encoder's
     cache_size: how many images' embeddings are kept (4 MB each for SAM in float32)
-    text: what understands words; by default, when words are first given, `TextDetector.from_pretrained`
+    text: what understands words; by default, when words are first given, the model's own part for them, or, where it
+        has none, `TextDetector.from_pretrained`
 
     model, processor, transform: what is used
     original_size, input_size: (height, width) of the image and of the resized image, None while no image is set
@@ -47,7 +49,7 @@ class SamPredictor(ImagePredictor):
         model: SamModel | str | PathLike,
         processor: SamImageProcessor | SamProcessor | None = None,
         cache_size: int = 4,
-        text: TextDetector | ClipText | None = None,
+        text: TextDetector | ClipText | ConceptFinder | None = None,
     ) -> None:
         if isinstance(model, str | PathLike):
             model = SamModel.from_pretrained(model).to(pick_device()).eval()
@@ -139,6 +141,42 @@ class SamPredictor(ImagePredictor):
         low_res, iou = image.held(*prompts, multimask_output, hq_token_only, text_embedding)
         iou = self.model.mask_decoder.ranking(low_res, iou)
         return TorchBackend.enlarge_tensor(low_res, self._frame(image), return_logits), iou, low_res
+
+    def find_text(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        if not self._knows_concepts:
+            return super().find_text(text)
+        found = self.find(text)
+        return found.boxes, found.scores
+
+    def _read_text(
+        self, image: HeldImage, text: str, box: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if box is not None or not self._knows_concepts:
+            return super()._read_text(image, text, box)
+        found = self._find(image, text, None, None, None)
+        if not len(found):
+            raise PromptError(f"nothing in the image looks like {text!r}; use other words, or find with a threshold")
+        return found.boxes[0], None
+
+    @property
+    def _knows_concepts(self) -> bool:
+        return isinstance(self.text, ConceptFinder) or (self.text is None and self.capabilities.concepts)
+
+    def _find(self, image: HeldImage, text: str | None, boxes: Any, labels: Any, threshold: float | None) -> Instances:
+        if not self._knows_concepts:
+            raise PromptError(NO_WORDS)
+        backbone = getattr(self.model.vision_encoder, "backbone", None)
+        if self.text is None:
+            source = self.model.original_file or self.model.name_or_path
+            if not source:
+                raise PromptError("this model was not loaded, so its part for words is not known; give a ConceptFinder")
+            self.text = ConceptFinder.from_pretrained(source, self.device, backbone=backbone)
+        finder, trunk = self.text, image.encoded.features.get("trunk")
+        if trunk is None or finder.model.vision_encoder.backbone is not backbone:
+            return finder.find(self._photo(image), text, boxes, labels, threshold)
+        if finder.model.device != self.device or finder.model.dtype != self.model.dtype:
+            finder.model.to(self.device, self.model.dtype)
+        return finder.find_in(finder.maps_of(trunk), image.original_size, text, boxes, labels, threshold)
 
     def _default_detector(self) -> TextDetector:
         return TextDetector.from_pretrained(device=self.device)

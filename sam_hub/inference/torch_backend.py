@@ -44,6 +44,7 @@ class TorchBackend(Backend):
             rank_by=able.rank_by,
             multimask_count=max(able.masks),
             text=self.model.text_projection is not None,
+            concepts=able.concepts,
             hq_token=bool(able.extra_tokens),
             encoder=config.vision_config.model_type,
             generation=suited(config.vision_config.model_type, getattr(config, "generation", None)),

@@ -105,7 +105,8 @@ class SamConfig(PreTrainedConfig):
     def capabilities(self) -> Capabilities:
         """What the model can do."""
         fields = {**self.prompt_encoder_config.capabilities, **self.mask_decoder_config.capabilities}
-        return Capabilities(**fields, text=bool(self.text_embedding_size))
+        concepts = getattr(self.vision_config, "output_trunk", False)
+        return Capabilities(**fields, text=bool(self.text_embedding_size) or concepts, concepts=concepts)
 
     def take_from(self, variant: Variant) -> None:
         """Settings that neither weights nor published configurations tell, from the catalogue.

@@ -26,6 +26,7 @@ from .layouts import folder_card, save_folder
 class LoadingMixin:
     """Loading, saving and pushing, above those of ``transformers.PreTrainedModel``."""
 
+    original_file = ""  # the file in its authors' layout that it was loaded from
     is_fused = False  # whether `SamModel.fuse` has replaced weights of the checkpoint
 
     @classmethod
@@ -102,7 +103,9 @@ class LoadingMixin:
         convert.check_complete(expected, weights)
         tell_licence(variant or next((v for v in ZOO.values() if v.family == family), None))
         loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
-        align_small_weights(loaded[0] if isinstance(loaded, tuple) else loaded)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.original_file = str(file)
+        align_small_weights(model)
         return loaded
 
     def push_to_hub(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import results
+from ..errors import PromptError
 from ..labels.images import ImageLabels
 from ..ops.drawing import draw_masks, draw_prompts
 from ..ops.mask_prompt import mask_prompt
@@ -100,6 +101,31 @@ class SegmentedPhoto:
         labels = [label for prompt in self.prompts for label in prompt.labels]
         boxes = [prompt.box for prompt in self.prompts if prompt.box]
         return draw_prompts(draw_masks(self.image, masks), np.reshape(points, (-1, 2)), np.array(labels), boxes)
+
+
+def find_in_photo(
+    predictor: "SamPredictor",
+    path: Path,
+    image: np.ndarray,
+    text: str,
+    threshold: float | None = None,
+    share: float = 0.0,
+) -> SegmentedPhoto:
+    """Encode a photo and find every instance of what words name, by a model that understands them.
+
+    threshold: the least score, by default the model's; share: as for `segment_photo`
+    raises: PromptError where nothing is found
+    """
+    start = perf_counter()
+    predictor.set_image(image)
+    found = predictor.find(text, threshold=threshold)
+    if not len(found):
+        raise PromptError(f"nothing in it looks like {text!r}; use other words or a lower --threshold")
+    prompts, masks, scores = [], {}, {}
+    for i, (mask, score, box) in enumerate(found):
+        prompts.append(Prompt(box=tuple(map(float, box)), text=text))
+        masks[i, 0], scores[i, 0] = tidy(mask, share) if share else mask, score
+    return SegmentedPhoto(path, image, prompts, masks, scores, perf_counter() - start)
 
 
 def segment_photo(

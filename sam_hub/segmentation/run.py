@@ -18,7 +18,7 @@ from ..ops.masks import mask_to_box
 from ..ops.value_range import ValueRange
 from ..results import coco_document, json_bytes
 from .outputs import OF_ALL, Destination, Format, ResultFile
-from .photo import SegmentedPhoto, segment_photo
+from .photo import SegmentedPhoto, find_in_photo, segment_photo
 from .prompts import Prompt, parse_prompts
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Request:
 
     prompts: one for each object; none where words find them
     rough: (H, W) bool, a mask prompt for the only object; rough_path: where it was read
-    text: words, for a detector (``detector``, ``threshold``) or for a model that learnt CLIP's (``clip``)
+    text: words, for a model that understands them, a detector (``detector``) or a model that learnt CLIP (``clip``)
+    threshold: the least score of what words find, in place of the model's or the detector's
     multimask: keep every candidate
     tidy: share of a mask's area; smaller specks and holes go
     value_range, bands, page: see `read_image`
@@ -49,7 +50,7 @@ class Request:
     text: str | None = None
     detector: str | None = None
     clip: str | None = None
-    threshold: float = 0.25
+    threshold: float | None = None
     multimask: bool = False
     tidy: float = 0.0
     value_range: ValueRange = None
@@ -125,6 +126,8 @@ class Segmenter:
         request.check(image.shape[:2])
         self.predictor = self.predictor or self.load()
         prompts = request.prompts
+        if request.text is not None and self.predictor.capabilities.concepts and not (request.clip or request.detector):
+            return find_in_photo(self.predictor, path, image, request.text, request.threshold, request.tidy)
         if request.clip is not None:
             self._learn_words()
         elif request.text is not None:
@@ -141,11 +144,12 @@ class Segmenter:
 
     def _find_words(self, image: np.ndarray) -> list[Prompt]:
         """A box for each object that the words name; PromptError when there is none."""
-        from ..inference.text import DETECTOR, TextDetector
+        from ..inference.text import DETECTOR, THRESHOLD, TextDetector
 
         if self._detector is None:
             name, device = self.request.detector or DETECTOR, self.predictor.device
-            self._detector = TextDetector.from_pretrained(name, device, threshold=self.request.threshold)
+            threshold = THRESHOLD if self.request.threshold is None else self.request.threshold
+            self._detector = TextDetector.from_pretrained(name, device, threshold=threshold)
         boxes, _ = self._detector.find(image, self.request.text)
         if not len(boxes):
             raise PromptError(f"nothing in it looks like {self.request.text!r}; use other words or a lower --threshold")
