@@ -15,6 +15,8 @@ export default [
       "prefer-const": "error",
     },
   },
-  { files: ["demo/page/**"], languageOptions: { globals: globals.browser } },
+  { files: ["demo/page/**", "demo/alone/**"], languageOptions: { globals: globals.browser } },
+  { files: ["demo/alone/worker.js", "demo/alone/runtime.js"], languageOptions: { globals: globals.worker } },
+  { files: ["demo/alone/sw.js"], languageOptions: { globals: globals.serviceworker } },
   { files: ["tests/demo/**"], languageOptions: { globals: globals.node } },
 ];

@@ -49,6 +49,22 @@ def demo(
         Path | None,
         typer.Option("--space", metavar="DIR", help="Write a folder that runs as a Hugging Face Space, and stop."),
     ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(
+            "--static",
+            metavar="DIR",
+            help="Write the page as a folder for any web server, where models run in the visitor's browser, and stop.",
+        ),
+    ] = None,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            "--runtime",
+            metavar="PATH",
+            help="With --static: npm's package onnxruntime-web, as a .tgz or a folder, instead of downloading it once.",
+        ),
+    ] = None,
     device: Device = None,
     debug: Debug = False,
 ) -> None:
@@ -60,6 +76,7 @@ def demo(
     sam-hub demo --catalogue
     sam-hub demo --host 0.0.0.0 --auth me:secret --allow-host masks.example.org
     sam-hub demo --space my-space/
+    sam-hub demo --static my-page/
 
     The page works offline with the embedded model. Programs may call it too: the endpoints encode, segment and
     everything are there for gradio_client and, with --mcp, for language models.
@@ -74,6 +91,14 @@ def demo(
         from ..demo.space import write_space
 
         for path in write_space(space, models or ["pocket"]):
+            typer.echo(path)
+        return
+    if runtime is not None and static is None:
+        raise WrongUsage("--runtime goes with --static DIR; for example --static my-page --runtime onnxruntime-web.tgz")
+    if static is not None:
+        from ..demo.static_page import write_static
+
+        for path in write_static(static, models or ["pocket"], runtime, lambda line: typer.echo(line, err=True)):
             typer.echo(path)
         return
     from ..ops.packages import require

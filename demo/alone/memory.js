@@ -1,0 +1,66 @@
+// The photos that are encoded: the last few; and of each the masks of the last prompts, to go on from.
+import { Failure, GONE } from "../page/failure.js";
+import { Enlarger } from "./enlarge.js";
+import { sizeInFrame } from "./prepare.js";
+
+const PHOTOS = 4, RESULTS = 24;
+
+/** Keeps the entries that were used last. */
+class Last {
+  constructor(most) {
+    Object.assign(this, { most, map: new Map() });
+  }
+  get(key) {
+    const value = this.map.get(key);
+    if (value !== undefined) {
+      this.map.delete(key);
+      this.map.set(key, value);
+    }
+    return value;
+  }
+  set(key, value) {
+    this.map.set(key, value);
+    if (this.map.size > this.most) this.map.delete(this.map.keys().next().value);
+  }
+}
+
+export class Photo {
+  /** blob: the file; size: [height, width]; held: what the decoder reads of it */
+  constructor(blob, size, model, held) {
+    Object.assign(this, { blob, size, model, held, results: new Last(RESULTS), count: 0, enlargers: new Last(4), last: null });
+  }
+
+  remember(result) {
+    const key = String(++this.count);
+    this.results.set(key, result);
+    return key;
+  }
+
+  enlarger(size, side) {
+    const key = `${size} ${side}`, { how } = this.model, frame = sizeInFrame(how, this.size);
+    if (!this.enlargers.get(key)) this.enlargers.set(key, new Enlarger([side, side], how.padded_frame ?? frame, frame, size, how.mask_resize));
+    return this.enlargers.get(key);
+  }
+}
+
+export class Photos {
+  constructor() {
+    this.known = new Last(PHOTOS);
+  }
+  add(photo) {
+    const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    this.known.set(key, photo);
+    return key;
+  }
+  drop(key) {
+    this.known.map.delete(key);
+  }
+  dropThoseOf(model) {
+    for (const [key, photo] of this.known.map) if (photo.model === model) this.drop(key);
+  }
+  get(key) {
+    const photo = this.known.get(key);
+    if (!photo) throw new Failure(GONE, "the photo is known no more; open it again");
+    return photo;
+  }
+}

@@ -1,0 +1,23 @@
+// A prompt of the page -> what the decoder is asked: {points, labels, mask, ambiguous, refine}.
+import { Failure } from "../page/failure.js";
+import { boxOf, maskPrompt, paint } from "./painting.js";
+
+/** prompt: {points, labels, box, strokes, refine}, in pixels of the photo; kinds: what the model understands */
+export function readPrompt(prompt, size, kinds, side) {
+  const { labels: given = [], strokes = [] } = prompt, points = [...(prompt.points ?? [])], labels = [...given];
+  let { box = null } = prompt, rough = null;
+  if (strokes.length) {
+    rough = paint(strokes, size);
+    if (!rough && !points.length && !box) throw new Failure(400, "nothing is painted; paint over the object");
+    if (rough && !points.length && !box) box = boxOf(rough, size);
+  }
+  if (box && !kinds.includes("boxes")) throw new Failure(400, "this model understands clicks alone; click on the object");
+  const clicks = points.length;
+  if (box) {
+    points.push([box[0], box[1]], [box[2], box[3]]);
+    labels.push(2, 3);
+  }
+  if (!points.length) throw new Failure(400, "the prompt is empty; click on the object, draw a box around it or paint over it");
+  const takesMasks = kinds.includes("masks"), refine = takesMasks ? (prompt.refine ?? null) : null;
+  return { points, labels, refine, mask: rough && takesMasks ? maskPrompt(rough, side) : null, ambiguous: !box && !rough && !prompt.refine && clicks === 1 };
+}

@@ -1,0 +1,153 @@
+// The worker that computes: it answers the calls of `compute.js`, one model run at a time.
+import { Failure } from "../page/failure.js";
+import { exportFiles } from "./exports.js";
+import { readAnnotations } from "./imports.js";
+import { Photo, Photos } from "./memory.js";
+import { openPicture } from "./picture.js";
+import { readPrompt } from "./prompts.js";
+import { Models } from "./runtime.js";
+import { search } from "./search.js";
+import { drawnSize } from "./outline.js";
+import { outlineOf, shapeOf } from "./shapes.js";
+
+let facts = null, models = null;
+const photos = new Photos(), stopped = new Set();
+
+/** One at a time: the runtime runs nothing beside. Between two turns whoever waits longest comes. */
+let last = Promise.resolve();
+const turn = (work) => {
+  const done = last.then(() => new Promise((next) => setTimeout(next))).then(work);
+  last = done.catch(() => {});
+  return done;
+};
+const ms = (since) => Math.round((performance.now() - since) * 10) / 10;
+const score = (value) => Math.round(Math.min(1, Math.max(0, value || 0)) * 1e4) / 1e4;
+
+const calls = {
+  async about() {
+    const answer = await fetch(new URL("../app.json", import.meta.url));
+    if (!answer.ok) throw new Failure(404, "app.json of this page is missing; write the folder again");
+    facts = await answer.json();
+    models = new Models(facts, (model) => {
+      photos.dropThoseOf(model);
+      turn(() => model.release());
+    });
+    return facts.about;
+  },
+
+  async encode({ emit, isStopped }, blob, model) {
+    if (!blob.size) throw new Failure(400, "the photo is empty (0 bytes); choose another file");
+    return encode(emit, isStopped, blob, model);
+  },
+
+  async encodeAgain({ emit, isStopped }, id, model) {
+    const done = await encode(emit, isStopped, photos.get(id).blob, model);
+    photos.drop(id);
+    return done;
+  },
+
+  async preview(_, id, prompt) {
+    const photo = photos.get(id);
+    return (await turn(() => first(photo, prompt))).shown;
+  },
+
+  async segment({ emit }, id, prompt) {
+    const photo = photos.get(id), found = await turn(() => first(photo, prompt));
+    emit({ stage: "shown", ...found.shown });
+    return turn(() => rest(photo, found));
+  },
+
+  async everything({ emit, isStopped }, id, preset) {
+    const photo = photos.get(id), start = performance.now();
+    const how = photo.model.facts.searches[preset];
+    const masks = await search(photo, how, turn, (done, of) => emit({ stage: "searching", done, of }), isStopped);
+    return { masks: masks.slice(0, facts.about.limits.objects).map((m) => ({ ...m, score: score(m.score), stability: score(m.stability) })), ms: ms(start) };
+  },
+
+  async importFile(_, id, text) {
+    return { objects: readAnnotations(text, photos.get(id).size, facts.about.limits) };
+  },
+
+  async exportFile(_, id, name, objects, formats) {
+    const { blob, size } = photos.get(id);
+    return exportFiles({ name, blob, size, objects, limits: facts.about.limits }, formats);
+  },
+};
+
+async function encode(emit, isStopped, blob, name) {
+  const opening = models.open(name, emit); // arrives while the photo is read
+  opening.catch(() => {});
+  emit({ stage: "reading" });
+  const picture = await openPicture(blob, facts.about.limits);
+  try {
+    const model = await opening;
+    if (isStopped()) return null;
+    emit({ stage: "encoding", model: name });
+    const { held, took } = await turn(async () => {
+      const start = performance.now();
+      return { held: await model.encode(picture.rows, picture.size), took: ms(start) };
+    });
+    const photo = new Photo(blob, picture.size, model, held), [height, width] = picture.size;
+    await turn(() => warm(photo));
+    return { id: photos.add(photo), width, height, model: name, device: model.device, encode_ms: took };
+  } finally {
+    picture.close();
+  }
+}
+
+/** Make what the first click would wait for. */
+async function warm(photo) {
+  const { side, m } = await photo.model.decode(photo.held, photo.size, [[[photo.size[1] / 2, photo.size[0] / 2]]], [[1]], null, true);
+  Object.assign(photo, { side, many: m });
+  for (const size of [photo.size, drawnSize(photo.size)]) photo.enlarger(size, side);
+}
+
+/** The mask to show; a click follows upon the preview of the same place, and its answer is there. */
+async function first(photo, given) {
+  const key = JSON.stringify(given), { model, size, side } = photo;
+  if (photo.last?.key === key) return photo.last;
+  const start = performance.now(), prompt = readPrompt(given, size, model.facts.prompts, side);
+  const mask = prompt.refine ? earlier(photo, prompt.refine) : prompt.mask;
+  const { scores, low } = await model.decode(photo.held, size, [prompt.points], [prompt.labels], mask, prompt.ambiguous);
+  const took = ms(start), best = scores.indexOf(Math.max(...scores)), area = side * side;
+  const masks = Array.from(scores, (each, i) => ({ score: score(each), logits: low.slice(i * area, (i + 1) * area) }));
+  const path = outlineOf(masks[best].logits, photo.enlarger(drawnSize(size), side), size);
+  const found = { key, prompt, mask, masks, best, took, shown: { path, score: masks[best].score, decode_ms: took } };
+  if (prompt.ambiguous) photo.last = found;
+  return found;
+}
+
+async function rest(photo, { prompt, mask, masks, best, took, shown }) {
+  const start = performance.now(), { model, size, side } = photo, area = side * side;
+  let all = masks;
+  if (masks.length === 1 && !prompt.ambiguous && photo.many > 1) {
+    const { scores, low } = await model.decode(photo.held, size, [prompt.points], [prompt.labels], mask, true);
+    all = [...masks, ...Array.from(scores, (each, i) => ({ score: score(each), logits: low.slice(i * area, (i + 1) * area) }))];
+  }
+  const decode_ms = took + ms(start), [exact, drawn] = [size, drawnSize(size)].map((each) => photo.enlarger(each, side));
+  const shapes = all.map((each, i) => ({ score: each.score, ...shapeOf(each.logits, exact, drawn, i === best ? shown.path : null) }));
+  return { result: photo.remember(all.map((each) => each.logits)), best, masks: shapes, decode_ms };
+}
+
+/** The low-res mask that a prompt goes on from; where it had to go, the clicks alone must do. */
+const earlier = (photo, { result, mask }) => photo.results.get(result)?.[mask] ?? null;
+
+onmessage = async ({ data: { n, call, args, stop } }) => {
+  if (stop) return stopped.add(stop);
+  try {
+    const done = await calls[call]({ emit: (event) => postMessage({ n, event }), isStopped: () => stopped.has(n) }, ...args);
+    postMessage({ n, done });
+  } catch (e) {
+    if (!(e instanceof Failure)) console.error(e);
+    const failed = e instanceof Failure ? { status: e.status, text: e.message } : { status: 500, text: wordsFor(e) };
+    postMessage({ n, failed });
+  } finally {
+    stopped.delete(n);
+  }
+};
+
+function wordsFor(e) {
+  const text = String(e?.message ?? e);
+  if (/memory|allocat|out of bounds|bad_alloc/i.test(text)) return "this device has too little memory for the model; close other pages, or open a smaller photo";
+  return "something went wrong while computing; reload the page";
+}
