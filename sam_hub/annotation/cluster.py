@@ -41,8 +41,31 @@ class Worker:
 def annotate_on_ray(
     task: AnnotationTask, photos: Sequence[Photo], address: str | None = None, workers: int | None = None
 ) -> Iterator[Outcome]:
-    """The outcome of each photo, in the order in which they are done.
+    """The outcome of each photo, in the order in which they are done; arguments and errors as of `spread_on_ray`."""
+    rows = [json.dumps(asdict(photo)) for photo in photos]
+    waiting = {photo.name: photo for photo in photos}
+    for answer in spread_on_ray(Worker, task, rows, task.threads, task.device, address, workers):
+        outcome = Outcome(**json.loads(answer))
+        waiting.pop(outcome.name, None)
+        yield outcome
+    for photo in waiting.values():
+        yield Outcome(photo.name, error=f"{photo.source}: the worker failed at it; try it with --engine local")
 
+
+def spread_on_ray(
+    worker: type,
+    task: Any,
+    rows: Sequence[str],
+    threads: int,
+    device: str | None = None,
+    address: str | None = None,
+    workers: int | None = None,
+) -> Iterator[str]:
+    """The answer to each row, in the order in which they come; rows that no worker survives have none.
+
+    worker: made once in each process with ``task``; called with {"photo": [row]}, answers {"outcome": [text]}
+    rows: ASCII, as Arrow refuses names that are not UTF-8
+    threads: of a worker; device: where its model runs
     address: of a cluster, as for ``ray.init``; this machine alone by default
     workers: at most so many; as many as there is room for by default
     raises: SamHubError where Ray cannot be reached
@@ -53,7 +76,7 @@ def annotate_on_ray(
 
     if address:
         _knock(address)
-    gpus = 1 if (task.device or "").startswith("cuda") else 0
+    gpus = 1 if (device or "").startswith("cuda") else 0
     local = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
     try:
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
@@ -62,7 +85,7 @@ def annotate_on_ray(
             f"Ray cannot be reached at {address} ({e}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
         ) from e
     try:
-        yield from _run(ray, task, photos, gpus, workers)
+        yield from _run(ray, worker, task, rows, threads, gpus, workers)
     finally:
         ray.shutdown()
 
@@ -78,27 +101,24 @@ def _knock(address: str) -> None:
         raise SamHubError(f"nobody answers at {address} ({e}); start Ray there, or check --ray-address") from e
 
 
-def _run(ray: Any, task: AnnotationTask, photos: Sequence[Photo], gpus: int, workers: int | None) -> Iterator[Outcome]:
+def _run(
+    ray: Any, worker: type, task: Any, rows: Sequence[str], threads: int, gpus: int, workers: int | None
+) -> Iterator[str]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a photo that no worker survives fails alone
     room = ray.cluster_resources()
-    most = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1) / task.threads)
-    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(workers or most, most, len(photos))))
-    rows = [{"photo": json.dumps(asdict(photo))} for photo in photos]  # ASCII: Arrow refuses names that are not UTF-8
-    outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map_batches(
-        Worker,
+    most = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1) / threads)
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(workers or most, most, len(rows))))
+    items = [{"photo": row} for row in rows]
+    answers = ray.data.from_items(items, override_num_blocks=min(len(items), MOST_TASKS)).map_batches(
+        worker,
         fn_constructor_args=(task,),
         batch_size=1,
         compute=pool,
-        num_cpus=task.threads,
+        num_cpus=threads,
         num_gpus=gpus,
         max_task_retries=RETRIES,
     )
-    waiting = {photo.name: photo for photo in photos}
-    for row in outcomes.iter_rows():
-        outcome = Outcome(**json.loads(row["outcome"]))
-        waiting.pop(outcome.name, None)
-        yield outcome
-    for photo in waiting.values():
-        yield Outcome(photo.name, error=f"{photo.source}: the worker failed at it; try it with --engine local")
+    for answer in answers.iter_rows():
+        yield answer["outcome"]

@@ -117,9 +117,9 @@ def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: boo
     """
     earlier = read_plan(out)
     if earlier is None or not resume:
-        _check_unused(out, resume, earlier is not None)
+        check_unused(out, resume, earlier is not None)
         earlier = {"settings": settings, "images": []}
-    _check_same(out, earlier["settings"], settings)
+    check_same(out, earlier["settings"], settings)
     known = {photo["source"]: Photo(**photo) for photo in earlier["images"]}
     taken = {photo.name for photo in known.values()}
     current = []
@@ -160,7 +160,8 @@ def read_plan(out: Path) -> dict[str, Any] | None:
         raise OutputError(f"{out / PLAN} is not the plan of an earlier run; choose another folder with --out") from e
 
 
-def _check_unused(out: Path, resume: bool, planned: bool) -> None:
+def check_unused(out: Path, resume: bool, planned: bool) -> None:
+    """raises: OutputError for a folder that is not empty, unless ``planned``, an earlier run, goes on"""
     if not os.path.lexists(out):
         return
     if not out.is_dir():
@@ -174,7 +175,8 @@ def _check_unused(out: Path, resume: bool, planned: bool) -> None:
     raise OutputError(f"{out} is not empty; choose another folder with --out")
 
 
-def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """raises: OutputError where the settings of an earlier run differ from those of this one"""
     differs = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differs:
         parts = ", ".join(f"{key} {before.get(key)!r} and not {now.get(key)!r}" for key in differs)

@@ -87,6 +87,14 @@ class CocoDataset(AnnotatedImages):
     def image_path(self, index: int) -> Path:
         return self._samples[index][0]
 
+    def records(self, index: int) -> list[dict]:
+        """The annotations of one image as they stand in the file, without crowds that are left out."""
+        return [annotation for _, annotation in self._samples[index][2]]
+
+    def image_record(self, index: int) -> dict:
+        """What the file says of one image, with its ``id``."""
+        return self._samples[index][1]
+
     def stated_size(self, index: int) -> tuple[int, int] | None:
         record = self._samples[index][1]
         size = (record.get("height"), record.get("width"))
@@ -101,14 +109,20 @@ class CocoDataset(AnnotatedImages):
         shape = annotation.get("segmentation")
         try:
             if isinstance(shape, list) and shape:
-                return annotation_of_polygons(shape, size)
+                return {"id": self._id(annotation, number), **annotation_of_polygons(shape, size)}
             if isinstance(shape, dict):
-                return annotation_of_rle(compressed(check_rle(shape, size)))
+                found = annotation_of_rle(compressed(check_rle(shape, size)))
+                return {"id": self._id(annotation, number), **found}
             raise DataError("it has no segmentation")
         except DataError as e:
-            key = annotation.get("id", number)
-            shown = key if _is_key(key) else number
+            shown = self._id(annotation, number)
             return problem(f"{self.path}: annotation {shown} of {name} is left out: {e}")
+
+    @staticmethod
+    def _id(annotation: dict, number: int) -> int | str:
+        """Its own id, or its number where that is none."""
+        key = annotation.get("id", number)
+        return key if _is_key(key) else number
 
 
 def _is_key(value: Any) -> bool:

@@ -1,0 +1,65 @@
+"""Reader of BSDS500: photos, and for each a MATLAB file with the boundaries that several people drew."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..ops.packages import require
+
+LAYOUT = "a folder with images/NAME.jpg and groundTruth/NAME.mat, in BSDS500 also below data/ and with test/ in both"
+PARTS = ("test", "val", "train")
+
+
+@dataclass(frozen=True)
+class AnnotatedPhoto:
+    """A photo and its annotations, as files."""
+
+    name: str
+    image: Path
+    truth: Path
+
+
+def find_photos(folder: Path) -> list[AnnotatedPhoto]:
+    """Photos that have annotations, in order of their names; of a whole BSDS500 those of the test split.
+
+    raises: DataError when there are none
+    """
+    homes = [(root / "images", root / "groundTruth") for root in (folder, folder / "data")]
+    homes = [(a / part, b / part) for a, b in homes for part in PARTS] + homes
+    for images, truths in homes:
+        photos = {p.stem: p for p in sorted(images.glob("*.jpg"))} if images.is_dir() else {}
+        found = [AnnotatedPhoto(n, photos[n], truths / f"{n}.mat") for n in photos if (truths / f"{n}.mat").is_file()]
+        if found:
+            return found
+    raise DataError(f"{folder} holds no photo with annotators' boundaries; --task edges takes {LAYOUT}")
+
+
+def read_boundaries(path: Path, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """Each annotator's boundaries, (H, W) bool.
+
+    size: (H, W) that they must have
+    raises: DataError for a damaged file, and one of another kind
+    """
+    require("reading .mat files", ["scipy"], "eval", DataError)
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; {LAYOUT} is expected")
+    try:
+        cells = loadmat(path, variable_names=["groundTruth"])["groundTruth"]
+        maps = [np.asarray(cell["Boundaries"][0, 0]) for cell in cells.ravel()]
+    except (KeyError, IndexError, TypeError) as e:
+        raise DataError(f"{path} is no annotation of BSDS500: it has no groundTruth with Boundaries") from e
+    except (OSError, ValueError, MatReadError, NotImplementedError, EOFError, zlib.error, MemoryError) as e:
+        raise DataError(f"{path} is not a readable .mat file ({e}); get it again") from e
+    good = all(m.ndim == 2 and m.dtype.kind in "bui" and m.shape == maps[0].shape for m in maps)
+    if not maps or not good:
+        raise DataError(f"{path} is no annotation of BSDS500: its Boundaries are not maps of one size")
+    if size is not None and maps[0].shape != tuple(size):
+        have, want = maps[0].shape, size
+        raise DataError(f"{path} is of an image of {have[1]} x {have[0]} pixels, not {want[1]} x {want[0]}")
+    return [m > 0 for m in maps]

@@ -1,0 +1,65 @@
+"""Suites: lists of data sets by name, of which those that are on this machine are evaluated."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from ..errors import DataError
+
+PAPER = "paper"
+
+
+@dataclass(frozen=True)
+class SuiteEntry:
+    """A data set. path: below the root; layout: what is expected there; images, masks: that the paper evaluated"""
+
+    name: str
+    path: str
+    domain: str = ""
+    masks_are: str = ""
+    split: str = ""
+    images: int | None = None
+    masks: int | None = None
+    licence: str = ""
+    source: str = ""
+    layout: str = ""
+
+    def place(self, root: Path) -> Path | None:
+        """Where it is: the folder, a .tar or a .json of that name; None where it is not."""
+        tried = (root / self.path, root / f"{self.path}.tar", root / f"{self.path}.json")
+        return next((path for path in tried if path.exists()), None)
+
+
+def read_suite(name: str) -> list[SuiteEntry]:
+    """The entries of "paper", or of a TOML file with a table ``[[dataset]]`` for each.
+
+    raises: DataError when it cannot be read
+    """
+    path = Path(__file__).with_name("paper.toml") if name == PAPER else Path(name)
+    known = {field.name for field in fields(SuiteEntry)}
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))["dataset"]
+        entries = [SuiteEntry(**{key: value for key, value in table.items() if key in known}) for table in tables]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise DataError(
+            f"{path} is not a suite ({e}); give --suite paper, or a TOML file with [[dataset]] tables of name and path"
+        ) from e
+    if not entries or any(not isinstance(e.name, str) or not isinstance(e.path, str) for e in entries):
+        raise DataError(f"{path} is not a suite: each [[dataset]] needs a name and a path")
+    return entries
+
+
+def find_suite(name: str, root: Path) -> tuple[list[tuple[SuiteEntry, Path]], list[SuiteEntry]]:
+    """The data sets of a suite that are below a folder, with their places, and those that are not.
+
+    raises: DataError when none is there
+    """
+    entries = read_suite(name)
+    there = [(entry, place) for entry in entries if (place := entry.place(root))]
+    if not there:
+        paths = ", ".join(entry.path for entry in entries[:3])
+        raise DataError(
+            f"none of the {len(entries)} data sets of the suite is in {root}; it is searched for {paths}, ..."
+        )
+    found = {entry.path for entry, _ in there}
+    return there, [entry for entry in entries if entry.path not in found]

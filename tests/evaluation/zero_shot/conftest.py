@@ -1,0 +1,13 @@
+"""The photos, annotators and published answers of BSDS500, where they are."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def bsds(root: Path) -> Path:
+    folder = root.parent / "shared" / "bsds"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    return folder
