@@ -63,15 +63,16 @@ def segment(
         bool, typer.Option("--multimask", help="Write every candidate mask (usually 3), best first.")
     ] = False,
     tidy: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--tidy",
             min=0,
             max=0.5,
             metavar="SHARE",
-            help="Drop specks, fill holes below this share of a mask, e.g. 0.02.",
+            help="Drop specks, fill holes below this share of a mask; 0 for none.",
+            show_default="the model's own",
         ),
-    ] = 0.0,
+    ] = None,
     value_range: Range = None,
     bands: Bands = None,
     page: Page = None,

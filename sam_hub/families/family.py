@@ -75,6 +75,7 @@ class Part:
     preparation: settings of `SamImageProcessor` where images are not prepared in SAM's way (image encoders)
     generation: arguments of `SamAutomaticMaskGenerator` that suit its models, in place of the original's (image
         encoders)
+    tidy: share of a mask's area; shell and page drop specks and fill holes that are smaller (image encoders)
     tiny: settings of a small one that reaches every branch: what the shared tests build
     tiny_states: how many hidden states that image encoder returns
     softmax_attention: whether that image encoder returns attention weights
@@ -87,6 +88,7 @@ class Part:
     network: str
     preparation: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] = field(default_factory=dict)
+    tidy: float = 0.0
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_states: int = 0
     softmax_attention: bool = True

@@ -32,6 +32,7 @@ class Capabilities:
     hq_token: it can give SAM-HQ's own mask alone
     encoder: ``model_type`` of its image encoder, where known
     generation: arguments of `SamAutomaticMaskGenerator` that suit it, in place of the original's
+    tidy: share of a mask's area; smaller specks and holes are noise, which shell and page remove
     """
 
     prompt_kinds: Sequence[str] = PROMPT_KINDS
@@ -42,6 +43,7 @@ class Capabilities:
     hq_token: bool = False
     encoder: str | None = None
     generation: Mapping[str, Any] = field(default_factory=dict)
+    tidy: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.preparation import Preparation
 from ..ops.prompts import read_prompt, refuse_prompts
+from ..ops.tidying import tidy as tidied
 from ..ops.value_range import ValueRange
 from .backends import Backend, Capabilities, Prompts
 from .embedding_cache import EmbeddingCache
@@ -312,6 +313,7 @@ class ImagePredictor:
         return_logits: bool = False,
         hq_token_only: bool = False,
         text: str | None = None,
+        tidy: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masks of one object.
 
@@ -324,16 +326,24 @@ class ImagePredictor:
         hq_token_only: SAM-HQ's own mask, without SAM's
         text: what to find, such as "a cat"; it stands for a box, so there is none beside it. Of several such objects it
             is the one that the detector is surest of (`find_text` gives all)
+        tidy: share of a mask's area; smaller specks go and smaller holes are filled, see `ops.tidying.tidy`;
+            ``capabilities.tidy`` is what suits the model
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
-        raises: PromptError; ModelNotFoundError without a detector; RuntimeError while no image is set
+        raises: PromptError; ValueError for ``tidy`` of logits; ModelNotFoundError without a detector; RuntimeError
+            while no image is set
         """
         image = self._require_image()
+        if tidy and return_logits:
+            raise ValueError("tidy works on masks; leave return_logits off")
         embedded = None
         if text is not None:
             box, embedded = self._read_text(image, text, box)
         prompts = self._read(image, point_coords, point_labels, box, mask_input, embedded)
         low_res, scores = self._decode(image, prompts, multimask_output, hq_token_only)
-        return self.backend.enlarge(low_res[0], self._frame(image), return_logits), scores[0], low_res[0]
+        masks = self.backend.enlarge(low_res[0], self._frame(image), return_logits)
+        if tidy:
+            masks = np.stack([tidied(mask, tidy, point_coords, point_labels) for mask in masks])
+        return masks, scores[0], low_res[0]
 
     def predict_low_res(
         self,

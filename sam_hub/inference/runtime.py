@@ -20,7 +20,7 @@ from ..families.family import PROMPT_KINDS
 from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
 from .image_predictor import ImagePredictor
-from .thresholds import suited
+from .thresholds import suited, tidied
 
 ONNX_FOLDER = "onnx"
 ENCODER = "vision_encoder"
@@ -330,6 +330,7 @@ def read_capabilities(folder: Path) -> Capabilities:
         rank_by=decoder.get("rank_by", "iou"),
         encoder=encoder.get("model_type"),
         generation=suited(encoder.get("model_type"), config.get("generation")),
+        tidy=tidied(encoder.get("model_type"), config.get("tidy")),
     )
 
 

@@ -1,4 +1,4 @@
-"""The thresholds of everything mode that suit a model."""
+"""What suits a model: thresholds of everything mode, and how masks are tidied."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,3 +27,10 @@ def suited(encoder: str | None, settings: Mapping[str, Any] | None = None) -> di
     elif encoder:  # of a family that was registered later
         usual = next((f.encoders[encoder].generation for f in families() if encoder in f.encoders), {})
     return {**usual, **(settings or {})}
+
+
+def tidied(encoder: str | None, given: float | None = None) -> float:
+    """Share of a mask's area below which specks and holes are noise: ``tidy`` of its configuration, or its family's."""
+    if given is not None:
+        return given
+    return next((f.encoders[encoder].tidy for f in families() if encoder in f.encoders), 0.0)

@@ -15,7 +15,7 @@ from ..models.modeling_sam import SamModel
 from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
 from .decoding import ImageDecoder
-from .thresholds import suited
+from .thresholds import suited, tidied
 from .upsample import MaskFrame
 from .weights_watch import Watched
 
@@ -48,6 +48,7 @@ class TorchBackend(Backend):
             hq_token=bool(able.extra_tokens),
             encoder=config.vision_config.model_type,
             generation=suited(config.vision_config.model_type, getattr(config, "generation", None)),
+            tidy=tidied(config.vision_config.model_type, getattr(config, "tidy", None)),
         )
 
     @property

@@ -63,6 +63,8 @@ class SamConfig(PreTrainedConfig):
     ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
     ``text_embedding_size`` is the width of CLIP's embeddings in a model that takes text prompts (paper, appendix D.5),
     else 0.
+    ``generation`` (arguments of `SamAutomaticMaskGenerator`) and ``tidy`` (share of a mask's area below which shell and
+    page drop specks and fill holes), where given, take the place of what suits the image encoder.
     """
 
     model_type = "sam_hub"

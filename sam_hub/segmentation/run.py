@@ -40,7 +40,7 @@ class Request:
     text: words, for a model that understands them, a detector (``detector``) or a model that learnt CLIP (``clip``)
     threshold: the least score of what words find, in place of the model's or the detector's
     multimask: keep every candidate
-    tidy: share of a mask's area; smaller specks and holes go
+    tidy: share of a mask's area; smaller specks and holes go; by default the model's own
     value_range, bands, page: see `read_image`
     """
 
@@ -52,7 +52,7 @@ class Request:
     clip: str | None = None
     threshold: float | None = None
     multimask: bool = False
-    tidy: float = 0.0
+    tidy: float | None = None
     value_range: ValueRange = None
     bands: Bands = None
     page: int | None = None
@@ -125,14 +125,15 @@ class Segmenter:
         image = read_image(path, request.value_range, request.bands, request.page)
         request.check(image.shape[:2])
         self.predictor = self.predictor or self.load()
+        share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
         prompts = request.prompts
         if request.text is not None and self.predictor.capabilities.concepts and not (request.clip or request.detector):
-            return find_in_photo(self.predictor, path, image, request.text, request.threshold, request.tidy)
+            return find_in_photo(self.predictor, path, image, request.text, request.threshold, share)
         if request.clip is not None:
             self._learn_words()
         elif request.text is not None:
             prompts = self._find_words(image)
-        return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, request.tidy)
+        return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, share)
 
     def _learn_words(self) -> None:
         """Give the predictor the CLIP whose embedding of the words is a prompt."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,24 @@ def test_tidy_drops_specks_and_fills_holes(segment: Segment, predictor: SamPredi
     expected = tidy(plain, 0.4, np.array([CLICK]), np.array([1]))
     assert (expected != plain).any()
     np.testing.assert_array_equal(_mask("photo.mask.png"), expected)
+
+
+def test_masks_are_tidied_as_the_model_says(segment: Segment, predictor: SamPredictor, tiny_model: Path) -> None:
+    own = Path("own").absolute()
+    shutil.copytree(tiny_model, own)
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**config, "tidy": 0.4}))
+    segment("photo.png", "-p", _text(CLICK), "--model", own)
+    masks, scores, _ = predictor.predict(np.array([CLICK]), np.array([1]), tidy=0.4)
+    plain = predictor.predict(np.array([CLICK]), np.array([1]))[0]
+    assert (masks != plain).any()
+    np.testing.assert_array_equal(masks[0], tidy(plain[0], 0.4, np.array([CLICK]), np.array([1])))
+    np.testing.assert_array_equal(_mask("photo.mask.png"), masks[scores.argmax()])
+    segment("photo.png", "-p", _text(CLICK), "--model", own, "--tidy", 0)
+    np.testing.assert_array_equal(_mask("photo.mask.png"), plain[scores.argmax()])
+    with pytest.raises(ValueError, match="leave return_logits off"):
+        predictor.predict(np.array([CLICK]), np.array([1]), tidy=0.4, return_logits=True)
+    assert SamPredictor("pocket").capabilities.tidy > 0 == predictor.capabilities.tidy
 
 
 def test_points_and_a_box_are_one_object(segment: Segment, predictor: SamPredictor) -> None:
