@@ -39,18 +39,24 @@ def cutout_png(image: np.ndarray, mask: np.ndarray) -> bytes:
     return _encode(Image.fromarray(rgba.astype(np.uint8), "RGBA"), "PNG")
 
 
-def outlines_svg(masks: Sequence[np.ndarray], exact: bool = False) -> bytes:
+def outlines_svg(
+    masks: Sequence[np.ndarray],
+    exact: bool = False,
+    origins: Sequence[tuple[int, int]] | None = None,
+    size: tuple[int, int] | None = None,
+) -> bytes:
     """The outlines as vector paths in pixels of the image, one ``<path id="object-1">`` for each mask.
 
     masks: at least one, all of one size
     exact: follow pixel edges; otherwise outlines are smoothed, by less than a pixel
+    origins: where the first pixel of each mask is, (x, y) in an image of ``size`` (H, W)
     """
-    height, width = masks[0].shape
+    height, width = size or masks[0].shape
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     ]
     for i, mask in enumerate(masks):
-        path = svg_path(mask, exact)
+        path = svg_path(mask, exact, origins[i] if origins else (0, 0))
         color = "#{:02x}{:02x}{:02x}".format(*PALETTE[i % len(PALETTE)])
         lines.append(
             f'<path id="object-{i + 1}" d="{path}" fill="{color}" fill-opacity="0.4" fill-rule="evenodd" '
@@ -59,9 +65,9 @@ def outlines_svg(masks: Sequence[np.ndarray], exact: bool = False) -> bytes:
     return "\n".join([*lines, "</svg>", ""]).encode()
 
 
-def svg_path(mask: np.ndarray, exact: bool = False) -> str:
-    """The outlines as the data of one SVG path, to be filled even-odd; exact: as for `outlines_svg`"""
-    rings = (ring if exact else _smooth(ring) for ring in mask_to_polygons(mask))
+def svg_path(mask: np.ndarray, exact: bool = False, origin: tuple[int, int] = (0, 0)) -> str:
+    """The outlines as the data of one SVG path, to be filled even-odd; exact, origin: as for `outlines_svg`"""
+    rings = ((ring if exact else _smooth(ring)) + np.array(origin) for ring in mask_to_polygons(mask))
     return "".join(f"M{'L'.join(f'{x:g},{y:g}' for x, y in ring.tolist())}Z" for ring in rings)
 
 

@@ -55,7 +55,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.families.*.concepts": CORE},
     {"sam_hub.inference": CORE},
     {"sam_hub.data": CORE | {"fsspec"}, "sam_hub.inference.amg": ARRAYS},
-    {"sam_hub.labels": ARRAYS | {"roifile"}},
+    {"sam_hub.labels": ARRAYS | {"roifile", "pyogrio", "shapely"}, "sam_hub.tiling": ARRAYS},
     {"sam_hub.evaluation": CORE | {"rich"}},
     {
         "sam_hub.annotation": CORE | {"ray"},

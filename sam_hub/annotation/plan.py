@@ -2,6 +2,7 @@
 
 OUT/everything.json     the settings and the photos (the plan)
 OUT/masks/NAME.json     one photo's annotations; that it is there means that the photo is done
+OUT/tiles/NAME/...      what is done of a large picture
 OUT/previews/NAME.jpg   the photo with its masks
 OUT/coco.json           all annotations
 OUT/summary.json        what the last run did
@@ -10,6 +11,7 @@ OUT/summary.json        what the last run did
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -72,6 +74,16 @@ def preview_path(out: Path, name: str) -> Path:
     return inside(inside(out, "previews"), f"{name}.jpg")
 
 
+def is_done(out: Path, name: str) -> bool:
+    """Whether a photo has results, and none of its tiles is left to do."""
+    return masks_path(out, name).is_file() and not tiles_folder(out, name).is_dir()
+
+
+def tiles_folder(out: Path, name: str) -> Path:
+    """Of a large picture that is not done yet; raises as `masks_path`"""
+    return inside(inside(out, "tiles"), name)
+
+
 def find_photos(inputs: Sequence[Path], out: Path) -> Sources:
     """The photos: files as given, folders searched recursively, in order of their names.
 
@@ -129,6 +141,7 @@ def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: boo
             for path in (masks_path(out, photo.name), preview_path(out, photo.name)):
                 with suppress(FileNotFoundError, NotADirectoryError):
                     path.unlink()
+            shutil.rmtree(tiles_folder(out, photo.name), ignore_errors=True)
         known[photo.source] = photo
         current.append(photo)
     photos = tuple(known.values())
@@ -136,7 +149,7 @@ def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: boo
     _sweep(out)
     plan = {"settings": settings, "images": [asdict(photo) for photo in photos]}
     write_atomically(out / PLAN, json_bytes(plan))
-    pending = tuple(photo for photo in current if not masks_path(out, photo.name).is_file())
+    pending = tuple(photo for photo in current if not is_done(out, photo.name))
     return Plan(out, settings, photos, pending)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ..errors import DataError
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..inference.image_predictor import ImagePredictor
 from ..inference.opening import needs_torch
@@ -18,6 +19,7 @@ from ..ops.bands import Bands
 from ..ops.files import write_atomically
 from ..ops.value_range import AUTO, ValueRange, check_range
 from ..results import json_bytes
+from ..tiling.grid import Grid
 from .plan import Plan, Sources, make_plan
 from .report import Summary, labels_of, write_coco
 from .settings import generator_arguments, settings_of, weights_id
@@ -31,6 +33,7 @@ class Request:
     model, device: as for `open_predictor`
     preset: of `PRESETS`; arguments: of `SamAutomaticMaskGenerator`, which have the last word; None is not given
     value_range, bands, page: see `read_image`
+    tile, overlap: see `Grid`; without a tile each photo is done as a whole
     resume: go on with what an earlier run left in ``out``
     preview: also write each photo with its masks
     """
@@ -44,6 +47,8 @@ class Request:
     value_range: ValueRange = None
     bands: Bands = None
     page: int | None = None
+    tile: int | None = None
+    overlap: float = 0.25
     resume: bool = False
     preview: bool = True
 
@@ -51,7 +56,7 @@ class Request:
 def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, AnnotationTask]:
     """Check the request against the model, and write the plan.
 
-    raises: ValueError for arguments that contradict each other; OutputError
+    raises: ValueError for arguments that contradict each other; WrongUsage; OutputError
     """
     arguments = generator_arguments(predictor.encoder_kind, request.preset, request.arguments)
     SamAutomaticMaskGenerator(predictor, **arguments)
@@ -62,6 +67,9 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
     for name, value in (("bands", request.bands), ("page", request.page)):
         if value is not None:
             settings[name] = list(value) if name == "bands" else value
+    if request.tile is not None:
+        Grid((1, 1), request.tile, request.overlap)
+        settings |= {"tile": request.tile, "overlap": request.overlap}
     plan = make_plan(request.sources, request.out, settings, request.resume)
     model = request.model
     if os.path.exists(model):
@@ -77,6 +85,8 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
         value_range=value_range,
         bands=request.bands,
         page=request.page,
+        tile=request.tile,
+        overlap=request.overlap,
     )
     return plan, task
 
@@ -121,12 +131,17 @@ def write_label_files(plan: Plan, formats: Sequence[str], polygons: bool = False
     """Write what is done in formats of other tools, each in a folder of its name; returns the paths.
 
     formats: of `FORMATS`; polygons: for those that have a choice
-    raises: DataError, OutputError
+    raises: OutputError; DataError, once every format is written, of the first that could not be
     """
-    written = []
-    for kind in formats:
+    written, failed = [], []
+    for kind in dict.fromkeys(formats):
         options = {"polygons": True} if polygons and takes(kind, "polygons") else {}
-        written += write_labels(labels_of(plan), plan.out / kind, kind, **options)
+        try:
+            written += write_labels(labels_of(plan), plan.out / kind, kind, **options)
+        except DataError as e:
+            failed.append(e)
+    if failed:
+        raise failed[0]
     return written
 
 

@@ -1,7 +1,7 @@
 """One photo -> its annotations and its preview, as files; the part that every engine runs alike."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..errors import ImageError, OutputError, SamHubError
+from ..errors import ImageError, OutputError, SamHubError, WrongUsage
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..inference.image_predictor import ImagePredictor
 from ..ops.bands import Bands
@@ -18,8 +18,11 @@ from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image, resize_longest_side
 from ..ops.masks import rle_to_mask
 from ..ops.value_range import ValueRange
+from ..rasters.opening import georeference_of
 from ..results import jpeg, json_bytes, sa1b_document
+from ..tiling.picture import Picture
 from .plan import Photo, masks_path, preview_path
+from .tiles import TiledPicture
 
 PREVIEW_SIDE = 1280
 """Longest side of a preview, in pixels."""
@@ -39,6 +42,7 @@ class AnnotationTask:
     arguments: of `SamAutomaticMaskGenerator`
     threads: on the CPU; another number may round otherwise
     value_range, bands, page: of the photos, see `read_image`
+    tile, overlap: as for `Grid`; without a tile each photo is done as a whole
     """
 
     out: Path
@@ -50,6 +54,8 @@ class AnnotationTask:
     value_range: ValueRange = None
     bands: Bands = None
     page: int | None = None
+    tile: int | None = None
+    overlap: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,16 @@ class Annotator:
         """
         start = perf_counter()
         try:
+            if self.task.tile is not None:
+                return self._in_tiles(photo, progress, start)
             image = read_image(photo.source, self.task.value_range, self.task.bands, self.task.page)
             refuse_thin(image.shape[:2], photo.source)
             told = None if progress is None else lambda done, total: progress(done / total)
             document = annotate(self.generator, image, photo.file_name, told)
+            if (place := georeference_of(photo.source)) is not None:
+                document["image"]["georeference"] = asdict(place)
             picture = jpeg(preview(image, document)) if self.task.preview else None
-        except OutputError:
+        except (OutputError, WrongUsage):
             raise
         except SamHubError as e:
             return Outcome(photo.name, seconds=perf_counter() - start, error=" ".join(str(e).split()))
@@ -91,14 +101,27 @@ class Annotator:
                 raise
             what = "not enough memory" if _is_out_of_memory(e) else f"{type(e).__name__}: {e}"
             return Outcome(photo.name, seconds=perf_counter() - start, error=f"{photo.source}: {what}")
+        self._write(photo, json_bytes(document), picture)
+        return Outcome(photo.name, len(document["annotations"]), perf_counter() - start)
+
+    def _in_tiles(self, photo: Photo, progress: Progress | None, start: float) -> Outcome:
+        task = self.task
+        with Picture(photo.source, task.value_range, task.bands, task.page) as picture:
+            tiled = TiledPicture(self.generator, picture, task.out, photo.name, task.tile, task.overlap)
+            tiled.run(progress)
+            image = jpeg(tiled.preview(PREVIEW_SIDE)) if task.preview else None
+            self._write(photo, tiled.document(photo.file_name), image)
+            tiled.clear()
+        return Outcome(photo.name, len(tiled.pieces), perf_counter() - start, tiled.error)
+
+    def _write(self, photo: Photo, document: bytes | Iterable[bytes], picture: bytes | None) -> None:
         for path, content in (
             (preview_path(self.task.out, photo.name), picture),
-            (masks_path(self.task.out, photo.name), json_bytes(document)),
+            (masks_path(self.task.out, photo.name), document),
         ):
             if content is not None:
                 make_folder(path.parent)
                 write_atomically(path, content)
-        return Outcome(photo.name, len(document["annotations"]), perf_counter() - start)
 
 
 def refuse_thin(size: tuple[int, int], name: str) -> None:
@@ -107,7 +130,7 @@ def refuse_thin(size: tuple[int, int], name: str) -> None:
     if long > MAX_SIDE or long > MAX_ASPECT * short:
         raise ImageError(
             f"{name} is {size[1]} x {size[0]} pixels; everything takes sides of up to {MAX_SIDE} pixels and a ratio of "
-            f"up to {MAX_ASPECT}: cut it into tiles"
+            f"up to {MAX_ASPECT}: add --tile 1024"
         )
 
 

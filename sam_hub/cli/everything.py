@@ -42,6 +42,14 @@ def everything(
     preset: Annotated[Preset, typer.Option("--preset", help="Speed against thoroughness.")] = Preset.default,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     preview: Annotated[bool, typer.Option(help="Also write each photo with its masks in colour.")] = True,
+    tile: Annotated[
+        int | None,
+        typer.Option("--tile", min=16, metavar="PIXELS", help="Search large pictures in tiles of this side (1024)."),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option("--overlap", min=0.01, max=0.5, help="Share of a side by which tiles overlap [0.25]."),
+    ] = None,
     formats: Annotated[
         list[LabelFormat],
         typer.Option("--format", "-f", metavar="FORMAT", help="Also write the masks for another tool; repeatable."),
@@ -66,6 +74,7 @@ def everything(
     sam-hub everything photo.jpg --out masks
     sam-hub everything photos/ --out masks --preset fast
     sam-hub everything photos/ --out masks --resume
+    sam-hub everything map.tif --out masks --tile 1024 --overlap 0.25
     sam-hub everything photos/ --out masks --engine ray --ray-address ray://head:10001
 
     Folders are searched recursively. Photos are only read; results go to --out:
@@ -82,7 +91,8 @@ def everything(
     labelmap     NAME.png        a label map of 16 bits: pixels are ids of coco.json
     yolo         data.yaml       YOLO's outlines, with copies of the photos
     labelme      NAME.json       shapes for labelme
-    geojson      NAME.geojson    outlines in pixels, as QuPath reads them
+    geojson      NAME.geojson    outlines, in pixels as QuPath has them, or on the map
+    gpkg         NAME.gpkg       GeoPackage, for photos with a coordinate system
     labelstudio  tasks.json      pre-annotations for Label Studio
     cvat         annotations.xml CVAT for images 1.1
     imagej       NAME.zip        regions for ImageJ's ROI Manager
@@ -94,6 +104,9 @@ def everything(
     --preset fast clicks on a grid of 16 x 16 instead of 32 x 32; fine searches crops too, and is less strict. Numbers
     in brackets are the default preset's. The model pocket, and models trained or exported from it, have thresholds of
     their own; options override both.
+
+    With --tile, TIFFs are read from the file tile by tile, masks are merged where tiles meet, and memory does not grow
+    with the picture. Pixels without data are skipped. Tiles that cannot be read are listed; the others are done.
 
     With --engine ray, photos and --out must have the same paths on all machines. A cluster started with `ray start`
     asks for its token by default: set RAY_AUTH_MODE=token here too (see Ray's manual).
@@ -107,6 +120,8 @@ def everything(
     start = perf_counter()
     if engine is Engine.local and (ray_address or workers):
         raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+    if tile is None and overlap is not None:
+        raise WrongUsage("--overlap belongs to --tile; add --tile 1024")
     check_labels(formats, polygons, coco=True)
     if LabelFormat.labelmap in formats and not generator.non_overlapping:
         raise WrongUsage("a label map has one object a pixel; add --non-overlapping to --format labelmap")
@@ -124,6 +139,8 @@ def everything(
         value_range,
         bands=bands_of(bands),
         page=page,
+        tile=tile,
+        overlap=0.25 if overlap is None else overlap,
         resume=resume,
         preview=preview,
     )

@@ -73,6 +73,10 @@ def segment(
             show_default="the model's own",
         ),
     ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", min=16, metavar="PIXELS", help="Of a large picture, read this much around prompts."),
+    ] = None,
     value_range: Range = None,
     bands: Bands = None,
     page: Page = None,
@@ -88,6 +92,9 @@ def segment(
     sam-hub segment photo.jpg --box 10,20,300,400 --box 320,30,600,420 --overlay
     sam-hub segment *.jpg --box 10,20,300,400 --out masks/
     sam-hub segment photo.jpg --text "a cat" --out masks/
+
+    Of a picture that is too large to be read as a whole, --window 1024 reads and encodes the 1024 pixels around each
+    prompt; results are in pixels of the whole picture, cut-outs and the overlay of the window.
 
     Coordinates are pixels from the upper left corner of the photo as a viewer shows it. All points, one box and a mask
     describe one object together; several boxes are several objects and cannot be combined with points. All photos get
@@ -107,7 +114,8 @@ def segment(
     labelmap      labelmap/photo.png      a label map of 16 bits: each object a number
     yolo          yolo/data.yaml          YOLO's outlines, with copies of the photos
     labelme       labelme/photo.json      shapes for labelme
-    geojson       geojson/photo.geojson   outlines in pixels, as QuPath reads them
+    geojson       geojson/photo.geojson   outlines, in pixels as QuPath has them, or on the map
+    gpkg          gpkg/   photo.gpkg      GeoPackage, for photos with a coordinate system
     labelstudio   labelstudio/tasks.json  pre-annotations for Label Studio
     cvat          cvat/annotations.xml    CVAT for images 1.1
     imagej        imagej/photo.zip        regions for ImageJ's ROI Manager
@@ -123,7 +131,7 @@ def segment(
     request = Request.parse(
         points, boxes, mask, text,
         detector=detector, clip=clip, threshold=threshold, multimask=multimask, tidy=tidy, value_range=value_range,
-        bands=bands_of(bands), page=page,
+        bands=bands_of(bands), page=page, window=window,
     )  # fmt: skip
     others = [] if mask is None else [mask]
     to = plan_outputs(out, formats, overlay, images, others, request.objects, request.candidates)

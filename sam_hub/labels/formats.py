@@ -14,6 +14,7 @@ FORMATS: dict[str, str] = {
     "yolo": "sam_hub.labels.yolo:yolo_files",
     "labelme": "sam_hub.labels.labelme:labelme_files",
     "geojson": "sam_hub.labels.geojson:geojson_files",
+    "gpkg": "sam_hub.labels.gpkg:gpkg_files",
     "labelstudio": "sam_hub.labels.labelstudio:labelstudio_files",
     "cvat": "sam_hub.labels.cvat:cvat_files",
     "imagej": "sam_hub.labels.imagej:imagej_files",
@@ -21,14 +22,15 @@ FORMATS: dict[str, str] = {
 """Name of a format -> the function that makes its files."""
 
 
-NEEDS = {"imagej": ["roifile"]}
-"""Name of a format -> the packages of the extra "science" that it needs."""
+NEEDS = {"imagej": ("science", ["roifile"]), "gpkg": ("geo", ["pyogrio", "shapely"])}
+"""Name of a format -> the extra that it needs, and the packages of that."""
 
 
 def check_format(format: str) -> None:
     """Look for what a format needs, before work begins. raises: DataError as `writer`; SamHubError"""
     writer(format)
-    require(f"the format {format}", NEEDS.get(format, ()), "science")
+    extra, packages = NEEDS.get(format, ("", ()))
+    require(f"the format {format}", packages, extra)
 
 
 def writer(format: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""GeoJSON in pixels of the image (RFC 7946), as QuPath and GIS programs read it; y goes down."""
+"""GeoJSON (RFC 7946): outlines in pixels, y down, as QuPath reads them, or of a map in its coordinates."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import DataError
 from .images import File, ImageLabels, Labelled, numbered
+from .maps import crs_member, on_earth
 
 
 def geojson_files(images: Iterable[ImageLabels]) -> Iterator[File]:
@@ -14,16 +16,29 @@ def geojson_files(images: Iterable[ImageLabels]) -> Iterator[File]:
 
     Polygons run along the edges of pixels, with holes, and are valid; the pixels whose centres they contain are the
     mask, bit for bit. ``objectType`` and ``classification`` are QuPath's.
+    Of an image that lies on the Earth, coordinates are those of its reference system, which a member ``crs`` names as
+    GDAL and QGIS read it.
+    raises: DataError for a reference system without a code, which the format cannot name
     """
     for image, objects in numbered(images):
-        yield f"{image.stem}.geojson", _collection(objects)
+        yield f"{image.stem}.geojson", _collection(image, objects)
 
 
-def _collection(objects: Iterable[Labelled]) -> Iterator[bytes]:
-    yield b'{"type": "FeatureCollection", "features": ['
+def _collection(image: ImageLabels, objects: Iterable[Labelled]) -> Iterator[bytes]:
+    place = image.georeference
+    if place is not None and (crs := crs_member(place)) is None:
+        raise DataError(
+            f"{image.file_name}: its coordinate reference system has no code, so that GeoJSON cannot name it; "
+            "write --format gpkg"
+        )
+    yield b'{"type": "FeatureCollection", '
+    if place is not None:
+        yield b'"crs": ' + json.dumps(crs).encode("ascii") + b", "
+    yield b'"features": ['
     first = True
     for o in objects:
-        if (geometry := geometry_of(o.parts())) is None:
+        parts = o.parts() if place is None else on_earth(o.parts(), place["transform"])
+        if (geometry := geometry_of(parts)) is None:
             continue
         properties = {
             "id": o.number,

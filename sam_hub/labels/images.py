@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..ops.masks import Rle, compress_rle, mask_to_rle, rle_area, rle_to_window
+from ..ops.masks import Rle, mask_to_rle, rle_area, rle_to_window
 from ..ops.rings import Polygon, mask_to_closed_rings, mask_to_parts
+from ..ops.run_lengths import check_rle, compressed
 from ..results import CATEGORY
 
 File = tuple[str, bytes | Iterable[bytes]]
@@ -30,6 +31,7 @@ class ImageLabels:
         or COCO run lengths of either form; ``name``, the class, "object" by default
     path: the image's file, for formats that point to it (labelme) or copy it (yolo)
     name: of the results without suffix; by default ``file_name`` without its suffix
+    georeference: the fields of `sam_hub.rasters.raster.Georeference`, where there is one
     written: the records are as in files that sam-hub wrote, so that coco.json takes them as they are
     """
 
@@ -38,6 +40,7 @@ class ImageLabels:
     objects: Sequence[Mapping[str, Any]]
     path: Path | None = None
     name: str = ""
+    georeference: Mapping[str, Any] | None = None
     written: bool = False
 
     @classmethod
@@ -45,7 +48,8 @@ class ImageLabels:
         """From a document of `sam_hub.results.sa1b_document`, such as `everything` writes to masks/NAME.json."""
         image = document["image"]
         size = int(image["height"]), int(image["width"])
-        return cls(image["file_name"], size, document["annotations"], path, name, written=True)
+        place = image.get("georeference")
+        return cls(image["file_name"], size, document["annotations"], path, name, place, written=True)
 
     @property
     def stem(self) -> str:
@@ -85,7 +89,7 @@ class Labelled:
     @cached_property
     def window(self) -> tuple[np.ndarray, tuple[int, int]]:
         """See `rle_to_window`."""
-        return rle_to_window(self.rle)
+        return rle_to_window(self.rle, self.image.size)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -95,7 +99,7 @@ class Labelled:
 
     @cached_property
     def area(self) -> int:
-        return rle_area(self.rle)
+        return rle_area(self.rle, self.image.size)
 
     def parts(self) -> list[Polygon]:
         """See `mask_to_parts`, in pixels of the image."""
@@ -120,7 +124,7 @@ def _rle(segmentation: Any, size: tuple[int, int]) -> Rle:
     if not isinstance(segmentation, np.ndarray):
         if isinstance(segmentation, Mapping) and tuple(segmentation.get("size", ())) != tuple(size):
             raise DataError(f"a mask has the size {segmentation.get('size')}, and the image {list(size)}")
-        return compress_rle(segmentation)
+        return compressed(check_rle(segmentation, size))
     if segmentation.shape != tuple(size):
         raise DataError(f"a mask has the shape {segmentation.shape}, and the image {tuple(size)}")
     return mask_to_rle(segmentation.astype(bool))

@@ -1,18 +1,15 @@
 """Label maps: a 16-bit PNG for each image, in which a pixel is the number of its object and 0 is background."""
 
-import struct
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from ..errors import DataError
+from ..ops.strips import grey_png
 from .images import File, ImageLabels, Labelled, numbered
 
 MOST = 65_535
 """Objects that 16 bits can number."""
-STRIP = 1 << 22
-"""Pixels that are painted at a time."""
 
 
 def labelmap_files(images: Iterable[ImageLabels], *, non_overlapping: bool = False) -> Iterator[File]:
@@ -34,19 +31,11 @@ def labelmap_files(images: Iterable[ImageLabels], *, non_overlapping: bool = Fal
 
 
 def _png(image: ImageLabels, objects: Sequence[Labelled], cover: bool) -> Iterator[bytes]:
-    """A PNG in pieces, painted in strips, so that memory does not go with the image."""
-    height, width = image.size
-    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0))
-    packer = zlib.compressobj(6)
-    rows = max(1, STRIP // max(1, width))
-    for top in range(0, height, rows):
-        strip = np.zeros((min(rows, height - top), width), np.uint16)
+    def paint(strip: np.ndarray, top: int) -> None:
         for o in objects:
             _paint(strip, top, o, cover, image.file_name)
-        lines = np.zeros((len(strip), 1 + 2 * width), np.uint8)  # each row starts with its filter, 0
-        lines[:, 1:] = strip.astype(">u2").view(np.uint8).reshape(len(strip), -1)
-        yield _chunk(b"IDAT", packer.compress(lines.tobytes()))
-    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
+
+    return grey_png(image.size, paint, np.uint16)
 
 
 def _paint(strip: np.ndarray, top: int, o: Labelled, cover: bool, name: str) -> None:
@@ -59,7 +48,3 @@ def _paint(strip: np.ndarray, top: int, o: Labelled, cover: bool, name: str) -> 
     if not cover and place[mask].any():
         raise DataError(f"{name}: its masks overlap, and a label map has one object a pixel; add --non-overlapping")
     place[mask] = o.number
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -93,7 +93,7 @@ def brush_rle(rle: Rle) -> list[int]:
 def _row_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray]:
     """Column-major run lengths -> lengths, in values of RGBA, and values of the runs row by row."""
     height, width = (int(side) for side in rle["size"])
-    counts = rle_counts(rle)
+    counts = rle_counts(rle, rle["size"])
     mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T.ravel()
     starts = np.r_[0, np.flatnonzero(mask[1:] != mask[:-1]) + 1] if mask.size else np.empty(0, np.int64)
     runs = 4 * np.diff(np.r_[starts, mask.size])

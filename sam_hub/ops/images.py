@@ -334,7 +334,10 @@ def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
 
 
 def _too_large(name: str) -> str:
-    return f"{name} has more than {pixel_limit() // 1_000_000} million pixels; scale it down or cut it into tiles first"
+    return (
+        f"{name} has more than {pixel_limit() // 1_000_000} million pixels; scale it down, or read it in parts "
+        "(everything --tile, segment --window)"
+    )
 
 
 def _from_array(

@@ -59,15 +59,15 @@ def mask_to_rle(mask: np.ndarray, size: tuple[int, int] | None = None, origin: t
     return compressed(mask_to_uncompressed_rle(mask, size, origin))
 
 
-def rle_to_window(rle: Rle) -> tuple[np.ndarray, tuple[int, int]]:
+def rle_to_window(rle: Rle, size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
     """The part of a mask that holds all its pixels; memory goes with that part, not with the image.
 
-    rle: run lengths of either form
+    rle, size: as for `rle_counts`
     returns: the window (h, w) bool and its origin (x, y) in the image, as `mask_to_rle` takes them; (0, 0) bool and
         (0, 0) of an empty mask
     raises: DataError as `rle_counts`
     """
-    counts = rle_counts(rle)
+    counts = rle_counts(rle, size)
     height = int(rle["size"][0])
     ends = counts.cumsum()
     starts, ends = ends[:-1:2], ends[1::2]  # of the runs of ones

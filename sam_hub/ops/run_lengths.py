@@ -12,25 +12,26 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
-from .images import pixel_limit
+from .images import LIFTED, pixel_limit
 
 Rle = dict[str, Any]
 """``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
 
 COUNT_LENGTH = 7
 """Characters of the longest compressed count: 35 bits hold any difference of two 32-bit counts, and no sum of as many
-counts as `MAX_PIXELS` allows leaves 64 bits."""
+counts as fit into memory leaves 64 bits."""
 
 
 def rle_counts(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
     """The run lengths of either form: (K,) int64, of zeros first, none negative, with a sum of height x width.
 
-    size: (H, W) that they must have; by default any of at most `pixel_limit` pixels
+    size: (H, W) that they must have, for callers who know the image; by default any of at most `pixel_limit` pixels
     raises: DataError when they are of another size or damaged, before memory is taken for what they claim
     """
     if not isinstance(rle, dict):
         raise DataError("the mask is no run lengths; expected {'size': [h, w], 'counts': ...}")
-    height, width = _size(rle.get("size"))
+    known = size is not None and rle.get("size") in (list(size), tuple(size))
+    height, width = _size(rle.get("size"), LIFTED if known else pixel_limit())
     if size is not None and (height, width) != tuple(size):
         raise DataError(f"the mask is of an image of {width} x {height} pixels, not {size[1]} x {size[0]}")
     total, counts = height * width, rle.get("counts")
@@ -85,15 +86,15 @@ def rle_area(rle: Rle, size: Sequence[int] | None = None) -> int:
     return int(rle_counts(rle, size)[1::2].sum())
 
 
-def _size(size: Any) -> tuple[int, int]:
+def _size(size: Any, limit: int) -> tuple[int, int]:
     if not (
         isinstance(size, list | tuple)
         and len(size) == 2
         and all(isinstance(s, int | np.integer) and s >= 0 for s in size)
     ):
         raise _damaged("their size is not [height, width]")
-    if size[0] * size[1] > pixel_limit() or max(size) > pixel_limit():
-        raise _damaged(f"their size is over {pixel_limit() // 1_000_000} million pixels")
+    if size[0] * size[1] > limit or max(size) > limit:
+        raise _damaged(f"their size is over {limit // 1_000_000} million pixels")
     return int(size[0]), int(size[1])
 
 

@@ -28,7 +28,7 @@ class GeoTiffRaster(Raster):
         self.size, self.bands, self.pages = (data.height, data.width), data.count, max(1, len(data.subdatasets))
         self.dtype, self.nodata = np.dtype(data.dtypes[0]), data.nodata
         if data.crs is not None and not data.transform.is_identity:
-            self.georeference = Georeference(data.crs.to_wkt(), tuple(data.transform)[:6])
+            self.georeference = Georeference(data.crs.to_wkt(), tuple(data.transform)[:6], data.crs.to_authority())
 
     def close(self) -> None:
         self._data.close()

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from ..errors import ImageError
 from ..ops.packages import require
-from .raster import Raster
+from .raster import Georeference, Raster
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a TIFF; the last two are BigTIFF's."""
@@ -61,3 +61,17 @@ def open_map(path: str | os.PathLike, name: str, page: int | None = None, bands:
                 return raster
             raster.close()
     return open_tiff(path, name, page, bands)
+
+
+def georeference_of(path: str | os.PathLike) -> Georeference | None:
+    """Where on the Earth a picture lies; None for files that do not say, and without rasterio."""
+    try:
+        with open(path, "rb") as file:
+            if not is_tiff(file) or util.find_spec("rasterio") is None:
+                return None
+        from .geotiff import GeoTiffRaster
+
+        with GeoTiffRaster(path, str(path)) as raster:
+            return raster.georeference
+    except (OSError, ImageError):
+        return None

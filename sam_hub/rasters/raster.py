@@ -17,12 +17,13 @@ Window = tuple[int, int, int, int]
 class Georeference:
     """Where a raster lies on the Earth.
 
-    crs: its coordinate reference system, as WKT
+    crs: its coordinate reference system, as WKT; authority: its code, such as ("EPSG", "32632"), if it has one
     transform: a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f, for the corners of pixels
     """
 
     crs: str
     transform: tuple[float, float, float, float, float, float]
+    authority: tuple[str, str] | None = None
 
 
 class Raster(ABC):

@@ -22,6 +22,7 @@ class Format(StrEnum):
     yolo = "yolo"
     labelme = "labelme"
     geojson = "geojson"
+    gpkg = "gpkg"
     labelstudio = "labelstudio"
     cvat = "cvat"
     imagej = "imagej"

@@ -1,7 +1,7 @@
 """Masks of one photo: predicted, and turned into the files that were asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ..labels.images import ImageLabels
 from ..ops.drawing import draw_masks, draw_prompts
 from ..ops.mask_prompt import mask_prompt
 from ..ops.tidying import tidy
+from ..rasters.opening import georeference_of
 from .outputs import Format, ResultFile
 from .prompts import Prompt
 
@@ -47,7 +48,7 @@ class SegmentedPhoto:
         """The content of a file."""
         masks = [self.masks[key] for key in file.masks]
         if file.kind is None:
-            return results.jpeg(self._drawn(masks))
+            return results.jpeg(self.drawn(masks))
         if file.kind is Format.png:
             return results.mask_png(masks[0])
         if file.kind is Format.cutout:
@@ -66,7 +67,9 @@ class SegmentedPhoto:
 
     def labels(self) -> ImageLabels:
         """All masks, for other tools' files."""
-        return ImageLabels.from_document(self.document(), self.path, self.path.stem)
+        labels = ImageLabels.from_document(self.document(), self.path, self.path.stem)
+        place = georeference_of(self.path)
+        return labels if place is None else replace(labels, georeference=asdict(place))
 
     def answer(self, files: Sequence[ResultFile]) -> dict[str, Any]:
         """The facts for ``--json``; the pixels are in the files."""
@@ -95,7 +98,7 @@ class SegmentedPhoto:
         ]
         return f"{self.path}: predicted IoU {', '.join(best)} ({self.seconds:.2f} s)"
 
-    def _drawn(self, masks: Sequence[np.ndarray]) -> np.ndarray:
+    def drawn(self, masks: Sequence[np.ndarray]) -> np.ndarray:
         """The photo with one candidate of each object, and the prompts."""
         points = [xy for prompt in self.prompts for xy in prompt.points]
         labels = [label for prompt in self.prompts for label in prompt.labels]

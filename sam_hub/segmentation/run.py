@@ -17,9 +17,11 @@ from ..ops.images import read_image
 from ..ops.masks import mask_to_box
 from ..ops.value_range import ValueRange
 from ..results import coco_document, json_bytes
+from ..tiling.picture import Picture
 from .outputs import OF_ALL, Destination, Format, ResultFile
 from .photo import SegmentedPhoto, find_in_photo, segment_photo
 from .prompts import Prompt, parse_prompts
+from .windowed import segment_in_windows
 
 if TYPE_CHECKING:
     from ..inference.image_predictor import ImagePredictor
@@ -42,6 +44,7 @@ class Request:
     multimask: keep every candidate
     tidy: share of a mask's area; smaller specks and holes go; by default the model's own
     value_range, bands, page: see `read_image`
+    window: pixels of a side; only the window around each prompt is read and encoded
     """
 
     prompts: Sequence[Prompt] = ()
@@ -56,6 +59,7 @@ class Request:
     value_range: ValueRange = None
     bands: Bands = None
     page: int | None = None
+    window: int | None = None
 
     @classmethod
     def parse(
@@ -65,6 +69,8 @@ class Request:
 
         raises: WrongUsage for a combination that means nothing
         """
+        if options.get("window") is not None and (text is not None or mask is not None):
+            raise WrongUsage("--window lies around points or a box; leave --text and --mask out")
         if text is not None and (points or boxes or mask):
             raise WrongUsage("--text finds boxes of its own; give either words or points, boxes and a mask")
         if options.get("clip") is not None and (text is None or options.get("detector") is not None):
@@ -122,6 +128,8 @@ class Segmenter:
     def __call__(self, path: Path) -> SegmentedPhoto:
         """raises: ImageError, PromptError"""
         request = self.request
+        if request.window is not None:
+            return self._in_windows(path)
         image = read_image(path, request.value_range, request.bands, request.page)
         request.check(image.shape[:2])
         self.predictor = self.predictor or self.load()
@@ -134,6 +142,16 @@ class Segmenter:
         elif request.text is not None:
             prompts = self._find_words(image)
         return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, share)
+
+    def _in_windows(self, path: Path) -> SegmentedPhoto:
+        request = self.request
+        with Picture(path, request.value_range, request.bands, request.page) as picture:
+            request.check(picture.size)
+            self.predictor = self.predictor or self.load()
+            share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
+            return segment_in_windows(
+                self.predictor, path, picture, request.prompts, request.window, request.multimask, share
+            )
 
     def _learn_words(self) -> None:
         """Give the predictor the CLIP whose embedding of the words is a prompt."""

@@ -15,7 +15,7 @@ from sam_hub.ops.masks import rle_to_mask
 
 ANY_MASK = ("--points-per-side", 3, "--pred-iou-thresh", 0, "--stability-score-thresh", 0, "--box-nms-thresh", 1)
 BOXES = ("--box", "10,20,60,70", "--box", "30,5,70,40")
-OTHERS = [kind for kind in FORMATS if kind not in ("coco", "labelmap")]
+OTHERS = [kind for kind in FORMATS if kind not in ("coco", "labelmap", "gpkg")]
 
 
 def sam_hub(*arguments: object, code: int = 0) -> Result:
@@ -64,6 +64,12 @@ def test_a_label_map_of_everything(workplace: Path, tiny_model: Path):
         assert found and set(np.unique(values)) - {0} == {a["id"] for a in found}
         for a in found:
             np.testing.assert_array_equal(values == a["id"], coco.annToMask(a).astype(bool))
+
+
+def test_a_format_that_fails_stops_no_other(workplace: Path, tiny_model: Path):
+    call = ("everything", "photo.png", "--model", tiny_model, *ANY_MASK, "--out", "out")
+    text = sam_hub(*call, "--format", "gpkg", "--format", "geojson", code=1).stderr
+    assert "photo.png has no coordinate reference system" in text and Path("out/geojson/photo.geojson").is_file()
 
 
 def test_segment(workplace: Path, tiny_model: Path):

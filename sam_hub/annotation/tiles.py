@@ -1,0 +1,133 @@
+"""Large pictures in a run: a file for each tile that is done, so that a run goes on where it stopped.
+
+OUT/tiles/NAME/ROW-COLUMN.json   what was found in a tile; removed once the picture is merged without a failure
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import ImageError
+from ..inference.amg import SamAutomaticMaskGenerator
+from ..ops.drawing import draw_masks
+from ..ops.files import make_folder, write_atomically
+from ..results import json_bytes
+from ..tiling.generate import check_size, finish, pieces_of_tile, record_of
+from ..tiling.grid import Grid
+from ..tiling.picture import Picture
+from ..tiling.pieces import Piece
+from .plan import tiles_folder
+
+
+class TiledPicture:
+    """Annotates one picture.
+
+    generator: with the output mode "coco_rle"
+    out: folder of results; name: of the picture's results
+    tile, overlap: as for `Grid`
+    """
+
+    def __init__(
+        self,
+        generator: SamAutomaticMaskGenerator,
+        picture: Picture,
+        out: Path,
+        name: str,
+        tile: int,
+        overlap: float,
+    ) -> None:
+        check_size(picture.size, picture.name)
+        self.generator, self.picture = generator, picture
+        self.grid = Grid(picture.size, tile, overlap)
+        self.folder = tiles_folder(out, name)
+        self.failed: list[str] = []
+        self.pieces: list[Piece] = []
+
+    def run(self, progress: Callable[[float], None] | None = None) -> None:
+        """Find what each tile holds, or read it where that was done before, and merge. raises: OutputError"""
+        make_folder(self.folder)
+        found: list[Piece] = []
+        columns = len(self.grid.lefts)
+        windows = self.grid.windows
+        for number, window in enumerate(windows):
+            path = self.folder / f"{number // columns}-{number % columns}.json"
+            pieces = _read(path, number)
+            if pieces is None:
+                try:
+                    pieces = pieces_of_tile(self.generator, self.picture, window, number)
+                except ImageError as e:
+                    self.failed.append(f"the tile at {window[0]}, {window[1]}: {' '.join(str(e).split())}")
+                    pieces = []
+                else:
+                    write_atomically(path, json_bytes([asdict(piece) for piece in pieces]))
+            found += pieces
+            if progress is not None:
+                progress((number + 1) / len(windows))
+        if len(self.failed) == len(windows):
+            raise ImageError(f"{self.picture.name}: none of its {len(windows)} tiles can be read ({self.failed[0]})")
+        self.pieces = finish(found, self.grid, self.generator)
+
+    @property
+    def error(self) -> str | None:
+        """One sentence about tiles that could not be read."""
+        if not self.failed:
+            return None
+        count, all_tiles = len(self.failed), len(self.grid.windows)
+        name = self.picture.name
+        return f"{name}: {count} of {all_tiles} tiles could not be read, the others are done ({self.failed[0]})"
+
+    def document(self, file_name: str) -> Iterator[bytes]:
+        """The annotations as in SA-1B, in pieces; boxes count pixels, as COCO does."""
+        height, width = self.grid.size
+        image: dict[str, Any] = {"image_id": 1, "file_name": file_name, "width": width, "height": height}
+        if self.picture.georeference is not None:
+            image["georeference"] = asdict(self.picture.georeference)
+        yield b'{"image": ' + json.dumps(image).encode("ascii") + b', "annotations": ['
+        for number, piece in enumerate(self.pieces, start=1):
+            record = record_of(piece, self.grid.size)
+            x, y, w, h = record["bbox"]
+            record = {"id": number, **record, "bbox": [x, y, w + 1, h + 1]}
+            yield (b", " if number > 1 else b"") + json.dumps(record).encode("ascii")
+        yield b"]}\n"
+
+    def preview(self, longest: int) -> np.ndarray:
+        """The picture with its masks in colours, small ones over large ones, at most ``longest`` pixels long."""
+        small = self.picture.thumbnail(longest)
+        ratio = small.shape[0] / self.grid.size[0], small.shape[1] / self.grid.size[1]
+        ordered = sorted(self.pieces, key=lambda piece: -piece.area)
+        return draw_masks(small, (_shrunk(piece, small.shape[:2], ratio) for piece in ordered))
+
+    def clear(self) -> None:
+        """Remove the files of tiles, once nothing is left to do."""
+        if not self.failed:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with suppress(OSError):  # not empty
+                self.folder.parent.rmdir()
+
+
+def _read(path: Path, number: int) -> list[Piece] | None:
+    """What an earlier run found in a tile; None where it was not done."""
+    try:
+        records = json.loads(path.read_text("ascii"))
+        return [Piece(**{**record, "box": tuple(record["box"]), "tile": number}) for record in records]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _shrunk(piece: Piece, size: tuple[int, int], ratio: tuple[float, float]) -> np.ndarray:
+    """A piece in a picture shrunk to (h, w)."""
+    x0, y0, x1, y1 = piece.box
+    top, bottom = int(y0 * ratio[0]), min(size[0], max(int(y0 * ratio[0]) + 1, round(y1 * ratio[0])))
+    left, right = int(x0 * ratio[1]), min(size[1], max(int(x0 * ratio[1]) + 1, round(x1 * ratio[1])))
+    out = np.zeros(size, bool)
+    if top < bottom and left < right:
+        grey = piece.mask.astype(np.uint8) * 255
+        out[top:bottom, left:right] = cv2.resize(grey, (right - left, bottom - top), interpolation=cv2.INTER_AREA) > 127
+    return out

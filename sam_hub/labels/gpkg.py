@@ -1,0 +1,62 @@
+"""GeoPackage (OGC 12-128r19): a layer of outlines in the coordinate reference system of the picture."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from .images import File, ImageLabels, Labelled, numbered
+from .maps import on_earth
+
+LAYER = "objects"
+
+
+def gpkg_files(images: Iterable[ImageLabels]) -> Iterator[File]:
+    """NAME.gpkg of each image that lies somewhere on the Earth, with a MultiPolygon for each object that has pixels.
+
+    raises: DataError, after the others are written, which names the images without a coordinate reference system
+    """
+    missing = []
+    for image, objects in numbered(images):
+        if image.georeference is None:
+            missing.append(image.file_name)
+            continue
+        yield f"{image.stem}.gpkg", _layer(image, [o for o in objects if o.area])
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"{missing[0]}{more} has no coordinate reference system, so that a GeoPackage cannot say where its objects "
+            "are; give it one (gdal_edit.py -a_srs), or write --format geojson, in pixels"
+        )
+
+
+def _layer(image: ImageLabels, objects: list[Labelled]) -> bytes:
+    import pyogrio
+    import shapely
+
+    place = image.georeference
+    shapes = [
+        shapely.MultiPolygon([(part[0], part[1:]) for part in on_earth(o.parts(), place["transform"])]) for o in objects
+    ]
+    columns = {
+        "id": np.array([o.number for o in objects], np.int64),
+        "name": np.array([o.name for o in objects], object),
+        "area": np.array([o.area for o in objects], np.int64),
+        "predicted_iou": np.array([o.facts.get("predicted_iou", np.nan) for o in objects], np.float64),
+        "stability_score": np.array([o.facts.get("stability_score", np.nan) for o in objects], np.float64),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.gpkg")
+        pyogrio.raw.write(
+            path,
+            np.array(shapely.to_wkb(shapes), object),
+            list(columns.values()),
+            list(columns),
+            layer=LAYER,
+            driver="GPKG",
+            geometry_type="MultiPolygon",
+            crs=place["crs"],
+        )
+        return path.read_bytes()

@@ -1,0 +1,125 @@
+"""Everything mode tile by tile: `generate_tiled` for a picture, and the two steps that it is made of."""
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ImageError
+from ..inference.amg import SamAutomaticMaskGenerator
+from ..ops.bands import Bands
+from ..ops.images import LIFTED
+from ..ops.masks import rle_to_mask
+from ..ops.value_range import ValueRange
+from ..rasters.raster import Window
+from .grid import Grid
+from .merging import merge, separate
+from .picture import Picture
+from .pieces import Piece
+
+VALID = 0.5
+"""Share of a mask that must hold data."""
+
+
+def generate_tiled(
+    generator: SamAutomaticMaskGenerator,
+    source: str | os.PathLike,
+    tile: int = 1024,
+    overlap: float = 0.25,
+    progress: Callable[[int, int], None] | None = None,
+    value_range: ValueRange = None,
+    bands: Bands = None,
+    page: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Every mask of a picture that need not fit into memory, merged where tiles meet.
+
+    generator: its thresholds hold for tiles; ``min_mask_area`` and ``non_overlapping`` for the picture
+    source: the path of a file; TIFFs are read window by window (the extra ``science`` or ``geo``)
+    tile: pixels of a tile's side; overlap: of neighbouring tiles, as a part of it
+    progress: called with the tiles done and the tiles in all
+    value_range, bands, page: as for `read_image`
+    returns: records as of `SamAutomaticMaskGenerator.generate`, in pixels of the picture, with ``segmentation`` as
+        "coco_rle"; ``crop_box`` is around the tiles that a mask was found in. Pixels without data are in no mask
+    raises: ImageError; WrongUsage for a tile or an overlap that makes no sense
+    """
+    with Picture(source, value_range, bands, page) as picture:
+        grid = Grid(picture.size, tile, overlap)
+        check_size(picture.size, picture.name)
+        pieces: list[Piece] = []
+        for number, window in enumerate(grid.windows):
+            pieces += pieces_of_tile(generator, picture, window, number)
+            if progress is not None:
+                progress(number + 1, len(grid.windows))
+    for piece in finish(pieces, grid, generator):
+        yield record_of(piece, grid.size)
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """ImageError for a picture of (H, W) whose masks no run lengths can hold."""
+    if size[0] * size[1] > LIFTED:
+        raise ImageError(
+            f"{name} has more than {LIFTED // 1_000_000} million pixels, which COCO's run lengths cannot count; "
+            "cut it into several files"
+        )
+
+
+def pieces_of_tile(generator: SamAutomaticMaskGenerator, picture: Picture, window: Window, number: int) -> list[Piece]:
+    """What is found in one tile; nothing is encoded where it holds no data. raises: ImageError"""
+    pixels, valid = picture.read(window)
+    if not valid.any():
+        return []
+    x0, y0 = window[:2]
+    mine = copy.copy(generator)
+    mine.output_mode, mine.min_mask_area, mine.non_overlapping = "coco_rle", 0, False
+    if not valid.all():
+        mine.point_grids = [_with_data(points, valid) for points in generator.point_grids]
+        if not any(len(points) for points in mine.point_grids):
+            return []
+    found = []
+    for record in mine.generate(pixels):
+        mask = rle_to_mask(record["segmentation"])
+        if not valid.all():
+            before = np.count_nonzero(mask)
+            mask &= valid
+            if np.count_nonzero(mask) < VALID * before:
+                continue
+        if not mask.any():
+            continue
+        cx, cy, cw, ch = record["crop_box"]
+        facts = {
+            "predicted_iou": record["predicted_iou"],
+            "point_coords": [[x + x0, y + y0] for x, y in record["point_coords"]],
+            "stability_score": record["stability_score"],
+            "crop_box": [cx + x0, cy + y0, cw, ch],
+        }
+        found.append(Piece.of(mask, (x0, y0), number, facts))
+    return found
+
+
+def finish(pieces: Sequence[Piece], grid: Grid, generator: SamAutomaticMaskGenerator) -> list[Piece]:
+    """Merge the pieces of all tiles, and apply what of the generator holds for the whole picture."""
+    found = merge(pieces, grid)
+    if generator.non_overlapping:
+        found = separate(found, grid)
+    return [piece for piece in found if piece.area >= generator.min_mask_area]
+
+
+def record_of(piece: Piece, size: tuple[int, int]) -> dict[str, Any]:
+    """A record of `SamAutomaticMaskGenerator.generate`, with run lengths of a picture of (H, W)."""
+    x0, y0, x1, y1 = piece.box
+    return {
+        "segmentation": piece.rle(size),
+        "area": piece.area,
+        "bbox": [x0, y0, x1 - x0 - 1, y1 - y0 - 1],
+        **piece.facts,
+    }
+
+
+def _with_data(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The clicks (N, 2), in [0, 1], that lie on data."""
+    height, width = valid.shape
+    column = np.clip((points[:, 0] * width).astype(int), 0, width - 1)
+    row = np.clip((points[:, 1] * height).astype(int), 0, height - 1)
+    return points[valid[row, column]]

@@ -1,0 +1,197 @@
+"""Masks of tiles -> masks of the picture.
+
+An object on a seam is found in both tiles, each time cut at the tile's border. In the strip that the tiles share both
+saw the same pixels, so there the two masks agree: parts that agree join their masks, along any number of tiles.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..rasters.raster import Window
+from .grid import Grid, shared
+from .pieces import Piece, united
+
+SEAM_IOU = 0.5
+"""Parts of two masks in a shared strip are one object's where they have this IoU or more."""
+
+INSIDE = 0.8
+"""A mask that its tile cut off is a fragment where this share of it lies in a mask of another tile."""
+
+SAME = 0.7
+"""Of two masks of different tiles with a higher IoU, the one of the lower predicted IoU goes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A connected part of a piece in a strip.
+
+    owner: the piece's place; box: in the strip; mask: (h, w) bool of the box
+    """
+
+    owner: int
+    box: Window
+    mask: np.ndarray
+
+
+def merge(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> list[Piece]:
+    """Join the pieces of each object, and leave out fragments and duplicates of objects that another tile shows whole.
+
+    pieces: of all tiles of the grid, with their ``tile``
+    returns: one piece for each object, in the order of their first pieces
+    """
+    groups = join(pieces, grid, seam_iou)
+    found = [(united(pieces[i] for i in group), {pieces[i].tile for i in group}) for group in groups]
+    return [piece for piece, _ in _without_fragments(found, grid)]
+
+
+def join(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> list[list[int]]:
+    """Which pieces are one object: places in ``pieces``, in order, in groups that are in order of their first."""
+    windows, by_tile = grid.windows, defaultdict(list)
+    for i, piece in enumerate(pieces):
+        by_tile[piece.tile].append(i)
+    root = list(range(len(pieces)))
+
+    def find(i: int) -> int:
+        while root[i] != i:
+            root[i] = root[root[i]]
+            i = root[i]
+        return i
+
+    for a, b in grid.neighbours:
+        strip = shared(windows[a], windows[b])
+        for i, j in agreeing(_parts(pieces, by_tile[a], strip), _parts(pieces, by_tile[b], strip), seam_iou):
+            first, second = sorted((find(i), find(j)))
+            root[second] = first
+    groups: dict[int, list[int]] = {}
+    for i in range(len(pieces)):
+        groups.setdefault(find(i), []).append(i)
+    return list(groups.values())
+
+
+def agreeing(ones: Sequence[Part], others: Sequence[Part], least: float) -> Iterator[tuple[int, int]]:
+    """Owners of parts that agree, each part with at most one, the best agreement first."""
+    pairs = []
+    boxes = np.array([part.box for part in others]).reshape(-1, 4)
+    for i, part in enumerate(ones):
+        x0, y0, x1, y1 = part.box
+        near = (boxes[:, 0] < x1) & (boxes[:, 2] > x0) & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
+        for j in np.flatnonzero(near):
+            if (iou := _iou(part, others[j])) >= least:
+                pairs.append((iou, i, int(j)))
+    used_ones, used_others = set(), set()
+    for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1:])):
+        if i not in used_ones and j not in used_others:
+            used_ones.add(i)
+            used_others.add(j)
+            yield ones[i].owner, others[j].owner
+
+
+def _parts(pieces: Sequence[Piece], chosen: Iterable[int], strip: Window) -> list[Part]:
+    found = []
+    for i in chosen:
+        x0, y0, x1, y1 = shared(pieces[i].box, strip)
+        if x0 >= x1 or y0 >= y1:
+            continue
+        cut = pieces[i].within((x0, y0, x1, y1))
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(cut.astype(np.uint8), connectivity=8)
+        for k in range(1, count):
+            x, y, w, h = stats[k, : cv2.CC_STAT_AREA].tolist()
+            found.append(Part(i, (x0 + x, y0 + y, x0 + x + w, y0 + y + h), labels[y : y + h, x : x + w] == k))
+    return found
+
+
+def _iou(a: Part, b: Part) -> float:
+    both = _both(a.box, a.mask, b.box, b.mask)
+    return both / (np.count_nonzero(a.mask) + np.count_nonzero(b.mask) - both)
+
+
+def _both(box_a: Window, a: np.ndarray, box_b: Window, b: np.ndarray) -> int:
+    """Pixels that two masks, each of its box in the picture, have in common."""
+    x0, y0, x1, y1 = shared(box_a, box_b)
+    if x0 >= x1 or y0 >= y1:
+        return 0
+    ours = a[y0 - box_a[1] : y1 - box_a[1], x0 - box_a[0] : x1 - box_a[0]]
+    theirs = b[y0 - box_b[1] : y1 - box_b[1], x0 - box_b[0] : x1 - box_b[0]]
+    return int(np.count_nonzero(ours & theirs))
+
+
+# ---------------------------------------------------------------- fragments and duplicates
+
+
+def _without_fragments(found: list[tuple[Piece, set[int]]], grid: Grid) -> list[tuple[Piece, set[int]]]:
+    """found: pieces, each with the tiles that it was joined of"""
+    windows = grid.windows
+    cells = Cells([piece.box for piece, _ in found], grid.tile)
+    dropped: set[int] = set()
+    worst_first = sorted(range(len(found)), key=lambda i: (found[i][0].facts.get("predicted_iou", 0), found[i][0].area))
+    for i in worst_first:
+        piece, tiles = found[i]
+        cut = len(tiles) == 1 and any(touches_seam(piece.box, windows[t], grid.size) for t in tiles)
+        mask = piece.mask
+        for j in cells.near(i):
+            other, theirs = found[j]
+            if j in dropped or (tiles == theirs and len(tiles) == 1):  # a tile is without duplicates in itself
+                continue
+            both = _both(piece.box, mask, other.box, other.mask)
+            is_fragment = cut and other.area >= piece.area and both >= INSIDE * piece.area
+            if is_fragment or both > SAME * (piece.area + other.area - both):
+                dropped.add(i)
+                break
+    return [pair for i, pair in enumerate(found) if i not in dropped]
+
+
+def touches_seam(box: Window, window: Window, size: tuple[int, int]) -> bool:
+    """Whether a box reaches the border of its tile where that is not the picture's."""
+    x0, y0, x1, y1 = window
+    left, top, right, bottom = box
+    return (
+        (left <= x0 and x0 > 0)
+        or (top <= y0 and y0 > 0)
+        or (right >= x1 and x1 < size[1])
+        or (bottom >= y1 and y1 < size[0])
+    )
+
+
+def _common_area(a: Window, b: Window) -> int:
+    x0, y0, x1, y1 = shared(a, b)
+    return max(0, x1 - x0) * max(0, y1 - y0)
+
+
+class Cells:
+    """Boxes by the cells of a coarse grid that they lie in, so that neighbours are found without looking at all."""
+
+    def __init__(self, boxes: Sequence[Window], side: int) -> None:
+        self._boxes, self._side = boxes, side
+        self._in = defaultdict(list)
+        for i, box in enumerate(boxes):
+            for cell in self._of(box):
+                self._in[cell].append(i)
+
+    def _of(self, box: Window) -> Iterator[tuple[int, int]]:
+        x0, y0, x1, y1 = box
+        for y in range(y0 // self._side, (y1 - 1) // self._side + 1):
+            for x in range(x0 // self._side, (x1 - 1) // self._side + 1):
+                yield x, y
+
+    def near(self, i: int) -> list[int]:
+        """Boxes that meet box i, without itself, in order."""
+        found = {j for cell in self._of(self._boxes[i]) for j in self._in[cell]}
+        return sorted(j for j in found if j != i and _common_area(self._boxes[i], self._boxes[j]))
+
+
+def separate(pieces: Sequence[Piece], grid: Grid) -> list[Piece]:
+    """Give each pixel to the smallest piece that has it; pieces of which nothing is left are left out."""
+    cells = Cells([piece.box for piece in pieces], grid.tile)
+    left = []
+    for i, piece in enumerate(pieces):
+        mask = piece.mask
+        for j in cells.near(i):
+            if (pieces[j].area, j) < (piece.area, i):
+                mask &= ~pieces[j].within(piece.box)
+        if mask.any():
+            left.append(Piece.of(mask, piece.box[:2], piece.tile, piece.facts))
+    return left
