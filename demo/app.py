@@ -50,9 +50,6 @@ def build(
     server.state.limits, server.state.hosts = limits, HostNames(*hosts)
     budget = ByteBudget(limits.bytes_in_flight)
 
-    def user_of(scope: dict) -> str | None:
-        return server.tokens.get(_token(server, scope))
-
     def is_private() -> bool:
         return getattr(server, "auth", None) is not None
 
@@ -61,9 +58,11 @@ def build(
         limits=limits,
         budget=budget,
         hosts=server.state.hosts,
-        user_of=lambda scope: user_of(scope) if is_private() else "",
+        user_of=lambda scope: user_of(server, scope) if is_private() else "",
     )
-    Routes(service, lambda request: not is_private() or user_of(request.scope) is not None, budget).add_to(server)
+    Routes(service, lambda request: not is_private() or user_of(server, request.scope) is not None, budget).add_to(
+        server
+    )
     add_endpoints(server, service)
     return server, service
 
@@ -74,12 +73,13 @@ def launch(
     host: str | None = None,
     port: int | None = None,
     share: bool = False,
-    auth: tuple[str, str] | None = None,
+    auth: tuple[str, str] | list[tuple[str, str]] | None = None,
     mcp: bool = False,
     block: bool = True,
 ) -> str:
     """Start the server; returns its address where ``block`` is False.
 
+    auth: a name and its password, or several
     share: ask for a public link too; where none can be had, that is said, and the page runs without
     block: serve until Ctrl-C, which ends the process
     raises: OutputError where the port is taken
@@ -153,6 +153,12 @@ def _is_loopback(host: str | None) -> bool:
         return host in (None, "localhost") or ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def user_of(server: gr.Server, scope: dict) -> str | None:
+    """The name under which somebody is signed in."""
+    tokens = getattr(server, "tokens", None)  # there once the server is started
+    return tokens.get(_token(server, scope)) if tokens else None
 
 
 def _token(server: gr.Server, scope: dict) -> str | None:

@@ -52,7 +52,7 @@ class BodyLimits:
     def of(cls, path: str, limits: Limits) -> "BodyLimits":
         if path == "/sam/encode":
             return cls(limits.upload_bytes, None)
-        if path in ("/sam/import", "/sam/export"):
+        if path in ("/sam/import", "/sam/export", "/sam/project/save"):
             return cls(limits.message_bytes, limits.message_values)
         if path.startswith(("/gradio_api/call/", "/gradio_api/queue/join", "/gradio_api/mcp")):
             return cls(limits.upload_bytes * 4 // 3 + 65536, limits.small_values, True)  # a photo in base64

@@ -64,7 +64,7 @@ class Routes:
             },
         }.items():
             for path, function in handler.items():
-                server.add_route(f"/sam/{path}", _guarded(function), methods=[method])
+                server.add_route(f"/sam/{path}", guarded(function), methods=[method])
 
     async def index(self, request: Request) -> Response:
         return _file(FILES["index.html" if self.signed_in(request) else "login.html"])
@@ -76,7 +76,7 @@ class Routes:
         return _file(FILES[name])
 
     async def about(self, request: Request) -> Response:
-        return JSONResponse({**self.service.facts(), "version": __version__})
+        return JSONResponse({**self.service.facts(), **self.service.more_facts(), "version": __version__})
 
     async def photo(self, request: Request) -> Response:
         pixels = self.service.pixels(request.path_params["id"])
@@ -87,22 +87,22 @@ class Routes:
         return await self._events(self.service.encode(data, request.query_params.get("model")))
 
     async def again(self, request: Request) -> Response:
-        body = await _json(request)
+        body = await read_json(request)
         return await self._events(self.service.encode_again(body.get("id"), body.get("model")))
 
     async def segment(self, request: Request) -> Response:
-        body = await _json(request)
+        body = await read_json(request)
         if body.get("preview") is True:
             answer = await self.service.preview(body.get("id"), body.get("prompt"))
             return JSONResponse(answer, headers=PRIVATE)
         return await self._events(self.service.segment(body.get("id"), body.get("prompt")))
 
     async def everything(self, request: Request) -> Response:
-        body = await _json(request)
+        body = await read_json(request)
         return await self._events(self.service.everything(body.get("id"), body.get("preset")))
 
     async def export(self, request: Request) -> Response:
-        body, limit = await _json(request), WorkLimit(self.limits.export_seconds)
+        body, limit = await read_json(request), WorkLimit(self.limits.export_seconds)
         photo = self.service.photos.get(body.get("id"))
 
         def prepare() -> tuple[str, Any]:
@@ -116,7 +116,7 @@ class Routes:
         return Stream(chunks, self.limits, self.budget, "application/octet-stream", {**PRIVATE, **disposition})
 
     async def read(self, request: Request) -> Response:
-        body, limit = await _json(request), WorkLimit(self.limits.export_seconds)
+        body, limit = await read_json(request), WorkLimit(self.limits.export_seconds)
         photo = self.service.photos.get(body.get("id"))
         steps = read_annotations(body.get("document"), photo.size, self.limits)
         objects = [o async for o in in_turns(self.service.files, steps, limit)]
@@ -133,10 +133,10 @@ def _file(path: Path) -> Response:
     return FileResponse(path, media_type=TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
 
-def _guarded(handler: Handler) -> Handler:
+def guarded(handler: Handler) -> Handler:
     """A failure becomes its sentence; a visitor who leaves cancels the handler."""
 
-    async def guarded(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         try:
             await request.body()
             return await until_left(request.receive, handler(request))
@@ -144,7 +144,7 @@ def _guarded(handler: Handler) -> Handler:
             status, text = status_and_message(e)
             return JSONResponse({"error": text}, status)
 
-    return guarded
+    return answer
 
 
 async def _started(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -152,7 +152,7 @@ async def _started(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     return after(await anext(items), items)
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request) -> dict[str, Any]:
     """The body, an object. raises: DataError"""
     try:
         body = json.loads(await request.body(), parse_constant=_no_constant)

@@ -59,6 +59,7 @@ class SegmentationService:
 
     def __init__(self, models: ModelPool, limits: Limits) -> None:
         self.models, self.limits = models, limits
+        self.more_facts: Callable[[], dict[str, Any]] = dict  # of what else the server does, for the page
         self.photos = PhotoStore(limits)
         # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
         # A decode is many small steps: threads that share it wait for each other longer than they help.

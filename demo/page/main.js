@@ -119,6 +119,7 @@ try {
   $("model").value = app.models[remembered("model")] ? remembered("model") : about.default;
   $("about").textContent = `sam-hub ${about.version}. ${about.privacy}`;
   everything.offerPresets(about.searches);
+  if (about.project) (await import("./project.js")).startProject(app, about.project);
   app.ready = true;
 } catch (e) {
   app.fail(e);

@@ -39,7 +39,7 @@ export function startObjects(app) {
   }
 
   function fill(o, selected) {
-    const r = rowOf(o.id), mask = maskOf(o), filled = [o, selected, app.photo.id];
+    const r = rowOf(o.id), mask = maskOf(o), note = app.noteOf?.(o), filled = [o, selected, app.photo.id, note];
     if (filled.every((v, i) => v === r.filled[i])) return;
     r.filled = filled;
     r.row.classList.toggle("hidden", !o.visible);
@@ -54,7 +54,7 @@ export function startObjects(app) {
     r.eye.replaceChildren(icon(o.visible ? "eye" : "eye-off"));
     const dot = make("span", { class: "dot" });
     dot.style.setProperty("--c", o.color);
-    const words = mask ? (mask.area ? [percent(mask.area / (app.photo.width * app.photo.height)), score(mask.score)].filter(Boolean).join("  ·  ") : "nothing found")
+    const words = mask ? (mask.area ? [percent(mask.area / (app.photo.width * app.photo.height)), score(mask.score), note].filter(Boolean).join("  ·  ") : "nothing found")
       : hasPrompt(o) ? (app.photo.id ? "…" : "waits for the photo") : "click on it";
     r.facts.replaceChildren(dot, words);
     if (r.drawn !== mask) {

@@ -52,10 +52,12 @@ export function startPhoto(app) {
     app.resize();
     app.fit();
     app.changed();
+    app.placed?.();
     if (photo.id) app.took({});
     $("canvas").focus({ preventScroll: true });
   }
 
+  app.closePhoto = close;
   function close() {
     app.photo = null;
     app.history = state.newHistory();

@@ -35,7 +35,7 @@ async function send(path, options) {
 
 const posted = (body, signal) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
 
-async function ask(path, body, signal) {
+export async function ask(path, body, signal) {
   const response = await send(path, body === undefined ? { signal } : posted(body, signal));
   if (!response.ok) throw await failure(response);
   return response.json();

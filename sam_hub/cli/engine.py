@@ -1,16 +1,23 @@
 """``sam-hub engine``: annotate, train, annotate again."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import WrongUsage
-from .options import BaseModelName, Debug, Json, echo_json, echo_path
+from .everything import Engine
+from .option_groups import grouped
+from .options import BaseModelName, Debug, Device, Json, echo_json, echo_path
+from .training_options import Freeze
 
 if TYPE_CHECKING:
+    from ..engine.proposals import Confidence
+    from ..engine.rounds import RoundSettings
     from ..engine.store import Project
+    from ..inference.image_predictor import ImagePredictor
 
 engine = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +31,18 @@ ProjectFolder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The proj
 class Format(StrEnum):
     sa1b = "sa1b"
     coco = "coco"
+    yolo = "yolo"
+    labelme = "labelme"
+    labelstudio = "labelstudio"
+    cvat = "cvat"
+    labelmap = "labelmap"
+    geojson = "geojson"
+    imagej = "imagej"
+
+
+class AutoStage(StrEnum):
+    semi = "semi"
+    full = "full"
 
 
 @engine.command()
@@ -211,3 +230,262 @@ def check_auth(pairs: list[str]) -> list[tuple[str, str]]:
             raise WrongUsage("--auth is not USER:PASSWORD; for example --auth me:secret")
         found.append((user, password))
     return found
+
+
+@dataclass(frozen=True)
+class RoundOptions:
+    """How a round is trained."""
+
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates.")] = 200
+    rate: Annotated[float, typer.Option("--rate", help="Learning rate.")] = 3e-4
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Photos per batch.")] = 2
+    objects: Annotated[int, typer.Option("--objects", min=1, help="Objects per photo and step.")] = 8
+    views: Annotated[int, typer.Option("--views", min=1, help="Augmented views of each photo, encoded once.")] = 6
+    freeze: Annotated[Freeze, typer.Option("--freeze", help="encoder: train the decoder only; none: train all.")] = (
+        Freeze.encoder
+    )
+    lora: Annotated[int, typer.Option("--lora", min=0, metavar="R", help="Rank of LoRA adapters; 0: none.")] = 0
+
+    def settings(self) -> "RoundSettings":
+        import torch
+
+        from ..engine.rounds import RoundSettings
+
+        return RoundSettings(**{**vars(self), "freeze": self.freeze.value, "bf16": torch.cuda.is_available()})
+
+
+@engine.command()
+@grouped
+def train(
+    folder: ProjectFolder,
+    options: RoundOptions = RoundOptions(),
+    device: Device = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the next round's model on what was accepted, and take it where it is no worse.
+
+    \b
+    sam-hub engine train cells
+    sam-hub engine train cells --steps 1000 --freeze none
+
+    The model goes on from the current round's, and is scored beside it on the photos held out; they never train it. A
+    part of the others picks the best checkpoint. Rerun the same command to resume after any stop, with the settings
+    that the round began with. Every round is kept: `sam-hub engine use` goes back.
+    """
+    from dataclasses import asdict
+
+    from ..engine.rounds import train as train_round
+    from .loading import quiet_but_for_downloads
+
+    quiet_but_for_downloads()
+    with _opened(folder) as project:
+        result = train_round(project, options.settings(), device)
+    if as_json:
+        echo_json(asdict(result))
+        return
+    for key, title in (("click_1", "1 click"), ("box", "box"), ("miou", "both")):
+        if result.before.get(key) is not None:
+            typer.echo(f"{title:8} {result.before[key]:.3f} -> {result.after[key]:.3f}")
+    taken = "is in use now" if result.taken else "is kept, but not used: it is worse on the photos held out"
+    typer.echo(f"Round {result.round} {taken}.")
+
+
+@engine.command()
+@grouped
+def auto(
+    folder: ProjectFolder,
+    stage: Annotated[
+        AutoStage, typer.Option("--stage", help="semi: pre-fill photos for people; full: do all that is left.")
+    ],
+    photos: Annotated[
+        int | None, typer.Option("--photos", min=1, help="At most so many; default: 50 for semi, all for full.")
+    ] = None,
+    precision: Annotated[
+        float, typer.Option("--precision", min=0, max=1, help="semi: share of the proposals that should be right.")
+    ] = 0.8,
+    detector: Annotated[
+        str | None,
+        typer.Option("--detector", metavar="NAME", help="semi: a detector of transformers, trained on accepted boxes."),
+    ] = None,
+    engine_: Annotated[Engine, typer.Option("--engine", help="This process, or Ray workers.")] = Engine.local,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", metavar="HOST:PORT", help="A Ray cluster; default: this machine.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Maximum number of Ray workers.")] = None,
+    device: Device = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Let the model work alone: pre-fill the next photos, or do all that is left.
+
+    \b
+    sam-hub engine auto cells --stage semi --photos 100
+    sam-hub engine auto cells --stage full --engine ray
+
+    semi: everything mode, with thresholds chosen on photos that people have annotated so that --precision of the masks
+    are right; what they give on photos held out is told. People accept, mend or remove the masks and add the rest.
+    Photos held out are not pre-filled.
+
+    full: everything mode as in appendix B of the paper, with crops; thresholds suit the model. The masks count as
+    accepted, marked as the model's own: no round learns from them.
+
+    Photos that somebody is at are left alone. Rerun the same command to resume.
+    """
+    from dataclasses import asdict
+
+    from ..engine.automatic import Crew, fill, waiting
+    from ..engine.rounds import model_source
+    from .loading import load_predictor
+    from .progress import PhotoProgress
+
+    if engine_ is Engine.local and (ray_address or workers):
+        raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+    if engine_ is Engine.ray:
+        from ..ops.packages import require
+
+        require("--engine ray", ["ray"], "ray")
+    with _opened(folder) as project:
+        predictor = load_predictor(model_source(project), device, cache_size=0)
+        chosen = None
+        if stage is AutoStage.semi:
+            chosen = _confidence(project, predictor, precision)
+        wanted = waiting(project, stage.value, photos or (50 if stage is AutoStage.semi else None))
+        crew = Crew(engine_ is Engine.ray, ray_address, workers, device)
+        with PhotoProgress(len(wanted), Titles()) as progress:
+            found = fill(project, wanted, stage.value, predictor, chosen, crew, progress.finish)
+    for problem in found.problems:
+        typer.echo(f"Failed: {problem}", err=True)
+    if as_json:
+        echo_json({**asdict(found), "confidence": asdict(chosen) if chosen else None})
+    else:
+        typer.echo(f"{found.masks} masks in {found.photos} photos")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+class Titles(dict):
+    """What a photo is called in the progress: its name."""
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
+def _confidence(project: "Project", predictor: "ImagePredictor", precision: float) -> "Confidence":
+    """The thresholds, told on standard error."""
+    from ..engine.proposals import thresholds_for
+    from ..engine.samples import ProjectSamples
+    from ..errors import DataError
+
+    learnt, held = (ProjectSamples(project, project.annotated(held)) for held in (False, True))
+    if not len(learnt):
+        raise DataError(f"no photo of {project.folder} is annotated yet; label some with `sam-hub engine label` first")
+    chosen = thresholds_for(predictor, learnt, held, precision)
+    typer.echo(chosen.words(), err=True)
+    return chosen
+
+
+@engine.command()
+@grouped
+def simulate(
+    truth: Annotated[Path, typer.Option("--truth", metavar="DATA", help="Annotated images of any kind.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the report and the project.")],
+    held_truth: Annotated[
+        Path | None, typer.Option("--held", metavar="DATA", help="Others to measure on; default: a part of --truth.")
+    ] = None,
+    model: BaseModelName = "pocket",
+    rounds: Annotated[int, typer.Option("--rounds", min=2, help="Rounds of annotating, with training between.")] = 4,
+    photos: Annotated[int, typer.Option("--photos", min=2, help="Photos that are annotated in each round.")] = 8,
+    most_objects: Annotated[int, typer.Option("--most-objects", min=1, help="Objects of each photo.")] = 8,
+    measured: Annotated[int, typer.Option("--measured", min=1, help="Images to measure on.")] = 16,
+    semi: Annotated[bool, typer.Option(help="Pre-fill photos from the second round on.")] = True,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    options: RoundOptions = RoundOptions(),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Try the loop with simulated people, on images whose objects are known.
+
+    \b
+    sam-hub engine simulate --truth train.tar --held val.tar --rounds 4 --out simulated
+
+    The people click on the largest mistake until the mask's IoU is 0.90 or 20 clicks are made, and draw what is not
+    good by then by hand; others do the same with the first model throughout. report.md and its plots tell clicks a
+    mask, masks accepted untouched and scores on images that nobody annotates, round by round. Rerun the same command
+    to resume.
+    """
+    from dataclasses import asdict, replace
+
+    from ..data.discovery import open_dataset
+    from ..engine.simulate import Simulation
+    from ..engine.simulate import simulate as run
+    from ..engine.simulation_report import write_report
+    from .loading import quiet_but_for_downloads
+
+    quiet_but_for_downloads()
+    settings = Simulation(
+        str(truth), model, rounds, photos, most_objects, measured, str(held_truth or ""), semi, seed=seed,
+        training=replace(options.settings(), seed=seed),
+    )  # fmt: skip
+    held = open_dataset(held_truth) if held_truth else None
+    costs = run(open_dataset(truth), held, settings, out)
+    written = write_report(out, settings, costs)
+    if as_json:
+        echo_json([asdict(one) for one in costs])
+    else:
+        echo_path(written)
+
+
+@engine.command()
+def label(
+    folder: ProjectFolder,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
+    ] = None,
+    allowed_hosts: Annotated[
+        list[str],
+        typer.Option("--allow-host", metavar="NAME", help="A domain name of this server; repeatable."),
+    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    auth: Annotated[
+        list[str],
+        typer.Option("--auth", metavar="USER:PASSWORD", help="Who may come in; repeatable, one for each annotator."),
+    ] = [],  # noqa: B006
+    annotator: Annotated[
+        str | None, typer.Option("--annotator", metavar="NAME", help="Who labels, without --auth; default: your login.")
+    ] = None,
+    device: Device = None,
+    debug: Debug = False,
+) -> None:
+    """Open the page to label the project's photos, one after the other.
+
+    \b
+    sam-hub engine label cells
+    sam-hub engine label cells --host 0.0.0.0 --auth ann:secret --auth bob:geheim
+
+    Every mask is stored as soon as it is there. Several people may label at once: nobody gets a photo that another one
+    has open. N begins an object, Y accepts a proposed mask, Delete removes one, D goes to the next photo, K skips it, U
+    goes back; ? lists all keys.
+    """
+    import getpass
+
+    from ..ops.packages import require
+
+    pairs = check_auth(auth)
+    require("the web page", ["gradio"], "demo")
+    from ..demo.app import build, launch, user_of
+    from ..demo.labelling import Labelling
+    from ..engine.rounds import model_source
+
+    with _opened(folder) as project:
+        typer.echo("Loading the model ...", err=True)
+        server, service = build([model_source(project)], device, hosts=allowed_hosts)
+        name = annotator or getpass.getuser()
+
+        def who(request: Any) -> str:
+            return (user_of(server, request.scope) or name) if pairs else name
+
+        Labelling(project, service, who).add_to(server)
+        launch(server, host=host, port=port, auth=pairs or None)

@@ -16,14 +16,10 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Patience:
-    """When somebody is content: at an IoU of ``good``, or after ``clicks`` clicks.
-
-    poor: what is still worse then is given up
-    """
+    """When somebody is content: at an IoU of ``good``, or after ``clicks`` clicks (paper, section 4)."""
 
     good: float = 0.90
     clicks: int = 20
-    poor: float = 0.5
 
 
 @dataclass

@@ -4,7 +4,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from typing import Any
 from pycocotools import mask as coco_mask
 
 from ..errors import OutputError
+from ..labels.formats import FORMATS as LABEL_FORMATS
+from ..labels.formats import check_format
+from ..labels.images import ImageLabels
+from ..labels.writing import write_labels
 from ..ops.files import make_folder, write_atomically
 from ..ops.run_lengths import rle_area
 from ..results import json_bytes, sa1b_document
 from .store import PhotoRow, Project, photo_of, rle_of
-
-UNNAMED = "object"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
     format: of `FORMATS`; copy: the photos, instead of linking to them
     raises: OutputError for a folder that is not empty, or where nothing is accepted
     """
+    if format not in FORMATS:
+        raise OutputError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
+    if format != "sa1b":
+        check_format(format)
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} is not an empty folder; choose another with --out")
     out = Path(os.path.abspath(out))
@@ -90,8 +97,12 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
     aside = out.parent / f".{secrets.token_hex(8)}.part"
     make_folder(aside)
     try:
-        photos, masks = FORMATS[format](annotated(project, model_too), Writer(aside, copy))
-        if not photos:
+        counted = Counted(annotated(project, model_too))
+        if format == "sa1b":
+            to_sa1b(counted, aside, copy)
+        else:
+            to_labels(counted, aside, copy, format)
+        if not counted.photos:
             raise OutputError(f"nothing is accepted in {project.folder} yet; label some photos first")
         os.replace(aside, out)
     except OSError as e:
@@ -100,67 +111,52 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
         raise OutputError(f"cannot write {out}: {e.strerror or e}; choose another place") from e
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return photos, masks
+    return counted.photos, counted.masks
 
 
-class Writer:
-    """Files of an export. folder: where; copy: the photos"""
+class Counted:
+    """What is passed on, counted."""
 
-    def __init__(self, folder: Path, copy: bool) -> None:
-        self.folder, self.copy = folder, copy
+    def __init__(self, items: Iterable[Annotated]) -> None:
+        self.items, self.photos, self.masks = items, 0, 0
 
-    def photo(self, one: Annotated, below: str = "") -> None:
-        """A link to a photo, or its copy."""
-        target = self.folder / below / one.file_name
-        make_folder(target.parent)
-        if not self.copy:
-            try:
-                target.symlink_to(one.photo.path)
-                return
-            except (OSError, NotImplementedError):  # not allowed on every system
-                pass
-        shutil.copyfile(one.photo.path, target)
-
-    def text(self, name: str, content: Any) -> None:
-        """content: bytes, or an iterable of them"""
-        path = self.folder / name
-        make_folder(path.parent)
-        write_atomically(path, content)
+    def __iter__(self) -> Iterator[Annotated]:
+        for one in self.items:
+            self.photos += 1
+            self.masks += len(one.annotations)
+            yield one
 
 
-def to_sa1b(items: Iterator[Annotated], writer: Writer) -> tuple[int, int]:
+def place_photo(one: Annotated, folder: Path, copy: bool) -> None:
+    """A link to a photo in a folder, or its copy."""
+    target = folder / one.file_name
+    make_folder(folder)
+    if not copy:
+        with suppress(OSError, NotImplementedError):  # links are not allowed on every system
+            target.symlink_to(one.photo.path)
+            return
+    shutil.copyfile(one.photo.path, target)
+
+
+def to_sa1b(items: Iterable[Annotated], folder: Path, copy: bool) -> None:
     """NAME.jpg and NAME.json side by side; run lengths, so that masks come back bit by bit."""
-    photos = masks = 0
     for one in items:
-        writer.photo(one)
-        writer.text(f"{os.path.splitext(one.file_name)[0]}.json", json_bytes(one.document()))
-        photos, masks = photos + 1, masks + len(one.annotations)
-    return photos, masks
+        place_photo(one, folder, copy)
+        write_atomically(folder / f"{os.path.splitext(one.file_name)[0]}.json", json_bytes(one.document()))
 
 
-def to_coco(items: Iterator[Annotated], writer: Writer) -> tuple[int, int]:
-    """annotations.json and images/; run lengths, and a category for each name."""
-    images: list[dict[str, Any]] = []
-    categories = {UNNAMED: 1}
-    count = 0
+def to_labels(items: Iterable[Annotated], folder: Path, copy: bool, format: str) -> None:
+    """A format of `sam_hub.labels`, and the photos in images/, where it does not put them itself."""
 
-    def pieces() -> Iterator[bytes]:
-        nonlocal count
-        yield b'{"annotations": ['
+    def images() -> Iterator[ImageLabels]:
         for one in items:
-            writer.photo(one, "images")
-            height, width = one.photo.size
-            images.append({"id": one.photo.id, "file_name": one.file_name, "width": width, "height": height})
-            for record in one.annotations:
-                category = categories.setdefault(record.get("name") or UNNAMED, len(categories) + 1)
-                place = {"id": count + 1, "image_id": one.photo.id, "category_id": category, "iscrowd": 0}
-                yield (b", " if count else b"") + json_bytes({**record, **place}).rstrip()
-                count += 1
-        named = [{"id": id, "name": name, "supercategory": UNNAMED} for name, id in categories.items()]
-        yield b'], "images": ' + json_bytes(images).rstrip() + b', "categories": ' + json_bytes(named).rstrip() + b"}\n"
+            if format != "yolo":
+                place_photo(one, folder / "images", copy)
+            path = folder / "images" / one.file_name if format == "labelme" else Path(one.photo.path)
+            yield ImageLabels(one.file_name, one.photo.size, one.annotations, path)
 
-    writer.text("annotations.json", pieces())
-    return len(images), count
+    write_labels(images(), folder, format)
 
 
-FORMATS: dict[str, Callable[[Iterator[Annotated], Writer], tuple[int, int]]] = {"sa1b": to_sa1b, "coco": to_coco}
+FORMATS = ("sa1b", *LABEL_FORMATS)
+"""Bit by bit come back: sa1b, coco, labelme, labelstudio, cvat. YOLO's outlines leave a mask by up to a pixel."""

@@ -162,10 +162,13 @@ def _look_again(project: Project, photo: PhotoRow) -> str | None:
 
 
 def _insert(db: Connection, facts: Facts, share: float, seed: int) -> int:
-    """Whether a photo is held out, and its place in the queue, depend on its content and the seed alone."""
+    """Whether a photo is held out, and its place in the queue, depend on its content and the seed alone.
+
+    Photos held out come twice as early as others, so that models are scored from the first round.
+    """
     digest = hashlib.sha256(f"{seed} {facts.sha256}".encode()).digest()
     held = int.from_bytes(digest[:6]) < share * 2**48
-    place = int.from_bytes(digest[8:15])
+    place = int.from_bytes(digest[8:15]) >> held
     values = (*facts, held, place)
     found = db.execute(
         "INSERT OR IGNORE INTO photos (path, sha256, bytes, modified, width, height, held, place) "

@@ -20,8 +20,6 @@ from .samples import ProjectSamples
 from .store import Project
 
 FOLDER = "rounds"
-MEASURED = {"images": 64, "max_objects": 16}
-"""Of the photos held out, what a model is scored on."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class RoundSettings:
 
     val_share: of the photos learnt from, to pick the best checkpoint by; the photos held out only judge the result
     evaluations: how often the run is validated; val_images: on so many photos
+    held_images, held_objects: photos held out, and objects of each, that models are scored on
     """
 
     steps: int = 200
@@ -42,6 +41,8 @@ class RoundSettings:
     val_share: float = 0.15
     evaluations: int = 5
     val_images: int = 16
+    held_images: int = 64
+    held_objects: int = 16
     seed: int = 0
     bf16: bool = False
 
@@ -104,7 +105,7 @@ def train(
     if not (out / "config.json").is_file():
         _fit(project, parent, training, val, counts, settings, out, device)
     started = model_source(project, parent)
-    before, after = (_score(source, held, device, say) for source in (started, str(out)))
+    before, after = (_score(source, held, settings, device, say) for source in (started, str(out)))
     taken = after["miou"] >= before["miou"]
     facts = {"settings": asdict(settings), "before": before, "after": after, "photos": len(learnt), **_masks(counts)}
     with project.writing() as db:
@@ -186,10 +187,12 @@ def _fit(
     run_fine_tuning(model, source, Examples(training, val, counts), tuning, out, settings.val_images)
 
 
-def _score(source: str, held: ProjectSamples, device: str | None, say: Callable[[str], None]) -> dict[str, Any]:
+def _score(
+    source: str, held: ProjectSamples, settings: RoundSettings, device: str | None, say: Callable[[str], None]
+) -> dict[str, Any]:
     say(f"scoring {source} on the photos held out")
     model = open_model(source, device).eval()
-    scores = Validator(held, SamPredictor(model).processor, **MEASURED)(model)
+    scores = Validator(held, SamPredictor(model).processor, settings.held_images, settings.held_objects)(model)
     if not scores["miou"] == scores["miou"]:
         raise SamHubError(f"the scores of {source} are not finite; train again with a lower --rate")
     return scores

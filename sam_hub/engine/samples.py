@@ -12,7 +12,7 @@ from .store import PhotoRow, Project, rle_of
 
 
 class ProjectSamples(AnnotatedImages):
-    """Photos with their accepted masks.
+    """Photos with the masks that people have accepted; what a model did alone is not among them.
 
     photos: their numbers
     upto: as things were when the mask of that number was the newest, so that a run that is resumed sees the same
@@ -36,7 +36,7 @@ class ProjectSamples(AnnotatedImages):
         return [
             {**annotation_of_rle(rle_of(row, size)), "object": row["object"], "name": row["name"], "row": row}
             for row in rows
-            if row["state"] == "accepted"
+            if row["state"] == "accepted" and row["stage"] != "full"
         ]
 
     def __getitem__(self, index: int) -> Sample:

@@ -29,7 +29,7 @@ from . import photos
 from .annotator import Drawn, Patience, draw
 from .proposals import confident_masks, thresholds_for
 from .queue import Queue
-from .rounds import RoundSettings, model_source, train
+from .rounds import RoundResult, RoundSettings, model_source, train
 from .samples import ProjectSamples
 from .store import MaskVersion, PhotoRow, Project
 
@@ -43,7 +43,8 @@ class Simulation:
 
     photos: that are annotated in each round; objects: of each photo at most
     held: images of the truth that no round learns from, on which every round's model is scored
-    semi: from the second round on photos come pre-filled with confident masks
+    semi: from the second round on photos come pre-filled with confident masks, of which the thresholds are chosen on
+        ``judged`` annotated photos
     """
 
     truth: str
@@ -54,6 +55,7 @@ class Simulation:
     held: int = 16
     held_truth: str = ""
     semi: bool = True
+    judged: int = 4
     seed: int = 0
     patience: Patience = field(default_factory=Patience)
     training: RoundSettings = field(default_factory=RoundSettings)
@@ -63,28 +65,31 @@ class Simulation:
 class RoundCosts:
     """What a round has cost the people.
 
-    objects: that were asked for; clicks: on them and on proposals that had to go; poor: given up
-    first: masks that were good after the first click; proposed, untouched: masks of the model, and those of them that
-    were good as they were; baseline_*: the same with the first model and without proposals
-    scores: of the round's model on the images held out
+    objects: that were asked for; clicks: on them, and one for each proposal that had to go
+    untouched: proposals that were good as they were: they cost no click; covered: objects asked for among them
+    first: of the others, those that were good after one click; by_hand: not good after the last click
+    drawn, drawn_clicks: objects that were clicked on, and the clicks on them
+    same_clicks: of the first model on the same objects; baseline_*: of the first model on all, without proposals
+    scores: of the round's model on images that nobody annotates; confidence: how proposals were chosen
     """
 
     round: int
     objects: int = 0
     clicks: int = 0
-    poor: int = 0
-    first: int = 0
     proposed: int = 0
     untouched: int = 0
-    extra: int = 0
+    covered: int = 0
     drawn: int = 0
     drawn_clicks: int = 0
+    first: int = 0
+    by_hand: int = 0
+    same_clicks: int = 0
     baseline_clicks: int = 0
     baseline_first: int = 0
-    baseline_poor: int = 0
-    same_clicks: int = 0
+    baseline_by_hand: int = 0
+    model: str = ""
     scores: dict[str, Any] = field(default_factory=dict)
-    taken: bool = True
+    confidence: str = ""
     done: bool = False
 
 
@@ -112,13 +117,18 @@ def simulate(
                     say(f"round {number}: scoring {source}")
                     costs.scores = _score(_predictor(source), judges)
                     _store(out, settings, state, costs)
-                costs = _annotate(project, pool, first, settings, RoundCosts(number, scores=costs.scores), say)
+                costs = RoundCosts(number, scores=costs.scores, model=Path(source).name)
+                _annotate(project, pool, first, settings, costs, say)
                 costs.done = True
                 _store(out, settings, state, costs)
             if number + 1 < settings.rounds and not _trained(project, number + 1):
                 result = train(project, settings.training, "cpu", say)
-                say(f"round {number + 1}: {'taken' if result.taken else 'not taken'}")
+                say(f"round {number + 1}: {'taken' if result.taken else 'not taken'}: {_told(result)}")
     return state
+
+
+def _told(result: RoundResult) -> str:
+    return f"mIoU {result.before['miou']:.3f} -> {result.after['miou']:.3f} on the project's photos held out"
 
 
 def _trained(project: Project, round: int) -> bool:
@@ -173,32 +183,39 @@ def _annotate(
     settings: Simulation,
     costs: RoundCosts,
     say: Callable[[str], None],
-) -> RoundCosts:
-    """One round of people: the next photos of the queue. Photos that a stopped run has done are done again, alike."""
+) -> None:
+    """One round of people, at the next photos of the queue; what a stopped run has done of it is done again, alike."""
     round = project.setting("round")
-    current = _predictor(model_source(project))
+    current = _predictor(model_source(project)) if round else first
     chosen = None
     if settings.semi and costs.round:
         learnt = ProjectSamples(project, project.annotated(False))
         judged = ProjectSamples(project, project.annotated(True))
-        chosen = thresholds_for(current, learnt, judged)
-        say(f"round {costs.round}: {chosen.words()}")
-    queue = Queue(project)
+        chosen = thresholds_for(current, learnt, judged, most=settings.judged)
+        costs.confidence = chosen.words()
+        say(f"round {costs.round}: {costs.confidence}")
+    queue, sampled = Queue(project), Protocol(seed=settings.seed, max_objects=settings.objects)
     for photo in _photos_of(project, costs.round, settings.photos):
         queue.take(photo.id, HOLDER, HOLDER)
         dataset, index = pool[Path(photo.path).name]
         sample = dataset[index]
         truths = [mask for i in range(len(sample.annotations)) if (mask := sample.mask(i)).any()]
-        drawn_ones = Protocol(seed=settings.seed, max_objects=settings.objects).objects(index, len(truths))
-        asked = [truths[i] for i in drawn_ones]
+        asked = [truths[i] for i in sampled.objects(index, len(truths))]
+        desk = Desk(project, photo, round, settings.patience, costs)
         proposals = confident_masks(current, sample.image, chosen) if chosen and not photo.held else []
-        _one_photo(project, photo, sample, truths, asked, (first, current), proposals, round, settings.patience, costs)
+        covered = desk.judge(proposals, truths, asked)
+        baseline = desk.compare(first, sample.image, asked, covered)
+        left = [truth for truth, done in zip(asked, covered, strict=True) if not done]
+        drawn = [one for one, done in zip(baseline, covered, strict=True) if not done]
+        if current is not first:
+            current.set_image(sample.image)
+            drawn = draw(current, left, settings.patience)
+        desk.keep(drawn, left, bool(proposals))
         queue.finish(photo.id, HOLDER, HOLDER, "done")
         say(
             f"round {costs.round}: {Path(photo.path).name}  {costs.objects} objects, {costs.clicks} clicks "
             f"(first model {costs.baseline_clicks})"
         )
-    return costs
 
 
 def _photos_of(project: Project, round: int, count: int) -> list[PhotoRow]:
@@ -207,100 +224,67 @@ def _photos_of(project: Project, round: int, count: int) -> list[PhotoRow]:
     return [project.photo(row["id"]) for row in rows]
 
 
-def _one_photo(
-    project: Project,
-    photo: PhotoRow,
-    sample: Sample,
-    truths: list[np.ndarray],
-    asked: list[np.ndarray],
-    predictors: tuple[SamPredictor, SamPredictor],
-    proposals: list[dict[str, Any]],
-    round: int,
-    patience: Patience,
-    costs: RoundCosts,
-) -> None:
-    first, current = predictors
-    model = project.one("SELECT model FROM rounds WHERE round = ?", (round,))["model"]
-    covered, versions = _judge(proposals, truths, asked, patience, costs)
-    stage = "semi" if proposals else "assisted"
-    for number, (state, record) in enumerate(versions):
-        object = f"m{photo.id}-{number}"
-        mask = record["segmentation"]
-        base = {"rle": mask, "round": round, "model": model, "score": record["predicted_iou"]}
-        for at, told in (("proposed", "proposed"), (state, state)):
-            clicks = int(at == "removed")
-            name = f"{object}-{round}-{told}"
-            project.save(photo, MaskVersion(name, object, at, stage="semi", annotator=HOLDER, clicks=clicks, **base))
-    left = [truth for truth, done in zip(asked, covered, strict=True) if not done]
-    first.set_image(sample.image)
-    baseline = draw(first, asked, patience)
-    if left and current is not first:
-        current.set_image(sample.image)
-    mine = draw(current, left, patience) if left else []
-    costs.objects += len(asked)
-    costs.baseline_clicks += sum(d.clicks for d in baseline)
-    costs.baseline_first += sum(d.clicks == 1 and d.iou >= patience.good for d in baseline)
-    costs.baseline_poor += sum(d.iou < patience.poor for d in baseline)
-    costs.same_clicks += sum(d.clicks for d, done in zip(baseline, covered, strict=True) if not done)
-    for number, one in enumerate(mine):
-        _count(one, patience, costs)
-        if one.iou >= patience.poor:
-            project.save(
-                photo,
-                MaskVersion(
-                    f"p{photo.id}-{number}-{round}",
-                    f"p{photo.id}-{number}",
-                    "accepted",
-                    mask_to_rle(one.mask),
-                    stage,
-                    round,
-                    model,
-                    HOLDER,
-                    prompts={"points": [p[:2] for p in one.points], "labels": [p[2] for p in one.points]},
-                    score=one.score,
-                    clicks=one.clicks,
-                ),
-            )
+@dataclass
+class Desk:
+    """One photo in front of the simulated person; what it costs is added up in ``costs``."""
 
+    project: Project
+    photo: PhotoRow
+    round: int
+    patience: Patience
+    costs: RoundCosts
 
-def _count(one: Drawn, patience: Patience, costs: RoundCosts) -> None:
-    costs.clicks += one.clicks
-    costs.drawn += 1
-    costs.drawn_clicks += one.clicks
-    costs.poor += one.iou < patience.poor
-    costs.first += one.clicks == 1 and one.iou >= patience.good
+    def judge(self, proposals: list[dict[str, Any]], truths: list[np.ndarray], asked: list[np.ndarray]) -> list[bool]:
+        """Which of the objects asked for a proposal covers. What is good for any object is accepted as it is; what is
+        not is removed by one click."""
+        covered = [False] * len(asked)
+        for number, record in enumerate(proposals):
+            mask = rle_to_mask(record["segmentation"])
+            good = max((float(mask_iou(mask, truth)) for truth in truths), default=0.0) >= self.patience.good
+            for i, truth in enumerate(asked):
+                covered[i] |= float(mask_iou(mask, truth)) >= self.patience.good
+            self.costs.proposed += 1
+            self.costs.untouched += good
+            self.costs.clicks += not good
+            object = f"m{self.photo.id}-{number}"
+            for state in ("proposed", "accepted" if good else "removed"):
+                self._save(object, state, mask, "semi", record["predicted_iou"], clicks=int(state == "removed"))
+        self.costs.objects += len(asked)
+        self.costs.covered += sum(covered)
+        return covered
 
+    def compare(
+        self, first: SamPredictor, image: np.ndarray, asked: list[np.ndarray], covered: list[bool]
+    ) -> list[Drawn]:
+        """The same objects with the first model throughout."""
+        first.set_image(image)
+        baseline, costs = draw(first, asked, self.patience), self.costs
+        costs.baseline_clicks += sum(d.clicks for d in baseline)
+        costs.baseline_first += sum(d.clicks == 1 and d.iou >= self.patience.good for d in baseline)
+        costs.baseline_by_hand += sum(d.iou < self.patience.good for d in baseline)
+        costs.same_clicks += sum(d.clicks for d, done in zip(baseline, covered, strict=True) if not done)
+        return baseline
 
-def _judge(
-    proposals: list[dict[str, Any]],
-    truths: list[np.ndarray],
-    asked: list[np.ndarray],
-    patience: Patience,
-    costs: RoundCosts,
-) -> tuple[list[bool], list[tuple[str, dict[str, Any]]]]:
-    """Which of the objects asked for a proposal covers, and what becomes of each proposal.
+    def keep(self, drawn: list[Drawn], truths: list[np.ndarray], semi: bool) -> None:
+        """Store what was clicked; what is not good after the last click is drawn by hand: it is then the truth's."""
+        for number, (one, truth) in enumerate(zip(drawn, truths, strict=True)):
+            good = one.iou >= self.patience.good
+            self.costs.clicks += one.clicks
+            self.costs.drawn += 1
+            self.costs.drawn_clicks += one.clicks
+            self.costs.first += good and one.clicks == 1
+            self.costs.by_hand += not good
+            prompts = {"points": [p[:2] for p in one.points], "labels": [p[2] for p in one.points]}
+            object, mask = f"p{self.photo.id}-{number}", one.mask if good else truth
+            stage = "semi" if semi else "assisted"
+            self._save(object, "accepted", mask, stage, one.score, clicks=one.clicks, prompts=prompts)
 
-    A proposal that is good for any object is accepted as it is. One of an object that is asked for, or of none, is
-    removed by one click; others, of objects that nobody asked for, are left as they are and cost nothing.
-    """
-    covered, versions = [False] * len(asked), []
-    for record in proposals:
-        mask = rle_to_mask(record["segmentation"])
-        of_asked = [float(mask_iou(mask, truth)) for truth in asked]
-        best = max((float(mask_iou(mask, truth)) for truth in truths), default=0.0)
-        costs.proposed += 1
-        at = int(np.argmax(of_asked)) if of_asked else -1
-        if best >= patience.good:
-            costs.untouched += 1
-            if of_asked and of_asked[at] >= patience.good and not covered[at]:
-                covered[at] = True
-            else:
-                costs.extra += 1
-            versions.append(("accepted", record))
-        else:
-            costs.clicks += 1
-            versions.append(("removed", record))
-    return covered, versions
+    def _save(self, object: str, state: str, mask: np.ndarray, stage: str, score: float, **more: Any) -> None:
+        model = self.project.one("SELECT model FROM rounds WHERE round = ?", (self.round,))["model"]
+        version = MaskVersion(
+            f"{object}-{state}", object, state, mask_to_rle(mask), stage, self.round, model, HOLDER, score=score, **more
+        )
+        self.project.save(self.photo, version)
 
 
 def _resume(out: Path, settings: Simulation) -> list[RoundCosts]:

@@ -157,21 +157,25 @@ class Project:
         with self.writing() as db:
             return insert_mask(db, photo, version)
 
-    def propose(self, photo: PhotoRow, versions: Iterable[MaskVersion], round: int, state: str | None = None) -> bool:
-        """Store what a model found in a photo, all of it at once; nothing where that round has filled it before.
+    def propose(
+        self, photo: PhotoRow, versions: Iterable[MaskVersion], round: int, state: str = "open", again: bool = False
+    ) -> bool:
+        """Store what a model found in a photo, all of it at once, in place of earlier proposals.
 
+        Nothing is stored of a photo that is done, that somebody is at, or, but for ``again``, that the round has filled
+        before.
         state: of the photo from now on; returns: whether anything was stored
         """
         versions = list(versions)
         with self.writing() as db:
             now = db.execute("SELECT state, filled FROM photos WHERE id = ?", (photo.id,)).fetchone()
             held = db.execute("SELECT 1 FROM leases WHERE photo = ? AND until > ?", (photo.id, time.time())).fetchone()
-            if now["state"] not in ("open", "skipped") or now["filled"] == round or held:
+            if now["state"] not in ("open", "skipped") or (now["filled"] == round and not again) or held:
                 return False
             withdraw(db, photo, round)
             for version in versions:
                 insert_mask(db, photo, version)
-            db.execute("UPDATE photos SET filled = ?, state = ? WHERE id = ?", (round, state or "open", photo.id))
+            db.execute("UPDATE photos SET filled = ?, state = ? WHERE id = ?", (round, state, photo.id))
         return True
 
     def objects(self, photo: int, upto: int | None = None) -> list[Row]:

@@ -31,10 +31,10 @@ def masks_of(project):
     }
 
 
-@pytest.mark.parametrize("format", ["sa1b", "coco"])
+@pytest.mark.parametrize("format", ["sa1b", "coco", "labelme"])
 def test_a_round_trip_is_bit_equal(annotated, tmp_path, format):
     assert export(annotated, format, tmp_path / "out") == (3, 5)
-    data = tmp_path / "out" / "annotations.json" if format == "coco" else tmp_path / "out"
+    data = tmp_path / "out"
     kept = masks_of(annotated)
     again = import_masks(annotated, open_dataset(data), "eve", replace=True)
     assert (again.photos, again.same, again.new, again.changed, again.removed) == (3, 5, 0, 0, 0)
@@ -53,7 +53,7 @@ def test_a_round_trip_is_bit_equal(annotated, tmp_path, format):
 def test_formats_that_know_names_keep_them(annotated, tmp_path):
     annotated.save(annotated.photo(1), version("n", "o10", seed=10, name="nucleus"))
     export(annotated, "coco", tmp_path / "out")
-    document = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    document = json.loads((tmp_path / "out" / "coco.json").read_text())
     assert [c["name"] for c in document["categories"]] == ["object", "nucleus"]
     assert sorted(a["category_id"] for a in document["annotations"]) == [1, 1, 1, 1, 2]
     assert document["annotations"][0]["stage"] == "assisted"
@@ -117,3 +117,19 @@ def test_photos_are_linked_or_copied(annotated, tmp_path):
     assert (tmp_path / "links" / "001.png").is_symlink()
     copy = tmp_path / "copies" / "001.png"
     assert not copy.is_symlink() and copy.read_bytes() == (tmp_path / "photos" / "001.png").read_bytes()
+
+
+def test_yolo_comes_back_within_a_pixel(annotated, tmp_path):
+    kept = masks_of(annotated)
+    export(annotated, "yolo", tmp_path / "out")
+    found = import_masks(annotated, open_dataset(tmp_path / "out"), "eve")
+    assert (found.photos, found.new, found.changed, found.removed) == (3, 0, 0, 0)
+    assert masks_of(annotated) == kept, "a mask that polygons have rounded does not replace the exact one"
+
+
+@pytest.mark.parametrize(("format", "file"), [("labelstudio", "tasks.json"), ("cvat", "annotations.xml")])
+def test_pre_annotations_name_every_photo(annotated, tmp_path, format, file):
+    export(annotated, format, tmp_path / "out")
+    text = (tmp_path / "out" / file).read_text()
+    assert all(name in text for name in ("000.png", "001.png", "002.png")) and "003.png" not in text
+    assert (tmp_path / "out" / "images" / "000.png").read_bytes()

@@ -1,0 +1,187 @@
+"""kill -9 of the server under a scripted annotator, of `engine train` and `engine auto`: what is lost, or there twice?
+
+python benchmarks/engine_killed.py [KILLS [PHOTOS [STEPS]]]
+
+By default 20 kills in all, on 40 photos; exits with 1 at a fault.
+
+The annotator clicks through the page's own protocol (encode, segment, save, finish) and notes each mask that the server
+has acknowledged. After the last kill every one must be in the project, bit by bit, each once.
+"""
+
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sam_hub.engine import photos
+from sam_hub.engine.status import problems
+from sam_hub.engine.store import Project
+
+SIZE = (96, 128)
+COMMAND = [sys.executable, "-m", "sam_hub", "engine"]
+
+
+def make_project(folder: Path, count: int) -> Path:
+    """Photos of two discs each, and a project of them."""
+    source = folder / "photos"
+    source.mkdir()
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        image = rng.normal(90, 6, (*SIZE, 3))
+        for cx, cy in centres(number):
+            image[(x - cx) ** 2 + (y - cy) ** 2 < 15**2] = rng.uniform(150, 250, 3)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(source / f"{number:03}.png")
+    with Project.create(folder / "project", "pocket", 0.3) as project:
+        photos.add(project, photos.find([source], project.folder))
+    return folder / "project"
+
+
+def centres(number: int) -> list[tuple[float, float]]:
+    rng = np.random.default_rng(1000 + number)
+    return [(rng.uniform(20, 45), rng.uniform(20, 75)), (rng.uniform(80, 108), rng.uniform(20, 75))]
+
+
+class Annotator:
+    """Somebody before the page; saved: request -> (photo, object, counts) of all that was acknowledged."""
+
+    def __init__(self, port: int) -> None:
+        self.base, self.saved, self.finished = f"http://127.0.0.1:{port}/sam/", {}, []
+
+    def post(self, path: str, body: bytes | dict) -> dict:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read().splitlines()[-1])
+
+    def work(self, holder: str) -> None:
+        """Photo after photo, until none is left or the server is gone. raises: OSError"""
+        while (answer := self.post("project/next", {"holder": holder}))["photo"]:
+            photo = answer["photo"]["id"]
+            number = int(answer["photo"]["name"][:3])
+            with urllib.request.urlopen(f"{self.base}project/photo/{photo}", timeout=60) as file:
+                key = self.post("encode", file.read())["id"]
+            for index, centre in enumerate(centres(number)):
+                found = self.post("segment", {"id": key, "prompt": {"points": [centre], "labels": [1]}})
+                rle = found["masks"][found["best"]]["rle"]
+                name = f"{photo}-{index}"  # as a page that saves again what was not acknowledged
+                body = {"photo": photo, "holder": holder, "request": name, "object": name, "state": "accepted"}
+                self.post("project/save", {**body, "rle": rle, "clicks": 1, "seconds": 1.0})
+                self.saved[name] = (photo, name, rle["counts"])
+            self.post("project/finish", {"holder": holder, "photo": photo, "state": "done"})
+            self.finished.append(photo)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def label(project: Path, kills: int, chance: random.Random, annotator_of=Annotator) -> Annotator:
+    """Kill the server in the middle of an annotator's work, and start it again."""
+    port = free_port()
+    annotator = annotator_of(port)
+    for number in range(kills + 1):
+        server = subprocess.Popen([*COMMAND, "label", str(project), "--port", str(port)], stdout=subprocess.PIPE)
+        server.stdout.readline()  # it runs
+        if number < kills:
+            target = len(annotator.saved) + chance.randint(1, 3)
+            killer = subprocess.Popen([sys.executable, "-c", KILLER, str(project), str(target), str(server.pid)])
+        with suppress(OSError, ValueError, IndexError):  # until it is gone
+            annotator.work("me")
+        if number < kills:
+            killer.wait()
+        else:
+            server.kill()
+        server.wait()
+        server.stdout.close()
+        with Project.open(project) as opened, opened.writing() as db:
+            db.execute("DELETE FROM leases WHERE holder != 'me'")
+    return annotator
+
+
+KILLER = """
+import os, random, signal, sqlite3, sys, time
+folder, target, pid = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+db = sqlite3.connect(f"file:{folder}/project.db?mode=ro", uri=True, timeout=30)
+while db.execute("SELECT count(*) FROM masks").fetchone()[0] < target:
+    time.sleep(0.002)
+    if db.execute("SELECT count(*) FROM photos WHERE state = 'open'").fetchone()[0] == 0:
+        break
+time.sleep(random.random() * 0.05)
+os.kill(pid, signal.SIGKILL)
+"""
+
+
+def interrupt(arguments: list[str], kills: int, chance: random.Random) -> None:
+    """Run a command, killed after a random time and run again, until it ends by itself."""
+    left, seconds = kills, 6.0
+    while True:
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            _, said = process.communicate(timeout=chance.uniform(4, seconds) if left else 1800)
+            if process.returncode:
+                raise SystemExit(f"{arguments}: {said.decode()[-2000:]}")
+            return
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            left, seconds = left - 1, seconds + 3
+
+
+def check(project: Path, saved: dict[str, tuple[int, str, str]]) -> list[str]:
+    """What is lost, changed or there twice."""
+    faults = []
+    with Project.open(project) as opened:
+        faults += problems(opened)
+        for request, (photo, object, counts) in saved.items():
+            rows = opened.rows("SELECT * FROM masks WHERE request = ?", (request,))
+            if [(r["photo"], r["object"], r["counts"]) for r in rows] != [(photo, object, counts)]:
+                faults.append(f"{request} is not there once, as it was")
+        twice = opened.rows(
+            "SELECT photo, counts, count(*) AS n FROM masks JOIN objects o USING (photo, object) "
+            "WHERE o.mask = masks.id AND o.state = 'accepted' GROUP BY photo, counts HAVING n > 1"
+        )
+        faults += [f"photo {row['photo']} has the same mask {row['n']} times" for row in twice]
+    return faults
+
+
+def main(kills: int = 20, count: int = 40, steps: int = 12) -> int:
+    """Exit code."""
+    chance, began = random.Random(0), time.monotonic()
+    of_server, of_train = kills * 2 // 5, kills * 3 // 10
+    with tempfile.TemporaryDirectory() as folder:
+        project = make_project(Path(folder), count)
+        with Project.open(project) as opened, opened.writing() as db:  # a part for people, the rest for the model
+            db.execute("UPDATE photos SET state = 'skipped' WHERE id > ?", (count * 3 // 5,))
+        annotator = label(project, of_server, chance)
+        took = time.monotonic() - began
+        print(f"{len(annotator.saved)} masks acknowledged, {of_server} kills of the server, {took:.0f} s", flush=True)
+        interrupt(["train", str(project), "--steps", str(steps), "--views", "1"], of_train, chance)
+        with Project.open(project) as opened:
+            rounds = opened.rows("SELECT * FROM rounds WHERE finished IS NULL OR round > 1")
+            with opened.writing() as db:
+                db.execute("UPDATE photos SET state = 'open' WHERE state = 'skipped'")
+        print(f"trained through {of_train} kills, {time.monotonic() - began:.0f} s")
+        interrupt(["auto", str(project), "--stage", "semi", "--photos", "4"], kills - of_server - of_train, chance)
+        print(f"pre-filled through {kills - of_server - of_train} kills, {time.monotonic() - began:.0f} s")
+        faults = check(project, annotator.saved) + [f"round {row['round']} is there twice or open" for row in rounds]
+    for fault in faults:
+        print(f"FAULT {fault}")
+    print("nothing lost, nothing twice" if not faults else f"{len(faults)} faults")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))

@@ -1,0 +1,141 @@
+"""Project mode of the page over HTTP: what is acknowledged is in the project's file."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytest.importorskip("gradio", reason="the web page needs gradio: install sam-hub[demo]")
+
+from sam_hub.demo import app
+from sam_hub.demo.labelling import Labelling
+
+from sam_hub.engine.status import problems
+from sam_hub.engine.store import Project
+from sam_hub.ops.masks import mask_to_rle
+
+from ..demo.conftest import free_port
+from .conftest import blob, version
+
+
+class Desk:
+    """A server with a project; post(path, body) -> the answer."""
+
+    def __init__(self, url: str, project: Project) -> None:
+        self.url, self.project = url.rstrip("/"), project
+        self.client = httpx.Client(base_url=f"{self.url}/sam/", timeout=60)
+
+    def post(self, path: str, **body: object) -> httpx.Response:
+        return self.client.post(f"project/{path}", json=body)
+
+    def mask(self, photo: int, request: str, seed: int = 0, **more: object) -> dict:
+        rle = mask_to_rle(blob(seed))
+        body = {"photo": photo, "holder": "me", "request": request, "object": "a", "state": "accepted", "rle": rle}
+        return {**body, "clicks": 2, "seconds": 3.5, "prompts": {"points": [[1, 2]], "labels": [1]}, **more}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Desk]]:
+    servers = []
+
+    def start(project: Project, **options: object) -> Desk:
+        server, service = app.build(["pocket"], "cpu")
+        servers.append(server)
+        Labelling(project, service, lambda request: app.user_of(server, request.scope) or "ann").add_to(server)
+        return Desk(app.launch(server, port=free_port(), block=False, **options), project)
+
+    yield start
+    for server in servers:
+        server.get_blocks().close(verbose=False)
+
+
+def test_a_photo_from_first_to_last(make_project, serve):
+    desk = serve(make_project(3))
+    first = desk.post("next", holder="me").json()
+    photo = first["photo"]["id"]
+    assert first["counts"] == {"all": 3, "done": 0, "left": 3, "masks": 0} and first["objects"] == []
+    data = desk.client.get(f"project/photo/{photo}").content
+    assert data == Path(desk.project.photo(photo).path).read_bytes()
+
+    answer = desk.post("save", **desk.mask(photo, "r1")).json()
+    assert answer["saved"] == "r1"
+    (row,) = desk.project.objects(photo)
+    assert row["counts"] == mask_to_rle(blob(0))["counts"]
+    assert (row["annotator"], row["clicks"], row["seconds"], row["stage"]) == ("ann", 2, 3.5, "assisted")
+    assert desk.post("save", **desk.mask(photo, "r1")).json() == answer, "sent again, stored once"
+    assert len(desk.project.history(photo, "a")) == 1
+
+    assert desk.post("finish", holder="me", photo=photo, state="done").json()["counts"]["done"] == 1
+    assert desk.post("next", holder="me").json()["photo"]["id"] != photo
+    back = desk.post("before", holder="me", photo=None).json()
+    assert back["photo"]["id"] == photo and back["objects"][0]["object"] == "a"
+    assert back["objects"][0]["points"] == [[1, 2]] and back["objects"][0]["path"]
+    assert not problems(desk.project)
+
+
+def test_two_people(make_project, serve):
+    desk = serve(make_project(2))
+    mine = desk.post("next", holder="me").json()["photo"]["id"]
+    yours = desk.post("next", holder="you").json()["photo"]["id"]
+    assert mine != yours
+    assert desk.post("next", holder="third").json()["photo"] is None
+    refused = desk.post("save", **desk.mask(yours, "r9"))
+    assert refused.status_code == 409 and "is at this photo now" in refused.json()["error"]
+    assert not desk.project.objects(yours)
+    assert desk.post("keep", holder="me", photo=yours).status_code == 409
+    assert desk.post("keep", holder="me", photo=mine).status_code == 200
+
+
+def test_what_is_wrong_is_a_sentence_and_stores_nothing(make_project, serve):
+    desk = serve(make_project(1))
+    photo = desk.post("next", holder="me").json()["photo"]["id"]
+    for wrong, word in [
+        ({"state": "maybe"}, "state of a mask"),
+        ({"rle": {"size": [3, 3], "counts": [9]}}, "not 32 x 24"),
+        ({"rle": None}, "no run lengths"),
+        ({"request": ""}, "request must be a text"),
+        ({"name": "x" * 300}, "name must be a text"),
+        ({"photo": 77}, "has no photo 77"),
+        ({"prompts": []}, "prompts must be an object"),
+    ]:
+        answer = desk.post("save", **{**desk.mask(photo, "r"), **wrong})
+        assert answer.status_code == 400 and word in answer.json()["error"], (wrong, answer.text)
+    assert desk.post("finish", holder="me", photo=photo, state="lost").status_code == 400
+    assert desk.client.get("project/photo/77").status_code == 400
+    assert not desk.project.objects(photo)
+
+
+def test_a_full_disk_is_a_507(make_project, serve):
+    desk = serve(make_project(1))
+    photo = desk.post("next", holder="me").json()["photo"]["id"]
+    pages = desk.project.connection.execute("PRAGMA page_count").fetchone()[0]
+    desk.project.connection.execute(f"PRAGMA max_page_count = {pages}")
+    answers = [desk.post("save", **desk.mask(photo, f"r{i}", object=f"o{i}")) for i in range(60)]
+    stored = [a for a in answers if a.status_code == 200]
+    refused = [a for a in answers if a.status_code == 507]
+    assert len(stored) + len(refused) == 60 and refused and "free some space" in refused[0].json()["error"]
+    assert len(desk.project.objects(photo)) == len(stored)
+
+
+def test_the_name_logged_in_is_the_annotator(make_project, serve):
+    desk = serve(make_project(2), auth=[("bob", "secret"), ("eve", "geheim")])
+    assert desk.post("next", holder="me").status_code == 401
+    for name, password in (("bob", "secret"), ("eve", "geheim")):
+        with httpx.Client(base_url=desk.url, timeout=60) as client:
+            assert client.post("/login", data={"username": name, "password": password}).status_code == 200
+            desk.client = httpx.Client(base_url=f"{desk.url}/sam/", cookies=client.cookies, timeout=60)
+        photo = desk.post("next", holder=name).json()["photo"]["id"]
+        assert desk.post("save", **desk.mask(photo, name, holder=name)).status_code == 200
+        assert desk.project.objects(photo)[0]["annotator"] == name
+
+
+def test_a_photo_of_proposals(make_project, serve):
+    project = make_project(1)
+    project.propose(project.photo(1), [version("p", "m", "proposed", 3, stage="semi", score=0.7)], 0)
+    desk = serve(project)
+    (proposed,) = desk.post("next", holder="me").json()["objects"]
+    assert proposed["state"] == "proposed" and proposed["score"] == 0.7
+    body = desk.mask(1, "r", 3, object="m", semi=True, clicks=0)
+    assert desk.post("save", **body).status_code == 200
+    assert project.rows("SELECT untouched FROM mask_counts WHERE state = 'accepted'")[0]["untouched"] == 1
