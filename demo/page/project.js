@@ -157,7 +157,9 @@ export function startProject(app, project) {
 
   function finished() {
     photo = null;
+    [sent, efforts] = [new Map(), new Map()];
     app.closePhoto();
+    app.changed(); // the list is empty
     parts.card.hidden = false;
     $("panel").hidden = false;
     say("All photos are done.");
