@@ -28,6 +28,13 @@ def browser() -> Iterator[sync_api.Browser]:
         browser.close()
 
 
+class Patient(Person):
+    """Somebody who waits for a machine that does much else."""
+
+    def until(self, condition: str, seconds: float = 300) -> None:
+        super().until(condition, seconds)
+
+
 class Lab:
     """A project of the example photos on a server that can be stopped and started at one address."""
 
@@ -65,7 +72,7 @@ def lab(tmp_path: Path, root: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def visit(lab: Lab, browser: sync_api.Browser, root: Path) -> Iterator[Callable[..., Person]]:
+def visit(lab: Lab, browser: sync_api.Browser, root: Path) -> Iterator[Callable[..., Patient]]:
     shots, people = root / "out" / "demo", []
     os.makedirs(shots, exist_ok=True)
 
@@ -73,7 +80,7 @@ def visit(lab: Lab, browser: sync_api.Browser, root: Path) -> Iterator[Callable[
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="light", has_touch=touch, is_mobile=touch
         )
-        person = Person(context.new_page(), lab.url, shots)
+        person = Patient(context.new_page(), lab.url, shots)
         person.calm = calm
         people.append(person)
         person.until("samHub.photo?.id")
