@@ -2,20 +2,23 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
 from ..errors import DataError
 from .coco import CocoDataset
+from .cvat import CvatImages
 from .documents import read_json
 from .folder import MaskFolder
 from .labelme import LabelmeFolder, is_labelme
+from .labelstudio import LabelStudioTasks
 from .sa1b import Sa1bDataset, Sample
 from .yolo import YoloFolder, is_yolo
 
 KINDS = (
-    "a folder of images and masks, a COCO .json, a folder of labelme files or of YOLO's outlines, or SA-1B (a .tar or "
-    "a folder of pairs)"
+    "a folder of images and masks, a COCO .json, a folder of labelme files or of YOLO's outlines, an export of Label "
+    "Studio (.json) or CVAT (.xml), or SA-1B (a .tar or a folder of pairs)"
 )
 
 
@@ -59,15 +62,20 @@ def open_dataset(
     """The samples of a data set of any kind that there is a reader for.
 
     path: a folder of images and masks (`MaskFolder`), a COCO JSON or a folder with one (`CocoDataset`), a folder of
-        labelme files (`LabelmeFolder`), YOLO's outlines (`YoloFolder`), an SA-1B tar or folder (`Sa1bDataset`), or a
+        labelme files (`LabelmeFolder`), YOLO's outlines (`YoloFolder`), a JSON of Label Studio (`LabelStudioTasks`), an
+        XML of CVAT (`CvatImages`), an SA-1B tar or folder (`Sa1bDataset`), or a
         folder of such tars
-    images: of a COCO JSON or a folder of SA-1B documents, where they are
+    images: of a COCO JSON, an export of Label Studio or CVAT, or a folder of SA-1B documents, where they are
     parts: see `MaskFolder`; crowds_as_objects: see `CocoDataset`
     raises: DataError
     """
     path = Path(path)
     if path.suffix == ".json" and path.is_file():
+        if _is_list(path):
+            return LabelStudioTasks(path, images)
         return CocoDataset(path, images, crowds_as_objects)
+    if path.suffix == ".xml" and path.is_file():
+        return CvatImages(path, images)
     if path.suffix == ".tar" and (path.is_file() or not path.exists()):
         return Sa1bDataset(path)
     if not path.is_dir():
@@ -77,7 +85,11 @@ def open_dataset(
         return Joined([Sa1bDataset(tar) for tar in tars], path)
     if is_yolo(path):
         return YoloFolder(path)
+    if (path / "annotations.xml").is_file():
+        return CvatImages(path / "annotations.xml", images)
     documents = sorted(path.glob("*.json"))
+    if len(documents) == 1 and _is_list(documents[0]):
+        return LabelStudioTasks(documents[0], images)
     if documents:
         if any(map(is_labelme, documents[:3])):
             return LabelmeFolder(path)
@@ -94,6 +106,13 @@ def open_dataset(
         if images is None:
             raise
         return Sa1bDataset(path, images)
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a JSON file holds a list, as Label Studio's does, and no other that is read here."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+    return False
 
 
 def _is_coco(path: Path) -> bool:

@@ -31,7 +31,7 @@ def masks_of(project):
     }
 
 
-@pytest.mark.parametrize("format", ["sa1b", "coco", "labelme"])
+@pytest.mark.parametrize("format", ["sa1b", "coco", "labelme", "labelstudio", "cvat"])
 def test_a_round_trip_is_bit_equal(annotated, tmp_path, format):
     assert export(annotated, format, tmp_path / "out") == (3, 5)
     data = tmp_path / "out"
