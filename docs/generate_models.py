@@ -69,6 +69,7 @@ def _row(name: str, variant: Variant) -> str:
         source = f"{source}, else {elsewhere}" if source else elsewhere
     native = "yes" if SamConfig(**variant.config).is_transformers_native else "with sam_hub"
     licence = variant.license if variant.commercial_use else f"{variant.license}, non-commercial"
+    licence += ", gated" if variant.gated else ""
     file = f"`{variant.file}`" if variant.file else ""
     sha256 = f"`{variant.sha256[:12]}`" if variant.sha256 else ""
     cells = (f"`{name}`", f"{variant.params / 1e6:.1f}", kind, source, file, sha256, licence, native)

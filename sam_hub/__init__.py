@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .compat import sam_model_registry
     from .families.registry import register_family
     from .inference.amg import SamAutomaticMaskGenerator
+    from .inference.concepts import ConceptFinder
     from .inference.predictor import SamPredictor
     from .models.configuration_sam import SamConfig
     from .models.image_processing_sam import SamImageProcessor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConceptFinder",
     "SamAutomaticMaskGenerator",
     "SamConfig",
     "SamImageProcessor",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ConceptFinder": ".inference.concepts",
     "SamAutomaticMaskGenerator": ".inference.amg",
     "SamConfig": ".models.configuration_sam",
     "SamImageProcessor": ".models.image_processing_sam",

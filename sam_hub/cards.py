@@ -100,7 +100,7 @@ def _front_matter(subject: Subject) -> str:
     lines = []
     if variant and variant.license == "see source":
         lines += ["license: other", "license_name: see-source"]
-    elif variant and not variant.commercial_use:
+    elif variant and (variant.gated or not variant.commercial_use):
         lines += ["license: other", f"license_name: {variant.license}"]
     elif variant:
         lines.append(f"license: {variant.license}")

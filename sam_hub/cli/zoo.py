@@ -48,6 +48,7 @@ def _describe(name: str, variant: "Variant") -> dict[str, Any]:
         "image_size": variant.image_size,
         "license": variant.license,
         "commercial_use": variant.commercial_use,
+        "gated": variant.gated,
         "state": _state(name, variant),
         "repo": variant.repo,
         "file": variant.file,
@@ -77,7 +78,9 @@ def _state(name: str, variant: "Variant") -> str:
 
 
 def _licence(facts: dict[str, Any]) -> str:
-    return facts["license"] if facts["commercial_use"] else f"{facts['license']} (non-commercial)"
+    about = {"non-commercial": not facts["commercial_use"], "gated": facts["gated"]}
+    said = ", ".join(word for word, applies in about.items() if applies)
+    return f"{facts['license']} ({said})" if said else facts["license"]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -101,6 +104,9 @@ def _page(facts: dict[str, Any]) -> str:
         "input": f"{facts['image_size']} pixels, the longer side",
         "licence": _licence(facts),
         "weights": facts["state"],
+        "access": f"accept its terms at https://huggingface.co/{facts['repo']}, then `hf auth login`"
+        if facts["gated"]
+        else "",
         "source": source,
         "revision": facts["revision"],
         "sha256": facts["sha256"],

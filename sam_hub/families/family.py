@@ -22,6 +22,7 @@ class Variant:
     sha256: of the original file, where certain
     config: the settings of `SamConfig` that differ from its defaults
     published: figures of its authors, each with its source
+    gated: whether its repository asks to accept terms first
     """
 
     family: str
@@ -37,6 +38,7 @@ class Variant:
     config: dict = field(default_factory=dict)
     published: dict[str, str] = field(default_factory=dict)
     commercial_use: bool = True
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Family:
         settings of `SamConfig`
     native: models that ``transformers`` has too: by the types of encoder, prompt encoder and mask decoder, a lazy
         string of a function: settings of `SamConfig` -> what its configuration says differently
+    renamed: keys in folders of ``transformers``, as regular expressions -> ours, where they differ
     unread: regular expressions of keys that folders of ``transformers`` hold and images do not need
     catalogue: name -> checkpoint
     aliases: other names of the catalogue's
@@ -126,6 +129,7 @@ class Family:
     concepts: str = ""
     transformers: Mapping[str, str] = field(default_factory=dict)
     native: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
     unread: tuple[str, ...] = ()
     catalogue: Mapping[str, Variant] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)

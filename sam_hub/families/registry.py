@@ -116,6 +116,11 @@ def to_transformers(types: tuple[str, str, str]) -> Any:
     return None
 
 
+def renamed() -> dict[str, str]:
+    """Keys in folders of ``transformers``, as regular expressions -> ours."""
+    return {old: new for family in _families.values() for old, new in family.renamed.items()}
+
+
 def unread() -> list[str]:
     """Regular expressions of keys in folders of ``transformers`` that no model reads."""
     return [expression for family in _families.values() for expression in family.unread]

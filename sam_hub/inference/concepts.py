@@ -88,9 +88,9 @@ class ConceptFinder:
         model = registry.load(kinds[0]).from_pretrained(name)
         if backbone is not None:
             model.vision_encoder.backbone = backbone
-            model.to(next(backbone.parameters()).dtype)
+            options["dtype"] = next(backbone.parameters()).dtype
         words = load_tokenizer(tokenizer or model.tokenizer_place or TOKENIZER)
-        return cls(model.to(device).eval(), words, **options)
+        return cls(model.to(device, options.pop("dtype", None)).eval(), words, **options)
 
     def find(
         self,
@@ -105,13 +105,15 @@ class ConceptFinder:
         An image that is given again is not encoded again.
         """
         pixels = hashlib.sha256(np.ascontiguousarray(image)).digest()
-        key = (pixels, image.shape, self.model.device, self.model.dtype)
+        key = (pixels, image.shape, *self._place())
         maps = self._maps(key, lambda: self._encode(image))
         return self.find_in(maps, image.shape[:2], text, boxes, labels, threshold)
 
     def maps_of(self, trunk: Tensor) -> list[Tensor]:
         """What `find_in` reads of an image, from the ViT's output (1, D, h, w)."""
-        return self._maps(trunk, lambda: self.model.maps(trunk=trunk.to(self.model.device, self.model.dtype)))
+        if self._place() != (trunk.device, trunk.dtype):  # a click predictor was moved or cast
+            self.model.to(trunk.device, trunk.dtype)
+        return self._maps(trunk, lambda: self.model.maps(trunk=trunk))
 
     @torch.no_grad()
     def find_in(
@@ -151,7 +153,7 @@ class ConceptFinder:
     @torch.no_grad()
     def embed(self, text: str) -> tuple[Tensor, Tensor]:
         """(1, 32, C), and (1, 32) int64, 0 at padding."""
-        state = (text, self.model.device, self.model.dtype)
+        state = (text, *self._place())
         if state not in self._texts:
             inputs = self.tokenizer(
                 [text], padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
@@ -160,6 +162,11 @@ class ConceptFinder:
             if len(self._texts) > KEPT_TEXTS:
                 self._texts.popitem(last=False)
         return self._texts[state]
+
+    def _place(self) -> tuple[torch.device, torch.dtype]:
+        """Of the part that is the finder's own: the ViT may be shared."""
+        own = next(self.model.vision_encoder.neck.parameters())
+        return own.device, own.dtype
 
     def _maps(self, key: Any, make: Any) -> list[Tensor]:
         last = self._last
@@ -203,7 +210,7 @@ class ConceptFinder:
         centred = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
         device = self.model.device
         return (
-            torch.from_numpy(centred[None]).to(device, self.model.dtype),
+            torch.from_numpy(centred[None]).to(*self._place()),
             torch.from_numpy(kinds[None].astype(np.int64)).to(device),
         )
 

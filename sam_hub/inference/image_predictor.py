@@ -294,6 +294,11 @@ class ImagePredictor:
         """How the low-res masks lie on the image that is set."""
         return self._frame(self._require_image())
 
+    @property
+    def mask_side(self) -> int:
+        """Side of low-res masks, of a mask prompt too."""
+        return self.preparation.mask_side
+
     def _frame(self, image: HeldImage) -> MaskFrame:
         if image.frame is not None and image.frame.input_size == image.input_size:
             return image.frame
@@ -413,7 +418,7 @@ class ImagePredictor:
         self, image: HeldImage, coords: Any, labels: Any, box: Any, mask: Any, text: np.ndarray | None = None
     ) -> Prompts:
         """The prompts of `predict`, checked and scaled; PromptError."""
-        side = self._frame(image).padded_size[0] // 4
+        side = self.mask_side
         found = read_prompt(coords, labels, box, mask, image.original_size, image.input_size, side)
         return Prompts(*found, text)
 
@@ -434,7 +439,7 @@ class ImagePredictor:
 
     def _nothing(self, image: HeldImage, multimask_output: bool) -> tuple[np.ndarray, np.ndarray]:
         """Low-res logits and scores of no objects."""
-        height, width = (side // 4 for side in self._frame(image).padded_size)
+        height, width = (int(side / self.preparation.mask_stride) for side in self._frame(image).padded_size)
         count = self.capabilities.multimask_count if multimask_output else 1
         return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
 

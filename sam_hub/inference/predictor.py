@@ -174,8 +174,6 @@ class SamPredictor(ImagePredictor):
         finder, trunk = self.text, image.encoded.features.get("trunk")
         if trunk is None or finder.model.vision_encoder.backbone is not backbone:
             return finder.find(self._photo(image), text, boxes, labels, threshold)
-        if finder.model.device != self.device or finder.model.dtype != self.model.dtype:
-            finder.model.to(self.device, self.model.dtype)
         return finder.find_in(finder.maps_of(trunk), image.original_size, text, boxes, labels, threshold)
 
     def _default_detector(self) -> TextDetector:

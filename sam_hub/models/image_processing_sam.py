@@ -38,6 +38,9 @@ Size = tuple[int, int]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+PATCH = 16
+"""Pixels of the frame for one of the embedding, which has four low-res ones, in all models but SAM 3."""
+
 CHOICES = {
     "resize_mode": ("longest_side", "stretch", "stretch_float", "stretch_smooth"),
     "mask_resize": ("crop", "bilinear", "bicubic", "probability"),
@@ -83,6 +86,7 @@ class SamImageProcessorKwargs(TypedDict, total=False):
     mask_size: dict[str, int] | SizeDict | None
     mask_pad_size: dict[str, int] | SizeDict | None
     mask_resize: str | None
+    mask_stride: float | None
     input_data_format: str | None
     return_tensors: str | None
 
@@ -121,6 +125,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     mask_resize: how masks come back: "crop", see `resize_masks`; "bilinear" (SAM 2) or "bicubic" (EfficientSAM),
         straight to the image;
         "probability", straight to the image and bilinear between probabilities instead of logits (MedSAM)
+    mask_stride: pixels of the frame for one of a low-res mask, 4 in all models but SAM 3, where it is 3.5
     do_resize, do_rescale, do_normalize, do_pad: False leaves a step out
     value_range: which values of an image are black and white, see `sam_hub.ops.value_range.ValueRange`
     do_convert_rgb: written for other readers of the file; images always become RGB here
@@ -220,6 +225,9 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
             **registry.part("encoder", vision.model_type).preparation,
             **(config.preprocessing or {}),
         }
+        patch = config.prompt_encoder_config.patch_size
+        if patch != PATCH:
+            settings["mask_stride"] = LOW_RES * patch / PATCH
         if "frame_size" not in (config.preprocessing or {}):
             settings["frame_size"] = {"longest_edge": frame_of(config, longest_edge(settings["size"]))}
         return cls(**settings)
@@ -371,7 +379,7 @@ def _padded(mask: Tensor, original: Size, resized: Size, own: Preparation) -> Si
     It is the processor's where mask and resized image fit it; else what the call had, which the mask's size tells.
     """
     height, width = (int(side) for side in mask.shape[-2:])
-    low_res = (LOW_RES * height, LOW_RES * width)
+    low_res = (round(own.mask_stride * height), round(own.mask_stride * width))
     if tuple(resized) == own.size_in_frame(original) and own.padded_frame in (low_res, (height, width)):
         return own.padded_frame
     return low_res if low_res[0] >= resized[0] and low_res[1] >= resized[1] else own.padded_frame

@@ -12,6 +12,7 @@ from torch import nn
 
 from .. import convert
 from ..errors import CheckpointError, HubError, ModelNotFoundError, OutputError
+from ..families import registry
 from ..hub import ASSETS, locate
 from ..hub.download import Repository
 from ..hub.failures import explained
@@ -60,6 +61,8 @@ class LoadingMixin:
             kwargs["revision"] = repository.fetch_model(weights=usual)
             kwargs.pop("force_download", None)  # that was it
         wants_info = kwargs.pop("output_loading_info", False)
+        given = kwargs.get("key_mapping")
+        kwargs["key_mapping"] = {**registry.renamed(), **(given or {})}
         try:
             with explained(source, kwargs.get("revision")), building(trust_size, place.folder if strict else None):
                 model, info = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
@@ -77,6 +80,8 @@ class LoadingMixin:
                     f"{source} holds exported files and no weights for PyTorch; give the model they came from"
                 ) from e
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
+        if not given:  # transformers would save the names that were read
+            model._weight_conversions = []
         if place.variant:  # what the repository's configuration does not say
             model.config.take_from(place.variant)
             tell_licence(place.variant)
@@ -148,7 +153,9 @@ class LoadingMixin:
 
 
 def tell_licence(variant: Variant | None) -> None:
-    """Warn of a licence that forbids commercial use, once in a process."""
+    """Warn of a licence that forbids commercial use, or of one that has to be accepted, once in a process."""
+    if variant and variant.gated:
+        _warn_once(f"these weights are under {variant.license}, whose terms you accepted at {variant.repo} on the Hub")
     if variant and not variant.commercial_use:
         _warn_once(f"these weights are under {variant.license}: not for commercial use")
 

@@ -53,7 +53,15 @@ class SamImageSegmentationOutput(ModelOutput):
     mask_decoder_attentions: tuple[Tensor, ...] | None = None
 
 
-ZEROED = ("pos_embed", "pos_embed_window", "rel_pos_h", "rel_pos_w", "attention_biases", "no_memory_embedding")
+ZEROED = (
+    "pos_embed",
+    "position_embeddings",
+    "pos_embed_window",
+    "rel_pos_h",
+    "rel_pos_w",
+    "attention_biases",
+    "no_memory_embedding",
+)
 """Names of parameters that start at 0."""
 
 

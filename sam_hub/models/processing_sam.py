@@ -65,7 +65,7 @@ class SamProcessor(ProcessorMixin):
         if text is not None:
             raise PromptError("text prompts are not supported; give points, boxes or masks")
         encoding = self.image_processor(images, segmentation_maps, **kwargs)
-        padded = self.image_processor.preparation(**kwargs).padded_frame
+        preparation = self.image_processor.preparation(**kwargs)
         prompts = batch_prompts(
             {
                 "input_points": input_points,
@@ -75,7 +75,7 @@ class SamProcessor(ProcessorMixin):
             },
             encoding["original_sizes"],
             encoding["reshaped_input_sizes"],
-            mask_side=padded[0] // 4,
+            mask_side=preparation.mask_side,
         )
         return SamBatchFeature({**encoding, **prompts}, tensor_type=return_tensors)
 

@@ -86,6 +86,9 @@ def check_preparation(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {value!r}; expected a number, or one for each of three channels")
         if name != "image_mean" and value is not None and not all(numbers):
             raise ValueError(f"{name} is {value!r}, which makes every image the same")
+    stride = settings.get("mask_stride")
+    if stride is not None and not (_is_finite(stride) and stride >= 1):
+        raise ValueError(f"mask_stride is {stride!r}; expected pixels")
     if settings.get("resample") not in (None, *range(6)):
         raise ValueError(f"resample is {settings['resample']!r}; expected the number of one of Pillow's filters")
     for name, value in settings.items():

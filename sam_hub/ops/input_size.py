@@ -15,7 +15,7 @@ FOLLOWING = ("pad_size", "frame_size", "mask_size", "mask_pad_size")
 """What follows from ``size``."""
 
 LOW_RES = 4
-"""Pixels of the frame for one of a low-res mask, along each side."""
+"""Pixels of the frame for one of a low-res mask, along each side, where ``mask_stride`` does not say another."""
 
 
 def longest_edge(size: Any, name: str = "size") -> int:
@@ -41,7 +41,8 @@ def complete_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f'{name} must be {{"height": pixels, "width": pixels}}; got {given}')
     frame = longest_edge(settings.get("frame_size") or settings["size"], "frame_size")
     padded = padded_frame(longest, pad, frame)
-    mask = longest_edge(settings.get("mask_size") or {"longest_edge": max(1, frame // LOW_RES)}, "mask_size")
+    low_res = max(1, int(frame / (settings.get("mask_stride") or LOW_RES)))
+    mask = longest_edge(settings.get("mask_size") or {"longest_edge": low_res}, "mask_size")
     mask_pad = dict(
         settings.get("mask_pad_size") or {k: max(1, v * mask // frame) for k, v in zip(pad, padded, strict=True)}
     )

@@ -16,7 +16,7 @@ from PIL import Image
 from .bounds import check_preparation
 from .geometry import resized_size
 from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float, stretch_smooth
-from .input_size import complete_sizes, padded_frame
+from .input_size import LOW_RES, complete_sizes, padded_frame
 
 Size = tuple[int, int]
 
@@ -57,6 +57,7 @@ class Preparation:
     rescale_factor: float = 1 / 255
     do_min_max: bool = False
     mask_resize: str = "crop"
+    mask_stride: float = LOW_RES
     do_resize: bool = True
 
     @classmethod
@@ -67,7 +68,15 @@ class Preparation:
         """
         check_preparation(settings)
         sizes = complete_sizes(settings)
-        optional = ("resize_mode", "resample", "rescale_factor", "do_min_max", "mask_resize", "do_resize")
+        optional = (
+            "resize_mode",
+            "resample",
+            "rescale_factor",
+            "do_min_max",
+            "mask_resize",
+            "mask_stride",
+            "do_resize",
+        )
         given = {name: settings[name] for name in optional if settings.get(name) is not None}
         if settings.get("do_rescale") is False:
             given["rescale_factor"] = 1.0
@@ -103,6 +112,11 @@ class Preparation:
         """(height, width) of the padded input, in the frame of prompts and masks."""
         height, width = self.padded or (self.longest, self.longest)
         return padded_frame(self.longest, {"height": height, "width": width}, self.frame)
+
+    @property
+    def mask_side(self) -> int:
+        """Side of low-res masks."""
+        return int(self.padded_frame[0] / self.mask_stride)
 
     def size_in_frame(self, original_size: Size) -> Size:
         """(height, width) of a resized image, in the frame of prompts and masks."""

@@ -149,7 +149,7 @@ def segment_photo(
     """
     start = perf_counter()
     predictor.set_image(image)
-    low_res = None if rough is None else mask_prompt(rough, predictor.mask_frame.padded_size[0] // 4)
+    low_res = None if rough is None else mask_prompt(rough, predictor.mask_side)
     masks, scores = {}, {}
     for i, prompt in enumerate(prompts):
         ambiguous = len(prompt.points) + bool(prompt.text) == 1 and prompt.box is None and rough is None

@@ -59,7 +59,7 @@ def test_missing_weights_are_refused_or_initialised(any_encoder, tmp_path):
             if isinstance(module, nn.LayerNorm | nn.BatchNorm2d | nn.GroupNorm):
                 expected = 1 if part in ("weight", "running_var") else 0
                 assert (value == expected).all(), label
-            elif isinstance(module, nn.Linear | nn.Conv2d):
+            elif isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 bound = module.weight[0].numel() ** -0.5  # PyTorch's default is uniform within it
                 assert 0 < value.abs().max() <= bound, label
                 assert part == "bias" or value.std() > bound / 3, label

@@ -13,7 +13,7 @@ from sam_hub.models.modeling_sam import SamModel
 from .conftest import randomise
 
 SIZE, WIDTH = 96, 64
-MODELS = {"sam2": transformers.Sam2Model}
+MODELS = {"sam2": transformers.Sam2Model, "sam3": transformers.Sam3TrackerModel}
 
 
 def tiny_config(family: str, **decoder: object) -> SamConfig:

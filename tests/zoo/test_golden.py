@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.numpy import load_file
 from torch import nn
 
@@ -31,8 +32,28 @@ from sam_hub.models.processing_sam import SamProcessor
 
 FOLDER = Path(__file__).parents[1] / "golden"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json") if file.stem != "amg_utils")
-NESTED = ("efficient_sam_vitt", "efficient_sam_vits", "sam2.1_hiera_tiny", "edgetam")  # released as {"model": weights}
+NESTED = (
+    "efficient_sam_vitt",
+    "efficient_sam_vits",
+    "sam2.1_hiera_tiny",
+    "edgetam",
+    "sam3_tracker",
+)  # released as {"model": weights}
 FAMILY = {golden: layout for family in registry.families() for golden, (layout, _) in family.goldens.items()}
+
+
+UNREAD = "detector.backbone.vision_backbone.sam2_convs.3."
+"""A level of SAM 3's neck that is computed and dropped: written back as zeros."""
+
+RESIZED_BY_TORCH = ("sam3_tracker",)
+"""Whose authors resize grey levels by torchvision, which is PyTorch's interpolation of uint8."""
+
+
+def resized_by_torch(image: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (h, w, 3) uint8."""
+    size = tuple(spec["preprocessing"]["squashed_size_hw"])
+    grey = torch.from_numpy(image).permute(2, 0, 1)[None]
+    return F.interpolate(grey, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
 
 
 @dataclass
@@ -100,7 +121,8 @@ def build(name: str, folder: Path) -> Golden:
         assert np.allclose(arrays[key].ravel()[:3], probe), f"the formula gave another {key}"
     weights = {key: torch.from_numpy(np.asarray(value)) for key, value in arrays.items()}
     file = folder / f"{name}.pth"
-    torch.save({"model": weights} if name in NESTED else weights, file)
+    tables = {k: torch.zeros(shape, dtype=torch.complex64) for k, (shape, _) in spec.get("derived_buffers", {}).items()}
+    torch.save({"model": weights | tables} if name in NESTED else weights, file)
     SamModel.from_pretrained(file).save_pretrained(folder / "ours")
     SamProcessor.from_pretrained(file).save_pretrained(folder / "ours")
     file.unlink()
@@ -110,6 +132,8 @@ def build(name: str, folder: Path) -> Golden:
     image = fill.golden_image(shape["seed"], shape["height"], shape["width"])
     resize = {"resize_mode": "stretch_smooth"} if "pillow_effect" in spec else {}  # as their authors do it
     pixel_values = processor(image, return_tensors="pt", **resize)["pixel_values"]
+    if name in RESIZED_BY_TORCH:
+        pixel_values = processor(resized_by_torch(image, spec), do_resize=False, return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         encoded = model.encode(pixel_values, output_hidden_states=True)
     gold = load_file(FOLDER / f"{name}.safetensors")
@@ -131,7 +155,13 @@ def test_recognised_and_converted_back_bit_by_bit(golden):
     back = convert.to_original(golden.model.state_dict(), family)
     assert {key: tuple(value.shape) for key, value in back.items()} == shapes
     blank = convert.FAMILIES[family].blank
-    assert all(torch.equal(value, golden.weights[key]) for key, value in back.items() if key not in blank)
+    for key, value in back.items():
+        if key not in blank and not (key.startswith(UNREAD) and not value.any()):
+            expected = golden.weights[key]
+            if key.endswith("trunk.pos_embed"):  # that of a class token, which nothing reads
+                assert not value[:, 0].any()
+                value, expected = value[:, 1:], expected[:, 1:]
+            assert torch.equal(value, expected), key
 
 
 def test_preprocessing(golden):
@@ -182,7 +212,8 @@ def test_prepared_by_pillow(golden):
 @torch.no_grad()
 def test_fused_for_inference(golden):
     """On a part of the photo, with the weights of a healthy network: 1e-5 of what it was before."""
-    part = golden.pixel_values[:, :, :256, :256]
+    side = 16 * golden.model.config.prompt_encoder_config.patch_size
+    part = golden.pixel_values[:, :, :side, :side]
     expected = golden.model.encode(part).embedding
     fused = copy.deepcopy(golden.model).fuse()
     assert not [m for m in fused.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -5,6 +5,9 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from ...errors import CheckpointError
+from ..sam2.configuration import after_encoder, prompts_and_masks
+
 TRUNK_EPS = 1e-5
 """Of the ViT's norms in the authors' code; ``transformers`` writes and uses 1e-6."""
 
@@ -74,3 +77,53 @@ def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
     if vision.get("fpn_hidden_size"):
         ours["output_channels"] = vision["fpn_hidden_size"]
     return {"model_type": Sam3VisionConfig.model_type, **ours}
+
+
+def from_tracker(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``transformers.Sam3TrackerConfig``, or of its twin for videos -> of `SamConfig`."""
+    known = {name: settings[name] for name in ("preprocessing", "generation", "dtype") if name in settings}
+    vision = vision_settings(settings.get("vision_config") or {})
+    parts = {"prompt_encoder_config": {"image_size": 1008, "patch_size": 14}, **settings}
+    return {**known, "vision_config": vision, **prompts_and_masks(parts)}
+
+
+def from_video(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``transformers.Sam3VideoConfig``, in whose layout SAM 3 is published: clicks and words."""
+    tracker, detector = (dict(settings.get(f"{part}_config") or {}) for part in ("tracker", "detector"))
+    found = from_tracker({**tracker, "vision_config": detector.get("vision_config") or tracker.get("vision_config")})
+    found["vision_config"]["output_trunk"] = True
+    return found
+
+
+def from_detector(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``transformers.Sam3Config`` are of a model without clicks: CheckpointError."""
+    raise CheckpointError(
+        "this model finds what words and example boxes mean, and takes no clicks: load it by "
+        "sam_hub.ConceptFinder.from_pretrained, or take one with both (`sam-hub zoo`)"
+    )
+
+
+def to_tracker(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of `SamConfig` -> of ``transformers.Sam3TrackerConfig``.
+
+    Of the neck's four levels three are left: ``Sam3TrackerModel`` adds the no-memory embedding to the last, and so
+    computes what the authors' code does.
+    """
+    vision = settings["vision_config"]
+    grid = vision["image_size"] // vision["patch_size"]
+    return {
+        "model_type": "sam3_tracker",
+        "architectures": ["Sam3TrackerModel"],
+        "vision_config": {
+            "model_type": "sam3_vision_model",
+            "backbone_config": {
+                "model_type": "sam3_vit_model",
+                **{theirs: vision[ours] for ours, theirs in TRUNK_FIELDS.items()},
+                "rope_parameters": {"rope_type": "axial", "rope_theta": vision["rope_theta"]},
+            },
+            "backbone_feature_sizes": [[int(scale * grid)] * 2 for scale in LEVELS],
+            "scale_factors": list(LEVELS),
+            "fpn_hidden_size": vision["output_channels"],
+        },
+        **after_encoder(settings, "sam3_tracker"),
+    }

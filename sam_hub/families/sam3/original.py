@@ -1,10 +1,13 @@
 """The layout of ``sam3.pt``: one file with the click predictor, the detector of concepts, and what videos need."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..layout import OriginalLayout, Rules, Shapes, Weights, count, joined, pattern
+from ..sam2 import AFTER_ENCODER
+from ..sam2.original import AFTER_TRUNK, LAYER, join_points, split_points
+from ..sam2.video import BLANK, UNUSED
 
 VISION = "detector.backbone.vision_backbone"
 TRUNK = f"{VISION}.trunk"
@@ -268,3 +271,73 @@ CONCEPTS = OriginalLayout(
     join=join,
 )
 """The detector; example points, which the authors' file has weights for, are not among its prompts."""
+
+
+CLICK_RULES: Rules = [
+    *BACKBONE,
+    *_levels(f"{VISION}.sam2_convs", "vision_encoder.neck.fpn_layers"),
+    (f"tracker.{LAYER[0]}.mlp.lin1.{{r}}", f"{LAYER[1]}.mlp.proj_in.{{r}}"),
+    (f"tracker.{LAYER[0]}.mlp.lin2.{{r}}", f"{LAYER[1]}.mlp.proj_out.{{r}}"),
+    *((f"tracker.{old}", new) for old, new in AFTER_TRUNK if "image_encoder" not in old and ".mlp.layers." not in old),
+]
+UNREAD_LEVEL = f"{VISION}.sam2_convs.3"
+
+
+def split_clicks(weights: Weights) -> Weights:
+    """`split`, and the four kinds of points as one table."""
+    return _tracker(split(weights), join_points)
+
+
+def join_clicks(weights: Weights) -> Weights:
+    """`split_clicks` undone; the level of the neck that nothing reads becomes zeros."""
+    out = join(_tracker(weights, split_points))
+    for key, value in list(out.items()):
+        if key.startswith(f"{VISION}.sam2_convs.2."):
+            out[key.replace(".sam2_convs.2.", ".sam2_convs.3.")] = value.new_zeros(value.shape)
+    return out
+
+
+def _tracker(weights: Weights, change: Callable[[Weights], Weights]) -> Weights:
+    """What SAM 2 does to its own weights, done to those below ``tracker.``."""
+    inside = {key.removeprefix("tracker."): value for key, value in weights.items() if key.startswith("tracker.")}
+    outside = {key: value for key, value in weights.items() if not key.startswith("tracker.")}
+    return outside | {f"tracker.{key}": value for key, value in change(inside).items()}
+
+
+def _as_here(key: str) -> str:
+    """The name of a part for videos of SAM 2."""
+    key = key.replace("memory_attention.", "transformer.encoder.").replace("memory_encoder.", "maskmem_backbone.")
+    return f"tracker.{key}"
+
+
+def click_settings(shapes: Shapes) -> dict[str, Any]:
+    """Settings of `SamConfig`, from the shapes of the file."""
+    trunk = trunk_config(shapes)
+    frame = {"image_size": trunk.get("image_size", 1008), "patch_size": trunk["patch_size"]}
+    return {
+        "vision_config": {
+            "model_type": "sam3_vision_model",
+            "output_trunk": CONCEPTS.fits(shapes),
+            **trunk,
+        },
+        "prompt_encoder_config": {**AFTER_ENCODER["prompt_encoder_config"], **frame},
+        "mask_decoder_config": AFTER_ENCODER["mask_decoder_config"],
+    }
+
+
+CLICKS = OriginalLayout(
+    signature=(f"{BLOCK}.attn.qkv.weight", "tracker.sam_mask_decoder.output_upscaling.0.weight"),
+    rules=CLICK_RULES,
+    config=click_settings,
+    dropped=(
+        ANGLES,
+        f"{UNREAD_LEVEL}.{{r}}",
+        f"{VISION}.convs.{{r}}",
+        *(f"{part}.{{r}}" for part in (LANGUAGE, "detector.transformer", BOXES, HEAD, "detector.dot_prod_scoring")),
+        *map(_as_here, UNUSED),
+    ),
+    blank={_as_here(key): shape for key, shape in BLANK.items()},
+    split=split_clicks,
+    join=join_clicks,
+)
+"""The click predictor ("tracker"), whose ViT is the detector's."""
