@@ -23,6 +23,9 @@ from .formats import FORMATS
 from .manifest import MANIFEST, Artefact, Manifest
 from .proof import Answer, Prompt
 
+NAMES = {"image_embedding": "image_embeddings"}
+"""What files call the embedding -> its name beside `Backend.to_arrays`."""
+
 
 class BundleBackend(Backend):
     """One artefact of a bundle.
@@ -63,17 +66,22 @@ class BundleBackend(Backend):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def to_arrays(self, encoded: Any) -> dict[str, np.ndarray]:
-        return dict(encoded) if isinstance(encoded, Mapping) else {"image_embeddings": np.asarray(encoded)}
+        if not isinstance(encoded, Mapping):
+            return {"image_embeddings": np.asarray(encoded)}
+        return {NAMES.get(name, name): np.asarray(value) for name, value in encoded.items()}
 
     def from_arrays(self, arrays: Mapping[str, Any]) -> Any:
-        return dict(arrays) if len(arrays) > 1 else arrays["image_embeddings"]
+        first = self.artefact.file("encoder").outputs[0].name
+        if len(arrays) == 1 and first not in NAMES:
+            return arrays["image_embeddings"]
+        return {first if name == "image_embeddings" else name: value for name, value in arrays.items()}
 
     def from_features(self, features: Any) -> Any:
         if self.artefact.file("encoder").outputs[1:]:
             raise PromptError("this file's decoder needs more than the embedding; use load_embedding")
         if hasattr(features, "detach"):
             features = features.detach().float().cpu().numpy()
-        return np.asarray(features, np.float32)
+        return self.from_arrays({"image_embeddings": np.asarray(features, np.float32)})
 
 
 def first_that_runs(manifest: Manifest) -> Artefact:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import ExportError, OutputError
+from ..families import registry
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image
 from ..ops.packages import require
@@ -58,10 +59,6 @@ def export_bundle(
     tell(f"loading {name}")
     model = model or SamModel.from_pretrained(name)
     processor = processor or SamImageProcessor.from_pretrained(name)
-    if (maps := len(model.mask_decoder.feature_maps)) > 1:
-        raise ExportError(
-            f"the decoder of {name} reads {maps} feature maps beside the embedding, which no format exports yet"
-        )
     model = model.float().cpu().fuse()
     preparation = Preparation.from_settings(processor.to_dict())
     tell("asking PyTorch for the masks to compare with")
@@ -163,8 +160,11 @@ def _licence(name: str) -> str:
 def _write_settings(folder: Path, model: "SamModel", processor: "SamImageProcessor") -> None:
     """``config.json`` and ``preprocessor_config.json``, as transformers.js reads them."""
     config = model.config.to_dict()
-    config |= {"model_type": "sam", "architectures": ["SamModel"], "sam_hub_version": __version__}
-    config["sam_hub_model_type"] = model.config.to_dict()["model_type"]
+    config["sam_hub_model_type"] = config["model_type"]
+    client = registry.part("mask decoder", model.config.mask_decoder_config.model_type).client
+    config |= {"model_type": client, "architectures": [f"{client.capitalize()}Model"], "sam_hub_version": __version__}
+    if (maps := len(model.mask_decoder.feature_maps)) > 1:
+        config["vision_config"] = {**config["vision_config"], "num_feature_levels": maps + 1}
     settings = {**processor.to_dict(), "image_processor_type": "SamImageProcessor", "processor_class": "SamProcessor"}
     for name, content in (("config.json", config), ("preprocessor_config.json", settings)):
         write_atomically(folder / name, (json.dumps(content, indent=2, default=str) + "\n").encode())

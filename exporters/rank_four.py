@@ -15,7 +15,12 @@ from ..models.modeling_sam import SamModel
 
 
 def restated_encoder(model: SamModel) -> nn.Module:
-    """A copy of the image encoder for export, (1, 3, H, W) -> (1, C, h, w), at the model's own input size.
+    """`restated` for a format whose decoders read the embedding alone: (1, 3, H, W) -> (1, C, h, w)"""
+    return Embedding(restated(model))
+
+
+def restated(model: SamModel) -> nn.Module:
+    """A copy of the image encoder for export, (1, 3, H, W) -> `EncoderOutput`, at the model's own input size.
 
     Batch norms are folded; weights that nothing changed are shared with the model.
     """
@@ -31,7 +36,7 @@ def restated_encoder(model: SamModel) -> nn.Module:
                 part.__class__ = restated[type(part)]
                 if hasattr(part, "look_up"):
                     part.look_up()
-    return Embedding(encoder)
+    return encoder
 
 
 def shared_copy(module: nn.Module) -> nn.Module:

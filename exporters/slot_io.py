@@ -38,6 +38,11 @@ MEANINGS = {
 """Input or output -> what it is, for the files and the manifest."""
 
 
+def meaning(name: str) -> str:
+    """What an input or output is; all that has no entry of its own is a map of the encoder."""
+    return MEANINGS.get(name, "a finer map of the image, for the mask decoder; the same for every prompt")
+
+
 def slot_count(options: Mapping[str, Any]) -> int:
     """The ``slots`` of an export's options. raises: ExportError for too few"""
     slots = int(options.get("slots") or SLOTS)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import ExportError
 from ..models.configuration_sam import PAD_LABEL
-from ..models.mask_decoder import MaskDecoder
+from ..models.mask_decoder import MaskDecoder, TwoWayBlock
 from ..models.modeling_sam import SamModel
 from ..models.prompt_encoder import PromptEncoder
 from .rank_four import shared_copy
@@ -37,6 +37,7 @@ class SlotPromptEncoder(nn.Module):
         rows = [encoder.not_a_point_embed.weight, encoder.point_table()]
         self.register_buffer("table", torch.cat(rows).detach().clone())  # (5, C), the order of LABELS
         self.register_buffer("kinds", torch.tensor(LABELS, dtype=torch.int32))
+        self.closes_boxes = encoder.closes_boxes
         self.register_buffer("no_mask", encoder.no_mask_embed.weight.detach().clone().reshape(1, -1, 1, 1))
 
     def forward(
@@ -47,13 +48,13 @@ class SlotPromptEncoder(nn.Module):
         points: (1, N, 2) float32, x then y, in pixels of the padded frame
         labels: (1, N) int32: 1 object, 0 background, 2 / 3 top-left and bottom-right corner of a box, -10 empty slot
         mask_input: (1, 1, 4h, 4w) logits; has_mask_input: (1,) float32, 1 where they count, else 0
-        returns: sparse (1, N + 1, C), of which the last token is "not a point", which counts where there are points
-            and no box; dense (1, C, h, w); token_mask (1, N + 1), 0 where a token counts, `MASKED` where not
+        returns: sparse (1, N + 1, C), of which the last token is "not a point", which counts where the model
+            itself adds it; dense (1, C, h, w); token_mask (1, N + 1), 0 where a token counts, `MASKED` where not
         """
         present = (labels != PAD_LABEL).float().amax(1, keepdim=True)  # (1, 1)
         boxed = (labels >= 2).float().amax(1, keepdim=True)
-        lonely = present * (1 - boxed)
-        counts = torch.cat([(labels != PAD_LABEL).float(), lonely], dim=1)  # (1, N + 1)
+        closed = present if self.closes_boxes else present * (1 - boxed)
+        counts = torch.cat([(labels != PAD_LABEL).float(), closed], dim=1)  # (1, N + 1)
 
         position = self.fourier((points + 0.5) / self.frame) * (labels >= 0).float().unsqueeze(-1)  # (1, N, C)
         kind = (labels.unsqueeze(-1) == self.kinds).float() @ self.table  # (1, N, C)
@@ -73,16 +74,23 @@ class SlotMaskDecoder(nn.Module):
         refuse_other_decoders(model)
         self.decoder = shared_copy(model.mask_decoder).eval()
         self.decoder.config._attn_implementation = "eager"  # matrix products and a softmax, which every runtime has
-        self.has_single = not model.config.mask_decoder_config.always_multimask
+        config = model.config.mask_decoder_config
+        self.has_single = not config.always_multimask
+        self.stability = None  # below which the single mask gives way to the best of the three, and of which offset
+        if getattr(config, "dynamic_multimask_via_stability", False):
+            self.stability = config.dynamic_multimask_stability_thresh, config.dynamic_multimask_stability_delta
         side = model.config.prompt_encoder_config.image_embedding_size
         positions = model.shared_image_embedding.grid(side, side).detach()  # (1, C, h, w)
         self.register_buffer("image_pe", positions.flatten(2).transpose(1, 2)[:, None].clone())  # (1, 1, h * w, C)
         self.register_buffer("own", self.decoder.output_tokens().detach().clone()[None, None])  # (1, 1, 5, C)
 
-    def forward(self, image_embedding: Tensor, sparse: Tensor, dense: Tensor, token_mask: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, image_embedding: Tensor, sparse: Tensor, dense: Tensor, token_mask: Tensor, *maps: Tensor
+    ) -> tuple[Tensor, ...]:
         """Decode.
 
         image_embedding, dense: (1, C, h, w); sparse: (1, T, C); token_mask: (1, T)
+        maps: the decoder's ``feature_maps``, in that order
         returns: low_res_masks (1, 3, 4h, 4w) logits and scores (1, 3), for an ambiguous prompt; then, unless that
             token was not trained, single_mask (1, 1, 4h, 4w) and single_score (1, 1), for one that is not
         """
@@ -91,14 +99,27 @@ class SlotMaskDecoder(nn.Module):
         image = (image_embedding + dense).flatten(2).transpose(1, 2).unsqueeze(1)  # (1, 1, h * w, C)
         tokens, image, _ = self.decoder.transformer(tokens, image, self.image_pe, mask)
 
-        scores = self.decoder.iou_prediction_head(tokens[:, 0, 0])  # (1, 4)
-        upscaled = self.decoder.upscale(image.squeeze(1).transpose(1, 2).reshape(image_embedding.shape), {})
+        scores = self.decoder.predict_iou(tokens)[:, 0]  # (1, 4)
+        features = dict(zip(self.decoder.feature_maps, maps, strict=True))
+        upscaled = self.decoder.upscale(image.squeeze(1).transpose(1, 2).reshape(image_embedding.shape), features)
         heads = self.decoder.output_hypernetworks_mlps
         classifiers = torch.cat([head(tokens[:, 0, i + 1 : i + 2]) for i, head in enumerate(heads)], dim=1)
         masks = classifiers @ upscaled.flatten(2)  # (1, 4, C / 8) @ (1, C / 8, 16 h w)
         masks = masks.reshape(1, len(heads), *upscaled.shape[-2:])
         outputs = (masks[:, 1:], scores[:, 1:])
-        return (*outputs, masks[:, :1], scores[:, :1]) if self.has_single else outputs
+        return (*outputs, *self.single(masks, scores)) if self.has_single else outputs
+
+    def single(self, masks: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The mask of an unambiguous prompt: (1, 4, 4h, 4w), (1, 4) -> (1, 1, 4h, 4w), (1, 1), without a gather."""
+        if self.stability is None:
+            return masks[:, :1], scores[:, :1]
+        threshold, offset = self.stability
+        inner, outer = ((masks[:, :1] > level).float().mean((2, 3)) for level in (offset, -offset))  # (1, 1)
+        stable = (inner >= threshold * outer).float()
+        best = (scores[:, 1:] >= scores[:, 1:].amax(1, keepdim=True)).float()
+        weights = torch.cat([stable, (1 - stable) * best / best.sum(1, keepdim=True)], dim=1)  # (1, 4), one of them 1
+        mask = (weights.unsqueeze(1) @ masks.flatten(2)).reshape(1, 1, *masks.shape[-2:])
+        return mask, (weights * scores).sum(1, keepdim=True)
 
 
 class SlotDecoder(nn.Module):
@@ -110,16 +131,29 @@ class SlotDecoder(nn.Module):
         self.masks = SlotMaskDecoder(model)
 
     def forward(
-        self, image_embedding: Tensor, points: Tensor, labels: Tensor, mask_input: Tensor, has_mask_input: Tensor
+        self,
+        image_embedding: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+        *maps: Tensor,
     ) -> tuple[Tensor, ...]:
         """As `SlotPromptEncoder` and then `SlotMaskDecoder`."""
-        return self.masks(image_embedding, *self.prompts(points, labels, mask_input, has_mask_input))
+        return self.masks(image_embedding, *self.prompts(points, labels, mask_input, has_mask_input), *maps)
 
 
 def refuse_other_decoders(model: SamModel) -> None:
     """ExportError for a family whose prompts or masks are not SAM's (SAM-HQ, EfficientSAM)."""
-    if type(model.mask_decoder) is not MaskDecoder or type(model.prompt_encoder) is not PromptEncoder:
-        name = type(model.mask_decoder).__name__
+    kind = type(model.mask_decoder)
+    as_sams = (
+        kind.forward is MaskDecoder.forward
+        and kind.draw_masks is MaskDecoder.draw_masks
+        and kind.block.attend_to_self is TwoWayBlock.attend_to_self
+        and kind.block.forward is TwoWayBlock.forward
+    )
+    if not (as_sams and isinstance(model.prompt_encoder, PromptEncoder)):
+        name = kind.__name__
         raise ExportError(
             f"Core ML and ExecuTorch files are made for models with SAM's own decoder, not {name}; "
             "export this model to ONNX"

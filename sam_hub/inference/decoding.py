@@ -25,7 +25,7 @@ class ImageDecoder:
 
     def __init__(self, model: SamModel, encoded: EncoderOutput) -> None:
         self.model, self.encoded = model, encoded
-        self._fast: tuple[FastDecoder, Tensor, int] | None = None
+        self._fast: tuple[FastDecoder, Tensor, list[int]] | None = None
 
     @torch.no_grad()
     def __call__(
@@ -50,10 +50,17 @@ class ImageDecoder:
         if masks is None and (multimask_output or first_is_fit) and not hq_token_only and self._is_fast_way_open():
             sparse, dense, padded = self._tokens(*prompts)
             if not padded and sparse.shape[1] and (fast := self._fast_decoder(dense)):
-                part = slice(1, None) if multimask_output else slice(0, 1)
+                decoder = self.model.mask_decoder
+                whole = type(decoder).select_masks is not MaskDecoder.select_masks  # it may take any of them
+                part = slice(None) if whole else slice(1, None) if multimask_output else slice(0, 1)
                 scores, _, low_res = fast(sparse, lambda iou: _columns(iou, part))
                 scores = scores[:, part]
-                return low_res.unflatten(0, scores.shape).float(), scores.float()
+                low_res = low_res.unflatten(0, scores.shape)
+                if whole:
+                    low_res, scores = (
+                        t[0] for t in decoder.select_masks(low_res[None], scores[None], multimask_output)
+                    )
+                return low_res.float(), scores.float()
         output = self.model(
             image_embeddings=self.encoded.embedding,
             intermediate_embeddings=self.encoded.features,
@@ -111,9 +118,15 @@ class ImageDecoder:
             and is_plain_model(model)
             and supports(model.mask_decoder, embedding.device)
             and embedding.dtype == model.mask_decoder.iou_token.weight.dtype
+            and all(self._is_read(name) for name in model.mask_decoder.feature_maps)
             and type(model.shared_image_embedding) is PositionalEmbedding
             and is_plain(model.shared_image_embedding, embedding.dtype, embedding.device)
         )
+
+    def _is_read(self, name: str) -> bool:
+        """Whether the image has a map that the decoder reads, as a plain tensor beside the embedding."""
+        given, embedding = self.encoded.features.get(name), self.encoded.embedding
+        return type(given) is Tensor and given.dtype == embedding.dtype and given.device == embedding.device
 
     def _tokens(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
@@ -136,12 +149,15 @@ class ImageDecoder:
         if products is None or not products.fit(model.mask_decoder, size, fourier):
             image_pe = model.get_image_wide_positional_embeddings(size)
             products = PRODUCTS[model.mask_decoder] = Products(model.mask_decoder, image_pe, fourier)
-        version = 0 if embedding.is_inference() else embedding._version
+        read = [embedding, *self.encoded.features.values()] if model.mask_decoder.feature_maps else [embedding]
+        version = [0 if t.is_inference() else t._version for t in read]
         if self._fast is not None:
             fast, vector, seen = self._fast
             if fast.products is products and seen == version and torch.equal(vector, no_mask):
                 return fast
-        fast = FastDecoder(model.mask_decoder, embedding + no_mask[0], products.image_pe, products)
+        fast = FastDecoder(
+            model.mask_decoder, embedding + no_mask[0], products.image_pe, products, self.encoded.features
+        )
         self._fast = fast, no_mask.clone(), version
         return fast
 

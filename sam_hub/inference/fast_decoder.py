@@ -14,7 +14,7 @@ and 0.26 G to draw the masks, which is left away where no mask is wanted. The re
 but for rounding.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ..models.layers import Attention
 from ..models.mask_decoder import MaskDecoder, TwoWayBlock
-from .plain_modules import attends_as_usual, is_plain
+from .plain_modules import attends_as_usual, is_plain, known_kind
 from .spreading import spread
 
 PIXELS_TOGETHER = {"cpu": 16384}
@@ -40,11 +40,12 @@ Select = Callable[[Tensor], Tensor]
 
 
 def supports(decoder: nn.Module, device: torch.device | None = None) -> bool:
-    """Whether `FastDecoder` computes what calling this decoder does now: SAM's own, plain, in float32 or better.
+    """Whether `FastDecoder` computes what calling this decoder does now: SAM's own or one with finer features (see
+    `MaskDecoder`), plain, in float32 or better.
 
     device: where the image is, by default that of the decoder
     """
-    if type(decoder) is not MaskDecoder:
+    if known_kind(type(decoder)) is not MaskDecoder:
         return False
     token = decoder.iou_token.weight if type(decoder.iou_token) is nn.Embedding else None
     return (
@@ -64,6 +65,8 @@ def weights_read(decoder: MaskDecoder) -> Iterator[Tensor]:
         read += [ask.k_proj, ask.v_proj, answer.q_proj, answer.out_proj, block.layer_norm4]
     final = decoder.transformer.final_attn_token_to_image
     read += [final.k_proj, final.v_proj, decoder.upscale_conv1, decoder.upscale_conv2]
+    if decoder.feature_maps and not decoder.projects_once:
+        read += [decoder.conv_s1, decoder.conv_s0]
     for module in read:
         yield module.weight
         yield module.bias
@@ -279,8 +282,10 @@ class Changer:
 class ReadyImage:
     """An image as the decoder sees it before any prompt: every projection of its base."""
 
-    def __init__(self, decoder: MaskDecoder, embedding: Tensor, products: Products) -> None:
-        """embedding: (1, C, h, w), with the "no mask" vector added"""
+    def __init__(
+        self, decoder: MaskDecoder, embedding: Tensor, products: Products, features: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """embedding: (1, C, h, w), with the "no mask" vector added; features: what the decoder reads beside it"""
         self.size = tuple(embedding.shape[-2:])
         base = embedding.flatten(2)[0]  # (C, P)
         positions = products.image_pe.flatten(2)[0]
@@ -314,17 +319,41 @@ class ReadyImage:
         conv = decoder.upscale_conv2
         self.upscale2 = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C / 8, C / 4)
         self.upscale2_offset = conv.bias.repeat(4)[:, None]
+        self.fine8 = self.fine4 = None
+        if decoder.feature_maps:
+            features = features if decoder.projects_once else decoder.project(features)
+            self.fine8, self.fine4 = folded(features["stride_8"][0], features["stride_4"][0])
+
+
+def folded(stride_8: Tensor, stride_4: Tensor) -> tuple[Tensor, Tensor]:
+    """What is added to the pixels while they are upscaled, in the order of `FastDecoder.draw`.
+
+    stride_8: (C / 4, 2h, 2w); stride_4: (C / 8, 4h, 4w), both projected
+    returns: (C / 4, 4, h, w), centred as the norm that follows will do, and (4 * C / 8, 4, h, w)
+    """
+    h, w = stride_8.shape[1] // 2, stride_8.shape[2] // 2
+    centred = (stride_8 - stride_8.mean(0)).reshape(-1, h, 2, w, 2).permute(0, 2, 4, 1, 3)
+    parts = stride_4.reshape(-1, h, 2, 2, w, 2, 2)  # rows: pixel, first and second upscaling; then columns
+    return centred.flatten(1, 2).contiguous(), parts.permute(3, 6, 0, 2, 5, 1, 4).flatten(0, 2).flatten(
+        1, 2
+    ).contiguous()
 
 
 class FastDecoder:
     """`MaskDecoder` for prompts without padding and masks on one image, with the weights it has now."""
 
     def __init__(
-        self, decoder: MaskDecoder, embedding: Tensor, image_pe: Tensor, products: Products | None = None
+        self,
+        decoder: MaskDecoder,
+        embedding: Tensor,
+        image_pe: Tensor,
+        products: Products | None = None,
+        features: Mapping[str, Tensor] | None = None,
     ) -> None:
         """embedding: (1, C, h, w), with the "no mask" vector added; image_pe: (1, C, h, w)
 
         products: of this decoder and these positions; made by default
+        features: `EncoderOutput.features`, of a decoder that reads some
         raises: ValueError for a decoder of another kind (see `supports`)
         """
         if not supports(decoder):
@@ -332,7 +361,7 @@ class FastDecoder:
         self.decoder = decoder
         with torch.no_grad():
             self.products = products or Products(decoder, image_pe)
-            self.image = ReadyImage(decoder, embedding, self.products)
+            self.image = ReadyImage(decoder, embedding, self.products, features)
 
     @torch.no_grad()
     def __call__(
@@ -372,7 +401,7 @@ class FastDecoder:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Prompts that are decoded together: see `__call__`."""
         tokens, image = self.attend(sparse)
-        iou = self.decoder.iou_prediction_head(tokens[0, :, 0])
+        iou = self.decoder.predict_iou(tokens)[0]
         which = select(iou).nonzero()  # (K, 2)
         if len(which) == 0:
             return iou, which, []
@@ -423,10 +452,15 @@ class FastDecoder:
         base = self._cut(self.image.upscale_base, visible).flatten(-2)
         x = torch.addcmul(self.image.upscale_offset, base, scale)
         x = x.baddbmm_(rows[prompts].transpose(1, 2), weights).unflatten(1, (-1, 4))
+        if self.image.fine8 is not None:
+            x += self._cut_map(self.image.fine8, visible)
         norm = self.decoder.upscale_layer_norm  # of what is centred already: x is (n, C / 4, 4, P)
         x *= torch.rsqrt(x.square().mean(dim=1, keepdim=True) + norm.eps)
         x = F.gelu(x.mul_(norm.weight[:, None, None]).add_(norm.bias[:, None, None])).flatten(2)
-        x = F.gelu((self.image.upscale2 @ x).add_(self.image.upscale2_offset)).unflatten(1, (4, -1))
+        x = (self.image.upscale2 @ x).add_(self.image.upscale2_offset)
+        if self.image.fine4 is not None:
+            x += self._cut_map(self.image.fine4, visible).flatten(1)
+        x = F.gelu(x).unflatten(1, (4, -1))
 
         drawn = (hyper[prompts][:, None] @ x)[place, :, which[:, 1]].flatten(1)  # (K, 4 * 4 * P)
         h, w = self.image.size
@@ -434,6 +468,11 @@ class FastDecoder:
         high, wide = 4 * visible[0], 4 * visible[1]
         masks[:, :high, :wide] = drawn.index_select(1, places(visible, drawn.device)).unflatten(1, (high, wide))
         return masks
+
+    @staticmethod
+    def _cut_map(x: Tensor, visible: tuple[int, int]) -> Tensor:
+        """(n, 4, h, w) -> (n, 4, rows * columns)"""
+        return x[..., : visible[0], : visible[1]].flatten(2)
 
     def _cut(self, x: Tensor, visible: tuple[int, int]) -> Tensor:
         """The visible pixels: (..., h * w) -> (..., rows, columns)"""

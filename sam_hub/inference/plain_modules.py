@@ -35,6 +35,7 @@ KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
     nn.LayerNorm: BOTH,
     LayerNorm2d: BOTH,
     nn.ConvTranspose2d: BOTH,
+    nn.Conv2d: BOTH,
 }
 """The modules of SAM's decoder, and the names of their own parameters."""
 
@@ -70,9 +71,9 @@ def is_plain(root: nn.Module, dtype: torch.dtype, device: torch.device) -> bool:
     waiting = [root]
     while waiting:
         module = waiting.pop()
-        kind, inside = type(module), module.__dict__
+        kind, inside = known_kind(type(module)), module.__dict__
         names = KNOWN.get(kind)
-        if names is None or kind.forward is not FORWARD[kind] or is_hooked(module):
+        if names is None or type(module).forward is not FORWARD[kind] or is_hooked(module):
             return False
         parameters = inside["_parameters"]
         if tuple(parameters) != names:
@@ -82,6 +83,13 @@ def is_plain(root: nn.Module, dtype: torch.dtype, device: torch.device) -> bool:
                 return False
         waiting += inside["_modules"].values()
     return True
+
+
+def known_kind(kind: type[nn.Module]) -> type[nn.Module]:
+    """The class of `KNOWN` that a class computes as: itself, or the one that it extends and says so (``as_known``)."""
+    while kind not in KNOWN and kind.__dict__.get("as_known"):
+        kind = kind.__bases__[0]
+    return kind
 
 
 def is_hooked(module: nn.Module) -> bool:

@@ -104,6 +104,8 @@ class OnnxModel:
         self.encoder_input = self.encoder.get_inputs()[0]
         self.takes_grey_levels = self.encoder_input.type == "tensor(uint8)"
         self.encoder_outputs = [o.name for o in self.encoder.get_outputs()]
+        maps = sorted(name for name in self.encoder_outputs if name.startswith("image_embeddings"))
+        self.embedding = maps[-1] if maps else self.encoder_outputs[0]  # of SAM 2's three, the coarsest
         self.required = {i.name: i for i in self.decoder.get_inputs()}
         self.inputs = {*self.required, *(i.name for i in self.decoder.get_overridable_initializers())}
         self.outputs = [o.name for o in self.decoder.get_outputs()]
@@ -145,6 +147,8 @@ class OnnxModel:
         elif "mask_input" in self.required:
             shape = [side if isinstance(side, int) else 1 for side in self.required["mask_input"].shape]
             fed |= {"mask_input": np.zeros(shape, np.float32), "has_mask_input": np.zeros(1, np.float32)}
+        if "input_boxes" in self.required:  # boxes are among the points
+            fed["input_boxes"] = np.zeros((1, 0, 4), np.float32)
         fed = {name: value for name, value in fed.items() if name in self.inputs}
         names = [name for name in self.outputs if outputs is None or name in outputs]
         return dict(zip(names, self.decoder.run(names, fed), strict=True))
@@ -230,12 +234,12 @@ class OnnxBackend(Backend):
         return digest.hexdigest()
 
     def to_features(self, encoded: Mapping[str, np.ndarray]) -> np.ndarray:
-        return encoded["image_embeddings"]
+        return encoded[self.model.embedding]
 
     def from_features(self, features: Any) -> dict[str, np.ndarray]:
         names = self.model.encoder_outputs
         if names != ["image_embeddings"]:
-            missing = " and ".join(name for name in names if name != "image_embeddings")
+            missing = " and ".join(name for name in names if name != self.model.embedding)
             raise PromptError(f"this model's decoder needs {missing} beside the embedding; use load_embedding")
         if hasattr(features, "detach"):
             features = features.detach().float().cpu().numpy()

@@ -117,7 +117,10 @@ class TorchBackend(Backend):
 
     def identity(self) -> str:
         digest = hashlib.sha256(repr(self.preparation).encode())
-        for name, tensor in sorted(self.model.vision_encoder.state_dict().items()):
+        weights = self.model.vision_encoder.state_dict()
+        for layer in self.model.mask_decoder.image_layers:
+            weights |= {f"{layer}.{k}": v for k, v in getattr(self.model.mask_decoder, layer).state_dict().items()}
+        for name, tensor in sorted(weights.items()):
             flat = tensor.detach().flatten()
             values = flat[:: max(1, flat.numel() // 64)][:64].cpu().double().numpy()
             digest.update(f"{name} {tuple(tensor.shape)} ".encode() + values.tobytes())

@@ -34,11 +34,16 @@ class Watched:
         encoder = model.vision_encoder
         home = {"torch", "transformers", "sam_hub", type(encoder).__module__.split(".")[0]}
         training = []
-        for module in encoder.modules():
+        read = nn.ModuleList(
+            [encoder, *(getattr(model.mask_decoder, name) for name in model.mask_decoder.image_layers)]
+        )
+        for module in read.modules():
             if type(module).__module__.split(".")[0] not in home or is_hooked(module):
                 return None
             training.append(module.training)
-        tensors = list(chain(encoder.parameters(), encoder.buffers()))
+        tensors = list(chain(read.parameters(), read.buffers()))
+        if model.no_memory_embedding is not None:
+            tensors.append(model.no_memory_embedding)
         if any(type(t) not in (Tensor, nn.Parameter) or t.is_meta for t in tensors):
             return None
         facts = [(t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device) for t in tensors]

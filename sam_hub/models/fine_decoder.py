@@ -18,6 +18,7 @@ from .mask_decoder import MaskDecoder
 class FineMaskDecoder(MaskDecoder):
     """`MaskDecoder` that also reads the encoder's features at strides 8 and 4."""
 
+    as_known = True  # see `MaskDecoder`
     feature_maps = ("stride_8", "stride_4")
     projects_once = False  # whether the maps are projected when an image is encoded, and not for each prompt
 

@@ -114,13 +114,16 @@ class Decoded(NamedTuple):
 class MaskDecoder(nn.Module):
     """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case.
 
-    Other families differ in the class attributes or extend the methods.
+    Other families differ in the class attributes or extend the methods. A class that adds nothing but finer features
+    and what `predict_iou`, `score_objects` and `select_masks` make of the tokens and masks says so by ``as_known`` in
+    its own body, and so do its layers: everything mode and the predictor then compute it faster.
     """
 
     block: type[TwoWayBlock] = TwoWayBlock
     upscale_norm: Callable[[int], nn.Module] = LayerNorm2d
     head_act = "relu"
     feature_maps: tuple[str, ...] = ()  # names of the `EncoderOutput.features` that it reads
+    image_layers: tuple[str, ...] = ()  # names of the layers that `encode_features` uses
 
     _no_split_modules = ["TwoWayBlock"]  # read by transformers
 

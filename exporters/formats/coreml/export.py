@@ -21,10 +21,11 @@ from ....ops.files import make_folder
 from ....ops.preparation import Preparation
 from ...format import Job
 from ...gate import ExportMismatch
+from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
-from ...rank_four import restated_encoder
-from ...slot_io import EMBEDDED, MEANINGS, RESULTS, SLOTS, slot_count
+from ...rank_four import restated
+from ...slot_io import EMBEDDED, RESULTS, SLOTS, meaning, slot_count
 from ...slots import SlotMaskDecoder, SlotPromptEncoder
 from . import FORMAT
 from .mil.package import read_package
@@ -77,7 +78,7 @@ class Part:
 
 
 class NormalisedEncoder(nn.Module):
-    """Grey levels (1, 3, H, W), 0 to 255, RGB -> image embedding.
+    """Grey levels (1, 3, H, W), 0 to 255, RGB -> image embedding and the maps of `ImageSide`.
 
     A pixel becomes (level - mean) / std, in whole levels first, which float16 has room for. Pixels of the fill colour
     become 0, as SAM's padding is; the mean is not a whole level, so they would be up to 0.01 off.
@@ -95,7 +96,7 @@ class NormalisedEncoder(nn.Module):
             self.register_buffer(name, value.float().reshape(1, 3, 1, 1))
         self.is_whole = not rest.any()
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         if self.min_max:
             low, high = (f(image.flatten(1), 1, keepdim=True)[..., None, None] for f in (torch.amin, torch.amax))
             return self.encoder((image - low) / (high - low).clamp(min=1e-8))
@@ -137,7 +138,8 @@ def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> l
     image = torch.zeros(1, 3, *preparation.padded)
     declared = registry.part("encoder", model.config.vision_config.model_type)
     keep = STATISTICS | frozenset(declared.wide_operations)
-    encoder = NormalisedEncoder(restated_encoder(model), preparation).eval()
+    encoder = NormalisedEncoder(ImageSide(model, restated(model)), preparation).eval()
+    maps = example_maps(model)
     prompt_inputs = {
         "points": torch.zeros(1, slots, 2),
         "labels": torch.ones(1, slots, dtype=torch.int32),
@@ -149,9 +151,10 @@ def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> l
         "sparse_embeddings": torch.zeros(1, slots + 1, width),
         "dense_embeddings": torch.zeros(1, width, side, side),
         "token_mask": torch.zeros(1, slots + 1),
+        **maps,
     }
     return [
-        Part("ImageEncoder", encoder, {"image": image}, ("image_embedding",), True, keep),
+        Part("ImageEncoder", encoder, {"image": image}, ("image_embedding", *maps), True, keep),
         # Small, and full of coordinates: in float32 throughout.
         Part("PromptEncoder", prompts, prompt_inputs, EMBEDDED, False, STATISTICS),
         Part("MaskDecoder", decoder, embedded, RESULTS if decoder.has_single else RESULTS[:2], True, STATISTICS),
@@ -300,9 +303,9 @@ def describe(package: Any, job: Job, part: Part, variant: str, facts: dict[str, 
     package.version = __version__
     package.short_description = f"{part.name} of {job.name}, {variant}: {PURPOSES[part.name]}"
     for name in part.inputs:
-        package.input_description[name] = MEANINGS[name]
+        package.input_description[name] = meaning(name)
     for name in part.outputs:
-        package.output_description[name] = MEANINGS[name]
+        package.output_description[name] = meaning(name)
     package.user_defined_metadata.update({f"sam_hub.{key}": str(value) for key, value in facts.items()})
 
 

@@ -39,17 +39,19 @@ class CoreMlRunner:
         self._slots = shapes["labels"][1]
         self._mask_shape = tuple(shapes["mask_input"])
         self._fill = tuple(encoder.facts["fill"])
+        self._maps = [t.name for t in encoder.outputs]
 
-    def encode(self, image: Prepared) -> np.ndarray:
+    def encode(self, image: Prepared) -> dict[str, np.ndarray]:
         height, width = self._size
         square = Image.new("RGB", (width, height), self._fill)
         square.paste(Image.fromarray(image.resized), (0, 0))
-        return self._encoder.predict({"image": square})["image_embedding"]
+        found = self._encoder.predict({"image": square})
+        return {name: found[name] for name in self._maps}
 
-    def decode(self, embedded: np.ndarray, prompt: Prompt) -> Answer:
+    def decode(self, embedded: dict[str, np.ndarray], prompt: Prompt) -> Answer:
         """raises: PromptError when there are more points than slots"""
         inputs = in_slots(prompt, self._slots, self._mask_shape)
-        found = self._decoder.predict({"image_embedding": embedded, **self._prompts.predict(inputs)})
+        found = self._decoder.predict({**embedded, **self._prompts.predict(inputs)})
         return answer_of(found)
 
 

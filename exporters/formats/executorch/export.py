@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from ....errors import ExportError
 from ....ops.files import make_folder, write_atomically
 from ...format import Job
+from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
 from ...quiet import quiet
-from ...rank_four import restated_encoder
-from ...slot_io import MEANINGS, RESULTS, slot_count
+from ...rank_four import restated
+from ...slot_io import RESULTS, meaning, slot_count
 from ...slots import SlotDecoder
 from . import FORMAT
 
@@ -42,7 +43,8 @@ def export(job: Job) -> Iterator[Artefact]:
             "a .pte with the Core ML delegate runs on Apple's systems only, so it can be proven only there: "
             "export it on macOS, or take --format coreml, which is proven everywhere"
         )
-    encoder, decoder = restated_encoder(job.model).eval(), SlotDecoder(job.model).eval()
+    encoder = ImageSide(job.model, restated(job.model)).eval()
+    decoder, maps = SlotDecoder(job.model).eval(), example_maps(job.model)
     photos = [case.image for case in job.proof.cases] + list(job.options.get("calibration") or ())
     width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
     pixels = torch.zeros(1, 3, *job.preparation.padded)
@@ -52,6 +54,7 @@ def export(job: Job) -> Iterator[Artefact]:
         "labels": torch.ones(1, slots, dtype=torch.int32),
         "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
         "has_mask_input": torch.zeros(1),
+        **maps,
     }
     results = RESULTS if decoder.masks.has_single else RESULTS[:2]
     for variant in job.variants:
@@ -67,7 +70,7 @@ def export(job: Job) -> Iterator[Artefact]:
             (ENCODER, DECODER),
             modules,
             ({"pixel_values": pixels}, prompts),
-            (("image_embedding",), results),
+            (("image_embedding", *maps), results),
             strict=True,
         )
         for name, module, inputs, outputs in parts:
@@ -137,4 +140,4 @@ def survives_quantisation(node: torch.fx.Node) -> bool:
 
 
 def _described(name: str, example: Tensor) -> Described:
-    return Described(name, str(example.dtype).removeprefix("torch."), list(example.shape), MEANINGS[name])
+    return Described(name, str(example.dtype).removeprefix("torch."), list(example.shape), meaning(name))

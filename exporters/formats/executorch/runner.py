@@ -24,21 +24,22 @@ class ExecutorchRunner:
         self._programs = [runtime.load_program(folder / record.path) for record in (encoder, decoder)]
         self._encoder, self._decoder = (program.load_method("forward") for program in self._programs)
         self._outputs = [t.name for t in decoder.outputs]
+        self._maps = [t.name for t in encoder.outputs]
         self.masks = "all" if "single_mask" in self._outputs else "multi"
         backend = encoder.facts["backend"]
         self.runtime = f"executorch {version('executorch')}, {backend}{', CPU' if backend == 'XNNPACK' else ''}"
         shapes = {t.name: t.shape for t in decoder.inputs}
         self._slots, self._mask_shape = shapes["labels"][1], tuple(shapes["mask_input"])
 
-    def encode(self, image: Prepared) -> np.ndarray:
-        return self._encoder.execute((torch.from_numpy(image.pixel_values),))[0].clone().numpy()
+    def encode(self, image: Prepared) -> dict[str, np.ndarray]:
+        found = self._encoder.execute((torch.from_numpy(image.pixel_values),))
+        return {name: value.clone().numpy() for name, value in zip(self._maps, found, strict=True)}
 
-    def decode(self, embedded: np.ndarray, prompt: Prompt) -> Answer:
+    def decode(self, embedded: dict[str, np.ndarray], prompt: Prompt) -> Answer:
         """raises: PromptError when there are more points than slots"""
         filled = in_slots(prompt, self._slots, self._mask_shape)
-        found = self._decoder.execute(
-            (torch.from_numpy(embedded), *(torch.from_numpy(filled[name]) for name in PROMPTS))
-        )
+        embedding, *maps = (torch.from_numpy(embedded[name]) for name in self._maps)
+        found = self._decoder.execute((embedding, *(torch.from_numpy(filled[name]) for name in PROMPTS), *maps))
         return answer_of({name: t.numpy() for name, t in zip(self._outputs, found, strict=True)})
 
 

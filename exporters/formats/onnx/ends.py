@@ -1,7 +1,8 @@
-"""The two ends of a graph that are written in ONNX operators, since they follow sizes that only a run knows.
+"""The ends of graphs that are written in ONNX operators, since they follow sizes that only a run knows.
 
-In front of the encoder: grey levels are normalised and padded. Behind the original's decoder: low-res masks become
-masks at the size of the image. They are put on after a conversion to another precision, and stay in fp32.
+In front of the encoder: grey levels are normalised and padded. In front of a decoder: boxes become points. Behind the
+original's decoder: low-res masks become masks at the size of the image. They are put on after a conversion to another
+precision, and stay in fp32.
 """
 
 from typing import Any
@@ -85,6 +86,50 @@ def add_grey_levels(model: ModelProto, preparation: Preparation) -> ModelProto:
     graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3]))
     for output in graph.output:
         output.type.tensor_type.shape.dim[0].dim_value = 1
+    return model
+
+
+def add_boxes(model: ModelProto) -> ModelProto:
+    """Add the input ``input_boxes`` [batch, boxes, 4], XYXY, whose corners go behind the points with labels 2 and 3.
+
+    As transformers.js feeds SAM 2: points and no boxes, or boxes and one prompt of no points, or as many of both.
+    """
+    graph = model.graph
+    corners = np.array([2, 3], np.int64)
+    numbers = {name: np.array([value], np.int64) for name, value in (("zero", 0), ("one", 1), ("two", 2), ("three", 3))}
+    add = _Nodes("boxes", corners=corners, **numbers)
+
+    def size(of: str, axis: str, to: str) -> str:
+        return add("Gather", add("Shape", of, to=f"{to}_shape"), axis, to=to, axis=0)
+
+    batch, labelled = size("input_labels", ".zero", ".batch"), size("input_labels", ".one", ".labelled")
+    points, boxes = size("input_labels", ".two", ".points"), size("input_boxes", ".one", ".count")
+    prompts = add("Max", labelled, boxes, to=".prompts")
+    add("Mul", boxes, ".two", to=".all_corners")
+    each = add("Div", ".all_corners", prompts, to=".each")  # 2, or 0 where there are no boxes
+    add("Concat", batch, prompts, points, ".two", to=".points_size", axis=0)
+    add("Reshape", "input_points", ".points_size", to=".own_points", allowzero=1)
+    add("Concat", batch, prompts, points, to=".labels_size", axis=0)
+    add("Reshape", "input_labels", ".labels_size", to=".own_labels", allowzero=1)
+    add("Concat", batch, prompts, each, ".two", to=".corners_size", axis=0)
+    add("Reshape", "input_boxes", ".corners_size", to=".corner_points", allowzero=1)
+    add("Slice", ".corners", ".zero", each, ".zero", to=".kinds")
+    add("Concat", batch, prompts, each, to=".kinds_size", axis=0)
+    add("Expand", ".kinds", ".kinds_size", to=".corner_labels")
+    add("Concat", ".own_points", ".corner_points", to=".all_points", axis=2)
+    add("Concat", ".own_labels", ".corner_labels", to=".all_labels", axis=2)
+
+    renamed = {"input_points": "boxes_all_points", "input_labels": "boxes_all_labels"}
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    rest = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*add.nodes, *rest])
+    graph.initializer.extend(add.initializers())
+    for given in graph.input:
+        if given.name == "input_points":
+            given.type.tensor_type.shape.dim[1].dim_param = "point_prompts"
+    graph.input.append(helper.make_tensor_value_info("input_boxes", TensorProto.FLOAT, ["batch", "boxes", 4]))
     return model
 
 

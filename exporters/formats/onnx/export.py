@@ -17,12 +17,13 @@ from ....inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder, write_atomically
 from ...format import Job
+from ...image_side import example_maps
 from ...manifest import Artefact, FileRecord, Tensor
 from ...proof import encode
 from ...quiet import quiet
 from . import FORMAT
-from .ends import add_grey_levels, add_upscaling
-from .graphs import Decoder, Encoder, MetaDecoder, TransformersJsDecoder, plain_attention
+from .ends import add_boxes, add_grey_levels, add_upscaling
+from .graphs import Decoder, Encoder, MetaDecoder, PyramidDecoder, TransformersJsDecoder, plain_attention
 from .norms import check_norms
 from .plain import make_plain, runtime_notes, silent_faults
 from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
@@ -35,6 +36,8 @@ MEANINGS = {
     "pixel_values": "normalised and padded as preprocessor_config.json says",
     "image": "RGB grey levels, resized so that the long side fits the input",
     "input_points": "x, y in pixels of the resized image; corners of a box are points with labels 2 and 3",
+    "input_boxes": "x0, y0, x1, y1 in pixels of the resized image; as many as objects, or none",
+    "object_score_logits": "above 0 where there is an object at all",
     "input_labels": "1 object, 0 background, 2 and 3 upper left and lower right corner of a box, -10 padding",
     "point_coords": "x, y in pixels of the resized image; add (0, 0) with label -1 where there is no box",
     "point_labels": "1 object, 0 background, 2 and 3 upper left and lower right corner of a box, -1 not a point",
@@ -66,10 +69,11 @@ def export(job: Job) -> Iterator[Artefact]:
     opset = opset_of(job.options)
     encoder = encoder_graph(job.model) if opset == OPSET else encoder_graph(job.model, opset)
     feeds = encoder_feeds(job)
+    renamed = dict(zip(*(map_names(job.model, layout) for layout in ("transformersjs", "meta")), strict=True))
     for layout in layouts:
         job.tell(f"onnx, {layout}: the decoder")
         graphs = {
-            "encoder": encoder if layout == "transformersjs" else _without_positions(encoder),
+            "encoder": encoder if layout == "transformersjs" else _without_positions(encoder, renamed),
             "decoder": decoder_graph(job.model, layout, job.options, points_scale(job)),
         }
         contexts = {"encoder": Context("encoder", feeds), "decoder": Context("decoder", decoder_feeds(job, layout))}
@@ -78,6 +82,22 @@ def export(job: Job) -> Iterator[Artefact]:
             yield _artefact(job, layout, variant, graphs, contexts)
     if "transformersjs" in layouts and not job.model.mask_decoder.feature_maps:
         write_page(job)
+
+
+def is_pyramid(model: SamModel) -> bool:
+    """Whether the decoder reads several maps: transformers.js then has SAM 2's contract for it, else SAM's."""
+    return len(model.mask_decoder.feature_maps) > 1
+
+
+def map_names(model: SamModel, layout: str) -> list[str]:
+    """Names of the decoder's ``feature_maps`` in the files of a layout, and last that of the embedding."""
+    maps = model.mask_decoder.feature_maps
+    if len(maps) < 2:
+        early = "intermediate_embeddings" if layout == "transformersjs" else "interm_embeddings"
+        return [early] * len(maps) + ["image_embeddings"]
+    if layout == "transformersjs":  # the finest is 0
+        return [*(f"image_embeddings.{i}" for i in reversed(range(len(maps)))), f"image_embeddings.{len(maps)}"]
+    return [*maps, "image_embeddings"]
 
 
 def write_page(job: Job) -> None:
@@ -98,14 +118,17 @@ def points_scale(job: Job) -> float:
 
 
 def encoder_graph(model: SamModel, opset: int = OPSET) -> ModelProto:
-    """(batch, 3, S, S) -> image_embeddings, image_positional_embeddings and, for SAM-HQ, intermediate_embeddings."""
+    """(batch, 3, S, S) -> image_embeddings, image_positional_embeddings and, for SAM-HQ, intermediate_embeddings.
+
+    A pyramid has no positions, and its maps in the names of `map_names`.
+    """
     side = model.config.vision_config.image_size
-    names = ["image_embeddings", "image_positional_embeddings"]
-    if model.mask_decoder.feature_maps:
-        names.append("intermediate_embeddings")
+    *maps, embedding = map_names(model, "transformersjs")
+    positions = [] if is_pyramid(model) else ["image_positional_embeddings"]
     batch = torch.export.Dim("batch")
     example = torch.zeros(2, 3, side, side)
-    return trace(Encoder(model, with_positions=True), (example,), ["pixel_values"], names, ({0: batch},), opset=opset)
+    module, names = Encoder(model, with_positions=bool(positions)), [embedding, *positions, *maps]
+    return trace(module, (example,), ["pixel_values"], names, ({0: batch},), opset=opset)
 
 
 def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: float = 1.0) -> ModelProto:
@@ -114,16 +137,27 @@ def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: 
     h = config.image_embedding_size
     takes_masks = "masks" in config.prompt_kinds
     batch, prompts, points = (torch.export.Dim(name) for name in ("batch", "prompts", "points"))
-    inputs: dict[str, tuple[torch.Tensor, dict]] = {}
-    if layout == "transformersjs":
-        module: torch.nn.Module = TransformersJsDecoder(Decoder(model), scale)
+    inputs: dict[str, tuple[torch.Tensor, Any]] = {}
+    *maps, embedding = map_names(model, layout)
+    pyramid = is_pyramid(model)
+    if layout == "transformersjs" and pyramid:
+        positions = model.get_image_wide_positional_embeddings()
+        module: torch.nn.Module = PyramidDecoder(TransformersJsDecoder(Decoder(model), scale), positions)
+        b, dynamic = 2, {0: batch}
+        inputs["input_points"] = torch.zeros(b, 3, 4, 2), {0: batch, 1: prompts, 2: points}
+        inputs["input_labels"] = torch.ones(b, 3, 4, dtype=torch.long), {0: batch, 1: prompts, 2: points}
+        fine = list(example_maps(model, b).values())
+        inputs["maps"] = [*fine[::-1], torch.zeros(b, c, h, h)], [dynamic] * (len(fine) + 1)
+        outputs = ["iou_scores", "pred_masks", "single_iou_score", "single_pred_mask"]
+        outputs += ["object_score_logits"] * model.config.capabilities.object_score
+    elif layout == "transformersjs":
+        module = TransformersJsDecoder(Decoder(model), scale)
         b, dynamic = 2, {0: batch}
         inputs["image_embeddings"] = torch.zeros(b, c, h, h), dynamic
         inputs["image_positional_embeddings"] = torch.zeros(b, c, h, h), dynamic
         inputs["input_points"] = torch.zeros(b, 3, 4, 2), {0: batch, 1: prompts, 2: points}
         inputs["input_labels"] = torch.ones(b, 3, 4, dtype=torch.long), {0: batch, 1: prompts, 2: points}
         outputs = ["iou_scores", "pred_masks", "single_iou_score", "single_pred_mask"]
-        early = "intermediate_embeddings"
     else:
         positions = model.get_image_wide_positional_embeddings()
         masks, stability = options.get("masks", "multi"), options.get("stability", False)
@@ -133,17 +167,24 @@ def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: 
         inputs["point_coords"] = torch.zeros(3, 4, 2), {0: prompts, 1: points}
         inputs["point_labels"] = torch.ones(3, 4), {0: prompts, 1: points}
         outputs = ["low_res_masks", "iou_predictions"] + ["stability_scores"] * stability
-        early = "interm_embeddings"
     if takes_masks:
         inputs["mask_input"] = torch.zeros(b, 1, 4 * h, 4 * h), dynamic
         inputs["has_mask_input"] = torch.zeros(b), dynamic
-    for shape in model.mask_decoder.feature_shapes((h, h)).values():
-        inputs[early] = torch.zeros(b, *shape), dynamic
+    if maps and not (layout == "transformersjs" and pyramid):
+        fine = list(example_maps(model, b).values())
+        name = "intermediate_embeddings" if layout == "transformersjs" else "interm_embeddings"
+        inputs[name] = (fine, [dynamic] * len(fine)) if pyramid else (fine[0], dynamic)
     examples = {name: example for name, (example, _) in inputs.items()}
     dims = {name: dim for name, (_, dim) in inputs.items()}
+    names = [n for name in inputs for n in ([*maps[::-1], embedding] if name == "maps" else _named(name, maps))]
     # The modules name their arguments after the contract.
     with plain_attention(model):
-        return trace(module, (), list(inputs), outputs, dims, examples, opset_of(options))
+        return trace(module, (), names, outputs, dims, examples, opset_of(options))
+
+
+def _named(argument: str, maps: list[str]) -> list[str]:
+    """The inputs that an argument of an adapter becomes."""
+    return maps if argument in ("intermediate_embeddings", "interm_embeddings") else [argument]
 
 
 def trace(
@@ -207,10 +248,13 @@ def decoder_feeds(job: Job, layout: str) -> Feeds:
     side = 4 * positions.shape[-1]
     for case in job.proof.cases:
         encoded = encode(job.model, case.image)
+        *maps, embedding = map_names(job.model, layout)
         for prompt in case.prompts:
-            feed = {"image_embeddings": encoded.embedding.numpy()}
+            feed = {embedding: encoded.embedding.numpy()}
             if layout == "transformersjs":
-                feed |= {"image_positional_embeddings": positions, "input_labels": prompt.labels[None, None]}
+                if not is_pyramid(job.model):
+                    feed["image_positional_embeddings"] = positions
+                feed["input_labels"] = prompt.labels[None, None]
                 feed["input_points"] = (prompt.points / points_scale(job)).astype("float32")[None, None]
             else:
                 feed |= {"point_coords": prompt.points[None], "point_labels": prompt.labels[None].astype("float32")}
@@ -218,9 +262,8 @@ def decoder_feeds(job: Job, layout: str) -> Feeds:
                 blank = torch.zeros(1, 1, side, side).numpy()
                 feed["mask_input"] = blank if prompt.mask_input is None else prompt.mask_input
                 feed["has_mask_input"] = torch.tensor([float(prompt.mask_input is not None)]).numpy()
-            for early in encoded.intermediate:
-                name = "intermediate_embeddings" if layout == "transformersjs" else "interm_embeddings"
-                feed[name] = early.numpy()
+            for name, own in zip(maps, job.model.mask_decoder.feature_maps, strict=True):
+                feed[name] = encoded.features[own].numpy()
             feeds.append(feed)
     return feeds
 
@@ -244,8 +287,11 @@ def _artefact(
             if job.options.get("upscale", True):
                 side = job.preparation.padded_frame[0]
                 add_upscaling(model, side, job.preparation.mask_resize, job.options.get("size_dtype", "float32"))
-        elif not (job.options.get("true_inputs") or job.model.mask_decoder.feature_maps):
-            _make_optional(model)  # clients of transformers.js feed no mask
+        else:
+            if is_pyramid(job.model):
+                add_boxes(model)
+            if not job.options.get("true_inputs") and len(job.model.mask_decoder.feature_maps) != 1:
+                _make_optional(model)  # clients of transformers.js feed no mask
         make_plain(model)
         if faults := silent_faults(model):
             raise ExportError(f"{stem}: {faults[0].place} has {faults[0].rule.name}, and {faults[0].rule.seen}")
@@ -262,24 +308,24 @@ def _make_optional(model: ModelProto) -> None:
     """Give the mask prompt a default, so that clients of the contract need not know of it."""
     graph = model.graph
     names = {i.name for i in graph.input}
-    for name in ("mask_input", "has_mask_input"):
+    for name in ("mask_input", "has_mask_input", "input_boxes"):
         if name in names:
             shape = next(i for i in graph.input if i.name == name).type.tensor_type.shape.dim
-            blank = torch.zeros([1, *(d.dim_value for d in shape[1:])]).numpy()
+            blank = torch.zeros([1, *(d.dim_value for d in shape[1:])]).numpy()  # no box
             graph.initializer.append(numpy_helper.from_array(blank, name))
 
 
-def _without_positions(encoder: ModelProto) -> ModelProto:
-    """The same graph for the original's contract: no positions, HQ's features by their name there."""
+def _without_positions(encoder: ModelProto, renamed: dict[str, str]) -> ModelProto:
+    """The same graph for the original's contract: no positions, and maps by their names there."""
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
     outputs = [o for o in model.graph.output if o.name != "image_positional_embeddings"]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
-    for output in outputs:
-        if output.name == "intermediate_embeddings":
-            model.graph.node.append(helper.make_node("Identity", [output.name], ["interm_embeddings"], name="interm"))
-            output.name = "interm_embeddings"
+    for output in model.graph.output:
+        if (name := renamed.get(output.name, output.name)) != output.name:
+            model.graph.node.append(helper.make_node("Identity", [output.name], [name], name=f"rename_{name}"))
+            output.name = name
     drop_dead_nodes(model)
     return model
 

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from ....models.configuration_sam import PAD_LABEL
 from ....models.mask_decoder import stability_score
 from ....models.modeling_sam import SamModel
+from ...image_side import ImageSide
+
+
+def closes_boxes(prompt_encoder: nn.Module) -> bool:
+    """Whether "not a point" follows a box too."""
+    return getattr(prompt_encoder, "closes_boxes", False)
 
 
 class Encoder(nn.Module):
@@ -23,17 +29,16 @@ class Encoder(nn.Module):
 
     def __init__(self, model: SamModel, with_positions: bool) -> None:
         super().__init__()
-        self.encoder = model.vision_encoder
+        self.side = ImageSide(model)
         positions = model.get_image_wide_positional_embeddings().detach() if with_positions else None
         self.register_buffer("positions", positions)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """returns: embedding (B, C, h, w); positions (B, C, h, w) if wanted; intermediate, if the decoder reads it"""
-        encoded = self.encoder(pixel_values)
-        found = [encoded.embedding]
-        if self.positions is not None:
-            found.append(self.positions.expand(pixel_values.shape[0], -1, -1, -1))
-        return (*found, *encoded.intermediate)
+        """returns: embedding (B, C, h, w); positions (B, C, h, w) if wanted; the maps that the decoder reads"""
+        embedding, *maps = self.side(pixel_values)
+        if self.positions is None:
+            return (embedding, *maps)
+        return (embedding, self.positions.expand(pixel_values.shape[0], -1, -1, -1), *maps)
 
 
 class Decoder(nn.Module):
@@ -57,7 +62,7 @@ class Decoder(nn.Module):
         mask_input: Tensor | None,
         has_mask_input: Tensor | None,
         intermediate: tuple[Tensor, ...] = (),
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Decode.
 
         image_embeddings, positions: (B, C, h, w), positions also (1, C, h, w)
@@ -65,14 +70,14 @@ class Decoder(nn.Module):
             background, 2 / 3 corners of a box, -1 not a point, -10 padding, which is masked out of every attention
         mask_input: (B or 1, 1, 4h, 4w) logits; has_mask_input: (B or 1,) float32, 1 where they count, else 0
         returns: three masks (B, P, 3, 4h, 4w) and their predicted IoU (B, P, 3), then the single mask and its own;
-            a decoder that gives one mask gives it twice
+            a decoder that gives one mask gives it twice; then the object scores (B, P, 1) where the decoder has them
         """
         sparse, valid = self.prompt_encoder.embed_points(self.fourier, (self.frame, self.frame), points, labels)
         dense = self.prompt_encoder.embed_mask(mask_input, has_mask_input)
         features = self.mask_decoder.named_features(intermediate)
-        masks, iou, *_ = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, features=features)
+        masks, iou, _, *scores = self.mask_decoder(image_embeddings, positions, sparse, dense, valid, features=features)
         many = self.mask_decoder.select_masks(masks, iou, multimask_output=True)
-        return *many, *self.mask_decoder.select_masks(masks, iou, multimask_output=False)
+        return *many, *self.mask_decoder.select_masks(masks, iou, multimask_output=False), *scores
 
 
 class TransformersJsDecoder(nn.Module):
@@ -99,25 +104,69 @@ class TransformersJsDecoder(nn.Module):
         intermediate_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """returns: iou_scores (B, P, 3), pred_masks (B, P, 3, 4h, 4w), single_iou_score, single_pred_mask"""
+        features = () if intermediate_embeddings is None else (intermediate_embeddings,)
+        return self.decode(
+            image_embeddings,
+            image_positional_embeddings,
+            input_points,
+            input_labels,
+            mask_input,
+            has_mask_input,
+            features,
+        )
+
+    def decode(
+        self,
+        image_embeddings: Tensor,
+        positions: Tensor,
+        input_points: Tensor,
+        input_labels: Tensor,
+        mask_input: Tensor | None,
+        has_mask_input: Tensor | None,
+        features: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...]:
+        """As `forward`, and the object scores where the decoder has them."""
         padding = input_labels.new_full((*input_labels.shape[:2], 1), PAD_LABEL)
         padded = torch.cat([input_labels, padding], dim=-1)  # never empty, unlike the labels
-        boxed = ((padded == 2) | (padded == 3)).any(-1, keepdim=True)
-        present = (padded != PAD_LABEL).any(-1, keepdim=True)
-        extra = torch.where(present & ~boxed, -1, PAD_LABEL)
+        closed = (padded != PAD_LABEL).any(-1, keepdim=True)
+        if not closes_boxes(self.decoder.prompt_encoder):
+            closed = closed & ~((padded == 2) | (padded == 3)).any(-1, keepdim=True)
+        extra = torch.where(closed, -1, PAD_LABEL)
         labels = torch.cat([input_labels, extra], dim=-1)
         points = input_points * self.points_scale if self.points_scale != 1 else input_points
         zeros = torch.zeros_like(padding, dtype=points.dtype)[..., None].expand(-1, -1, -1, 2)
         points = torch.cat([points, zeros], dim=-2)
-        masks, iou, single, single_iou = self.decoder(
-            image_embeddings,
-            image_positional_embeddings,
-            points,
-            labels,
-            mask_input,
-            has_mask_input,
-            () if intermediate_embeddings is None else (intermediate_embeddings,),
+        masks, iou, single, single_iou, *scores = self.decoder(
+            image_embeddings, positions, points, labels, mask_input, has_mask_input, features
         )
-        return iou, masks, single_iou, single
+        return iou, masks, single_iou, single, *scores
+
+
+class PyramidDecoder(nn.Module):
+    """The contract of transformers.js for SAM 2: the maps of three strides, and no positions.
+
+    Its third kind of prompt, ``input_boxes``, is made into points outside: see `ends.add_boxes`.
+    positions: (1, C, h, w)
+    """
+
+    def __init__(self, decoder: TransformersJsDecoder, positions: Tensor) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.register_buffer("positions", positions.detach())
+
+    def forward(
+        self,
+        input_points: Tensor,
+        input_labels: Tensor,
+        maps: list[Tensor],
+        mask_input: Tensor | None = None,
+        has_mask_input: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """maps: the decoder's ``feature_maps`` from last to first, then the embedding: the finest first"""
+        *features, embedding = maps
+        return self.decoder.decode(
+            embedding, self.positions, input_points, input_labels, mask_input, has_mask_input, tuple(features[::-1])
+        )
 
 
 class MetaDecoder(nn.Module):
@@ -145,18 +194,19 @@ class MetaDecoder(nn.Module):
         point_labels: Tensor,
         mask_input: Tensor | None = None,
         has_mask_input: Tensor | None = None,
-        interm_embeddings: Tensor | None = None,
+        interm_embeddings: Tensor | list[Tensor] | None = None,
     ) -> tuple[Tensor, ...]:
         """point_coords (P, N, 2), point_labels (P, N) float32 -> low_res_masks (P, M, 4h, 4w), iou_predictions (P, M)
         and, with ``stability``, stability_scores (P, M)"""
-        masks, iou, single, single_iou = self.decoder(
-            image_embeddings,
-            self.positions,
-            point_coords[None],
-            point_labels.long()[None],
-            mask_input,
-            has_mask_input,
-            () if interm_embeddings is None else (interm_embeddings,),
+        points, labels = point_coords[None], point_labels.long()[None]
+        if closes_boxes(self.decoder.prompt_encoder):  # the caller adds (0, 0, -1) where there is no box alone
+            boxed = ((labels == 2) | (labels == 3)).any(-1, keepdim=True)
+            labels = torch.cat([labels, torch.where(boxed, -1, PAD_LABEL)], dim=-1)
+            points = torch.cat([points, torch.zeros_like(points[..., :1, :])], dim=-2)
+        if isinstance(interm_embeddings, Tensor):
+            interm_embeddings = [interm_embeddings]
+        masks, iou, single, single_iou, *_ = self.decoder(
+            image_embeddings, self.positions, points, labels, mask_input, has_mask_input, tuple(interm_embeddings or ())
         )
         if self.choose and self.single_is_fit:
             every, scores = torch.cat([single, masks], dim=2)[0], torch.cat([single_iou, iou], dim=2)[0]

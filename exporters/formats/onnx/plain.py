@@ -140,7 +140,7 @@ RULES: tuple[Rule, ...] = (
 )
 """What runtimes are known to read otherwise; ``seen`` for TensorRT is from its documentation, not from a run."""
 
-OPTIONAL_BY_CONTRACT = frozenset({"mask_input", "has_mask_input"})
+OPTIONAL_BY_CONTRACT = frozenset({"mask_input", "has_mask_input", "input_boxes"})
 """Inputs of the transformers.js decoder whose default its clients need: they feed no others than the contract's."""
 
 

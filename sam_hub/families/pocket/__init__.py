@@ -26,6 +26,7 @@ FAMILY = Family(
         "sam_hub_fine_mask_decoder": Part(
             config="sam_hub.models.configuration_parts:FineMaskDecoderConfig",
             network="sam_hub.models.fine_decoder:FineMaskDecoder",
+            client="sam2",
         )
     },
     catalogue={

@@ -91,6 +91,7 @@ FAMILY = Family(
         "sam2_mask_decoder": Part(
             config="sam_hub.families.sam2.configuration:Sam2MaskDecoderConfig",
             network="sam_hub.families.sam2.decoder:Sam2MaskDecoder",
+            client="sam2",
         )
     },
     transformers={

@@ -32,6 +32,8 @@ class Sam2PromptEncoder(PromptEncoder):
 class Sam2Attention(Attention):
     """`Attention` whose last projection is called ``o_proj`` on disk."""
 
+    as_known = True
+
     def __init__(self, config: Sam2MaskDecoderConfig, downsample_rate: int = 1) -> None:
         super().__init__(config, downsample_rate)
         self.o_proj = self._modules.pop("out_proj")
@@ -44,11 +46,14 @@ class Sam2Attention(Attention):
 class Sam2Mlp(FeedForward):
     """`Mlp` whose layers are called ``proj_in`` and ``proj_out`` on disk."""
 
+    as_known = True
+
     def __init__(self, dim: int, mlp_dim: int, act: str) -> None:
         super().__init__(dim, mlp_dim, dim, 2, act)
 
 
 class Sam2TwoWayBlock(TwoWayBlock):
+    as_known = True
     attention = Sam2Attention
     feed_forward = Sam2Mlp
 
@@ -56,8 +61,10 @@ class Sam2TwoWayBlock(TwoWayBlock):
 class Sam2MaskDecoder(FineMaskDecoder):
     """SAM's decoder with finer features and a token that tells whether there is an object."""
 
+    as_known = True
     block = Sam2TwoWayBlock
     projects_once = True
+    image_layers = ("conv_s1", "conv_s0")
     _no_split_modules = ["Sam2TwoWayBlock"]
 
     def __init__(self, config: Sam2MaskDecoderConfig) -> None:

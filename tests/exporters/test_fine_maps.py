@@ -1,0 +1,126 @@
+"""Files of decoders that read maps of three strides: `pocket` with finer features and SAM 2, in every format."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from sam_hub.exporters.backend import BundleBackend
+from sam_hub.exporters.bundle import export_bundle
+from sam_hub.exporters.manifest import Manifest
+
+from sam_hub.inference.amg import SamAutomaticMaskGenerator
+from sam_hub.inference.image_predictor import ImagePredictor
+from sam_hub.inference.predictor import SamPredictor
+from sam_hub.inference.runtime import OnnxPredictor
+from sam_hub.models.fine_decoder import with_fine_features
+from sam_hub.models.image_processing_sam import SamImageProcessor
+from sam_hub.models.modeling_sam import SamModel
+
+from ..models.conftest import randomise, tiny_config
+from ..models.test_sam2 import tiny_config as tiny_sam2
+
+MODELS = {
+    "pocket": lambda: with_fine_features(randomise(SamModel(tiny_config("sam_hub_pocket")))),
+    "sam2": lambda: SamModel(tiny_sam2("sam2")),
+}
+CLICK = dict(point_coords=np.array([[225.0, 150]]), point_labels=np.array([1]))
+BOX = dict(box=np.array([60.0, 20, 440, 290]))
+PROMPTS = {
+    "click": CLICK,
+    "clicks": dict(point_coords=np.array([[225.0, 150], [40, 20]]), point_labels=np.array([1, 0])),
+    "box": BOX,
+    "box and click": {**BOX, **CLICK},
+}
+
+
+def bundle(kind: str, format: str, out: Path, **options: object) -> tuple[SamModel, Path]:
+    model = randomise(MODELS[kind](), 1).eval()
+    processor = SamImageProcessor.for_config(model.config)
+    export_bundle("tiny", out, {format: ("fp32",)}, options, model=model, processor=processor)
+    return model, out
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def onnx_bundle(request, tmp_path_factory) -> tuple[SamModel, Path]:
+    out = tmp_path_factory.mktemp(request.param) / "bundle"
+    return bundle(request.param, "onnx", out, layouts=("transformersjs", "meta"))
+
+
+def check(ours: ImagePredictor, theirs: SamPredictor, photo: Path) -> None:
+    """The same answers to every prompt, a mask before among them."""
+    for predictor in (ours, theirs):
+        predictor.set_image(photo)
+    rough = theirs.predict(**CLICK)[2][:1]
+    for prompt in [*PROMPTS.values(), {**CLICK, "mask_input": rough}]:
+        for multimask in (True, False):
+            found, expected = (
+                p.predict(**prompt, multimask_output=multimask, return_logits=True) for p in (ours, theirs)
+            )
+            for a, b in zip(found, expected, strict=True):
+                np.testing.assert_allclose(a, b, atol=3e-4 * max(1, np.abs(b).max()))
+
+
+def test_the_predictor_from_files(onnx_bundle, root):
+    model, out = onnx_bundle
+    check(OnnxPredictor(out), SamPredictor(model), root / "examples" / "cat.jpg")
+
+
+def test_everything_from_files(onnx_bundle, root):
+    model, out = onnx_bundle
+    settings = dict(points_per_side=3, pred_iou_thresh=-100.0, stability_score_thresh=0.0)
+    photo = root / "examples" / "cat.jpg"
+    found, expected = (
+        SamAutomaticMaskGenerator(predictor, **settings).generate(photo)
+        for predictor in (OnnxPredictor(out), SamPredictor(model))
+    )
+    assert len(found) == len(expected) > 0
+
+
+def test_the_contract_of_transformers_js(onnx_bundle):
+    """Names, levels and the three ways that its `Sam2Model` prompts."""
+    model, out = onnx_bundle
+    artefact = Manifest.read(out).artefacts[0]
+    levels = [f"image_embeddings.{i}" for i in range(3)]
+    assert sorted(t.name for t in artefact.file("encoder").outputs) == levels
+    encoder, decoder = (onnxruntime.InferenceSession(out / artefact.file(role).path) for role in ("encoder", "decoder"))
+    pixels = np.random.default_rng(0).normal(size=(1, 3, 96, 96)).astype(np.float32)
+    names = [o.name for o in encoder.get_outputs()]
+    maps = dict(zip(names, encoder.run(None, {"pixel_values": pixels}), strict=True))
+    assert [maps[name].shape[2] for name in levels] == [24, 12, 6]
+    points = np.array([[[[20.0, 30]], [[50, 9]]]], np.float32)
+    boxes = np.array([[[5.0, 6, 70, 60], [9, 9, 50, 30]]], np.float32)
+    nothing = dict(points=np.zeros((1, 1, 0, 2), np.float32), labels=np.zeros((1, 2, 0), np.int64))
+    ways = {
+        "points": dict(points=points, labels=np.ones((1, 2, 1), np.int64), boxes=boxes[:, :0]),
+        "boxes": dict(**nothing, boxes=boxes),
+        "both": dict(points=points[:, :1], labels=np.zeros((1, 1, 1), np.int64), boxes=boxes[:, :1]),
+    }
+    for way, given in ways.items():
+        fed = {f"input_{name}": value for name, value in given.items()}
+        found = dict(zip((o.name for o in decoder.get_outputs()), decoder.run(None, {**maps, **fed}), strict=True))
+        prompts = {}
+        if way != "boxes":
+            prompts = {f"input_{name}": torch.from_numpy(given[name]) for name in ("points", "labels")}
+        if way != "points":
+            prompts["input_boxes"] = torch.from_numpy(given["boxes"])
+        with torch.no_grad():
+            output = model(torch.from_numpy(pixels), **prompts)
+        np.testing.assert_allclose(
+            found["pred_masks"], output.pred_masks, atol=1e-4 * float(output.pred_masks.abs().max())
+        )
+        np.testing.assert_allclose(found["iou_scores"], output.iou_scores, atol=1e-4)
+        assert ("object_score_logits" in found) == model.config.capabilities.object_score
+        if "object_score_logits" in found:
+            np.testing.assert_allclose(found["object_score_logits"], output.object_score_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["coreml", "executorch"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_formats_of_fixed_slots(kind, format, root, tmp_path):
+    model, out = bundle(kind, format, tmp_path / "bundle", slots=8)
+    (artefact,) = Manifest.read(out).artefacts
+    assert artefact.gate["passed"]
+    assert [t.name for t in artefact.file("encoder").outputs] == ["image_embedding", "stride_8", "stride_4"]
+    check(ImagePredictor(BundleBackend(out)), SamPredictor(model), root / "examples" / "cat.jpg")
