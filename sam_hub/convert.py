@@ -3,7 +3,7 @@
 Files are read with ``weights_only=True``: a pickle that would execute code is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,22 @@ def detect_family(shapes: Shapes) -> str:
     for name, layout in known.items():
         if layout.fits(shapes):
             return name
+    if shapes and any(len(left_out(shapes, name)[0]) == len(shapes) for name in known):
+        raise CheckpointError(
+            "this checkpoint holds parts for videos alone, and no image encoder; give the whole checkpoint of the model"
+        )
     some = ", ".join(sorted(shapes)[:3]) or "no tensors at all"
     raise CheckpointError(
         f"this checkpoint is of no known family (it has {some} ...); known families: {', '.join(sorted(known))}"
     )
+
+
+def left_out(keys: Iterable[str], family: str) -> tuple[list[str], list[str]]:
+    """The keys of a file that single images do not need, and the parts of the model that hold nothing else."""
+    dropped, keys = [pattern(template) for template in layouts()[family].dropped], list(keys)
+    found = [key for key in keys if any(each.fullmatch(key) for each in dropped)]
+    used = {key.split(".")[0] for key in set(keys) - set(found)}
+    return found, sorted({key.split(".")[0] for key in found} - used)
 
 
 def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -1,9 +1,10 @@
 """The catalogue: every checkpoint that a family declares, by name. Standard library only."""
 
 import difflib
+from collections.abc import Sequence
 
-from .families.family import Variant
-from .families.registry import ALIASES, CATALOGUE, FILES
+from .families.family import PROMPT_KINDS, Variant
+from .families.registry import ALIASES, CATALOGUE, FILES, families
 
 ZOO: dict[str, Variant] = CATALOGUE
 
@@ -11,6 +12,39 @@ ZOO: dict[str, Variant] = CATALOGUE
 def list_models() -> list[str]:
     """Names that `SamModel.from_pretrained` knows, in catalogue order."""
     return list(ZOO)
+
+
+def find_models(
+    family: str | None = None, licence: str | None = None, under: float | None = None, prompts: Sequence[str] = ()
+) -> list[str]:
+    """Names of the models that fit, in catalogue order.
+
+    family: of models, or the layout of its authors' files, any case
+    licence: its name, any case; "commercial" for all that allow commercial use
+    under: more parameters than these models have
+    prompts: of `PROMPT_KINDS`, those that a model must take
+    """
+    found = []
+    for name, variant in ZOO.items():
+        names = {f.name.lower() for f in families() if name in f.catalogue} | {variant.family.lower()}
+        if family and family.lower().replace("_", "-") not in {each.replace("_", "-") for each in names}:
+            continue
+        licences = {variant.license.lower()} | ({"commercial"} if variant.commercial_use else set())
+        if licence and licence.lower() not in licences:
+            continue
+        if under is not None and variant.params >= under:
+            continue
+        if set(prompts) <= set(prompt_kinds(variant)):
+            found.append(name)
+    return found
+
+
+def prompt_kinds(variant: Variant) -> Sequence[str]:
+    """The kinds of prompts that a model of the catalogue takes."""
+    settings = variant.config.get("prompt_encoder_config", {})
+    declared = {kind: part for f in families() for kind, part in f.prompt_encoders.items()}
+    part = declared.get(settings.get("model_type", ""))
+    return settings.get("prompt_kinds") or (part.prompts if part else PROMPT_KINDS)
 
 
 def canonical_name(name: str) -> str | None:

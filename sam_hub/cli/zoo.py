@@ -12,15 +12,34 @@ if TYPE_CHECKING:
 
 def zoo(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this model in full.")] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="NAME", help="Models of this family alone, such as sam2.")
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", metavar="NAME", help="Models under this licence, or commercial: all that allow it."),
+    ] = None,
+    under: Annotated[
+        float | None, typer.Option("--under", metavar="MILLIONS", min=0, help="Models of fewer million parameters.")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts", metavar="KINDS", help="Models that take these: points, background points, boxes, masks."
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """List the models in the catalogue, or show one of them."""
     from ..errors import ModelNotFoundError
-    from ..zoo import ZOO, canonical_name, nearest_names
+    from ..zoo import ZOO, canonical_name, find_models, nearest_names
 
     if name is None:
-        rows = [_describe(key, variant) for key, variant in ZOO.items()]
+        chosen = find_models(family, licence, None if under is None else under * 1e6, _split(prompts))
+        if not chosen:
+            raise ModelNotFoundError("no model of the catalogue is all of that; leave one of the options out")
+        rows = [_describe(key, ZOO[key]) for key in chosen]
         if as_json:
             echo_json(rows)
         else:
@@ -36,6 +55,17 @@ def zoo(
         echo_json(facts)
     else:
         typer.echo(_page(facts))
+
+
+def _split(prompts: str | None) -> list[str]:
+    """The kinds of prompts in a comma-separated option; WrongUsage for one that there is not."""
+    from ..errors import WrongUsage
+    from ..families.family import PROMPT_KINDS
+
+    kinds = [kind.strip() for kind in (prompts or "").split(",") if kind.strip()]
+    if unknown := [kind for kind in kinds if kind not in PROMPT_KINDS]:
+        raise WrongUsage(f"--prompts {unknown[0]!r} is none of {', '.join(PROMPT_KINDS)}")
+    return kinds
 
 
 def _describe(name: str, variant: "Variant") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sam_hub.families import registry
 from sam_hub.hub import locate
 from sam_hub.models.configuration_sam import SamConfig
 from sam_hub.models.modeling_sam import SamModel
-from sam_hub.zoo import ALIASES, FILES, ZOO, canonical_name, variant_of_file
+from sam_hub.zoo import ALIASES, FILES, ZOO, canonical_name, find_models, prompt_kinds, variant_of_file
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GOLDENS: dict[str, tuple[str, ...]] = {}
@@ -106,6 +106,34 @@ def test_a_downloaded_file_is_told_by_its_name(name, tmp_path):
     found = locate(file).variant
     twins = [v for v in ZOO.values() if v.file == ZOO[name].file]
     assert found is (ZOO[name] if len(twins) == 1 else None)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_prompts_of_the_catalogue_are_those_of_the_model(name):
+    assert tuple(prompt_kinds(ZOO[name])) == SamConfig(**ZOO[name].config).capabilities.prompts
+
+
+def test_models_are_found_by_what_they_are():
+    assert find_models() == list(ZOO)
+    tiny = find_models(family="SAM2", under=32e6)
+    assert tiny == ["sam2.1-hiera-tiny", "sam2-hiera-tiny"]
+    assert find_models(family="sam-hq") == [name for name in ZOO if name.startswith("sam-hq-vit")]
+    free = find_models(licence="commercial")
+    assert "edge-sam" not in free and "sam2.1-hiera-large" in free
+    assert "edge-sam" in find_models(licence="S-Lab-1.0") and find_models(licence="gpl") == []
+    masks = find_models(prompts=["masks"])
+    assert "efficient-sam-ti" not in masks and "sam-vit-b" in masks
+    assert "efficient-sam-ti" in find_models(prompts=["points", "boxes"])
+
+
+def test_parts_for_videos_alone_are_named():
+    keys = json.loads((GOLDEN / "sam2.1_hiera_tiny.json").read_text())["keys"]
+    video = {key: torch.empty(shape, device="meta") for key, shape in keys.items() if key.startswith("memory_")}
+    with pytest.raises(CheckpointError, match="parts for videos alone"):
+        convert.to_ours(video)
+    found, parts = convert.left_out(keys, "sam2")
+    assert len(found) + sum(key.startswith(("image_", "sam_", "no_mem_embed")) for key in keys) == len(keys)
+    assert "memory_attention" in parts and "image_encoder" not in parts
 
 
 def test_hashes_and_revisions_look_like_such():

@@ -38,6 +38,7 @@ FAMILY = Family(
         "sam_hub_efficient_sam_prompt_encoder": Part(
             config="sam_hub.families.efficient_sam.configuration:EfficientSamPromptEncoderConfig",
             network="sam_hub.families.efficient_sam.decoder:EfficientSamPromptEncoder",
+            prompts=("points", "boxes"),
         )
     },
     mask_decoders={

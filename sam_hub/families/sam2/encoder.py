@@ -5,6 +5,7 @@ Source: "Hiera" (Ryali et al. 2023, arXiv 2306.00989) as in facebookresearch/sam
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -145,16 +146,13 @@ class PyramidNeck(nn.Module):
     ``convs`` begin with the coarsest.
     """
 
-    def __init__(self, config: Sam2VisionConfig) -> None:
+    def __init__(self, widths: Sequence[int], out: int) -> None:
         super().__init__()
-        out = config.output_channels
-        self.convs = nn.ModuleList([nn.Conv2d(width, out, kernel_size=1) for width in reversed(config.hidden_sizes)])
+        self.convs = nn.ModuleList([nn.Conv2d(width, out, kernel_size=1) for width in reversed(widths)])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """(B, h, w, Cin), finest first -> strides 4, 8 and 16, (B, C, h, w)"""
-        *finer, coarse = (
-            conv(x.permute(0, 3, 1, 2)) for conv, x in zip(reversed(self.convs), maps, strict=True)
-        )  # (B, C, h, w), finest first
+        """(B, Cin, h, w), finest first -> strides 4, 8 and 16, (B, C, h, w)"""
+        *finer, coarse = (conv(x) for conv, x in zip(reversed(self.convs), maps, strict=True))
         finer[-1] = finer[-1] + F.interpolate(coarse, scale_factor=2.0, mode="nearest")
         return finer
 
@@ -166,7 +164,7 @@ class Sam2Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = HieraTrunk(config)
-        self.neck = PyramidNeck(config)
+        self.neck = PyramidNeck(config.hidden_sizes, config.output_channels)
 
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool = False, output_attentions: bool = False
@@ -178,7 +176,7 @@ class Sam2Encoder(nn.Module):
         """
         check_size(pixel_values, STRIDE)
         states, attentions = self.backbone(pixel_values, output_attentions)
-        stride_4, stride_8, embedding = self.neck([states[i + 1] for i in self.backbone.stage_ends])
+        stride_4, stride_8, embedding = self.neck([states[i + 1].permute(0, 3, 1, 2) for i in self.backbone.stage_ends])
         return EncoderOutput(
             embedding,
             {"stride_8": stride_8, "stride_4": stride_4},
