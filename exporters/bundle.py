@@ -12,6 +12,7 @@ from ..errors import ExportError, OutputError
 from ..families import registry
 from ..ops.files import make_folder, write_atomically
 from ..ops.images import read_image
+from ..ops.input_size import to_two_sides
 from ..ops.packages import require
 from ..ops.preparation import Preparation
 from ..zoo import ZOO, canonical_name
@@ -166,6 +167,7 @@ def _write_settings(folder: Path, model: "SamModel", processor: "SamImageProcess
     if (maps := len(model.mask_decoder.feature_maps)) > 1:
         config["vision_config"] = {**config["vision_config"], "num_feature_levels": maps + 1}
     settings = {**processor.to_dict(), "image_processor_type": "SamImageProcessor", "processor_class": "SamProcessor"}
+    settings = to_two_sides(settings)
     for name, content in (("config.json", config), ("preprocessor_config.json", settings)):
         write_atomically(folder / name, (json.dumps(content, indent=2, default=str) + "\n").encode())
 

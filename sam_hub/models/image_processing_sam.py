@@ -26,7 +26,7 @@ from ..hub.download import PROCESSORS, Repository
 from ..ops.bounds import check_preparation
 from ..ops.geometry import resized_size
 from ..ops.images import read_image
-from ..ops.input_size import FOLLOWING, LOW_RES, complete_sizes, longest_edge, with_changes
+from ..ops.input_size import FOLLOWING, LOW_RES, complete_sizes, from_two_sides, longest_edge, with_changes
 from ..ops.preparation import Preparation
 from ..ops.value_range import check_range
 from .configuration_sam import SamConfig
@@ -162,6 +162,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         """As in ``transformers``; settings of a file that are not ours are passed over."""
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
         check_preparation(known)
+        known = from_two_sides(known)
         for step, needed in (("do_rescale", ("rescale_factor",)), ("do_normalize", ("image_mean", "image_std"))):
             if known.get(step) and None in [known.get(name, "") for name in needed]:
                 raise ValueError(f"{step} is true without {' and '.join(needed)}")

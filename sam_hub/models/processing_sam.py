@@ -10,6 +10,7 @@ from transformers import ProcessorMixin
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from ..errors import ModelNotFoundError, PromptError
+from ..ops.input_size import to_two_sides
 from .configuration_sam import SamConfig
 from .image_processing_sam import (
     HUB_ARGUMENTS,
@@ -104,7 +105,11 @@ class SamProcessor(ProcessorMixin):
         """Write processor_config.json, and beside it the preprocessor_config.json that transformers.js reads."""
         super().to_json_file(json_file_path)
         # SamProcessor is the name that transformers.js knows; it has no other file to read.
-        settings = {**self.image_processor.to_dict(), "processor_class": SamProcessor.__name__}
+        settings = to_two_sides({**self.image_processor.to_dict(), "processor_class": SamProcessor.__name__})
+        if type(self) is SamProcessor and settings["processor_class"] != SamProcessor.__name__:
+            own = Path(json_file_path)
+            whole = {**json.loads(own.read_text("utf-8")), "processor_class": settings["processor_class"]}
+            own.write_text(json.dumps({**whole, "image_processor": settings}, indent=2, sort_keys=True) + "\n", "utf-8")
         beside = Path(json_file_path).parent / IMAGE_PROCESSOR_NAME
         beside.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -14,8 +14,35 @@ Size = tuple[int, int]
 FOLLOWING = ("pad_size", "frame_size", "mask_size", "mask_pad_size")
 """What follows from ``size``."""
 
+SQUASHED = {"resize_mode": "stretch", "mask_resize": "bilinear"}
+"""How SAM 2 sees images."""
+
 LOW_RES = 4
 """Pixels of the frame for one of a low-res mask, along each side, where ``mask_stride`` does not say another."""
+
+
+def from_two_sides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a file of SAM 2 or 3, whose ``size`` has a height and a width: images are squashed to that square."""
+    settings, size = dict(settings), settings.get("size")
+    sides = dict(size) if isinstance(size, Mapping) else {}
+    if sides.get("longest_edge") or not sides.get("height") or sides.get("height") != sides.get("width"):
+        return settings
+    of_ours = {name: value for name, value in settings.items() if name not in FOLLOWING}
+    masks = dict(settings.get("mask_size") or {}).get("height")
+    if masks and sides["height"] != LOW_RES * masks:
+        of_ours.setdefault("mask_stride", sides["height"] / masks)
+    return {**SQUASHED, **of_ours, "size": {"longest_edge": sides["height"]}}
+
+
+def to_two_sides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """`from_two_sides` undone, so that ``transformers`` and transformers.js squash too; others as they are."""
+    others = any(settings.get(name) != value for name, value in SQUASHED.items())
+    if others or settings.get("mask_stride") not in (None, LOW_RES):
+        return dict(settings)
+    side, low = longest_edge(settings["size"]), longest_edge(settings["size"]) // LOW_RES
+    rest = {name: value for name, value in settings.items() if name not in FOLLOWING}
+    square = {name: {"height": n, "width": n} for name, n in (("size", side), ("pad_size", side), ("mask_size", low))}
+    return {**rest, **square, "image_processor_type": "Sam2ImageProcessor", "processor_class": "Sam2Processor"}
 
 
 def longest_edge(size: Any, name: str = "size") -> int:

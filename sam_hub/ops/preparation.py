@@ -16,7 +16,7 @@ from PIL import Image
 from .bounds import check_preparation
 from .geometry import resized_size
 from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float, stretch_smooth
-from .input_size import LOW_RES, complete_sizes, padded_frame
+from .input_size import LOW_RES, complete_sizes, from_two_sides, padded_frame
 
 Size = tuple[int, int]
 
@@ -67,6 +67,7 @@ class Preparation:
         raises: ValueError for sizes that contradict each other
         """
         check_preparation(settings)
+        settings = from_two_sides(settings)
         sizes = complete_sizes(settings)
         optional = (
             "resize_mode",
