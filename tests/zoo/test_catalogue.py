@@ -117,7 +117,7 @@ def test_models_are_found_by_what_they_are():
     assert find_models() == list(ZOO)
     tiny = find_models(family="SAM2", under=32e6)
     assert tiny == ["sam2.1-hiera-tiny", "sam2-hiera-tiny"]
-    assert find_models(family="sam-hq") == [name for name in ZOO if name.startswith("sam-hq-vit")]
+    assert find_models(family="sam-hq") == [name for name in ZOO if name.startswith("sam-hq")]
     free = find_models(licence="commercial")
     assert "edge-sam" not in free and "sam2.1-hiera-large" in free
     assert "edge-sam" in find_models(licence="S-Lab-1.0") and find_models(licence="gpl") == []
