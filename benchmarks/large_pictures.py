@@ -1,0 +1,178 @@
+"""Everything mode by tiles on mosaics of photos: peak memory, seconds, and masks at seams beside an untiled run.
+
+python benchmarks/large_pictures.py --sides 1024 1792 3328 7936 --out out/large     # the curve over 1, 4, 16, 100 tiles
+python benchmarks/large_pictures.py --sides 2000 20000 --out out/large              # memory
+python benchmarks/large_pictures.py --seams 4000 --out out/large                    # against one untiled run
+
+`--model tiny` stands for a model of random weights with an input of 64 pixels, so that what is measured is the tiling.
+Photos are those of a folder (--photos), by default ../shared/data/val where it is, else examples/. Each mosaic is a
+tiled, compressed BigTIFF, written and read in parts. Prints one JSON line for each run.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = 512
+"""Pixels of a photo's cell, and of the TIFF's tiles."""
+
+
+def photos(folder: Path | None) -> list[np.ndarray]:
+    """Square photos of `BLOCK` pixels."""
+    data = ROOT.parent / "shared" / "data" / "val"
+    found: list[Image.Image] = []
+    if folder is None and data.is_dir():
+        for path in sorted(data.glob("*.tar")):
+            with tarfile.open(path) as tar:
+                members = [m for m in tar if m.name.endswith(".jpg")][:40]
+                found += [Image.open(io.BytesIO(tar.extractfile(m).read())).convert("RGB") for m in members]
+    else:
+        found = [Image.open(p).convert("RGB") for p in sorted((folder or ROOT / "examples").glob("*.jpg"))]
+    return [np.asarray(image.resize((BLOCK, BLOCK))) for image in found]
+
+
+def write_mosaic(path: Path, side: int, cells: list[np.ndarray]) -> None:
+    """Photos beside and below each other, in an order of chance, as a BigTIFF."""
+    import tifffile
+
+    count = -(-side // BLOCK)
+    order = np.random.default_rng(0).integers(0, len(cells), count * count)
+    tiles: Iterator[np.ndarray] = (cells[i] for i in order)
+    tifffile.imwrite(
+        path, tiles, shape=(side, side, 3), dtype=np.uint8, tile=(BLOCK, BLOCK), photometric="rgb",
+        compression="zlib", compressionargs={"level": 1}, bigtiff=True,
+    )  # fmt: skip
+
+
+RUN = """
+import resource, sys, time
+from sam_hub.cli import main
+start = time.perf_counter()
+sys.argv = ["sam-hub", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as e:
+    code = e.code
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
+print("MEASURED", code, time.perf_counter() - start, peak, file=sys.stderr)
+"""
+
+
+def run(picture: Path, out: Path, arguments: list[str]) -> dict:
+    """One run of the command in a process of its own: seconds and peak memory in MB."""
+    command = [sys.executable, "-c", RUN, "everything", str(picture), "--out", str(out), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    line = next(text for text in done.stderr.splitlines() if text.startswith("MEASURED"))
+    _, code, seconds, memory = line.split()
+    if code not in ("0", "None"):
+        raise SystemExit(done.stderr)
+    return {"seconds": round(float(seconds), 1), "peak_mb": round(int(memory) / 1024)}
+
+
+def tiny_model(folder: Path) -> Path:
+    """A SAM with a one-layer ViT and random weights."""
+    import torch
+
+    from sam_hub import SamConfig, SamImageProcessor, SamModel
+
+    torch.manual_seed(2)
+    vision = {
+        "hidden_size": 16, "output_channels": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_pos_feats": 16,
+        "window_size": 0, "global_attn_indexes": [0], "image_size": 64,
+    }  # fmt: skip
+    decoder = {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
+    prompts = {"hidden_size": 32, "image_size": 64}
+    model = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder))
+    model.save_pretrained(folder)
+    SamImageProcessor.for_config(model.config).save_pretrained(folder)
+    return folder
+
+
+def tiles_of(side: int, tile: int, overlap: float) -> int:
+    from sam_hub.tiling.grid import Grid
+
+    return len(Grid((side, side), tile, overlap).windows)
+
+
+def seams(out: Path, side: int, cells: list[np.ndarray], tile: int, overlap: float, arguments: list[str]) -> dict:
+    """The share of masks near seams of an untiled run that a tiled one has too, at an IoU of 0.9."""
+    from pycocotools import mask as coco_mask
+
+    from sam_hub.tiling.grid import Grid, shared
+
+    picture = out / f"mosaic-{side}.tif"
+    write_mosaic(picture, side, cells)
+    runs = {"whole": arguments, "tiles": ["--tile", str(tile), "--overlap", str(overlap), *arguments]}
+    rles, boxes = {}, {}
+    for name, more in runs.items():
+        run(picture, out / f"{name}-{side}", more)
+        document = json.loads((out / f"{name}-{side}" / "masks" / f"mosaic-{side}.json").read_text())
+        rles[name] = [a["segmentation"] for a in document["annotations"]]
+        boxes[name] = [a["bbox"] for a in document["annotations"]]
+    grid = Grid((side, side), tile, overlap)
+    strips = [shared(grid.windows[a], grid.windows[b]) for a, b in grid.neighbours]
+
+    def on_seam(box: list[float]) -> bool:
+        x, y, w, h = box
+        return any(x < s[2] and x + w > s[0] and y < s[3] and y + h > s[1] for s in strips)
+
+    ious = coco_mask.iou(rles["tiles"], rles["whole"], [0] * len(rles["whole"]))
+    best = ious.max(axis=0)
+    near = np.array([on_seam(box) for box in boxes["whole"]])
+    return {
+        "masks": {name: len(found) for name, found in rles.items()},
+        "on_seams": int(near.sum()),
+        "matched_at_0.9": round(float((best[near] >= 0.9).mean()), 4),
+        "matched_at_0.5": round(float((best[near] >= 0.5).mean()), 4),
+    }
+
+
+def parsed() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=int, nargs="*", default=[])
+    parser.add_argument("--seams", type=int, nargs="*", default=[])
+    parser.add_argument("--tile", type=int, default=1024)
+    parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_known_args()
+
+
+def main() -> None:
+    """Arguments that are not listed go to `sam-hub everything`."""
+    options, more = parsed()
+    options.out.mkdir(parents=True, exist_ok=True)
+    cells = photos(options.photos)
+    if more[:2] == ["--model", "tiny"]:
+        loose = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
+        more = ["--model", str(tiny_model(options.out / "tiny")), *loose, *more[2:]]
+    for side in options.sides:
+        picture = options.out / f"mosaic-{side}.tif"
+        start = time.perf_counter()
+        write_mosaic(picture, side, cells)
+        made = round(time.perf_counter() - start, 1)
+        found = run(
+            picture,
+            options.out / f"run-{side}",
+            ["--tile", str(options.tile), "--overlap", str(options.overlap), *more],
+        )
+        document = json.loads((options.out / f"run-{side}" / "summary.json").read_text())
+        tiles = tiles_of(side, options.tile, options.overlap)
+        print(json.dumps({"side": side, "tiles": tiles, **found, "masks": document["masks"], "made": made}), flush=True)
+    for side in options.seams:
+        found = seams(options.out, side, cells, options.tile, options.overlap, more)
+        print(json.dumps({"seams": side, **found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
