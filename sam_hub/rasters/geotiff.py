@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ImageError
-from .raster import Georeference, Raster, Window
+from .raster import Georeference, Raster, Window, quietly
 
 
 class GeoTiffRaster(Raster):
@@ -19,7 +19,7 @@ class GeoTiffRaster(Raster):
 
         self.name = name
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), quietly("rasterio._env"):
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 self._data = rasterio.open(path, driver="GTiff")
         except Exception as e:  # of several kinds

@@ -1,7 +1,9 @@
 """`Raster`: what a picture in a file is, and any window of it, without reading the rest."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +70,8 @@ class Raster(ABC):
             raise ImageError(f"{self.name} is {width} x {height} pixels and has no window {x0}, {y0}, {x1}, {y1}")
         chosen = check_bands(range(self.bands) if bands is None else bands, self.bands, self.name)
         try:
-            return self._read((x0, y0, x1, y1), chosen)
+            with quietly("tifffile"), quietly("rasterio._env"):
+                return self._read((x0, y0, x1, y1), chosen)
         except ImageError:
             raise
         except MemoryError as e:
@@ -87,6 +90,17 @@ class Raster(ABC):
 
     @abstractmethod
     def _read(self, window: Window, bands: Sequence[int]) -> np.ndarray: ...
+
+
+@contextmanager
+def quietly(library: str) -> Iterator[None]:
+    """Without what a library logs about a damaged file: the error says it."""
+    logger = logging.getLogger(library)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def check_bands(bands: Sequence[int], count: int, name: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import ImageError
-from .raster import Raster, Window
+from .raster import Raster, Window, quietly
 
 CHANNELS = "CS"
 """Axes of a series, in tifffile's letters, that are bands; those besides Y and X are pages."""
@@ -32,9 +32,9 @@ class TiffRaster(Raster):
 
         self.name = name
         try:
-            self._tiff = tifffile.TiffFile(file)
-            series = self._tiff.series[0]
-            self._open(series, page, pages_as_bands)
+            with quietly("tifffile"):
+                self._tiff = tifffile.TiffFile(file)
+                self._open(self._tiff.series[0], page, pages_as_bands)
         except ImageError:
             raise
         except Exception as e:  # as in `Raster.read`
