@@ -47,7 +47,7 @@ def yolo_files(images: Iterable[ImageLabels]) -> Iterator[File]:
             label = names.setdefault(o.name, len(names))
             lines.append(label_line(mask, label, image.size, origin))
         yield f"labels/{image.stem}.txt", "".join(f"{line}\n" for line in lines if line).encode()
-    yield "data.yaml", data_yaml(list(names) or [CATEGORY["name"]]).encode()
+    yield "data.yaml", data_yaml(list(names) or [str(CATEGORY["name"])]).encode()
 
 
 def label_line(
