@@ -84,9 +84,9 @@ def quick() -> None:
 
 def counts_of_peer(strength: np.ndarray, annotators: list[np.ndarray], thresholds: np.ndarray) -> EdgeCounts:
     """As `count_edges`, by pyEdgeEval."""
-    from pyEdgeEval.common.binary_label.evaluate_boundaries import evaluate_boundaries_threshold
+    from pyEdgeEval.common.binary_label.evaluate_boundaries import evaluate_boundaries_threshold_multiple_gts
 
-    found, annotated, right, marked, _ = evaluate_boundaries_threshold(
+    found, annotated, right, marked, _ = evaluate_boundaries_threshold_multiple_gts(
         thresholds=thresholds, pred=strength, gts=annotators, max_dist=0.0075, apply_thinning=True
     )
     return EdgeCounts(*(np.array(a).astype(int) for a in (found, annotated, right, marked)))

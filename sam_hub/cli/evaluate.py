@@ -68,6 +68,9 @@ def evaluate(
     \b
     points       7.1  mIoU after 1 to 9 points, most confident mask and oracle; --suite paper: its 23 data sets
     edges        7.2  edges from a grid of clicks, on BSDS500: ODS, OIS, AP, R50, beside Sobel and Canny
+    proposals    7.3  object proposals of everything mode: mask AR@1000 on a COCO or LVIS .json
+    instances    7.4  masks from a detector's boxes: AP on a COCO or LVIS .json
+    text         7.5  masks from the names of categories in a COCO .json
 
     After an interruption, rerun the same command with --resume. With --engine ray, data and --out must have the same
     paths on all machines.

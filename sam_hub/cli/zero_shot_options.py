@@ -1,5 +1,6 @@
 """The options of `eval` that belong to the zero-shot tables."""
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,9 @@ from .everything import Engine
 class Task(StrEnum):
     points = "points"
     edges = "edges"
+    proposals = "proposals"
+    instances = "instances"
+    text = "text"
 
 
 class First(StrEnum):
@@ -110,7 +114,7 @@ class ZeroShotOptions:
             "error": self.error.value if self.error else None,
             "counts": _numbers(self.counts),
             "groups": str(self.groups.absolute()) if self.groups else None,
-            "boxes": self.boxes,
+            "boxes": os.path.abspath(self.boxes) if self.boxes and os.path.exists(self.boxes) else self.boxes,
             "points_per_side": self.points_per_side,
             "detector": self.detector,
         }

@@ -49,6 +49,9 @@ class CocoDataset(AnnotatedImages):
         annotations = document.get("annotations") if isinstance(document, dict) else None
         if not isinstance(images, list) or not isinstance(annotations, list):
             raise DataError(f"{self.path} is not {WHAT} (it has no lists of images and annotations)")
+        for record in images:  # LVIS gives addresses: http://images.cocodataset.org/val2017/000000397133.jpg
+            if isinstance(record, dict) and "file_name" not in record and _is_name(record.get("coco_url")):
+                record["file_name"] = "/".join(record["coco_url"].split("/")[-2:])
         good = [r for r in images if isinstance(r, dict) and _is_key(r.get("id")) and _is_name(r.get("file_name"))]
         if images and not good:
             raise DataError(f"{self.path} is not {WHAT} (no image has an id and a file_name)")

@@ -8,6 +8,9 @@ from .table import Table, TableRequest
 TASKS = {
     "points": ("points:PointsTable", "7.1 masks from 1 to 9 points"),
     "edges": ("edges:EdgesTable", "7.2 edges on BSDS500"),
+    "proposals": ("proposals:ProposalsTable", "7.3 object proposals, AR@1000"),
+    "instances": ("instances:InstancesTable", "7.4 masks from a detector's boxes, AP"),
+    "text": ("text:TextTable", "7.5 masks from words"),
 }
 """Name -> where it is, and the paper's section with a few words."""
 

@@ -255,3 +255,65 @@ def test_without_data(tiny_model: Path) -> None:
     for arguments in ((), ("--task", "points")):
         result = _eval(tiny_model, *arguments)
         assert result.exit_code == 2 and "there are no data" in result.stderr
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Three photos with two categories each, as a COCO file; the boxes of a detector lie beside it."""
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    images, annotations, results = [], [], []
+    for number in range(1, 4):
+        Image.fromarray(picture(number)).save(folder / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "height": HEIGHT, "width": WIDTH})
+        for category, mask in enumerate(squares(), start=1):
+            y, x = np.nonzero(mask)
+            box = [int(x.min()), int(y.min()), int(np.ptp(x)) + 1, int(np.ptp(y)) + 1]
+            place = {"image_id": number, "category_id": category, "bbox": box}
+            more = {
+                "segmentation": mask_to_rle(mask),
+                "area": int(mask.sum()),
+                "iscrowd": 0,
+                "id": len(annotations) + 1,
+            }
+            annotations.append({**place, **more})
+            results.append({**place, "score": 0.5})
+    categories = [{"id": 1, "name": "square"}, {"id": 2, "name": "bar"}, {"id": 3, "name": "nothing"}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(document))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    return folder / "instances.json"
+
+
+def test_proposals_and_instances(tiny_model: Path, coco: Path, tmp_path: Path) -> None:
+    out = tmp_path / "proposals"
+    result = _eval(tiny_model, coco, "--task", "proposals", "--points-per-side", 4, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    (row,) = json.loads((out / "table.json").read_text())["rows"]
+    assert row["objects"] == 6 and 0 <= row["all"] <= 1 and row["proposals"] > 0 and "frequent" not in row
+
+    scores = []
+    for boxes in ("truth", tmp_path / "results.json"):
+        out = tmp_path / f"instances-{len(scores)}"
+        result = _eval(tiny_model, coco, "--task", "instances", "--boxes", boxes, "--out", out)
+        assert result.exit_code == 0, result.stderr
+        (row,) = json.loads((out / "table.json").read_text())["rows"]
+        scores.append({k: v for k, v in row.items() if k != "name"})
+        assert row["masks"] == 6 and 0 <= row["ap"] <= 1
+    assert scores[0] == scores[1]
+    limited = _eval(tiny_model, coco, "--task", "instances", "--limit", 2, "--json")
+    assert json.loads(limited.stdout)["rows"][0]["masks"] == 4
+
+
+def test_words_need_something_that_understands_them(tiny_model: Path, coco: Path, tmp_path: Path) -> None:
+    out = tmp_path / "text"
+    result = _eval(tiny_model, coco, "--task", "text", "--detector", tmp_path / "absent", "--out", out)
+    assert result.exit_code == 1 and "could not be loaded" in result.stderr and not out.exists()
+
+
+def test_results_of_other_images_leave_nothing(tiny_model: Path, coco: Path, tmp_path: Path) -> None:
+    other = [{"image_id": 99, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 1}]
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    out = tmp_path / "instances"
+    result = _eval(tiny_model, coco, "--task", "instances", "--boxes", tmp_path / "other.json", "--out", out)
+    assert result.exit_code == 1 and "is of other images" in result.stderr and not out.exists()
