@@ -10,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from ..errors import ModelNotFoundError
+from ..errors import CheckpointError, ModelNotFoundError
 from ..families import registry
 from ..families.family import PROMPT_KINDS, Capabilities
 from ..hub.download import Repository
@@ -156,6 +156,12 @@ class SamConfig(PreTrainedConfig):
                 kwargs["revision"] = repository.fetch_model(weights=False)
             source = place.repo or str(place.folder)
         config_dict, kwargs = super().get_config_dict(source, **kwargs)
+        kind = config_dict.get("model_type")
+        if kind and kind != cls.model_type and registry.from_transformers(kind) is None:
+            raise CheckpointError(
+                f"{source} is of the type {kind!r}, which this version of sam-hub does not know: update it, or take "
+                "another model (`sam-hub zoo`)"
+            )
         with trusting_size(trust_size):
             check_settings(config_dict, source)
             settings = cls._from_transformers(config_dict)

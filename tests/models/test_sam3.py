@@ -129,6 +129,24 @@ def test_the_detector_alone_takes_no_clicks(tmp_path):
         SamModel.from_pretrained(tmp_path)
 
 
+LATER = {
+    "of a later SAM": {"model_type": "sam4_tracker"},
+    "with a later encoder": {
+        "model_type": "sam3_tracker",
+        "vision_config": {"model_type": "sam3_vision_model", "backbone_config": {"model_type": "sam4_vit_model"}},
+    },
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_a_configuration_of_a_later_version(case, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LATER[case]))
+    with pytest.raises(
+        CheckpointError, match=r"of the type 'sam4_\w+', which this version of sam-hub does not know: upd"
+    ):
+        SamModel.from_pretrained(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Path:
     """A folder as SAM 3 is published: detector and tracker of videos, and a tokenizer."""

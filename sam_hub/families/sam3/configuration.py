@@ -11,6 +11,8 @@ from ..sam2.configuration import after_encoder, prompts_and_masks
 TRUNK_EPS = 1e-5
 """Of the ViT's norms in the authors' code; ``transformers`` writes and uses 1e-6."""
 
+TRUNK = "sam3_vit_model"
+
 LEVELS = (4.0, 2.0, 1.0)
 """Scales of the neck's maps that are read. Checkpoints hold a fourth level, 0.5, which is computed and dropped."""
 
@@ -66,6 +68,11 @@ TRUNK_FIELDS = {
 def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of ``transformers.Sam3VisionConfig`` -> of `Sam3VisionConfig`, with the authors' eps."""
     trunk = dict(vision.get("backbone_config") or {})
+    if (kind := trunk.get("model_type") or TRUNK) != TRUNK:
+        raise CheckpointError(
+            f"its image encoder is of the type {kind!r}, which this version of sam-hub does not know: update it, or "
+            "take another model (`sam-hub zoo`)"
+        )
     ours = {name: trunk[theirs] for name, theirs in TRUNK_FIELDS.items() if trunk.get(theirs) is not None}
     for name in ("image_size", "patch_size", "pretrain_image_size"):
         if isinstance(ours.get(name), list | tuple):  # a square, written twice
@@ -117,7 +124,7 @@ def to_tracker(settings: Mapping[str, Any]) -> dict[str, Any]:
         "vision_config": {
             "model_type": "sam3_vision_model",
             "backbone_config": {
-                "model_type": "sam3_vit_model",
+                "model_type": TRUNK,
                 **{theirs: vision[ours] for ours, theirs in TRUNK_FIELDS.items()},
                 "rope_parameters": {"rope_type": "axial", "rope_theta": vision["rope_theta"]},
             },
