@@ -37,10 +37,11 @@ def test_every_instance_gets_a_mask(words, workplace):
     predictor.set_image(np.asarray(Image.open("photo.png")))
     found = predictor.find("cat", threshold=0.0)
     assert len(answer["masks"]) == len(found) == 12
+    files = {tuple(file["masks"][0]): file["path"] for file in answer["files"]}
     for i, (told, (mask, score, box)) in enumerate(zip(answer["masks"], found, strict=True), start=1):
         assert told["object"] == i and told["input_text"] == "cat"
         assert np.allclose(told["predicted_iou"], score, atol=1e-6) and np.allclose(told["input_box"], box, atol=1e-3)
-        assert ((np.asarray(Image.open(f"photo.mask-{i:02d}.png")) > 0) == mask).all()
+        assert ((np.asarray(Image.open(files[i, 1])) > 0) == mask).all()
 
 
 def test_nothing_is_found(words, workplace):
@@ -56,8 +57,10 @@ def test_a_detector_that_is_named_is_used(words, workplace, monkeypatch):
             asked.append(text)
             return np.array([[10.0, 10, 60, 60]]), np.array([0.9])
 
-    monkeypatch.setattr(
-        TextDetector, "from_pretrained", lambda name, *_, threshold: asked.append(threshold) or Detector()
-    )
-    run("photo.png", "--text", "cat", "--model", words, "--detector", "some/owl", "--out", "mask.png")
-    assert asked == [0.25, "cat"] and Path("mask.png").is_file()
+    def load(name, *_, threshold):
+        asked.append(threshold)
+        return Detector()
+
+    monkeypatch.setattr(TextDetector, "from_pretrained", load)
+    run("photo.png", "--text", "cat", "--model", words, "--detector", "some/owl", "--out", "masks")
+    assert asked == [0.25, "cat"] and len(list(Path("masks").iterdir())) == 1

@@ -141,9 +141,8 @@ LATER = {
 @pytest.mark.parametrize("case", LATER)
 def test_a_configuration_of_a_later_version(case, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LATER[case]))
-    with pytest.raises(
-        CheckpointError, match=r"of the type 'sam4_\w+', which this version of sam-hub does not know: upd"
-    ):
+    sentence = r"of the type 'sam4_\w+', which this version of sam-hub does not know: update it"
+    with pytest.raises(CheckpointError, match=sentence):
         SamModel.from_pretrained(tmp_path)
 
 
