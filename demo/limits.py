@@ -61,7 +61,7 @@ class Limits:
     photo_seconds: float = 30 * 60
     results: int = 24
     models: int = 2
-    hub_seconds: float = 6
+    hub_seconds: float = 4.5
     logins: int = 10
 
 

@@ -15,9 +15,13 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..errors import SamHubError
+from ..hub.state import weights_state
 from ..installing import how_to_install
 from ..zoo import ZOO, canonical_name
 from .limits import Limits, Refusal
+
+FLOAT = 4
+"""Bytes of a parameter: nearly all models are published in float32."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,18 @@ class ModelEntry:
     is_local: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """For the page."""
-        return {"name": self.name, "good_for": self.good_for, "params": self.params, "license": self.license}
+        """For the page; here: whether it is loaded without a download, None where nobody can tell."""
+        here: bool | None = self.is_local or None
+        if self.source in ZOO:
+            here = weights_state(self.source) in ("included", "downloaded")
+        return {
+            "name": self.name,
+            "good_for": self.good_for,
+            "params": self.params,
+            "bytes": self.params * FLOAT,
+            "license": self.license,
+            "here": here,
+        }
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ class ModelPool:
             if unanswered and time.monotonic() > began + self.limits.hub_seconds:
                 raise Refusal(f"the model {name} is not here and the Hub does not answer; choose another model", 503)
             if arrived > 0:
-                whole = entry.params * 4  # in float32, as nearly all are published
+                whole = entry.params * FLOAT
                 share = {"done": min(arrived, whole), "of": whole} if whole else {}
                 yield {"stage": "loading", "model": name, "note": f"Downloading {name}: {arrived >> 20} MB", **share}
         yield done.result()

@@ -5,6 +5,8 @@ import { sizeInFrame } from "./prepare.js";
 
 const PHOTOS = 4, RESULTS = 24;
 
+const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+
 /** Keeps the entries that were used last. */
 class Last {
   constructor(most) {
@@ -27,11 +29,11 @@ class Last {
 export class Photo {
   /** blob: the file; size: [height, width]; held: what the decoder reads of it */
   constructor(blob, size, model, held) {
-    Object.assign(this, { blob, size, model, held, results: new Last(RESULTS), count: 0, enlargers: new Last(4), last: null });
+    Object.assign(this, { blob, size, model, held, results: new Last(RESULTS), enlargers: new Last(4), last: null });
   }
 
   remember(result) {
-    const key = String(++this.count);
+    const key = randomKey(); // never used again, also by a photo that is encoded anew
     this.results.set(key, result);
     return key;
   }
@@ -48,7 +50,7 @@ export class Photos {
     this.known = new Last(PHOTOS);
   }
   add(photo) {
-    const key = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    const key = randomKey();
     this.known.set(key, photo);
     return key;
   }

@@ -136,6 +136,14 @@ async function fetchChecked({ file, bytes, sha256 }, tell) {
   return data.buffer;
 }
 
+/** Whether the files of a model are in the store. */
+export async function isKept(facts) {
+  const store = await openStore();
+  const { encoder, decoder } = facts.variants.wasm;
+  const found = await Promise.all([encoder, decoder].map((part) => store?.match(keyOf(part))));
+  return found.every(Boolean);
+}
+
 const keyOf = ({ file, sha256 }) => new URL(`${file}?${sha256.slice(0, 16)}`, ROOT).href;
 const forget = async (part) => (await openStore())?.delete(keyOf(part));
 

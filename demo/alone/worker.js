@@ -5,7 +5,7 @@ import { readAnnotations } from "./imports.js";
 import { Photo, Photos } from "./memory.js";
 import { openPicture } from "./picture.js";
 import { readPrompt } from "./prompts.js";
-import { Models } from "./runtime.js";
+import { isKept, Models } from "./runtime.js";
 import { search } from "./search.js";
 import { drawnSize } from "./outline.js";
 import { outlineOf, shapeOf } from "./shapes.js";
@@ -32,7 +32,11 @@ const calls = {
       photos.dropThoseOf(model);
       turn(() => model.release());
     });
-    return facts.about;
+    const { about } = facts, offered = about.models.map(async (each, i) => {
+      const here = each.name === about.default ? null : await isKept(facts.models[i]); // the first is loaded unasked
+      return { ...each, here };
+    });
+    return { ...about, models: await Promise.all(offered) };
   },
 
   async encode({ emit, isStopped }, blob, model) {

@@ -93,8 +93,9 @@ export class Drawing {
       if (each !== o && !each.answer && each.visible && app.tab === "objects") for (const p of each.points) this.pin(toScreen(app.view, p.x, p.y), p.label);
     }
     if (o && app.tab === "objects") {
-      if (o.box) this.box(app, o.box, o.color);
-      for (const p of o.points) this.pin(toScreen(app.view, p.x, p.y), p.label);
+      const marks = { ...o, ...app.draft?.marks };
+      if (marks.box) this.box(app, marks.box, o.color, app.tool !== "brush");
+      for (const p of marks.points) this.pin(toScreen(app.view, p.x, p.y), p.label);
       if (app.tool === "brush") for (const s of o.strokes) this.stroke(app, s, o.color);
     }
     if (app.draft?.stroke) this.stroke(app, app.draft.stroke, app.nextColor());
@@ -177,7 +178,7 @@ export class Drawing {
     if (label) c.fillRect(x - 0.9, y - 3.5, 1.8, 7);
   }
 
-  box(app, [x0, y0, x1, y1], color) {
+  box(app, [x0, y0, x1, y1], color, handles = false) {
     const c = this.over, [a, b] = toScreen(app.view, x0, y0), [d, e] = toScreen(app.view, x1, y1);
     c.lineWidth = 3.4;
     c.strokeStyle = "rgb(12 16 22 / 35%)";
@@ -185,6 +186,13 @@ export class Drawing {
     c.lineWidth = 1.8;
     c.strokeStyle = lighter(color, 0.55);
     c.strokeRect(a, b, d - a, e - b);
+    for (const [x, y] of handles ? [[a, b], [d, b], [d, e], [a, e]] : []) {
+      c.fillStyle = "#fff";
+      c.fillRect(x - 4, y - 4, 8, 8);
+      c.lineWidth = 1.5;
+      c.strokeStyle = color;
+      c.strokeRect(x - 4, y - 4, 8, 8);
+    }
   }
 
   stroke(app, stroke, color) {

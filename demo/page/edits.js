@@ -1,6 +1,8 @@
 // What a person does to the objects: clicks, boxes, strokes, names.
+import { markAt, moved, without } from "./marks.js";
 import * as state from "./state.js";
 import { say, toast } from "./ui.js";
+import { into } from "./view.js";
 
 export function startEdits(app) {
   app.click = (x, y, label, time) => {
@@ -9,6 +11,11 @@ export function startEdits(app) {
       return hit && app.toggleFound(hit);
     }
     const doc = app.history.present, o = state.selectedObject(doc);
+    const other = label && app.tool === "add" && !(o && !state.hasPrompt(o) && !o.answer) && otherAt(doc, o, x, y);
+    if (other) {
+      app.touch(state.select(doc, other.id));
+      return say(`${state.nameOf(other)} is selected.`);
+    }
     if (!label && !(o && (o.points.some((p) => p.label) || o.box || o.strokes.length))) {
       return toast("First click on the object; then take away what does not belong to it.");
     }
@@ -16,6 +23,23 @@ export function startEdits(app) {
     const at = [Math.round(x * 10) / 10, Math.round(y * 10) / 10];
     const foreseen = label && !state.hasPrompt(o) && !o?.answer && at.every((v, i) => v === app.preview?.at[i]);
     app.prompt(state.addPoint(doc, ...at, label), time, foreseen && app.preview);
+  };
+  /** Another visible object at a place that does not belong to the selected one. */
+  function otherAt(doc, o, x, y) {
+    const own = state.maskOf(o);
+    if (own?.area && app.hit([own], x, y)) return null;
+    const masks = new Map(doc.objects.filter((each) => each !== o && each.visible && state.maskOf(each)?.area).map((each) => [state.maskOf(each), each]));
+    return masks.get(app.hit([...masks.keys()], x, y)) ?? null;
+  }
+  app.markAt = (x, y, reach) => {
+    const o = state.selectedObject(app.history.present);
+    return app.tab === "objects" && app.tool !== "brush" && app.tool !== "pan" && o?.visible ? markAt(o, app.view, x, y, reach) : null;
+  };
+  app.moveMark = (mark, at) => moved(state.selectedObject(app.history.present), mark, into(app.photo, ...at));
+  app.setMarks = (parts, time) => app.prompt(state.setMarks(app.history.present, parts), time);
+  app.removeMark = (mark) => {
+    app.setMarks(without(state.selectedObject(app.history.present), mark));
+    say(mark.kind === "point" ? "Click removed." : "Box removed.");
   };
   app.box = (box, time) => app.prompt(state.setBox(app.history.present, box), time);
   app.stroke = (stroke, time) => app.prompt(state.addStroke(app.history.present, thin(stroke)), time);

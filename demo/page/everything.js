@@ -2,7 +2,7 @@
 import { compute } from "./compute.js";
 import { drawThumb } from "./draw.js";
 import { addMasks } from "./state.js";
-import { $, make, percent, roving, say, score } from "./ui.js";
+import { $, make, percent, roving, say, score, SCORE_MEANS } from "./ui.js";
 
 const AT_FIRST = 60; // masks that are shown before anybody filters
 
@@ -89,7 +89,7 @@ export function startEverything(app) {
     const canvas = make("canvas", { width: 60, height: 60, "aria-hidden": "true" });
     drawThumb(canvas, app.photo, m, {});
     const share = percent(m.area / (app.photo.width * app.photo.height));
-    return make("button", { "aria-label": `Mask of ${share} of the photo, score ${score(m.score)}`, "aria-pressed": "false", title: `${share} of the photo`,
+    return make("button", { "aria-label": `Mask of ${share} of the photo, score ${score(m.score)}`, "aria-pressed": "false", title: `${share} of the photo. ${SCORE_MEANS}`,
       onpointerenter: () => lit(m), onpointerleave: () => dim(m), onfocus: () => lit(m), onblur: () => dim(m), onclick: () => toggle(m) }, canvas, score(m.score));
   }
   function lit(m) {
@@ -123,6 +123,8 @@ export function startEverything(app) {
     $("found-count").textContent = masks ? shown.length : "";
     $("score-now").textContent = (Number($("score").value) / 100).toFixed(2);
     $("area-now").textContent = percent(leastArea()).replace("<0.1%", "0%");
+    const limits = [Number($("score").value) && `score ≥ ${$("score-now").textContent}`, Number($("area").value) && `area ≥ ${$("area-now").textContent}`].filter(Boolean);
+    $("shown-now").textContent = masks?.length ? `${shown.length} of ${masks.length} shown${limits.length ? ` (${limits.join(", ")})` : ""}` : "";
     $("take-all").hidden = !shown.length;
     $("take-all").textContent = `Add ${shown.length === 1 ? "it" : `all ${shown.length}`} to the objects`;
     for (const [m, b] of buttons) b.setAttribute("aria-pressed", String(Boolean(taken(m))));

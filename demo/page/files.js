@@ -1,6 +1,6 @@
 // Files: photos come in by choosing, dropping and pasting; results go out and come back.
 import { compute } from "./compute.js";
-import { addMasks, maskOf } from "./state.js";
+import { addMasks, maskOf, newOnes } from "./state.js";
 import { $, say, toast } from "./ui.js";
 
 export function startFiles(app) {
@@ -56,14 +56,16 @@ export function startFiles(app) {
     try {
       const document = await file.text();
       const { objects } = await app.withPhoto(() => compute.importFile(app.photo.id, document));
-      app.edit(addMasks(app.history.present, objects, "file"));
+      const fresh = newOnes(app.history.present, objects), known = objects.length - fresh.length;
+      if (fresh.length) app.edit(addMasks(app.history.present, fresh, "file"));
       app.show("objects");
-      toast(`${objects.length} object${objects.length === 1 ? "" : "s"} imported.`);
+      toast(`${objectsOf(fresh.length)} imported${known ? `; ${objectsOf(known)} ${known === 1 ? "was" : "were"} there already` : ""}.`);
     } catch (e) {
       app.fail(e);
     }
   }
 
+  const objectsOf = (n) => `${n} object${n === 1 ? "" : "s"}`;
   const chosen = () => [...$("formats").querySelectorAll("input:checked")].map((box) => box.value);
   const exported = () => app.history.present.objects.filter((o) => maskOf(o)?.area);
   function describe() {

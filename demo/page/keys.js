@@ -124,7 +124,17 @@ export function listenToKeys(element, app) {
     else return;
     e.preventDefault();
   });
+  let tabbed = false; // the frame is for people who come by Tab, until the cross shows where they are
+  addEventListener("keydown", (e) => {
+    tabbed = e.key === "Tab";
+    if (!tabbed) delete element.dataset.ring;
+  }, true);
+  addEventListener("pointerdown", () => (tabbed = false), true);
+  element.addEventListener("focus", () => {
+    if (tabbed) element.dataset.ring = "";
+  });
   element.addEventListener("blur", () => {
+    delete element.dataset.ring;
     app.cursor = corner = null;
     app.draw();
   });

@@ -6,13 +6,16 @@ import { startEverything } from "./everything.js";
 import { Failure } from "./failure.js";
 import { startFiles } from "./files.js";
 import { listenToKeys } from "./keys.js";
+import { optionOf, wordsAbout } from "./models.js";
 import { startObjects } from "./objects.js";
 import { startPhoto } from "./photo.js";
 import { listenToPointers } from "./pointer.js";
+import { startPictures } from "./pictures.js";
 import { startPrompting } from "./prompting.js";
 import * as state from "./state.js";
+import { startStrip } from "./strip.js";
 import { startTools } from "./tools.js";
-import { $, make, remembered, say, startTheme, toast } from "./ui.js";
+import { $, remembered, say, startTheme, toast } from "./ui.js";
 import { fit } from "./view.js";
 
 const app = {
@@ -80,6 +83,7 @@ app.changed = () => {
   $("clear").disabled = !(state.hasPrompt(o) || o?.answer);
   $("hint").textContent = app.hint(o);
   app.draw();
+  app.keepSoon?.();
 };
 const move = (history) => {
   if (history === app.history) return;
@@ -104,20 +108,25 @@ startEdits(app);
 startTools(app);
 startPhoto(app);
 startFiles(app);
+startPictures(app);
 const answers = startPrompting(app), refreshObjects = startObjects(app), everything = startEverything(app);
 Object.assign(app, {
   askAgain: () => answers.failed.clear(), searchEverything: everything.search, forgetFound: everything.forget,
   lightFound: everything.lit, toggleFound: everything.toggle, cursorShape: listenToPointers(canvas, app),
 });
 listenToKeys(canvas, app);
+startStrip(app); // what is kept may come later
 
 try {
   const about = await compute.about();
   app.limits = about.limits;
   app.models = Object.fromEntries(about.models.map((m) => [m.name, m]));
-  $("model").replaceChildren(...about.models.map((m) => make("option", { value: m.name }, m.params ? `${m.name}  (${Math.round(m.params / 1e6)} M)` : m.name)));
-  $("model").value = app.models[remembered("model")] ? remembered("model") : about.default;
-  $("about").textContent = `sam-hub ${about.version}. ${about.privacy}`;
+  app.defaultModel = about.default;
+  $("model").replaceChildren(...about.models.map(optionOf));
+  const last = app.models[remembered("model")];
+  $("model").value = last && last.here !== false ? last.name : about.default; // what has to be downloaded is asked for
+  $("model").title = wordsAbout(app.models[$("model").value]);
+  $("about").textContent = `sam-hub ${about.version}. ${about.privacy} Open photos and their objects are kept in this browser until you put them away.`;
   everything.offerPresets(about.searches);
   if (about.project) (await import("./project.js")).startProject(app, about.project);
   app.ready = true;

@@ -1,10 +1,11 @@
 // The list of objects, with the masks to choose from.
 import { drawThumb } from "./draw.js";
 import { choose, hasPrompt, maskOf, nameOf, remove, rename, select, show } from "./state.js";
-import { $, icon, make, percent, roving, score } from "./ui.js";
+import { $, icon, make, percent, roving, score, SCORE_MEANS } from "./ui.js";
 
 export function startObjects(app) {
   const list = $("objects");
+  let shownLast = null; // the object that was selected
   const rows = new Map(); // id -> {row, parts, drawn}
 
   function rowOf(id) {
@@ -18,7 +19,7 @@ export function startObjects(app) {
         if (e.key === "Enter" || e.key === "Escape") $("canvas").focus();
       },
       onfocus: () => app.touch(select(app.history.present, id)) });
-    const facts = make("span", { class: "facts" });
+    const facts = make("span", { class: "facts", title: `Part of the photo. ${SCORE_MEANS}` });
     const eye = make("button", { class: "icon", onclick: (e) => {
       e.stopPropagation();
       app.touch(show(app.history.present, id, !find().visible));
@@ -74,7 +75,7 @@ export function startObjects(app) {
       r.choices.replaceChildren(...masks.map((mask, i) => {
         const canvas = make("canvas", { width: 48, height: 36, "aria-hidden": "true" });
         drawThumb(canvas, app.photo, mask, { color: o.color, cut: false });
-        return make("button", { role: "radio", title: `Mask ${i + 1} (${i + 1})`, "aria-label": `Mask ${i + 1}, score ${score(mask.score)}`,
+        return make("button", { role: "radio", title: `Mask ${i + 1} (${i + 1}). ${SCORE_MEANS}`, "aria-label": `Mask ${i + 1}, score ${score(mask.score)}`,
           onclick: (e) => {
             e.stopPropagation();
             app.edit(choose(app.history.present, o.id, i));
@@ -94,6 +95,8 @@ export function startObjects(app) {
     if (app.photo) for (const o of objects) fill(o, o.id === selected);
     const wanted = objects.map((o) => rowOf(o.id).row);
     if (wanted.length !== list.children.length || wanted.some((row, i) => list.children[i] !== row)) list.replaceChildren(...wanted);
+    if (selected !== shownLast) rows.get(selected)?.row.scrollIntoView({ block: "nearest" });
+    shownLast = selected;
     $("no-objects").hidden = objects.length > 0;
     $("object-count").textContent = objects.length || "";
     $("new-object").hidden = objects.length === 0;

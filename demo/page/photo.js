@@ -2,45 +2,50 @@
 import { compute } from "./compute.js";
 import { GONE } from "./failure.js";
 import { decodePhoto } from "./files.js";
+import { agreed, wordsAbout } from "./models.js";
 import * as state from "./state.js";
-import { $, remember, say, toast } from "./ui.js";
+import { $, remember, remembered, say, toast } from "./ui.js";
 
 const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loading: "Loading the model",
   encoding: "Looking at the photo" };
 
 export function startPhoto(app) {
   let opening = null; // AbortController
-  app.open = async (blob, name) => {
+  /** history, entry: of a photo that was open before, see `strip.js` */
+  app.open = async (blob, name, { history = null, entry = null } = {}) => {
     if (app.limits && blob.size > app.limits.upload_bytes) {
       return toast(`The photo is larger than ${app.limits.upload_bytes >> 20} MB; save it smaller.`, "error");
     }
+    app.keepNow?.();
     opening?.abort();
-    const mine = (opening = new AbortController());
-    const photo = { blob, name, bitmap: null, id: null, model: $("model").value };
-    const encoded = encode(photo, photo.model, mine.signal); // on its way while the browser reads the photo itself
+    const mine = (opening = new AbortController()), model = $("model").value, known = entry?.photo;
+    const photo = { blob, name, bitmap: null, id: null, model, ...(known?.model === model ? { id: known.id, device: known.device } : {}) };
+    const encoded = photo.id ? Promise.resolve() : encode(photo, model, mine.signal); // while the browser reads the photo itself
     encoded.catch(() => {}); // told below
     const bitmap = await decodePhoto(blob);
     if (mine.signal.aborted) return;
     if (bitmap) {
       Object.assign(photo, { bitmap, width: bitmap.width, height: bitmap.height });
-      place(photo);
+      place(photo, history, entry);
     }
     try {
       await encoded;
       if (!bitmap) { // the browser cannot read it
         photo.bitmap = await compute.bitmap(photo.id);
-        place(photo);
+        place(photo, history, entry);
       }
       app.changed();
     } catch (e) {
       app.fail(e);
-      if (app.photo === photo && e.name !== "AbortError") close();
+      if (app.photo === photo && e.name !== "AbortError" && !entry) close();
     }
   };
 
-  function place(photo) {
+  function place(photo, history, entry) {
+    app.photo?.bitmap?.close(); // large, and otherwise left to the garbage collector
     app.photo = photo;
-    app.history = state.newHistory();
+    if (entry) entry.photo = photo;
+    app.history = history ?? state.newHistory();
     app.early = new Map();
     app.cursor = app.draft = null;
     app.penDown = false;
@@ -55,10 +60,12 @@ export function startPhoto(app) {
     app.placed?.();
     if (photo.id) app.took({});
     $("canvas").focus({ preventScroll: true });
+    app.shelve?.(photo);
   }
 
   app.closePhoto = close;
   function close() {
+    app.photo?.bitmap?.close();
     app.photo = null;
     app.history = state.newHistory();
     for (const id of ["tools", "below", "panel"]) $(id).hidden = true;
@@ -126,18 +133,34 @@ export function startPhoto(app) {
     $("facts").hidden = false;
   };
 
+  let changing = null; // AbortController of another model on its way
   $("model").addEventListener("change", async () => {
-    const model = $("model").value, photo = app.photo;
+    const model = $("model").value, before = app.photo?.model ?? remembered("model") ?? app.defaultModel;
+    if (model !== before && !(await agreed(app.models[model]))) {
+      $("model").value = before;
+      return;
+    }
     remember("model", model);
-    $("model").title = `${model}: ${app.models[model]?.good_for ?? ""}`;
-    if (!photo?.id || photo.model === model) return;
+    $("model").title = wordsAbout(app.models[model]);
+    changing?.abort();
+    const photo = app.photo;
+    if (!photo || photo.model === model) return;
+    if (!photo.id) return app.open(photo.blob, photo.name, { history: app.history, entry: app.entryOf?.(photo) }); // encoded with the other until now
+    const mine = (changing = new AbortController());
     try {
-      await encode(photo, model);
+      await encode(photo, model, mine.signal);
+      if (app.photo !== photo) return;
       app.forgetFound();
       app.changed();
     } catch (e) {
       app.fail(e);
-      $("model").value = photo.model;
+      if (changing === mine && app.photo === photo) $("model").value = photo.model;
     }
+  });
+  $("busy-stop").addEventListener("click", () => {
+    if (changing && !changing.signal.aborted && app.photo?.id) return changing.abort();
+    opening?.abort();
+    if (app.photo && !app.photo.id) close();
+    return undefined;
   });
 }

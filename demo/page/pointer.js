@@ -6,14 +6,14 @@ const MOVED = 5, HOLD = 550;
 export function listenToPointers(element, app) {
   const down = new Map(); // pointerId -> {x, y} of touches
   let gesture = null; // {kind: "press" | "pan" | "box" | "stroke" | "pinch", ...}
-  let space = false;
+  let space = false, over = false; // whether the pointer is over a mark
 
   const place = (e) => {
     const box = element.getBoundingClientRect();
     return [e.clientX - box.left, e.clientY - box.top];
   };
   const cursor = () => {
-    const kind = gesture?.kind === "pan" ? "panning" : space || app.tool === "pan" ? "pan" : app.tool === "brush" ? "brush" : app.tab === "everything" ? "pick" : "";
+    const kind = gesture?.kind === "pan" ? "panning" : space || app.tool === "pan" ? "pan" : app.tool === "brush" ? "brush" : gesture?.kind === "mark" || over ? "mark" : app.tab === "everything" ? "pick" : "";
     element.dataset.cursor = kind;
   };
   const move = (view) => {
@@ -44,7 +44,10 @@ export function listenToPointers(element, app) {
     const minus = e.button === 2 || e.shiftKey || app.tool === "remove";
     if (e.button === 1 || space || app.tool === "pan") gesture = { kind: "pan", last: [x, y] };
     else if (e.button > 2) return;
-    else {
+    else if (app.markAt(x, y, touch ? 20 : undefined)) {
+      gesture = { kind: "mark", mark: app.markAt(x, y, touch ? 20 : undefined), from: [x, y], right: e.button === 2, moved: false, time: e.timeStamp };
+      if (touch) gesture.hold = setTimeout(() => held(x, y), HOLD);
+    } else {
       gesture = { kind: "press", from: [x, y], minus, touch, time: e.timeStamp };
       if (touch) gesture.hold = setTimeout(() => held(x, y), HOLD);
       if (app.tool === "brush" && app.tab === "objects") {
@@ -59,6 +62,12 @@ export function listenToPointers(element, app) {
   });
 
   const held = (x, y) => {
+    if (gesture?.kind === "mark" && !gesture.moved) {
+      const { mark } = gesture;
+      gesture = null;
+      navigator.vibrate?.(15);
+      return app.removeMark(mark);
+    }
     if (gesture?.kind !== "press" || app.tab !== "objects") return;
     gesture = null;
     navigator.vibrate?.(15);
@@ -90,6 +99,13 @@ export function listenToPointers(element, app) {
       app.draft = { stroke: { ...stroke, points: [...stroke.points, ...(points.length ? points : [round(toPhoto(app.view, x, y))])] } };
       return app.draw();
     }
+    if (gesture.kind === "mark") {
+      if (gesture.right || (!gesture.moved && Math.hypot(x - gesture.from[0], y - gesture.from[1]) <= MOVED)) return;
+      clearTimeout(gesture.hold);
+      gesture.moved = true;
+      app.draft = { marks: app.moveMark(gesture.mark, toPhoto(app.view, x, y)) };
+      return app.draw();
+    }
     if (gesture.kind === "press" && Math.hypot(x - gesture.from[0], y - gesture.from[1]) > MOVED) {
       clearTimeout(gesture.hold);
       app.dropPreview();
@@ -104,6 +120,11 @@ export function listenToPointers(element, app) {
   });
 
   const hover = (x, y, time) => {
+    const on = Boolean(app.markAt(x, y));
+    if (on !== over) {
+      over = on;
+      cursor();
+    }
     const [px, py] = toPhoto(app.view, x, y);
     if (app.tab === "everything") app.light(inside(app.photo, px, py) ? [px, py] : null);
     else if (inside(app.photo, px, py)) app.hover(px, py, time);
@@ -125,7 +146,10 @@ export function listenToPointers(element, app) {
     app.draft = null;
     if (e.type === "pointercancel" || !ended || !app.photo) return app.draw();
     const [x, y] = place(e);
-    if (ended.kind === "box") {
+    if (ended.kind === "mark") {
+      if (ended.right) app.removeMark(ended.mark);
+      else if (ended.moved && draft?.marks) app.setMarks(draft.marks, e.timeStamp);
+    } else if (ended.kind === "box") {
       const box = boxFrom(toPhoto(app.view, ...ended.from), toPhoto(app.view, x, y), app.photo, 3 / app.view.scale);
       if (box) app.box(box, e.timeStamp);
     } else if (ended.kind === "stroke") app.stroke(draft.stroke, e.timeStamp);

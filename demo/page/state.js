@@ -82,6 +82,12 @@ export const addPoint = (doc, x, y, label) => prompted(doc, (o) => ({ points: [.
 export const setBox = (doc, box) => prompted(doc, () => ({ box }), false);
 export const addStroke = (doc, stroke) => prompted(doc, (o) => ({ strokes: [...o.strokes, stroke] }), false);
 
+/** Change marks of the selected object: parts of it, as `marks.js` gives them. Without any mark it is cleared. */
+export function setMarks(doc, parts) {
+  const o = selectedObject(doc), next = { ...o, ...parts };
+  return hasPrompt(next) && (next.box || next.strokes.length || next.points.some((p) => p.label)) ? prompted(doc, () => parts, false) : clear(doc, o.id);
+}
+
 /** Forget the prompt and the mask of an object, and keep its name. */
 export function clear(doc, id) {
   const target = doc.objects.find((o) => o.id === id);
@@ -120,6 +126,17 @@ export function addMasks(doc, masks, origin) {
     next = { ...counted, objects: [...next.objects.filter((o) => hasPrompt(o) || o.answer), made] };
   }
   return { ...next, selected: next.objects.at(-1)?.id ?? null };
+}
+
+/** Of masks from a file those that no object has yet, with the same name. */
+export function newOnes(doc, masks) {
+  const keyOf = (name, mask) => `${name}\n${mask.rle.counts}`;
+  const there = new Set(doc.objects.filter(maskOf).map((o) => keyOf(o.name, maskOf(o))));
+  return masks.filter((mask) => {
+    const key = keyOf(mask.name ?? "", mask), isNew = !there.has(key);
+    there.add(key);
+    return isNew;
+  });
 }
 
 const around = ([x, y, w, h]) => [x, y, x + w, y + h];

@@ -14,7 +14,7 @@ export function startTools(app) {
     if (!app.photo) return "";
     if (!app.photo.id) return "You may click already; the answer comes when the photo is ready";
     if (app.tab === "everything") return app.found.masks ? "Click on a mask to add it to the objects" : "Find everything in the photo, then choose";
-    if (app.tool === "add" && (state.hasPrompt(o) || o?.answer)) return "Click adds, right click takes away";
+    if (app.tool === "add" && (state.hasPrompt(o) || o?.answer)) return "Click adds, right click takes away; marks can be dragged; N begins another object";
     return HINTS[app.tool];
   };
   app.use = (tool) => {
@@ -37,6 +37,7 @@ export function startTools(app) {
       $(`tab-${name}`).tabIndex = name === tab ? 0 : -1;
       $(`pane-${name}`).hidden = name !== tab;
     }
+    for (const b of $("tools").querySelectorAll("[data-tool]:not([data-tool=pan]), #clear")) b.hidden = tab === "everything"; // they do nothing there
     app.dropPreview();
     app.found.lit = null;
     app.cursorShape();

@@ -70,6 +70,8 @@ def _split(prompts: str | None) -> list[str]:
 
 def _describe(name: str, variant: "Variant") -> dict[str, Any]:
     """The facts of one entry that matter when choosing a model."""
+    from ..hub.state import weights_state
+
     return {
         "name": name,
         "family": variant.family,
@@ -79,7 +81,7 @@ def _describe(name: str, variant: "Variant") -> dict[str, Any]:
         "license": variant.license,
         "commercial_use": variant.commercial_use,
         "gated": variant.gated,
-        "state": _state(name, variant),
+        "state": weights_state(name),
         "repo": variant.repo,
         "file": variant.file,
         "url": variant.url,
@@ -87,24 +89,6 @@ def _describe(name: str, variant: "Variant") -> dict[str, Any]:
         "sha256": variant.sha256,
         "published": variant.published,
     }
-
-
-def _state(name: str, variant: "Variant") -> str:
-    """Where the weights are: "included" in the package, "downloaded", "on the Hub" or "elsewhere"."""
-    from ..hub import ASSETS
-
-    if (ASSETS / name / "config.json").is_file():
-        return "included"
-    if not variant.file:
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(variant.repo, "model.safetensors", revision=variant.revision or None)
-        return "downloaded" if isinstance(cached, str) else "on the Hub"
-    from ..hub.originals import is_converted
-
-    if is_converted(name):
-        return "downloaded"
-    return "on the Hub" if variant.repo else "elsewhere"
 
 
 def _licence(facts: dict[str, Any]) -> str:

@@ -1,9 +1,13 @@
 """One server with `pocket` for all tests of the page, in a thread of this process."""
 
 import asyncio
+import functools
+import http.server
 import json
+import os
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +19,8 @@ gradio = pytest.importorskip("gradio", reason="the web page needs gradio: instal
 from sam_hub.demo import app  # noqa: E402
 from sam_hub.demo.limits import Limits  # noqa: E402
 from sam_hub.demo.service import SegmentationService, last  # noqa: E402
+
+from sam_hub.errors import OutputError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))  # the long runs, of which the tests do short ones
@@ -81,6 +87,46 @@ def locked() -> Iterator[Running]:
     yield from start(auth=("me", "secret"))
 
 
+class Files(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, as any web server does."""
+
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def serve(folder: Path) -> Iterator[str]:
+    """A folder over HTTP on this machine; yields the address, without a slash at the end."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Files, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def static_folder(tmp_path_factory) -> Path:
+    """The page without a server, with `pocket`; written once, or where SAM_HUB_STATIC says that it lies."""
+    from sam_hub.demo.static_page import write_static
+
+    if there := os.environ.get("SAM_HUB_STATIC"):
+        return Path(there)
+    out = tmp_path_factory.mktemp("static") / "page"
+    try:
+        write_static(out, ["pocket"])
+    except OutputError as e:
+        pytest.skip(f"the page without a server is not tried: {e}")
+    return out
+
+
+@pytest.fixture(scope="session")
+def alone(static_folder: Path) -> Iterator[str]:
+    """The address of that page, below a path."""
+    for url in serve(static_folder.parent):
+        yield f"{url}/{static_folder.name}/"
+
+
 @pytest.fixture(scope="session")
 def service(running: Running) -> SegmentationService:
     return running.service
@@ -100,3 +146,42 @@ def coffee(root: Path) -> bytes:
 def photo(service: SegmentationService, cat: bytes) -> dict:
     """The cat, encoded: id, width, height, ..."""
     return result(service.encode(cat))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    from .person import CHROMIUM, sync_api
+
+    with sync_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> str:
+    """The address of the page: "running", with a server, or "alone"."""
+    found = request.getfixturevalue(getattr(request, "param", "running"))
+    return found if isinstance(found, str) else found.url
+
+
+@pytest.fixture
+def person(place: str, browser, root: Path) -> Iterator:
+    """person(width, height, dark, touch) opens the page for somebody new; at the end nothing may have gone wrong."""
+    from .person import Person
+
+    shots, people = root / "out" / "demo" / ("alone" if place.endswith("/") else ""), []
+    os.makedirs(shots, exist_ok=True)
+
+    def arrive(width: int = 1280, height: int = 800, dark: bool = False, touch: bool = False) -> Person:
+        scheme = "dark" if dark else "light"
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch, is_mobile=touch
+        )
+        people.append(Person(context.new_page(), place, shots))
+        return people[-1]
+
+    yield arrive
+    for each in people:
+        each.page.context.close()
+        assert not each.troubles

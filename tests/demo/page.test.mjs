@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Answers, Newest } from "../../demo/page/requests.js";
+import { markAt, moved, without } from "../../demo/page/marks.js";
+import { revived } from "../../demo/page/shelf.js";
 import * as s from "../../demo/page/state.js";
 import * as v from "../../demo/page/view.js";
 
@@ -151,4 +153,38 @@ test("only a first click on the very place is what a preview of it answers", () 
   assert.ok(!s.isClick(s.selectedObject(s.addPoint(one, 30, 30, 1)), 10, 20.5));
   assert.ok(!s.isClick(s.selectedObject(s.setBox(one, [0, 0, 40, 40])), 10, 20.5));
   assert.ok(!s.isClick(s.selectedObject(s.setBox(s.emptyDocument(), [0, 0, 40, 40])), 10, 20.5));
+});
+
+test("a file that is imported twice adds nothing the second time", () => {
+  const masks = ["a", "b"].map((counts) => ({ rle: { size: [1, 5], counts }, area: 5, bbox: [0, 0, 5, 1], name: "cup" }));
+  const once = s.addMasks(s.emptyDocument(), masks, "file");
+  assert.deepEqual(s.newOnes(once, masks), []);
+  assert.deepEqual(s.newOnes(once, [{ ...masks[0], name: "plate" }, { ...masks[0], name: "plate" }]).length, 1);
+  assert.equal(s.newOnes(s.emptyDocument(), masks).length, 2);
+});
+
+test("what was kept goes on without the answers of another visit", () => {
+  let h = clicked(s.newHistory(), 1, 1);
+  h = clicked(s.settle(h, 1, h.present.objects[0].rev, answer()), 2, 2);
+  const doc = revived(h.present);
+  assert.equal(doc.objects[0].refine, null);
+  assert.equal(s.waiting(doc).length, 1); // it is asked again
+  const known = revived(s.settle(h, 1, h.present.objects[0].rev, answer()).present).objects[0];
+  assert.equal(known.answer.result, null);
+  assert.equal(s.maskOf(known).path, "M1");
+});
+
+test("marks: found at their place, moved, taken away", () => {
+  const view = { scale: 2, x: 10, y: 0 }, box = [0, 0, 40, 30];
+  const o = { ...s.selectedObject(s.addPoint(s.emptyDocument(), 20, 10, 1)), box };
+  assert.deepEqual(markAt(o, view, 52, 21), { kind: "point", index: 0 });
+  assert.deepEqual(markAt(o, view, 90, 61), { kind: "corner", index: 2 });
+  assert.equal(markAt(o, view, 70, 40), null);
+  assert.deepEqual(moved(o, { kind: "corner", index: 2 }, [-5, 8]).box, [-5, 0, 0, 8]);
+  assert.deepEqual(moved(o, { kind: "corner", index: 0 }, [40, 30]).box, box); // none of no size
+  assert.deepEqual(moved(o, { kind: "point", index: 0 }, [3, 4]).points, [{ x: 3, y: 4, label: 1 }]);
+  assert.deepEqual(without(o, { kind: "point", index: 0 }), { points: [] });
+  let d = s.addPoint(s.addPoint(s.emptyDocument(), 1, 1, 1), 2, 2, 0);
+  d = s.setMarks(d, { points: [{ x: 2, y: 2, label: 0 }] }); // what takes away alone asks for nothing
+  assert.ok(!s.hasPrompt(d.objects[0]));
 });

@@ -1,132 +1,24 @@
 """The page as people use it, in Debian's Chromium; screenshots are kept in out/demo."""
 
 import json
-import os
-import shutil
 import threading
-import time
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 from sam_hub.demo.limits import Refusal
-from sam_hub.demo.models import LoadedModel, ModelEntry
+from sam_hub.demo.models import LoadedModel, ModelEntry, entry_of
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven with playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-if not CHROMIUM:
-    pytest.skip("no chromium: apt-get install chromium", allow_module_level=True)
+from .person import mask_of
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+both = pytest.mark.parametrize("place", ["running", "alone"], indirect=True)
+"""With the server, and without one."""
 
 
-class Person:
-    """Somebody before the page; coordinates are pixels of the photo."""
-
-    def __init__(self, page: sync_api.Page, url: str, shots: Path) -> None:
-        self.page, self.shots, self.troubles = page, shots, []
-        page.on("pageerror", lambda e: self.troubles.append(str(e)))
-        page.on("console", lambda m: m.type == "error" and self.troubles.append(m.text))
-        page.on("request", lambda r: r.url.startswith((url, "blob:", "data:")) or self.troubles.append(r.url))
-        page.goto(url)
-        self.until("window.samHub?.ready")
-
-    def until(self, condition: str, seconds: float = 60) -> None:
-        """Wait for what is true in the page; its content policy forbids playwright's own way."""
-        end = time.monotonic() + seconds
-        while not self.look(f"Boolean({condition})"):
-            assert time.monotonic() < end, f"never: {condition}"
-            self.page.wait_for_timeout(30)
-
-    def look(self, expression: str) -> object:
-        return self.page.evaluate(f"() => {{ const doc = window.samHub?.history.present; return {expression}; }}")
-
-    def open(self, name: str) -> None:
-        self.page.click(f"[data-example='example-{name}']")
-        self.until("samHub.photo?.id")
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        place = "document.getElementById('canvas').getBoundingClientRect()"
-        left, top, scale, dx, dy = self.look(
-            f"[{place}.left, {place}.top, samHub.view.scale, samHub.view.x, samHub.view.y]"
-        )
-        return left + dx + x * scale, top + dy + y * scale
-
-    def click(self, x: float, y: float, **options: object) -> None:
-        self.page.mouse.click(*self.at(x, y), **options)
-
-    def drag(self, *corners: tuple[float, float]) -> None:
-        first, *others = (self.at(*c) for c in corners)
-        self.page.mouse.move(*first)
-        self.page.mouse.down()
-        for other in others:
-            self.page.mouse.move(*other, steps=4)
-        self.page.mouse.up()
-
-    def answered(self, count: int) -> list[dict]:
-        """The objects, once so many of them have their answer."""
-        self.until(
-            f"doc.objects.filter(o => o.answer).length === {count} && doc.objects.every(o => o.answer || !o.rev)"
-        )
-        return self.objects()
-
-    def objects(self) -> list[dict]:
-        return self.look(
-            "doc.objects.map(o => ({id: o.id, name: o.name, points: o.points, box: o.box, chosen: o.chosen, "
-            "strokes: o.strokes.length, best: o.answer?.best, masks: o.answer?.masks, visible: o.visible}))"
-        )
-
-    def painted(self, x: float, y: float) -> bool:
-        """Whether anything is drawn over a pixel of the photo, in the frame that shows what was done before."""
-        return self.look(
-            "new Promise(done => requestAnimationFrame(() => done("
-            f"document.getElementById('overlay').getContext('2d').getImageData(...[{x}, {y}].map((v, i) => "
-            "Math.round((v * samHub.view.scale + [samHub.view.x, samHub.view.y][i]) * Math.min(devicePixelRatio, 2))), "
-            "1, 1).data[3] > 0)))"
-        )
-
-    def shot(self, name: str) -> None:
-        self.page.wait_for_timeout(150)
-        self.page.screenshot(path=self.shots / f"{name}.png")
-
-    def said(self) -> str:
-        return self.page.inner_text("#live")
-
-
-@pytest.fixture
-def person(running, browser, root) -> Iterator:
-    """person(width, height, dark, touch) opens the page for somebody new; at the end nothing may have gone wrong."""
-    shots, people = root / "out" / "demo", []
-    os.makedirs(shots, exist_ok=True)
-
-    def arrive(width: int = 1280, height: int = 800, dark: bool = False, touch: bool = False) -> Person:
-        scheme = "dark" if dark else "light"
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch, is_mobile=touch
-        )
-        people.append(Person(context.new_page(), running.url, shots))
-        return people[-1]
-
-    yield arrive
-    for each in people:
-        each.page.context.close()
-        assert not each.troubles
-
-
-def mask_of(o: dict) -> np.ndarray:
-    return coco_mask.decode(o["masks"][o["chosen"]]["rle"]).astype(bool)
-
-
+@both
 def test_pointing(person, root, tmp_path):
     """Upload, hover, click + and -, choose, undo, box, second object, name, export, import."""
     p = person()
@@ -204,6 +96,7 @@ def test_pointing(person, root, tmp_path):
     assert len(p.answered(2)[1]["masks"]) == 4
 
 
+@both
 def test_painting_and_moving(person):
     p = person()
     p.open("cat.jpg")
@@ -248,6 +141,7 @@ def test_clicks_while_the_photo_is_on_its_way_are_kept(person):
     assert p.page.locator("#busy").is_hidden()
 
 
+@both
 def test_everything(person, tmp_path):
     p = person(dark=True)
     p.open("astronaut.jpg")
@@ -295,6 +189,7 @@ def test_everything(person, tmp_path):
         assert len([n for n in archive.namelist() if n.startswith("masks/")]) == len(found)
 
 
+@both
 def test_the_keyboard_alone(person, tmp_path):
     """From an example photo to a file, without a pointer."""
     p = person()
@@ -348,6 +243,7 @@ def test_the_keyboard_alone(person, tmp_path):
     assert download.value.suggested_filename == "cat.zip"
 
 
+@both
 def test_a_phone(person):
     p = person(390, 844, touch=True)
     p.shot("phone-empty")
@@ -371,6 +267,7 @@ def test_a_phone(person):
     assert small == []
 
 
+@both
 def test_dark_and_light(person):
     p = person(dark=True)
     p.open("cat.jpg")
@@ -466,6 +363,57 @@ def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monke
     assert not p.page.is_visible("#busy")
 
 
+def test_a_model_is_downloaded_only_where_one_agrees(person, running, monkeypatch):
+    """What it is and how large comes first; the download can be cancelled; until then the old model answers."""
+    models, arrived = running.service.models, threading.Event()
+    pocket = models.load_now("pocket")
+
+    def download(wanted: ModelEntry, device: str | None) -> LoadedModel:
+        arrived.wait(60)
+        return LoadedModel(wanted.name, pocket.device, pocket.new_predictor)
+
+    monkeypatch.setattr("sam_hub.demo.models._load", download)
+    monkeypatch.setattr("sam_hub.demo.models.weights_state", lambda name: "on the Hub")
+    monkeypatch.setattr(models, "_loaded", models._loaded.copy())
+    monkeypatch.setitem(models.entries, "mobile-sam", entry_of("mobile-sam"))
+    p = person()
+    p.open("cat.jpg")
+    p.page.select_option("#model", "mobile-sam")
+    assert "39 MB" in p.page.inner_text("#model-facts") and "apache-2.0" in p.page.inner_text("#model-facts")
+    p.shot("model-question")
+    p.page.click("#model-dialog [value=cancel]")
+    p.until("document.getElementById('model').value === 'pocket'")
+    p.page.select_option("#model", "mobile-sam")
+    p.page.click("#model-dialog [value=go]")
+    p.page.wait_for_selector("#busy-stop")
+    p.click(150, 200)
+    p.answered(1)  # by the model that is there
+    p.shot("model-on-its-way")
+    p.page.click("#busy-stop")
+    p.until("document.getElementById('model').value === 'pocket' && document.getElementById('busy').hidden")
+    assert p.look("samHub.photo.model") == "pocket"
+    arrived.set()
+
+
+def test_another_model_while_a_photo_is_encoded(person, running, monkeypatch):
+    """The masks are of the model that the menu names."""
+    models = running.service.models
+    pocket = models.load_now("pocket")
+    other = LoadedModel("other", pocket.device, pocket.new_predictor)
+    monkeypatch.setattr(models, "_loaded", models._loaded | {"other": other})
+    monkeypatch.setitem(models.entries, "other", ModelEntry("other", "nowhere"))
+    p, held = person(), []
+    p.page.route("**/sam/encode?model=pocket", lambda route: held.append(route))
+    p.page.click("[data-example='example-cat.jpg']")
+    p.until("samHub.photo")
+    p.click(150, 200)
+    p.page.select_option("#model", "other")
+    p.until("samHub.photo.id")
+    p.answered(1)
+    assert p.look("samHub.photo.model") == p.page.input_value("#model") == "other"
+    assert len(p.objects()[0]["points"]) == 1  # what was asked meanwhile is answered
+
+
 def test_a_model_that_cannot_be_downloaded_is_a_toast(person, running, monkeypatch):
     def download(wanted: ModelEntry, device: str | None) -> LoadedModel:
         raise Refusal(f"the model {wanted.name} could not be loaded (no network); choose another model", 503)
@@ -479,3 +427,115 @@ def test_a_model_that_cannot_be_downloaded_is_a_toast(person, running, monkeypat
     assert p.page.input_value("#model") == "pocket"
     p.click(150, 200)  # the photo is still there, with the model it had
     p.answered(1)
+
+
+@both
+def test_nothing_is_lost(person, root):
+    """Reloading, another photo, going back and forth: objects, names and undo are there again."""
+    p = person()
+    p.open("coffee.jpg")
+    p.click(285, 150)
+    (before,) = p.answered(1)
+    p.page.keyboard.press("F2")
+    p.page.keyboard.type("cup")
+    p.page.keyboard.press("Enter")
+    p.page.reload()
+    p.until("window.samHub?.ready && document.querySelectorAll('.shelved').length === 1")
+    p.shot("go-on")
+    assert p.page.inner_text("#go-on") == "Go on with coffee.jpg, 1 object"
+    p.page.click("#go-on")
+    p.until("samHub.photo?.id")
+    (after,) = p.answered(1)
+    assert after["name"] == "cup" and np.array_equal(mask_of(after), mask_of(before))
+    p.click(110, 200, button="right")
+    assert len(p.answered(1)[0]["points"]) == 2
+
+    p.page.set_input_files("#photo-file", root / "examples" / "cat.jpg")
+    p.until("samHub.photo?.name === 'cat.jpg' && samHub.photo.id && doc.objects.length === 0")
+    p.click(150, 200)
+    p.answered(1)
+    p.shot("strip")
+    p.page.click(".shelved >> nth=0")
+    p.until("samHub.photo.name === 'coffee.jpg' && samHub.photo.id")
+    assert len(p.answered(1)[0]["points"]) == 2
+    p.page.keyboard.press("Control+z")
+    assert len(p.objects()[0]["points"]) == 1  # each photo has its own undo
+    p.page.click(".away >> nth=0")
+    p.until("samHub.photo.name === 'cat.jpg' && samHub.photo.id")
+    assert p.page.locator(".shelved").count() == 0 and len(p.answered(1)) == 1
+    p.page.reload()
+    p.until("window.samHub?.ready && document.querySelectorAll('.shelved').length === 1")
+    assert "cat.jpg" in p.page.inner_text("#go-on")
+
+
+def test_importing_twice_and_undoing_it(person, tmp_path):
+    p = person()
+    p.open("cat.jpg")
+    square = {"segmentation": [[50, 50, 90, 50, 90, 90, 50, 90]]}
+    (tmp_path / "x.json").write_text(json.dumps({"annotations": [square]}))
+    for words in ("1 object imported", "1 object was there already"):
+        p.page.set_input_files("#import-file", tmp_path / "x.json")
+        p.page.wait_for_selector(f".toast:has-text('{words}')")
+        assert len(p.answered(1)) == 1
+    p.page.keyboard.press("Control+z")
+    assert p.objects() == []
+    p.page.keyboard.press("Control+Shift+z")
+    assert len(p.objects()) == 1
+
+
+def test_marks_are_moved_and_removed(person):
+    """Clicks and corners of the box; a click on another object selects it."""
+    p = person()
+    p.open("cat.jpg")
+    p.click(150, 200)
+    p.answered(1)
+    p.drag((150, 200), (160, 190), (170, 210))
+    (o,) = p.answered(1)
+    assert o["box"] is None and [(q["x"], q["y"]) for q in o["points"]] == [pytest.approx((170, 210), abs=1)]
+    p.click(420, 280, button="right")
+    assert len(p.answered(1)[0]["points"]) == 2
+    p.click(420, 280, button="right")
+    assert len(p.answered(1)[0]["points"]) == 1
+    p.page.keyboard.press("Control+z")
+    assert len(p.objects()[0]["points"]) == 2
+
+    p.page.keyboard.press("n")
+    p.page.keyboard.press("b")
+    p.drag((300, 10), (400, 100))
+    p.answered(2)
+    p.drag((400, 100), (420, 130), (440, 140))
+    np.testing.assert_allclose(p.answered(2)[1]["box"], [300, 10, 440, 140], atol=2)
+    p.shot("marks")
+    p.page.keyboard.press("p")
+    x, y = p.look("doc.objects[0].points.map((q) => [q.x, q.y])[0]")
+    if p.look(f"samHub.hit([doc.objects[0].answer.masks[doc.objects[0].chosen]], {x}, {y}) !== null"):
+        p.click(x, y)
+        assert p.look("doc.selected") == 1 and len(p.objects()[1]["points"]) == 0
+
+
+def test_pictures_of_what_is_shown(person, tmp_path):
+    p = person()
+    p.open("cat.jpg")
+    p.click(150, 200)
+    (o,) = p.answered(1)
+    mask = mask_of(o)
+    for kind in ("overlay", "blur", "white"):
+        p.page.keyboard.press("s")
+        with p.page.expect_download() as download:
+            p.page.click(f"[data-picture={kind}]")
+        download.value.save_as(p.shots / f"picture-{kind}.png")
+        picture = np.asarray(Image.open(p.shots / f"picture-{kind}.png").convert("RGB"))
+        assert picture.shape == (300, 451, 3)
+        inner = cv2.erode(mask.astype(np.uint8), np.ones((7, 7))) > 0
+        outer = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7))) == 0
+        if kind == "white":
+            assert (picture[outer] == 255).all() and not (picture[inner] == 255).all()
+    p.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    p.page.keyboard.press("s")
+    p.page.click("[data-picture=copy]")
+    p.page.wait_for_selector(".toast:has-text('clipboard')")
+    size = p.look(
+        "navigator.clipboard.read().then((all) => all[0].getType('image/png')).then(createImageBitmap)"
+        ".then((b) => [b.width, b.height])"
+    )
+    assert size == o["masks"][o["chosen"]]["bbox"][2:]
