@@ -24,6 +24,7 @@ from .limits import Limits
 from .models import ModelPool
 from .routes import Routes
 from .service import SegmentationService
+from .words import WordFinder
 
 TITLE = "sam-hub: segment anything"
 PATIENCE = 2.0
@@ -35,16 +36,21 @@ def build(
     device: str | None = None,
     limits: Limits | None = None,
     hosts: Sequence[str] = (),
+    words: str | None = None,
 ) -> tuple[gr.Server, SegmentationService]:
     """The server, not yet started, and the state behind it.
 
     models: names, folders, files, Hub ids or exported models that visitors may choose from, the default first
     device: "cpu", "cuda", ...; the fastest there is by default
     hosts: names that the server may be called by, beside this machine's own and addresses in numbers
+    words: the detector behind the field for words, as `TextDetector.from_pretrained` takes it, or "default"; by
+        default there is none
     raises: the default model is loaded here, with the errors of that
     """
     limits = limits or Limits()
     service = SegmentationService(ModelPool(models, device, limits), limits)
+    if words is not None:
+        service.finder = WordFinder(None if words == "default" else words, device)
     service.warm_up()
     server = gr.Server(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
     server.state.limits, server.state.hosts = limits, HostNames(*hosts)
@@ -172,6 +178,6 @@ def _token(server: gr.Server, scope: dict) -> str | None:
 
 def main(**options: Any) -> None:
     """Build and run: for a Space's ``app.py``."""
-    names = {"models", "device", "limits", "hosts"}
+    names = {"models", "device", "limits", "hosts", "words"}
     server, _ = build(**{k: v for k, v in options.items() if k in names})
     launch(server, **{k: v for k, v in options.items() if k not in names})

@@ -59,6 +59,7 @@ class Routes:
                 "again": self.again,
                 "segment": self.segment,
                 "everything": self.everything,
+                "words": self.words,
                 "export": self.export,
                 "import": self.read,
             },
@@ -100,6 +101,10 @@ class Routes:
     async def everything(self, request: Request) -> Response:
         body = await read_json(request)
         return await self._events(self.service.everything(body.get("id"), body.get("preset")))
+
+    async def words(self, request: Request) -> Response:
+        body = await read_json(request)
+        return await self._events(self.service.words(body.get("id"), body.get("text")))
 
     async def export(self, request: Request) -> Response:
         body, limit = await read_json(request), WorkLimit(self.limits.export_seconds)

@@ -27,6 +27,7 @@ from .presets import SEARCH_PRESETS, preset_arguments
 from .prompts import Prompt, parse_prompt
 from .shapes import drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
 from .store import Photo, PhotoStore
+from .words import Finder, checked_words
 from .workers import Emit, Workers
 
 Event = dict[str, Any]
@@ -61,6 +62,7 @@ class SegmentationService:
         self.models, self.limits = models, limits
         self.more_facts: Callable[[], dict[str, Any]] = dict  # of what else the server does, for the page
         self.photos = PhotoStore(limits)
+        self.finder: Finder | None = None  # of what words name
         # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
         # A decode is many small steps: threads that share it wait for each other longer than they help.
         threads = torch.get_num_threads()
@@ -86,6 +88,7 @@ class SegmentationService:
             "searches": searches,
             "limits": limits,
             "privacy": PRIVACY,
+            "words": self.finder is not None,
         }
 
     async def encode(self, data: bytes, model: Any = None) -> AsyncIterator[Event]:
@@ -248,6 +251,33 @@ class SegmentationService:
                 scores = {"score": _score(r["predicted_iou"]), "stability": _score(r["stability_score"])}
                 masks.append({**scores, "point": r["point_coords"][0], **shape})
             emit({"stage": "done", "masks": masks, "ms": _ms(perf_counter() - start)})
+
+        async with aclosing(self._encoders.events(work)) as events:
+            async for event in events:
+                yield event
+
+    async def words(self, key: Any, text: Any) -> AsyncIterator[Event]:
+        """All objects that a phrase names. The result: ``masks`` as of `segment`, with ``name, box``, best first."""
+        photo, phrase, finder = self.photos.get(key), checked_words(text), self.finder
+        if finder is None:
+            raise Refusal("this server has no detector for words; start it with --words", 404)
+        yield {"stage": "waiting", "ahead": self._encoders.ahead}
+
+        def work(emit: Emit, stopped: threading.Event) -> None:
+            photo.ready.result()
+            boxes, scores = finder(photo.pixels, phrase)
+            masks = []
+            for i, (box, score) in enumerate(zip(boxes[: self.limits.objects], scores, strict=False)):
+                if stopped.is_set():
+                    return
+                emit({"stage": "searching", "done": i, "of": len(boxes)})
+                _, low_res = _predict(photo.predictor, None, None, box, None, False)
+                exact, drawn = (
+                    photo.upsampler(low_res.shape[-2:], size) for size in (photo.size, drawn_size(photo.size))
+                )
+                shape = shape_of_logits(low_res[0], exact, drawn)
+                masks.append({"name": phrase, "score": _score(score), "box": np.round(box, 1).tolist(), **shape})
+            emit({"stage": "done", "masks": masks})
 
         async with aclosing(self._encoders.events(work)) as events:
             async for event in events:

@@ -25,7 +25,10 @@ from .static_texts import HEADERS, NGINX, README, SPACE_MODELS, WEB_MANIFEST
 from .web_runtime import BUILDS, runtime_files
 
 PAGE, ALONE = (Path(__file__).parent / name for name in ("page", "alone"))
-ONLY_SERVED = {"server.js", "compute.js", "login.js", "login.html", "login.css", "index.html"}
+ONLY_SERVED = {
+    *("server.js", "compute.js", "login.js", "login.html", "login.css", "index.html"),
+    *("project.js", "project.css", "outbox.js"),
+}
 """Files of the page with a server that the other does not take as they are."""
 VARIANTS = {"wasm": ("int8", "uint8", "int8-dynamic", "q4", "fp32"), "webgpu": ("fp16", "q4f16")}
 """Which files of a model a build of the runtime takes, the best first: what is small to download, and what is quick."""

@@ -9,6 +9,7 @@
 //   preview(id, prompt)                           {path, score, decode_ms}
 //   segment(id, prompt, onEvent)                  {result, best, masks, decode_ms}, after {stage: "shown", path, ...}
 //   everything(id, preset, onEvent, signal)       {masks, ms}
+//   words(id, text, onEvent, signal)              {masks} with {name, box}; only where about() says `words`
 //   importFile(id, text)                          {objects}
 //   exportFile(id, fileName, objects, formats)    {name, content: Blob}
 export { server as compute } from "./server.js";

@@ -17,6 +17,7 @@ import { startStrip } from "./strip.js";
 import { startTools } from "./tools.js";
 import { $, remembered, say, startTheme, toast } from "./ui.js";
 import { fit } from "./view.js";
+import { startWords } from "./words.js";
 
 const app = {
   history: state.newHistory(),
@@ -115,7 +116,6 @@ Object.assign(app, {
   lightFound: everything.lit, toggleFound: everything.toggle, cursorShape: listenToPointers(canvas, app),
 });
 listenToKeys(canvas, app);
-startStrip(app); // what is kept may come later
 
 try {
   const about = await compute.about();
@@ -128,6 +128,8 @@ try {
   $("model").title = wordsAbout(app.models[$("model").value]);
   $("about").textContent = `sam-hub ${about.version}. ${about.privacy} Open photos and their objects are kept in this browser until you put them away.`;
   everything.offerPresets(about.searches);
+  if (about.words) startWords(app);
+  if (!about.project) startStrip(app); // a project keeps its photos itself
   if (about.project) (await import("./project.js")).startProject(app, about.project);
   app.ready = true;
 } catch (e) {

@@ -43,8 +43,8 @@ export function startProject(app, project) {
       if (mask?.area) put(o.id, isProposal(o) ? "proposed" : "accepted", mask, o);
       else if (before && before.state !== "removed") put(o.id, "removed", before.mask, o);
     }
-    for (const [id, { state: stored, mask, name }] of sent) {
-      if (stored !== "removed" && !objects.some((o) => o.id === id)) put(id, "removed", mask, { name });
+    for (const [id, { state: earlier, mask, name }] of sent) {
+      if (earlier !== "removed" && !objects.some((o) => o.id === id)) put(id, "removed", mask, { name });
     }
   }
 
@@ -202,9 +202,9 @@ export function startProject(app, project) {
     document.head.append(make("link", { rel: "stylesheet", href: "page/project.css" }));
     document.body.classList.add("in-project");
     const button = (name, keys, text, run, kind = "quiet") => make("button", { class: kind, id: `project-${name}`, title: `${text} (${keys})`, "aria-keyshortcuts": keys, onclick: run }, text);
-    const count = make("span", { id: "project-count" }), bar = make("progress", { id: "project-bar", max: 1, value: 0, "aria-label": "Photos done" });
+    const counted = make("span", { id: "project-count" }), bar = make("progress", { id: "project-bar", max: 1, value: 0, "aria-label": "Photos done" });
     const accept = make("button", { class: "quiet", id: "project-accept", title: "Accept the selected proposal (Y)", "aria-keyshortcuts": "Y", hidden: true, onclick: () => app.acceptSelected() });
-    $("panel").prepend(make("div", { class: "project" }, make("p", {}, make("b", {}, project.name), count), bar, accept));
+    $("panel").prepend(make("div", { class: "project" }, make("p", {}, make("b", {}, project.name), counted), bar, accept));
     const note = make("p", { id: "project-note", role: "status" });
     const before = button("before", "U", "Back", () => app.photoBefore()), skip = button("skip", "K", "Skip", () => app.skipPhoto());
     const next = button("next", "D", "Next photo", () => app.donePhoto(), "primary");
@@ -213,7 +213,7 @@ export function startProject(app, project) {
       make("p", {}, "Train the next round with sam-hub engine train, or go back to a photo with U.")));
     $("stage").append(card);
     $("keys").append(...KEYS.flatMap(([key, meaning]) => [make("kbd", {}, make("b", {}, key)), make("span", {}, meaning)]));
-    return { count, bar, accept, note, next, skip, card };
+    return { count: counted, bar, accept, note, next, skip, card };
   }
 
   function tellCounts({ all, done, masks }) {

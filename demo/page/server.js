@@ -9,6 +9,7 @@ export const server = {
   preview: (id, prompt) => ask("segment", { id, prompt, preview: true }),
   segment: (id, prompt, onEvent) => follow("segment", { id, prompt }, onEvent),
   everything: (id, preset, onEvent, signal) => follow("everything", { id, preset }, onEvent, signal),
+  words: (id, text, onEvent, signal) => follow("words", { id, text }, onEvent, signal),
   importFile: (id, document) => ask("import", { id, document }),
   exportFile: (id, file_name, objects, formats) => fetchFile("export", { id, file_name, objects, formats }),
 };

@@ -34,6 +34,7 @@ export async function startStrip(app) {
     const entry = { key: -1 - open.size, name: photo.name, blob: photo.blob, photo, thumb: null, doc: emptyDocument() };
     open.set(entry.key, entry);
     entry.thumb = await thumbOf(photo.bitmap).catch(() => null);
+    entry.picture = null; // drawn anew, now that it is there
     const key = await put(entry);
     if (key !== undefined) {
       open.delete(entry.key);
@@ -90,9 +91,9 @@ export async function startStrip(app) {
     $("strip").hidden = entries.length < (here ? 2 : 1);
     $("strip").replaceChildren(...entries.map((entry) => {
       const count = words(found(entry === here ? app.history.present : entry.doc));
-      const picture = entry.thumb ? make("img", { src: addressOf(entry), alt: "" }) : icon("open");
+      entry.picture ??= pictureOf(entry.thumb);
       const choose = make("button", { class: "shelved", title: `${entry.name}: ${count}`, "aria-label": `${entry.name}, ${count}`,
-        "aria-current": String(entry === here), onclick: () => goTo(entry) }, picture, make("span", {}, entry.name));
+        "aria-current": String(entry === here), onclick: () => goTo(entry) }, entry.picture, make("span", {}, entry.name));
       const away = make("button", { class: "icon away", title: `Put ${entry.name} away`, "aria-label": `Put ${entry.name} away`, onclick: () => putAway(entry) }, icon("clear"));
       return make("span", { class: "shelved-one" }, choose, away);
     }));
@@ -102,8 +103,6 @@ export async function startStrip(app) {
   }
   $("go-on").addEventListener("click", () => goTo([...open.values()].at(-1)));
 
-  const addressOf = (entry) => (entry.address ??= URL.createObjectURL(entry.thumb));
-
   for (const entry of shelf ? await shelf.entries().catch(() => []) : []) open.set(entry.key, entry);
   const unsaved = JSON.parse(remembered(UNSAVED) || "null"), late = open.get(unsaved?.key);
   if (late) {
@@ -112,6 +111,18 @@ export async function startStrip(app) {
   }
   if (unsaved) remember(UNSAVED, "");
   refresh();
+}
+
+/** A small picture on the page. */
+function pictureOf(thumb) {
+  const canvas = make("canvas", { width: 68, height: 68, "aria-hidden": "true" });
+  if (thumb) {
+    createImageBitmap(thumb).then((bitmap) => {
+      const side = Math.min(bitmap.width, bitmap.height);
+      canvas.getContext("2d").drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, 68, 68);
+    }, () => {});
+  }
+  return canvas;
 }
 
 /** A small picture, as a file. */

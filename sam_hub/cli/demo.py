@@ -40,6 +40,15 @@ def demo(
             help="A domain name of this server, such as that of a proxy before it; may be given several times.",
         ),
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--words",
+            metavar="DETECTOR",
+            help="Offer a field that finds all objects that words name, by this OWLv2 or Grounding DINO: a folder, a "
+            "Hub id, or default.",
+        ),
+    ] = None,
     share: Annotated[bool, typer.Option("--share", help="Ask Gradio for a public link.")] = False,
     auth: Annotated[
         str | None, typer.Option("--auth", metavar="USER:PASSWORD", help="Ask visitors for this name and password.")
@@ -111,5 +120,5 @@ def demo(
 
     typer.echo("Loading the model ...", err=True)
     offered = dict.fromkeys([*(models or ["pocket"]), *(ZOO if catalogue else ())])
-    server, _ = build(list(offered), device, hosts=allowed_hosts)
+    server, _ = build(list(offered), device, hosts=allowed_hosts, words=words)
     launch(server, host=host, port=port, share=share, auth=pair, mcp=mcp)

@@ -374,6 +374,7 @@ def test_a_model_is_downloaded_only_where_one_agrees(person, running, monkeypatc
 
     monkeypatch.setattr("sam_hub.demo.models._load", download)
     monkeypatch.setattr("sam_hub.demo.models.weights_state", lambda name: "on the Hub")
+    monkeypatch.setattr("sam_hub.demo.models._probe", lambda reachable: reachable.set())
     monkeypatch.setattr(models, "_loaded", models._loaded.copy())
     monkeypatch.setitem(models.entries, "mobile-sam", entry_of("mobile-sam"))
     p = person()
@@ -462,7 +463,7 @@ def test_nothing_is_lost(person, root):
     assert len(p.objects()[0]["points"]) == 1  # each photo has its own undo
     p.page.click(".away >> nth=0")
     p.until("samHub.photo.name === 'cat.jpg' && samHub.photo.id")
-    assert p.page.locator(".shelved").count() == 0 and len(p.answered(1)) == 1
+    assert not p.page.is_visible(".shelved") and len(p.answered(1)) == 1
     p.page.reload()
     p.until("window.samHub?.ready && document.querySelectorAll('.shelved').length === 1")
     assert "cat.jpg" in p.page.inner_text("#go-on")
@@ -539,3 +540,25 @@ def test_pictures_of_what_is_shown(person, tmp_path):
         ".then((b) => [b.width, b.height])"
     )
     assert size == o["masks"][o["chosen"]]["bbox"][2:]
+
+
+def test_words_find_objects(person, running, monkeypatch):
+    """Where the server has a detector; what it finds joins the objects, under the words."""
+    asked = []
+
+    def finder(image: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((image.shape, text))
+        return np.array([[60.0, 20, 440, 290], [10, 5, 60, 60]]), np.array([0.8, 0.4])
+
+    p = person()
+    assert not p.page.is_visible("#words")
+    monkeypatch.setattr(running.service, "finder", finder)
+    p = person()
+    p.open("cat.jpg")
+    p.page.fill("#words-text", " a  cat ")
+    p.page.keyboard.press("Enter")
+    p.page.wait_for_selector(".toast:has-text('found')")
+    assert asked == [((300, 451, 3), "a cat")]
+    first = p.objects()[0]
+    assert first["name"] == "a cat" and first["box"] == [60, 20, 440, 290] and mask_of(first).any()
+    p.shot("words")
