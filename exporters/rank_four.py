@@ -16,7 +16,7 @@ from ..models.modeling_sam import SamModel
 
 def restated_encoder(model: SamModel) -> nn.Module:
     """`restated` for a format whose decoders read the embedding alone: (1, 3, H, W) -> (1, C, h, w)"""
-    return Embedding(restated(model))
+    return Embedding(restated(model), model.no_memory_embedding)
 
 
 def restated(model: SamModel) -> nn.Module:
@@ -45,11 +45,13 @@ def shared_copy(module: nn.Module) -> nn.Module:
 
 
 class Embedding(nn.Module):
-    """An encoder that returns the embedding alone."""
+    """An encoder that returns the embedding alone, with what the model adds to it, (1, 1, C)."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, added: Tensor | None) -> None:
         super().__init__()
         self.encoder = encoder
+        self.register_buffer("added", None if added is None else added.detach().reshape(1, -1, 1, 1).clone())
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.encoder(pixel_values).embedding
+        embedding = self.encoder(pixel_values).embedding
+        return embedding if self.added is None else embedding + self.added

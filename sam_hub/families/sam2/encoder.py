@@ -101,6 +101,7 @@ class HieraTrunk(nn.Module):
     def __init__(self, config: Sam2VisionConfig) -> None:
         super().__init__()
         widths, window = config.hidden_sizes, config.window_sizes[0]
+        self.image_size = config.image_size
         self.patch_embed = PatchEmbeddings(config.num_channels, widths[0])
         self.pos_embed = nn.Parameter(torch.zeros(1, widths[0], *config.position_grid))
         self.pos_embed_window = nn.Parameter(torch.zeros(1, widths[0], window, window))
