@@ -14,6 +14,9 @@ from .options import BaseModelName, Debug, Device, Json, echo_json, echo_path
 from .training_options import Freeze
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..engine.detector import BoxConfidence
     from ..engine.proposals import Confidence
     from ..engine.rounds import RoundSettings
     from ..engine.store import Project
@@ -325,7 +328,8 @@ def auto(
 
     semi: everything mode, with thresholds chosen on photos that people have annotated so that --precision of the masks
     are right; what they give on photos held out is told. People accept, mend or remove the masks and add the rest.
-    Photos held out are not pre-filled.
+    Photos held out are not pre-filled. With --detector, boxes of a detector (DETR, RT-DETR, YOLOS, ...) that learns the
+    one class "object" from the accepted masks take the place of the grid, as in the paper.
 
     full: everything mode as in appendix B of the paper, with crops; thresholds suit the model. The masks count as
     accepted, marked as the model's own: no round learns from them.
@@ -334,26 +338,31 @@ def auto(
     """
     from dataclasses import asdict
 
-    from ..engine.automatic import Crew, fill, waiting
+    from ..engine.automatic import Crew, fill, fill_from_boxes, waiting
     from ..engine.rounds import model_source
     from .loading import load_predictor
     from .progress import PhotoProgress
 
     if engine_ is Engine.local and (ray_address or workers):
         raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+    if detector and (stage is not AutoStage.semi or engine_ is Engine.ray):
+        raise WrongUsage("--detector belongs to --stage semi, in this process; omit --engine ray")
     if engine_ is Engine.ray:
         from ..ops.packages import require
 
         require("--engine ray", ["ray"], "ray")
     with _opened(folder) as project:
         predictor = load_predictor(model_source(project), device, cache_size=0)
-        chosen = None
+        chosen: Any = None
         if stage is AutoStage.semi:
-            chosen = _confidence(project, predictor, precision)
+            chosen, find = _confidence(project, predictor, precision, detector, device)
         wanted = waiting(project, stage.value, photos or (50 if stage is AutoStage.semi else None))
         crew = Crew(engine_ is Engine.ray, ray_address, workers, device)
         with PhotoProgress(len(wanted), Titles()) as progress:
-            found = fill(project, wanted, stage.value, predictor, chosen, crew, progress.finish)
+            if detector:
+                found = fill_from_boxes(project, wanted, find, detector, progress.finish)
+            else:
+                found = fill(project, wanted, stage.value, predictor, chosen, crew, progress.finish)
     for problem in found.problems:
         typer.echo(f"Failed: {problem}", err=True)
     if as_json:
@@ -371,8 +380,12 @@ class Titles(dict):
         return name
 
 
-def _confidence(project: "Project", predictor: "ImagePredictor", precision: float) -> "Confidence":
-    """The thresholds, told on standard error."""
+def _confidence(
+    project: "Project", predictor: "ImagePredictor", precision: float, detector: str | None, device: str | None
+) -> tuple["Confidence | BoxConfidence", "Callable[..., list] | None"]:
+    """The thresholds, told on standard error, and what finds masks by a detector's boxes, where there is one."""
+    from functools import partial
+
     from ..engine.proposals import thresholds_for
     from ..engine.samples import ProjectSamples
     from ..errors import DataError
@@ -380,9 +393,17 @@ def _confidence(project: "Project", predictor: "ImagePredictor", precision: floa
     learnt, held = (ProjectSamples(project, project.annotated(held)) for held in (False, True))
     if not len(learnt):
         raise DataError(f"no photo of {project.folder} is annotated yet; label some with `sam-hub engine label` first")
-    chosen = thresholds_for(predictor, learnt, held, precision)
-    typer.echo(chosen.words(), err=True)
-    return chosen
+    if detector is None:
+        chosen = thresholds_for(predictor, learnt, held, precision)
+        typer.echo(chosen.words(), err=True)
+        return chosen, None
+    from ..engine.detector import Detector, masks_of, score_for
+
+    trained = Detector(detector, device)
+    trained.fit(learnt, say=partial(typer.echo, err=True))
+    boxes = score_for(trained, predictor, learnt, held, precision)
+    typer.echo(boxes.words(), err=True)
+    return boxes, lambda image: masks_of(trained, predictor, image, boxes.score)
 
 
 @engine.command()

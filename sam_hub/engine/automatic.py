@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 from ..annotation.cluster import annotate_on_ray
@@ -18,6 +19,7 @@ from ..annotation.run import Request, annotate_here, plan_run
 from ..annotation.work import Outcome
 from ..errors import DataError
 from ..inference.image_predictor import ImagePredictor
+from ..ops.images import read_image
 from .photos import lose, what_changed
 from .proposals import Confidence, full_arguments, semi_arguments
 from .rounds import model_source
@@ -115,6 +117,48 @@ def fill(
                 _store(project, by_name[outcome.name], masks_path(out, outcome.name), round, stage, found)
             tell(outcome)
     shutil.rmtree(out)
+    return found
+
+
+def fill_from_boxes(
+    project: Project,
+    photos: list[PhotoRow],
+    find: Callable[[Any], list[dict[str, Any]]],
+    detector: str,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> Filled:
+    """Pre-fill photos with what a detector's boxes give; each is stored whole or not at all, and never twice.
+
+    find: image (H, W, 3) uint8 -> records of `sam_hub.engine.detector.masks_of`
+    """
+    found, round = Filled(), project.setting("round")
+    model = project.one("SELECT model FROM rounds WHERE round = ?", (round,))["model"]
+    for photo in photos:
+        began = perf_counter()
+        if why := what_changed(photo):
+            lose(project, photo)
+            found.problems.append(why)
+            continue
+        records = find(read_image(photo.path))
+        versions = [
+            MaskVersion(
+                f"boxes:{round}:{photo.id}:{number}",
+                f"boxes-{round}-{number}",
+                "proposed",
+                record["segmentation"],
+                "semi",
+                round,
+                model,
+                "",
+                prompts={"box": record["box"], "detector": detector},
+                score=record["predicted_iou"],
+            )
+            for number, record in enumerate(records)
+        ]
+        if project.propose(photo, versions, round):
+            found.photos += 1
+            found.masks += len(versions)
+        tell(Outcome(Path(photo.path).name, len(versions), perf_counter() - began))
     return found
 
 
