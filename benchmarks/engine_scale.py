@@ -1,8 +1,11 @@
 """What a project costs as it grows: seconds of `init`, milliseconds of `status`, the next photo and saving a mask.
 
-python benchmarks/engine_scale.py [PHOTOS ...]        by default 100 1000 10000 100000; the photos are tiny files
+python benchmarks/engine_scale.py [--rows] [PHOTOS ...]      by default 100 1000 10000 100000; the photos are tiny files
+
+--rows: photos are written down without files but for those that are handed out, so that only `init` is not measured.
 """
 
+import hashlib
 import sys
 import tempfile
 import time
@@ -34,17 +37,42 @@ def png_of(number: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
 
 
-def measure(count: int, folder: Path) -> dict[str, float]:
-    """Seconds and milliseconds with ``count`` photos, a tenth of which are done, with ten masks each."""
-    source = folder / "photos"
+def write_photos(source: Path, count: int) -> None:
     for number in range(count):
         below = source / f"{number // 1000:03}"
         if number % 1000 == 0:
             below.mkdir(parents=True)
         (below / f"{number:06}.png").write_bytes(png_of(number))
+
+
+def write_rows(project: Project, source: Path, count: int) -> None:
+    """What `init` would write down; only the photos that will be handed out are there."""
+    source.mkdir()
+    with project.writing() as db:
+        for number in range(count):
+            digest = hashlib.sha256(str(number).encode()).hexdigest()
+            facts = photos.Facts(str(source / f"{number:06}.png"), digest, 0, 0, SIDE, SIDE)
+            photos._insert(db, facts, 0.2, 0)
+    order = "SELECT id, path FROM photos ORDER BY place LIMIT ? OFFSET ?"
+    for row in project.rows(order, (TRIES, count // 10)):
+        Path(row["path"]).write_bytes(png_of(row["id"]))
+        state = Path(row["path"]).stat()
+        with project.writing() as db:
+            update = "UPDATE photos SET bytes = ?, modified = ? WHERE id = ?"
+            db.execute(update, (state.st_size, state.st_mtime_ns, row["id"]))
+
+
+def measure(count: int, folder: Path, rows_only: bool) -> dict[str, float]:
+    """Seconds and milliseconds with ``count`` photos, a tenth of which are done, with ten masks each."""
+    source = folder / "photos"
+    if not rows_only:
+        write_photos(source, count)
     with Project.create(folder / "project", "pocket", 0.2) as project:
         began = time.perf_counter()
-        photos.add(project, photos.find([source], project.folder))
+        if rows_only:
+            write_rows(project, source, count)
+        else:
+            photos.add(project, photos.find([source], project.folder))
         init = time.perf_counter() - began
         rle = mask_to_rle(np.tri(SIDE, dtype=bool))
         with project.writing() as db:
@@ -83,10 +111,11 @@ def measure(count: int, folder: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    counts = [int(text) for text in sys.argv[1:]] or [100, 1000, 10_000, 100_000]
+    rows_only = "--rows" in sys.argv
+    counts = [int(text) for text in sys.argv[1:] if text.isdigit()] or [100, 1000, 10_000, 100_000]
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(count, Path(folder))
+            found = measure(count, Path(folder), rows_only)
         print(f"{count:7} photos  " + "  ".join(f"{k} {v:.2f}" for k, v in found.items()), flush=True)
 
 

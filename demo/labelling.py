@@ -35,6 +35,7 @@ class Labelling:
     def __init__(self, project: Project, service: SegmentationService, annotator: Callable[[Request], str]) -> None:
         self.project, self.service, self.annotator = project, service, annotator
         self.queue = Queue(project)
+        self.first = project.setting("round")  # the round of the model that the server began with
         service.more_facts = lambda: {"project": {"name": project.folder.resolve().name, "limit": SLOW_MASK}}
 
     def add_to(self, server: Any) -> None:
@@ -151,7 +152,7 @@ class Labelling:
     def _model(self) -> str:
         """The name of the current round's model among those that the page offers."""
         round = self.project.setting("round")
-        name = f"round {round}" if round else self.service.models.default
+        name = self.service.models.default if round == self.first else f"round {round}"
         if name not in self.service.models.entries:
             entry = ModelEntry(name, model_source(self.project), is_local=True)
             self.service.models.entries[name] = entry

@@ -76,10 +76,13 @@ def init(
 
     from ..engine import photos
     from ..engine.store import Project
+    from ..hub import locate
 
     source = os.path.abspath(model) if os.path.exists(model) else model
+    locate(source)  # before anything is made
+    found = photos.find(images, folder)
     with Project.create(folder, source, held_share, seed) as project:
-        added = photos.add(project, photos.find(images, folder), _count)
+        added = photos.add(project, found, _count)
         total = project.rows("SELECT count(*) AS n, sum(held) AS held FROM photos")[0]
     for problem in added.problems:
         typer.echo(f"Left out: {problem}", err=True)

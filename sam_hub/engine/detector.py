@@ -59,7 +59,7 @@ class Detector:
         except (OSError, ValueError, KeyError) as e:
             first = (str(e).strip().splitlines() or [type(e).__name__])[0]
             raise ModelNotFoundError(
-                f"{name} cannot be loaded as a detector ({first}); name one of transformers"
+                f"{name} is no detector that can be loaded ({first}); name another of transformers"
             ) from e
 
     def fit(

@@ -44,10 +44,14 @@ def find(folders: Sequence[Path], project: Path) -> Iterator[Path]:
 
     raises: ImageError for a folder that does not exist
     """
-    home = os.path.realpath(project)
     for start in folders:
         if not os.path.lexists(start):
             raise ImageError(f"{start} does not exist; check the path of the photos")
+    return _walk(folders, os.path.realpath(project))
+
+
+def _walk(folders: Sequence[Path], home: str) -> Iterator[Path]:
+    for start in folders:
         if not start.is_dir():
             yield Path(os.path.abspath(start))
             continue

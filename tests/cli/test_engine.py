@@ -106,6 +106,8 @@ def test_simulate(engine, truth, tiny_model):
 def test_what_is_wrong_is_one_sentence(engine, truth, tiny_model):
     assert "is no project; make one with" in sentence(engine("status", "nowhere", fails=1))
     assert "does not exist" in sentence(engine("init", "cells", "--images", "no/photos", fails=1))
+    assert "nosuchmodel" in sentence(engine("init", "cells", "--images", truth, "--model", "./nosuchmodel", fails=1))
+    assert not (truth.parent / "cells").exists()
     engine("init", "cells", "--images", truth, "--model", tiny_model)
     assert "with model" in sentence(engine("init", "cells", "--images", truth, "--model", "pocket", fails=1))
     assert "at least 2 and 1 are needed" in sentence(engine("train", "cells", fails=1))

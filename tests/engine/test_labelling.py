@@ -1,5 +1,7 @@
 """Project mode of the page over HTTP: what is acknowledged is in the project's file."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,6 +130,35 @@ def test_the_name_logged_in_is_the_annotator(make_project, serve):
         photo = desk.post("next", holder=name).json()["photo"]["id"]
         assert desk.post("save", **desk.mask(photo, name, holder=name)).status_code == 200
         assert desk.project.objects(photo)[0]["annotator"] == name
+
+
+def annotate_for(desk: Desk, name: str, seconds: float, done: list[int]) -> None:
+    """Photo after photo as a page does it; each photo's mask is the `blob` of its number."""
+    client, end = Desk(desk.url, desk.project), time.monotonic() + seconds
+    while time.monotonic() < end and (photo := client.post("next", holder=name).json()["photo"]):
+        id = photo["id"]
+        for n in range(2):
+            body = desk.mask(id, f"{name}-{id}-{n}", 7 * id + n, holder=name, object=f"o{n}")
+            assert client.post("save", **body).status_code == 200
+        assert client.post("finish", holder=name, photo=id, state="done").status_code == 200
+        done.append(id)
+
+
+def test_two_annotators_for_a_while(make_project, serve, seconds=4.0, count=400):
+    """``seconds=300, count=6000`` is the long run."""
+    desk = serve(make_project(count))
+    done: dict[str, list[int]] = {"ann": [], "bob": []}
+    threads = [threading.Thread(target=annotate_for, args=(desk, who, seconds, ids)) for who, ids in done.items()]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    every = [id for ids in done.values() for id in ids]
+    assert all(done.values()) and len(every) == len(set(every)), "a photo given twice"
+    for id in every:
+        rows = desk.project.objects(id)
+        assert [r["counts"] for r in rows] == [mask_to_rle(blob(7 * id + n))["counts"] for n in range(2)]
+    assert desk.project.rows("SELECT count(*) AS n FROM masks")[0]["n"] == 2 * len(every)
+    assert not problems(desk.project)
+    print(f"{len(every)} photos, {2 * len(every)} masks")
 
 
 def test_a_photo_of_proposals(make_project, serve):
