@@ -71,6 +71,7 @@ class RoundCosts:
     drawn, drawn_clicks: objects that were clicked on, and the clicks on them
     same_clicks: of the first model on the same objects; baseline_*: of the first model on all, without proposals
     scores: of the round's model on images that nobody annotates; confidence: how proposals were chosen
+    done, trained: whether the photos are annotated, and the next round's model is trained
     """
 
     round: int
@@ -91,6 +92,7 @@ class RoundCosts:
     scores: dict[str, Any] = field(default_factory=dict)
     confidence: str = ""
     done: bool = False
+    trained: bool = False
 
 
 def simulate(
@@ -121,18 +123,19 @@ def simulate(
                 _annotate(project, pool, first, settings, costs, say)
                 costs.done = True
                 _store(out, settings, state, costs)
-            if number + 1 < settings.rounds and not _trained(project, number + 1):
-                result = train(project, settings.training, "cpu", say)
-                say(f"round {number + 1}: {'taken' if result.taken else 'not taken'}: {_told(result)}")
+            if number + 1 < settings.rounds and not costs.trained:
+                try:
+                    result = train(project, settings.training, "cpu", say)
+                    say(f"round {number + 1}: {'taken' if result.taken else 'not taken'}: {_told(result)}")
+                except DataError as e:  # too little yet: the next round goes on with the same model
+                    say(f"round {number + 1}: not trained: {e}")
+                costs.trained = True
+                _store(out, settings, state, costs)
     return state
 
 
 def _told(result: RoundResult) -> str:
     return f"mIoU {result.before['miou']:.3f} -> {result.after['miou']:.3f} on the project's photos held out"
-
-
-def _trained(project: Project, round: int) -> bool:
-    return project.one("SELECT 1 FROM rounds WHERE round = ? AND finished IS NOT NULL", (round,)) is not None
 
 
 def _divide(dataset: Sequence, held: Sequence | None, settings: Simulation) -> tuple[dict[str, tuple], list[Sample]]:
