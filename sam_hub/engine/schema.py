@@ -30,7 +30,7 @@ CREATE TABLE photos (
 );
 CREATE INDEX queue ON photos (state, place);
 CREATE INDEX by_content ON photos (sha256);
-CREATE INDEX by_annotator ON photos (annotator, finished);
+CREATE INDEX by_annotator ON photos (annotator, finished, state);
 
 CREATE TABLE masks (                            -- each row is one version of an object; none is ever changed
     id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,11 +1,13 @@
 """What is saved is saved, once, for good; and a file that is not ours or not whole is named."""
 
+import re
 import sqlite3
 import threading
 
 import pytest
 
 from sam_hub.engine import schema
+from sam_hub.engine.queue import NEXT
 from sam_hub.engine.status import problems, status
 from sam_hub.engine.store import Project, rle_of
 from sam_hub.errors import DataError, OutputError
@@ -195,3 +197,15 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(OutputError, match="is not empty and is no project"):
         Project.create(tmp_path, "pocket", 0.2)
+
+
+def test_no_question_reads_photo_by_photo(project, monkeypatch):
+    """Of a project of any size: what `status` and the queue ask goes through an index."""
+    asked = []
+    rows = Project.rows
+    monkeypatch.setattr(Project, "rows", lambda self, text, values=(): asked.append(text) or rows(self, text, values))
+    status(project)
+    for statement in [*asked, NEXT]:
+        values = (0,) * statement.count("?")
+        plan = [row["detail"] for row in rows(project, f"EXPLAIN QUERY PLAN {statement}", values)]
+        assert not [step for step in plan if re.match(r"SCAN (photos|p|masks|objects)\b", step)], (statement, plan)
