@@ -26,7 +26,7 @@ def status(project: Project) -> dict[str, Any]:
     finished = {
         row["annotator"]: row["n"]
         for row in project.rows(
-            "SELECT annotator, count(*) AS n FROM photos WHERE annotator > '' AND state = 'done' GROUP BY annotator"
+            "SELECT annotator, count(*) AS n FROM photos WHERE annotator > '' AND +state = 'done' GROUP BY annotator"
         )
     }
     annotators = [

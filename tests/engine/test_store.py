@@ -209,3 +209,5 @@ def test_no_question_reads_photo_by_photo(project, monkeypatch):
         values = (0,) * statement.count("?")
         plan = [row["detail"] for row in rows(project, f"EXPLAIN QUERY PLAN {statement}", values)]
         assert not [step for step in plan if re.match(r"SCAN (photos|p|masks|objects)\b", step)], (statement, plan)
+        if statement != NEXT:
+            assert not [step for step in plan if re.search(r"photos USING INDEX", step)], (statement, plan)
