@@ -31,9 +31,12 @@ def model_folder(folder: Path, *suffixes: str, ours: bool = True) -> Path:
     decoder = helper.make_graph(
         [helper.make_node("Identity", ["mask_input"], ["pred_masks"])],
         "decoder",
-        [value("image_embeddings", 1, 3, 64, 64), value("mask_input", 1, 1, 16, 16)],
+        [value("image_embeddings", 1, 3, 64, 64), value("mask_input", 1, 1, 16, 16), value("input_boxes", 1, 4)],
         [value("pred_masks", 1, 1, 16, 16)],
-        [numpy_helper.from_array(np.zeros((1, 1, 16, 16), np.float32), "mask_input")],
+        [
+            numpy_helper.from_array(np.zeros((1, 1, 16, 16), np.float32), "mask_input"),
+            numpy_helper.from_array(np.zeros((1, 4), np.float32), "input_boxes"),
+        ],
     )
     for suffix in suffixes:
         onnx.save(helper.make_model(encoder), folder / "onnx" / f"vision_encoder{suffix}.onnx")
@@ -74,7 +77,8 @@ def test_the_folder(package, tmp_path):
         path = out / record["file"]
         assert path.stat().st_size == record["bytes"] and static_page.sha256(path) == record["sha256"]
     decoder = onnx.load(out / model["variants"]["wasm"]["decoder"]["file"])
-    assert "mask_input" in {i.name for i in decoder.graph.input} - {t.name for t in decoder.graph.initializer}
+    fed = {i.name for i in decoder.graph.input} - {t.name for t in decoder.graph.initializer}
+    assert fed == {"image_embeddings", "mask_input"}  # boxes come as points
     kept = json.loads((out / "sw.js").read_text().split("FILES = ")[1].split(";\n")[0])
     assert kept[0] == "./" and all((out / name).is_file() for name in kept[1:])
     assert not any(name.endswith((".onnx", ".wasm")) for name in kept)  # fetched, checked and kept by the worker
