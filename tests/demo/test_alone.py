@@ -30,18 +30,21 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-@pytest.mark.parametrize(("width", "least"), [(512, 0.99), (451, 0.97), (1600, 0.97)])
+@pytest.mark.parametrize(("width", "least"), [(512, 0.99), (600, 0.97), (1600, 0.97)])
 def test_masks_are_those_of_python(person, predictor, root, tmp_path, width, least):
-    """On a photo of the input's size, a smaller one and a larger one: one click, two clicks, a box and a click."""
-    photo = tmp_path / "cat.png"
-    cat = Image.open(root / "examples" / "cat.jpg")
-    cat.resize((width, round(cat.height * width / cat.width)), Image.Resampling.BICUBIC).save(photo)
-    scale = width / 451
+    """On a photo of the input's size, a smaller one and a larger one: one click, two clicks and a box.
+
+    The prompts are those that the model is sure of: where its logits are near zero, two builds of onnxruntime differ.
+    """
+    photo = tmp_path / "coffee.png"
+    coffee = Image.open(root / "examples" / "coffee.jpg")
+    coffee.resize((width, round(coffee.height * width / coffee.width)), Image.Resampling.BICUBIC).save(photo)
+    scale = width / 600
     p = person()
     p.page.set_input_files("#photo-file", photo)
     p.until("samHub.photo?.id", 120)
     predictor.set_image(photo)
-    on, off = np.array([225, 150]) * scale, np.array([40, 20]) * scale
+    on, off = np.array([285, 150]) * scale, np.array([110, 200]) * scale
     p.click(*on)
     (one,) = p.answered(1)
     expected, scores, low = predictor.predict(on[None], np.array([1]))
@@ -53,7 +56,7 @@ def test_masks_are_those_of_python(person, predictor, root, tmp_path, width, lea
     expected, _, _ = predictor.predict(clicks, labels, None, low[one["chosen"]][None], multimask_output=False)
     assert len(two["masks"]) == 4 and iou(mask_of(two), expected[0]) >= least
     p.page.keyboard.press("n")
-    box = np.array([60, 20, 440, 290]) * scale
+    box = np.array([172, 17, 412, 310]) * scale
     p.drag(box[:2], box[2:])
     _, boxed = p.answered(2)
     expected, _, _ = predictor.predict(box=np.array(boxed["box"]), multimask_output=False)
