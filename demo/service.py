@@ -259,12 +259,18 @@ class SegmentationService:
     async def words(self, key: Any, text: Any) -> AsyncIterator[Event]:
         """All objects that a phrase names. The result: ``masks`` as of `segment`, with ``name, box``, best first."""
         photo, phrase, finder = self.photos.get(key), checked_words(text), self.finder
-        if finder is None:
+        knows = photo.predictor.capabilities.concepts  # the model itself understands words
+        if finder is None and not knows:
             raise Refusal("this server has no detector for words; start it with --words", 404)
         yield {"stage": "waiting", "ahead": self._encoders.ahead}
 
         def work(emit: Emit, stopped: threading.Event) -> None:
             photo.ready.result()
+            if knows:
+                found = [*photo.predictor.find(phrase)][: self.limits.objects]
+                masks = [{**_named(phrase, score, box), **shape_of_mask(mask)} for mask, score, box in found]
+                emit({"stage": "done", "masks": masks})
+                return
             boxes, scores = finder(photo.pixels, phrase)
             masks = []
             for i, (box, score) in enumerate(zip(boxes[: self.limits.objects], scores, strict=False)):
@@ -276,12 +282,16 @@ class SegmentationService:
                     photo.upsampler(low_res.shape[-2:], size) for size in (photo.size, drawn_size(photo.size))
                 )
                 shape = shape_of_logits(low_res[0], exact, drawn)
-                masks.append({"name": phrase, "score": _score(score), "box": np.round(box, 1).tolist(), **shape})
+                masks.append({**_named(phrase, score, box), **shape})
             emit({"stage": "done", "masks": masks})
 
         async with aclosing(self._encoders.events(work)) as events:
             async for event in events:
                 yield event
+
+
+def _named(phrase: str, score: float, box: np.ndarray) -> dict[str, Any]:
+    return {"name": phrase, "score": _score(score), "box": np.round(box, 1).tolist()}
 
 
 async def last(events: AsyncIterator[Event]) -> Event:

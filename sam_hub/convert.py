@@ -3,6 +3,7 @@
 Files are read with ``weights_only=True``: a pickle that would execute code is refused.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,15 @@ def left_out(keys: Iterable[str], family: str) -> tuple[list[str], list[str]]:
     """The keys of a file that single images do not need, and the parts of the model that hold nothing else."""
     dropped, keys = [pattern(template) for template in layouts()[family].dropped], list(keys)
     found = [key for key in keys if any(each.fullmatch(key) for each in dropped)]
-    used = {key.split(".")[0] for key in set(keys) - set(found)}
-    return found, sorted({key.split(".")[0] for key in found} - used)
+    used = {start for key in set(keys) - set(found) for start in _beginnings(key)}
+    parts = {next((start for start in _beginnings(key) if start not in used), key) for key in found}
+    return found, sorted({re.sub(r"\.\d+\.", ".N.", part) for part in parts})
+
+
+def _beginnings(key: str) -> list[str]:
+    """Of a dotted name, the shortest first: a, a.b, a.b.c"""
+    words = key.split(".")
+    return [".".join(words[: i + 1]) for i in range(len(words))]
 
 
 def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:

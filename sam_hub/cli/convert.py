@@ -42,7 +42,7 @@ def convert(
     if place.file:
         weights = layouts.read_checkpoint(place.file)
         family = layouts.detect_family({key: tuple(value.shape) for key, value in weights.items()})
-        tell_parts(layouts.left_out(weights, family)[1], "are left out: single images do not need them")
+        tell_parts(layouts.left_out(weights, family)[1], "are left out: clicks on single images do not need them")
 
 
 def tell_parts(parts: list[str], what: str) -> None:

@@ -30,6 +30,7 @@ class TorchBackend(Backend):
     def __init__(self, model: SamModel, settings: Callable[[], Mapping[str, Any]]) -> None:
         self.model, self._settings = model, settings
         self._encoder = Watched()
+        self.words: Any = None  # the model's own part for them, once it was asked for
 
     @property
     def preparation(self) -> Preparation:

@@ -1,5 +1,6 @@
 """SAM 3's click predictor: where ``transformers`` is not right, and its three kinds of folders."""
 
+import copy
 import json
 from importlib import import_module
 from pathlib import Path
@@ -188,7 +189,9 @@ def test_clicks_and_words_share_one_encoded_photo(published):
     cats, dogs = predictor.find(["cat", "dog"], threshold=0.0)
     predictor.find(boxes=[[9, 6, 45, 30]], threshold=0.0)
     assert len(calls) == 1 and len(cats) == len(dogs) == 12
-    assert predictor.text.model.vision_encoder.backbone is predictor.model.vision_encoder.backbone
+    assert predictor.backend.words.model.vision_encoder.backbone is predictor.model.vision_encoder.backbone
+    other = copy.copy(predictor)
+    assert len(other.find("cat", threshold=0.0)) == 12 and other.backend.words is predictor.backend.words
 
     from sam_hub.inference.concepts import ConceptFinder
 
