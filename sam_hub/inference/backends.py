@@ -146,6 +146,15 @@ class Backend(Protocol):
         which = np.argwhere(select(scores))
         return scores, which, low_res[which[:, 0], which[:, 1]]
 
+    def find(
+        self, encoded: Any, size: tuple[int, int], text: str | None, boxes: Any, labels: Any, threshold: float | None
+    ) -> Any:
+        """Instances of a concept, as of `ImagePredictor.find`; only where `Capabilities.concepts`.
+
+        encoded: what `encode` returned; size: (H, W) of the image
+        """
+        raise NotImplementedError
+
     def rank(self, low_res: np.ndarray, iou: np.ndarray) -> np.ndarray:
         """The scores to choose masks by, (N, M): see `Capabilities.rank_by`."""
         return stability_score(low_res, 0.0, 1.0).astype(np.float32) if self.capabilities.rank_by != "iou" else iou

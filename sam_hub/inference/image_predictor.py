@@ -470,7 +470,9 @@ class ImagePredictor:
     def _find(
         self, image: HeldImage, text: str | None, boxes: Any, labels: Any, threshold: float | None
     ) -> "Instances":
-        raise PromptError(NO_WORDS)
+        if not self.capabilities.concepts:
+            raise PromptError(NO_WORDS)
+        return self.backend.find(image.encoded, image.original_size, text, boxes, labels, threshold)
 
     def find_text(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (K, 4) and scores (K,) of everything that ``text`` names in the image that is set, best first."""

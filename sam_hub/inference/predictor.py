@@ -165,16 +165,12 @@ class SamPredictor(ImagePredictor):
     def _find(self, image: HeldImage, text: str | None, boxes: Any, labels: Any, threshold: float | None) -> Instances:
         if not self._knows_concepts:
             raise PromptError(NO_WORDS)
-        backbone = getattr(self.model.vision_encoder, "backbone", None)
-        if self.text is None and self.backend.words is None:  # one for all copies of this predictor
-            source = self.model.original_file or self.model.name_or_path
-            if not source:
-                raise PromptError("this model was not loaded, so its part for words is not known; give a ConceptFinder")
-            self.backend.words = ConceptFinder.from_pretrained(source, self.device, backbone=backbone)
-        finder, trunk = self.text or self.backend.words, image.encoded.features.get("trunk")
-        if trunk is None or finder.model.vision_encoder.backbone is not backbone:
-            return finder.find(self._photo(image), text, boxes, labels, threshold)
-        return finder.find_in(finder.maps_of(trunk), image.original_size, text, boxes, labels, threshold)
+        if self.text is None:
+            return super()._find(image, text, boxes, labels, threshold)
+        finder, trunk = self.text, image.encoded.features.get("trunk")
+        if trunk is not None and finder.model.vision_encoder.backbone is self.model.vision_encoder.backbone:
+            return finder.find_in(finder.maps_of(trunk), image.original_size, text, boxes, labels, threshold)
+        return finder.find(self._photo(image), text, boxes, labels, threshold)
 
     def _default_detector(self) -> TextDetector:
         return TextDetector.from_pretrained(device=self.device)

@@ -14,6 +14,7 @@ from ..models.mask_resizing import resize_masks
 from ..models.modeling_sam import SamModel
 from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
+from .concepts import ConceptFinder, Instances
 from .decoding import ImageDecoder
 from .thresholds import suited, tidied
 from .upsample import MaskFrame
@@ -84,6 +85,28 @@ class TorchBackend(Backend):
         if self.model.mask_decoder.config.rank_by == "iou":
             chosen = held.choose(torch.from_numpy(points).to(self.model.device), select, visible)
         return super().click_each(held, points, select, frame) if chosen is None else chosen
+
+    def find(
+        self,
+        encoded: EncoderOutput,
+        size: tuple[int, int],
+        text: str | None,
+        boxes: Any,
+        labels: Any,
+        threshold: float | None,
+    ) -> Instances:
+        """Instances of a concept, by the model's own part for words, which is loaded when it is first asked.
+
+        raises: PromptError; ModelNotFoundError where that part or its tokenizer is not there
+        """
+        if self.words is None:
+            source = self.model.original_file or self.model.name_or_path
+            if not source:
+                raise PromptError("this model was not loaded, so its part for words is not known; give a ConceptFinder")
+            backbone = self.model.vision_encoder.backbone
+            self.words = ConceptFinder.from_pretrained(source, self.model.device, backbone=backbone)
+        maps = self.words.maps_of(encoded.features["trunk"])
+        return self.words.find_in(maps, size, text, boxes, labels, threshold)
 
     def enlarge(self, low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) -> np.ndarray:
         return self.enlarge_tensor(torch.from_numpy(low_res).to(self.model.device), frame, return_logits).cpu().numpy()
