@@ -53,6 +53,6 @@ def test_downloaded_models_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
     def cached(repo: str, file: str, revision: str | None = None) -> str | None:
         return "/cache/model.safetensors" if (repo, file) == ("facebook/sam-vit-base", "model.safetensors") else None
 
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
+    monkeypatch.setattr("sam_hub.hub.state.try_to_load_from_cache", cached)
     states = {m["name"]: m["state"] for m in json.loads(_zoo("--json").stdout)}
     assert states["sam-vit-b"] == "downloaded" and states["sam-vit-l"] == "on the Hub"
