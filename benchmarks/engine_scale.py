@@ -83,7 +83,7 @@ def measure(count: int, folder: Path, rows_only: bool) -> dict[str, float]:
                 "VALUES (?, ?, ?, 'accepted', ?, 'assisted', 0, 'pocket', ?, 0)",
                 rows,
             )
-            db.executemany("UPDATE photos SET state = 'done' WHERE id = ?", [(id,) for id in ids])
+            db.executemany("UPDATE photos SET state = 'done', annotator = 'person' WHERE id = ?", [(id,) for id in ids])
         queue, nexts, saves = Queue(project), [], []
         for number in range(TRIES):
             began = time.perf_counter()
