@@ -250,6 +250,9 @@ def _scores(subject: Subject) -> str:
     variant = subject.variant
     texts = []
     for report in subject.reports:
+        if "rows" in report:
+            texts.append(_zero_shot(report))
+            continue
         shown = [name for name in SCORES if any(row.get(name) is not None for row in report["shards"])]
         lines = [
             f"| photos | objects | {' | '.join(SCORES[name] for name in shown)} |",
@@ -267,6 +270,18 @@ def _scores(subject: Subject) -> str:
         "\n\n".join(texts)
         or "None were measured for this upload: `sam-hub eval` measures them on annotated photos of yours."
     )
+
+
+def _zero_shot(report: Mapping[str, Any]) -> str:
+    """A table of `sam-hub eval --task`, with the columns that were measured."""
+    titles, rows = report["titles"], report["rows"]
+    shown = [name for name in titles if any(row.get(name) is not None for row in rows)]
+    lines = ["| " + " | ".join(titles[name] for name in shown) + " |", "|---|" + "---:|" * (len(shown) - 1)]
+    for row in rows:
+        cells = [f"{row[n]:.3f}" if isinstance(row.get(n), float) else str(row.get(n, "")) for n in shown]
+        lines.append("| " + " | ".join(cells) + " |")
+    how = f"measured with `sam-hub eval --task {report['task']}` {report['sam_hub']} on {report['images']} images"
+    return f"{report['title']}, {how}:\n\n" + "\n".join(lines)
 
 
 def _latency(subject: Subject) -> str:

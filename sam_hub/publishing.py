@@ -63,7 +63,7 @@ def pack(
     place: an empty folder, for what is written
     base: catalogue name or repository that the weights were made from
     bundle: a folder of exported files, beside those that lie in ``folder``; it goes to the root of the repository
-    results: reports of `sam-hub eval`
+    results: reports of `sam-hub eval`, also the table.json of its --task
     card: goes as it is, instead of the folder's
     raises: ModelNotFoundError, CheckpointError, DataError; BundleError where exported files are not what was proven
     """
@@ -197,7 +197,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         report = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as e:
         raise DataError(f"{path} is no readable JSON; give what `sam-hub eval --out` wrote") from e
-    if not isinstance(report, dict) or not {"shards", "sam_hub"} <= report.keys():
+    kinds = {"shards", "sam_hub"}, {"rows", "titles", "task", "title", "images", "sam_hub"}
+    if not isinstance(report, dict) or not any(kind <= report.keys() for kind in kinds):
         raise DataError(f"{path} is no report of `sam-hub eval`; give what its --out wrote")
     return report
 

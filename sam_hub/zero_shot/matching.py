@@ -14,6 +14,8 @@ MAX_DISTANCE = 0.0075
 
 UNITS = 100
 """Distances are rounded to so many parts of a pixel."""
+PART = 300
+"""Rows that are solved together, where they are not connected."""
 ALONE = 100
 """A pixel without a partner costs as much as so many pairs at the largest distance."""
 
@@ -62,11 +64,40 @@ def match_edges(a: EdgePixels, b: EdgePixels) -> np.ndarray:
         return partner
     partner = np.full(a.count, -1)
     near = a.near(b)
-    rows = np.flatnonzero((near >= 0).any(1))
-    if len(rows):
-        found = _assign(near[rows], a.cost, ALONE * UNITS * a.distance, b.count)
-        partner[rows] = np.where(found < b.count, found, -1)
+    there = near >= 0
+    rows = np.flatnonzero(there.any(1))
+    for part in _parts(near[rows], there[rows], b.count):
+        mine = rows[part]
+        columns, compact = np.unique(near[mine][there[mine]], return_inverse=True)
+        local = np.full((len(mine), near.shape[1]), -1)
+        local[there[mine]] = compact
+        found = _assign(local, a.cost, ALONE * UNITS * a.distance, len(columns))
+        alone = found >= len(columns)
+        partner[mine] = np.where(alone, -1, columns[np.where(alone, 0, found)])
     return partner
+
+
+def _parts(near: np.ndarray, there: np.ndarray, count: int) -> list[np.ndarray]:
+    """Rows of connected parts, several small ones together: the solver's time grows with rows times columns."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    total = len(near)
+    if total <= PART:
+        return [np.arange(total)] if total else []
+    ends = np.concatenate([[0], there.sum(1).cumsum()])
+    links = csr_matrix((np.ones(ends[-1], np.int8), near[there], ends), (total, count))
+    size = total + count
+    square = csr_matrix((links.data, links.indices + total, np.pad(ends, (0, count), mode="edge")), (size, size))
+    label = connected_components(square, directed=False)[1][:total]
+    order = np.argsort(label, kind="stable")
+    starts = np.flatnonzero(np.diff(label[order], prepend=-1))
+    cuts, last = [], 0
+    for start in starts.tolist():
+        if start - last >= PART:
+            cuts.append(start)
+            last = start
+    return np.split(order, cuts)
 
 
 def _assign(near: np.ndarray, cost: np.ndarray, alone: float, count: int) -> np.ndarray:

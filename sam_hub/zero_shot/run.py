@@ -206,6 +206,7 @@ def build_report(run: TableRun) -> dict[str, Any]:
         "settings": run.settings,
         "images": len(parts),
         "left_out": left_out,
+        "titles": {name: title for name, (title, _) in table.COLUMNS.items()},
         "columns": {name: text for name, (_, text) in table.COLUMNS.items()},
         "rows": table.rows(parts),
         **table.extra(parts),

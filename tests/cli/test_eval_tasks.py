@@ -317,3 +317,17 @@ def test_results_of_other_images_leave_nothing(tiny_model: Path, coco: Path, tmp
     out = tmp_path / "instances"
     result = _eval(tiny_model, coco, "--task", "instances", "--boxes", tmp_path / "other.json", "--out", out)
     assert result.exit_code == 1 and "is of other images" in result.stderr and not out.exists()
+
+
+def test_push_takes_a_table_into_the_card(tiny_model: Path, shard: Callable[..., Path], tmp_path: Path) -> None:
+    from sam_hub.publishing import pack
+
+    out, aside = tmp_path / "points", tmp_path / "aside"
+    assert _eval(tiny_model, shard(), "--task", "points", "--counts", "1,3", "--out", out).exit_code == 0
+    aside.mkdir()
+    parcel = pack(tiny_model, "me/model", aside, results=[out / "table.json"])
+    card = parcel.files["README.md"].read_text("utf-8")
+    mean = json.loads((out / "table.json").read_text())["rows"][-1]
+    assert "| data set | images | masks | 1 point | 3 points | oracle 1 | oracle 3 |" in card
+    assert f"| {mean['name']} | 4 | 8 | {mean['miou_1']:.3f} | {mean['miou_3']:.3f} |" in card
+    assert "sam-hub eval --task points" in card

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial.distance import cdist
 
-from sam_hub.zero_shot.matching import EdgePixels, disk, match_edges
+from sam_hub.zero_shot.matching import PART, EdgePixels, disk, match_edges
 
 
 def pairs(a: np.ndarray, b: np.ndarray, distance: float) -> np.ndarray:
@@ -51,6 +51,23 @@ def test_as_many_as_scipy_on_larger_maps(seed, share):
     partner = match_edges(EdgePixels(a, 3.0), EdgePixels(b, 3.0))
     theirs = maximum_bipartite_matching(csr_matrix(pairs(a, b, 3.0)), "column")
     assert np.count_nonzero(partner >= 0) == np.count_nonzero(theirs >= 0)
+
+
+def test_parts_that_are_not_connected_are_solved_apart():
+    """More pixels than `PART`, in clusters that do not reach one another."""
+    rng = np.random.default_rng(7)
+    a, b = np.zeros((150, 150), bool), np.zeros((150, 150), bool)
+    for y in range(0, 150, 15):
+        for x in range(0, 150, 15):
+            a[y : y + 6, x : x + 6] = rng.random((6, 6)) < 0.2
+            b[y : y + 6, x : x + 6] = rng.random((6, 6)) < 0.2
+    assert min(a.sum(), b.sum()) > 2 * PART
+    partner = match_edges(EdgePixels(a, 1.5), EdgePixels(b, 1.5))
+    near = pairs(a, b, 1.5)
+    wanted = maximum_bipartite_matching(csr_matrix(near), "column")
+    assert np.count_nonzero(partner >= 0) == np.count_nonzero(wanted >= 0)
+    chosen = np.flatnonzero(partner >= 0)
+    assert len(set(partner[chosen])) == len(chosen) and near[chosen, partner[chosen]].all()
 
 
 def test_the_largest_distance_counts():
