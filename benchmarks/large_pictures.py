@@ -156,7 +156,8 @@ def main() -> None:
     for side in options.sides:
         picture = options.out / f"mosaic-{side}.tif"
         start = time.perf_counter()
-        write_mosaic(picture, side, cells)
+        if not picture.exists():
+            write_mosaic(picture, side, cells)
         made = round(time.perf_counter() - start, 1)
         found = run(
             picture,
