@@ -1,7 +1,7 @@
 #!/bin/sh
-# labelme 6.3.1: a polygon is filled with the pixels that its border runs through, on every side. The square with the
-# corners (5, 5) and (10, 10), whose area is 25, becomes 36 pixels, so that a mask written as its outline grows at its
-# right and lower edges each time it is drawn; a shape of the kind "mask" comes back as it was.
+# labelme 6.3.1: a polygon is filled with the pixels that its border runs through. The square with the corners (5, 5)
+# and (10, 10), whose area is 25, becomes 36 pixels, so that a mask that is written as its outline grows by a column at
+# the right and a row below each time; a shape of the kind "mask" comes back as it was.
 # Exit 0 while it behaves so, 1 when it does not.
 set -eu
 folder=$(mktemp -d)

@@ -23,7 +23,7 @@ def labelme_files(
     """NAME.json of each image, which points to the image's file and does not hold it.
 
     polygons: shapes that can be edited by their corners; parts of one object share a ``group_id``, and holes are cut
-        into their outline. labelme fills the corners' pixels too, so that what it makes of them is up to a pixel wider.
+        into their outline. labelme fills the pixels of the border too, so that what it makes of them is a pixel wider.
         By default shapes are of the kind "mask", bit for bit
     folder: where the files will be, for the path of the image
     """

@@ -218,3 +218,26 @@ def test_masks_that_do_not_overlap(everything):
     values = np.asarray(Image.open("out/labelmap/a.png"))
     for a, mask in zip(found, masks, strict=True):
         np.testing.assert_array_equal(values == a["id"], mask)
+
+
+def test_a_map(everything):
+    """What rasterio wrote in a coordinate system comes back as outlines in it."""
+    rasterio, pyogrio, shapely = map(pytest.importorskip, ("rasterio", "pyogrio", "shapely"))
+    rasterize = pytest.importorskip("rasterio.features").rasterize
+    transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)
+    profile = {"driver": "GTiff", "width": SIZE[1], "height": SIZE[0], "count": 4, "dtype": "uint16", "tiled": True}
+    profile |= {"blockxsize": 64, "blockysize": 64, "compress": "lzw", "crs": "EPSG:32632", "transform": transform}
+    bands = np.dstack([photo(), photo(1)[..., :1]]).astype(np.uint16) * 16
+    with rasterio.open("a.tif", "w", **profile) as file:
+        file.write(bands.transpose(2, 0, 1))
+    arguments = ("--bands", "3,2,1", "--range", "0,4095", "--format", "gpkg", "--format", "geojson")
+    everything("a.tif", "--out", "out", *arguments)
+    masks = [rle_to_mask(a["segmentation"]) for a in annotations()]
+    for path in ("out/gpkg/a.gpkg", "out/geojson/a.geojson"):
+        meta, _, shapes, _ = pyogrio.raw.read(path)
+        assert "32632" in meta["crs"] and len(shapes) == len(masks) > 1
+        for shape, mask in zip(shapely.from_wkb(shapes), masks, strict=True):
+            np.testing.assert_array_equal(rasterize([shape], SIZE, transform=transform) > 0, mask)
+    save(Path("b.tif"), photo())
+    text = everything("b.tif", "--out", "nowhere", "--format", "gpkg", code=1).stderr
+    assert "b.tif has no coordinate reference system" in text and annotations("nowhere/masks/b.json")
