@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ..errors import ImageError
@@ -124,10 +123,15 @@ def _read(path: Path, number: int) -> list[Piece] | None:
 def _shrunk(piece: Piece, size: tuple[int, int], ratio: tuple[float, float]) -> np.ndarray:
     """A piece in a picture shrunk to (h, w)."""
     x0, y0, x1, y1 = piece.box
-    top, bottom = int(y0 * ratio[0]), min(size[0], max(int(y0 * ratio[0]) + 1, round(y1 * ratio[0])))
-    left, right = int(x0 * ratio[1]), min(size[1], max(int(x0 * ratio[1]) + 1, round(x1 * ratio[1])))
     out = np.zeros(size, bool)
-    if top < bottom and left < right:
-        grey = piece.mask.astype(np.uint8) * 255
-        out[top:bottom, left:right] = cv2.resize(grey, (right - left, bottom - top), interpolation=cv2.INTER_AREA) > 127
+    rows = _sampled(size[0], ratio[0], y0, y1)
+    columns = _sampled(size[1], ratio[1], x0, x1)
+    out[rows[0] : rows[0] + len(rows[1]), columns[0] : columns[0] + len(columns[1])] = piece.at(columns[1], rows[1])
     return out
+
+
+def _sampled(length: int, ratio: float, low: int, high: int) -> tuple[int, np.ndarray]:
+    """The first pixel of a shrunk side whose middle lies in low ... high, and those middles in the picture."""
+    middles = ((np.arange(length) + 0.5) / ratio).astype(np.int64)
+    inside = np.flatnonzero((middles >= low) & (middles < high))
+    return (int(inside[0]), middles[inside]) if len(inside) else (0, middles[:0])

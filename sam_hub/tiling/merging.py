@@ -13,7 +13,7 @@ import numpy as np
 
 from ..rasters.raster import Window
 from .grid import Grid, shared
-from .pieces import Piece, united
+from .pieces import Piece, common, strips, united
 
 SEAM_IOU = 0.5
 """Parts of two masks in a shared strip are one object's where they have this IoU or more."""
@@ -131,12 +131,13 @@ def _without_fragments(found: list[tuple[Piece, set[int]]], grid: Grid) -> list[
     for i in worst_first:
         piece, tiles = found[i]
         cut = len(tiles) == 1 and any(touches_seam(piece.box, windows[t], grid.size) for t in tiles)
-        mask = piece.mask
         for j in cells.near(i):
             other, theirs = found[j]
             if j in dropped or (tiles == theirs and len(tiles) == 1):  # a tile is without duplicates in itself
                 continue
-            both = _both(piece.box, mask, other.box, other.mask)
+            if not cut and min(piece.area, other.area) <= SAME * max(piece.area, other.area):
+                continue  # whatever they have in common
+            both = common(piece, other)
             is_fragment = cut and other.area >= piece.area and both >= INSIDE * piece.area
             if is_fragment or both > SAME * (piece.area + other.area - both):
                 dropped.add(i)
@@ -188,10 +189,14 @@ def separate(pieces: Sequence[Piece], grid: Grid) -> list[Piece]:
     cells = Cells([piece.box for piece in pieces], grid.tile)
     left = []
     for i, piece in enumerate(pieces):
-        mask = piece.mask
-        for j in cells.near(i):
-            if (pieces[j].area, j) < (piece.area, i):
-                mask &= ~pieces[j].within(piece.box)
-        if mask.any():
-            left.append(Piece.of(mask, piece.box[:2], piece.tile, piece.facts))
+        smaller = [pieces[j] for j in cells.near(i) if (pieces[j].area, j) < (piece.area, i)]
+        parts = []
+        for x0, y0, x1, y1 in strips(piece.box):
+            mask = piece.within((x0, y0, x1, y1))
+            for other in smaller:
+                mask &= ~other.within((x0, y0, x1, y1))
+            if mask.any():
+                parts.append(Piece.of(mask, (x0, y0), piece.tile, piece.facts))
+        if parts:
+            left.append(united(parts))
     return left

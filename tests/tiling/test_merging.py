@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_hub.errors import WrongUsage
+from sam_hub.ops.masks import mask_to_rle, rle_to_mask
 from sam_hub.tiling.grid import Grid, shared
 from sam_hub.tiling.merging import merge, separate
 from sam_hub.tiling.pieces import Piece
@@ -154,6 +155,34 @@ def test_a_fragment_and_a_duplicate_go_and_a_part_stays():
     pieces = [Piece.of(whole, (0, 0), 0, {"predicted_iou": 0.9}), Piece.of(part, (0, 0), 0, {"predicted_iou": 0.8})]
     left_over = Piece.of(sliver, (strip[0], 0), 1, {"predicted_iou": 0.95})
     assert merge([*pieces, left_over], grid) == pieces
+
+
+@settings(deadline=None, max_examples=100)
+@given(seed=st.integers(0, 10**6), part=st.integers(1, 400))
+def test_masks_in_strips(seed, part):
+    """However few pixels are unpacked at a time."""
+    import sam_hub.tiling.pieces as module
+
+    rng = np.random.default_rng(seed)
+    whole, pieces = np.zeros((50, 60), bool), []
+    for _ in range(int(rng.integers(1, 6))):
+        h, w = (int(v) for v in rng.integers(1, 30, 2))
+        x, y = int(rng.integers(0, 61 - w)), int(rng.integers(0, 51 - h))
+        mask = rng.random((h, w)) < rng.random()
+        mask[rng.integers(h), rng.integers(w)] = True
+        pieces.append(Piece.of(mask, (x, y)))
+        whole[y : y + h, x : x + w] |= mask
+    before, module.PART = module.PART, part
+    try:
+        found = module.united(pieces)
+        assert module.common(found, pieces[0]) == pieces[0].area == module.common(pieces[0], pieces[0])
+    finally:
+        module.PART = before
+    np.testing.assert_array_equal(found.within((0, 0, 60, 50)), whole)
+    np.testing.assert_array_equal(rle_to_mask(found.rle((50, 60))), whole)
+    assert found.rle((50, 60)) == mask_to_rle(whole) and found.area == whole.sum()
+    x0, y0, x1, y1 = found.box
+    np.testing.assert_array_equal(found.at(np.arange(x0, x1), np.arange(y0, y1)), whole[y0:y1, x0:x1])
 
 
 def test_apart():
