@@ -95,6 +95,8 @@ def counts_of_peer(strength: np.ndarray, annotators: list[np.ndarray], threshold
 def speed(limit: int) -> None:
     """Both on the same images and thresholds, one after the other, and the ratio of their CPU seconds."""
     thresholds = THRESHOLDS[9::20]
+    small = np.eye(20)
+    count_edges(small, [small > 0], thresholds), counts_of_peer(small, [small > 0], thresholds)  # imports
     ours = theirs = 0.0
     for name in names()[:limit]:
         strength, annotators = read(name)
