@@ -86,7 +86,7 @@ def _thresholds(config: Any) -> dict[str, Any]:
     return suited(encoder, getattr(config, "generation", None))
 
 
-def _pipeline(pipelines: ModuleType) -> None:
+def _pipeline(pipelines: Any) -> None:
     """Names of models inside this package, and each model's own thresholds where none are given.
 
     What ``pipeline`` calls is wrapped and not ``pipeline`` itself, which callers may have imported before.
