@@ -15,7 +15,7 @@ FAMILIES = built_in()
 MODELS = {name: variant for family in FAMILIES for name, variant in family.catalogue.items()}
 
 INTRODUCTION = """\
-# Where the weights come from
+# Models, and where their weights come from
 
 <!-- Generated from sam_hub/families by docs/generate_models.py: do not edit. -->
 
@@ -31,8 +31,8 @@ Every name of the catalogue, and what `SamModel.from_pretrained(NAME)`, `--model
 classes once `sam_hub` is imported. The revision is `main` where none is pinned. Licences are the authors'."""
 
 HEADER = """\
-| name | parameters, M | kind | source | file | sha256 | licence | `transformers` |
-|---|---:|---|---|---|---|---|---|"""
+| name | parameters, M | good for | kind | source | file | sha256 | licence | `transformers` |
+|---|---:|---|---|---|---|---|---|---|"""
 
 
 def page() -> str:
@@ -72,7 +72,7 @@ def _row(name: str, variant: Variant) -> str:
     licence += ", gated" if variant.gated else ""
     file = f"`{variant.file}`" if variant.file else ""
     sha256 = f"`{variant.sha256[:12]}`" if variant.sha256 else ""
-    cells = (f"`{name}`", f"{variant.params / 1e6:.1f}", kind, source, file, sha256, licence, native)
+    cells = (f"`{name}`", f"{variant.params / 1e6:.1f}", variant.good_for, kind, source, file, sha256, licence, native)
     return f"| {' | '.join(cells)} |"
 
 

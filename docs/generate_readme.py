@@ -1,5 +1,6 @@
 """Writes the table of models in README.md from what the families declare: ``python docs/generate_readme.py``."""
 
+from itertools import groupby
 from pathlib import Path
 
 from sam_hub.families.registry import built_in
@@ -7,12 +8,13 @@ from sam_hub.zoo import Variant
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- models: written by docs/generate_readme.py -->\n", "<!-- /models -->\n"
-HEADER = "| name | parameters, M | good for | COCO mask AP | licence |\n|---|---:|---|---|---|\n"
+HEADER = "| names | parameters, M | input | COCO mask AP | licence |\n|---|---:|---:|---|---|\n"
 
 
 def table() -> str:
-    """One row for each model of the package; plug-ins are left out."""
-    return HEADER + "".join(_row(*row) for family in built_in() for row in family.catalogue.items())
+    """One row for the sizes of a model, of all models in the package; plug-ins are left out."""
+    models = [row for family in built_in() for row in family.catalogue.items()]
+    return HEADER + "".join(_row(list(rows)) for _, rows in groupby(models, _kind))
 
 
 def written(text: str) -> str:
@@ -21,16 +23,27 @@ def written(text: str) -> str:
     return head + START + table() + END + rest.split(END)[1]
 
 
-def _row(name: str, variant: Variant) -> str:
-    figures = [_figure(text) for key, text in variant.published.items() if key.startswith("COCO mask AP")]
-    cells = (f"`{name}`", f"{variant.params / 1e6:.1f}", variant.good_for, ", ".join(figures), variant.license)
-    return f"| {' | '.join(cells)} |\n"
+def _kind(row: tuple[str, Variant]) -> tuple[str, str, str]:
+    """What the sizes of a model have in common: family, the first word of their names, licence."""
+    name, variant = row
+    return variant.family, name.partition("-")[0], variant.license
 
 
-def _figure(text: str) -> str:
-    """45.0, ... (SAM-HQ's README) -> 45.0 (SAM-HQ)"""
+def _row(models: list[tuple[str, Variant]]) -> str:
+    names = ", ".join(f"`{name}`" for name, _ in models)
+    variants = [variant for _, variant in models]
+    sizes = ", ".join(f"{v.params / 1e6:.0f}" for v in variants)
+    inputs = ", ".join(sorted({str(v.image_size) for v in variants}, key=int))
+    figures = [_figure(t) for v in variants for key, t in v.published.items() if key.startswith("COCO mask AP")]
+    values, sources = ", ".join(value for value, _ in figures), dict.fromkeys(source for _, source in figures)
+    measured = f"{values} ({', '.join(sources)})" if figures else ""
+    return f"| {names} | {sizes} | {inputs} | {measured} | {variants[0].license} |\n"
+
+
+def _figure(text: str) -> tuple[str, str]:
+    """45.0, ... (SAM-HQ's README) -> 45.0, SAM-HQ"""
     value, source = text.split()[0].rstrip(","), text.partition("(")[2].rstrip(")")
-    return f"{value} ({source.removesuffix(chr(39) + 's README')})"
+    return value, source.removesuffix(chr(39) + "s README")
 
 
 if __name__ == "__main__":
