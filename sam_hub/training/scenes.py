@@ -147,6 +147,11 @@ def turned(image: np.ndarray, masks: list[np.ndarray], degrees: float) -> tuple[
     return image, [cv2.warpAffine(m, matrix, size) for m in masks]
 
 
+def _place(side: int, room: int, rng: np.random.Generator) -> int:
+    """Where something begins of which at most a quarter of the side sticks out at each end, or both where it is long."""
+    return int(rng.uniform(*sorted((-side / 4, room - 3 * side / 4))))
+
+
 def paste(
     canvas: np.ndarray, layers: list[np.ndarray], cutout: Cutout, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -158,7 +163,7 @@ def paste(
     height, width = canvas.shape[:2]
     image, masks = cutout
     h, w = image.shape[:2]
-    top, left = int(rng.uniform(-h / 4, height - 3 * h / 4)), int(rng.uniform(-w / 4, width - 3 * w / 4))
+    top, left = _place(h, height, rng), _place(w, width, rng)
     y0, x0, y1, x1 = max(0, top), max(0, left), min(height, top + h), min(width, left + w)
     if y1 - y0 < 2 or x1 - x0 < 2:
         return canvas, layers

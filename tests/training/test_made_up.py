@@ -48,6 +48,13 @@ def test_scenes_are_a_function_of_seed_and_number(scenes: SceneDataset):
     assert sum(len(sample.annotations) for sample in found) > 12
 
 
+def test_a_thing_that_is_more_than_twice_as_long_as_the_scene():
+    long = np.full((250, 10, 3), 200, np.uint8), [np.ones((250, 10), np.float32)]
+    for seed in range(10):
+        scene, layers = paste(np.zeros((100, 100, 3), np.uint8), [], long, np.random.default_rng(seed))
+        assert len(layers) == 1 and 10 * 20 < layers[0].sum() <= 10 * 100 and scene.any()
+
+
 def test_a_scene_has_things_of_every_size_and_parts_inside_things(scenes: SceneDataset):
     sides, nested = [], 0
     for i in range(40):
