@@ -80,7 +80,7 @@ def export(job: Job) -> Iterator[Artefact]:
         for variant in job.variants:
             job.tell(f"onnx, {layout}: {variant}")
             yield _artefact(job, layout, variant, graphs, contexts)
-    if "transformersjs" in layouts and not job.model.mask_decoder.feature_maps:
+    if "transformersjs" in layouts:
         write_page(job)
 
 
