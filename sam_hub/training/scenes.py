@@ -148,7 +148,7 @@ def turned(image: np.ndarray, masks: list[np.ndarray], degrees: float) -> tuple[
 
 
 def _place(side: int, room: int, rng: np.random.Generator) -> int:
-    """Where something begins of which at most a quarter of the side sticks out at each end, or both where it is long."""
+    """Where something begins, at most a quarter of which sticks out at either end; at both where it is too long."""
     return int(rng.uniform(*sorted((-side / 4, room - 3 * side / 4))))
 
 
