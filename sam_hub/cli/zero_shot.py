@@ -29,7 +29,7 @@ def zero_shot_table(
     """Measure, write and show one table; options: of the table, beside those that are ``given``."""
     from ..annotation.run import threads_of
     from ..ops.packages import require
-    from ..zero_shot.run import Job, finish_table, measure_here, measure_on_ray, plan_table
+    from ..zero_shot.run import Job, finish_table, measure_here, measure_on_ray, open_early, plan_table
     from ..zero_shot.table import TableRequest
     from .loading import load_predictor
     from .progress import PhotoProgress
@@ -44,11 +44,12 @@ def zero_shot_table(
         raise WrongUsage("there are no data; give their paths after MODEL, or --suite and --root")
     paths = tuple(os.path.abspath(path) for path in data)
     request = TableRequest(given.chosen, paths, limit, seed, {k: v for k, v in options.items() if v is not None})
-    predictor = load_predictor(model, device, cache_size=0)
-    job = Job(request, os.path.abspath(model) if os.path.exists(model) else model, device, threads_of(model))
     with ExitStack() as stack:
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        run = plan_table(job, place, predictor, given.resume)
+        table = open_early(request, place, given.resume)
+        predictor = load_predictor(model, device, cache_size=0)
+        job = Job(request, os.path.abspath(model) if os.path.exists(model) else model, device, threads_of(model))
+        run = plan_table(job, place, table, predictor, given.resume)
         bar = stack.enter_context(PhotoProgress(len(run.pending), {name: name for name in run.items}))
         if given.engine is Engine.ray:
             outcomes = measure_on_ray(run, given.ray_address, given.workers)

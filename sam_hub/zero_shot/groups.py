@@ -33,6 +33,8 @@ class Groups:
         raises: DataError when it cannot be read, has no rows, a row without a group, or an id in two groups
         """
         path = Path(path)
+        if not path.exists():
+            raise DataError(f"{path} does not exist; give a CSV file with lines of id,group")
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 lines = [row for row in csv.reader(file) if any(field.strip() for field in row)]

@@ -95,13 +95,25 @@ def part_path(out: Path, number: int) -> Path:
     return out / "parts" / f"{number}.json"
 
 
-def plan_table(job: Job, out: Path, predictor: ImagePredictor, resume: bool) -> TableRun:
-    """Open the data, and write the plan; with ``resume`` go on with the one that is there.
+def open_early(request: TableRequest, out: Path, resume: bool) -> Table:
+    """The table, opened before its model is loaded or downloaded, so that wrong options and folders are told at once.
 
+    raises: DataError, WrongUsage; OutputError for a folder that is not empty
+    """
+    earlier = _read_plan(out)
+    if earlier is None or not resume:
+        check_unused(out, resume, earlier is not None)
+    table = open_table(request)
+    require(f"--task {request.task}", ["matplotlib", *table.NEEDS], "eval")
+    return table
+
+
+def plan_table(job: Job, out: Path, table: Table, predictor: ImagePredictor, resume: bool) -> TableRun:
+    """Write the plan; with ``resume`` go on with the one that is there.
+
+    table: of `open_early`
     raises: DataError, WrongUsage; OutputError for a folder that is not empty or was made with other settings
     """
-    table = open_table(job.request)
-    require(f"--task {job.request.task}", ["matplotlib", *table.NEEDS], "eval")
     table.refuse(predictor)
     items = list(table.items())
     variant = ZOO.get(job.model)

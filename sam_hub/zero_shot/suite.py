@@ -38,6 +38,8 @@ def read_suite(name: str) -> list[SuiteEntry]:
     path = Path(__file__).with_name("paper.toml") if name == PAPER else Path(name)
     known = {field.name for field in fields(SuiteEntry)}
     try:
+        if not path.exists():
+            raise DataError(f"there is no suite {name}; give --suite paper, or a TOML file with [[dataset]] tables")
         tables = tomllib.loads(path.read_text("utf-8"))["dataset"]
         entries = [SuiteEntry(**{key: value for key, value in table.items() if key in known}) for table in tables]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:

@@ -214,7 +214,8 @@ def test_what_is_wrong_is_one_sentence(
         ((tmp_path / "absent", "--task", "points"), "is no data set"),
         ((data, "--task", "points", "--groups", empty), "names no groups"),
         (("--suite", tmp_path / "bad.toml", "--root", tmp_path), "needs a name and a path"),
-        (("--suite", tmp_path / "absent.toml", "--root", tmp_path), "is not a suite"),
+        (("--suite", tmp_path / "absent.toml", "--root", tmp_path), "there is no suite"),
+        ((data, "--task", "points", "--groups", tmp_path / "absent.csv"), "absent.csv does not exist; give a CSV file"),
     ):
         result = _eval(tiny_model, *arguments, "--out", out)
         assert result.exit_code == 1, arguments
@@ -230,6 +231,28 @@ def test_what_is_wrong_is_one_sentence(
     assert result.exit_code == 1 and "no annotation of BSDS500" in result.stderr
     assert "is of an image of 5 x 5 pixels, not 40 x 30" in result.stderr
     assert not any((out / name).exists() for name in FILES)
+
+
+def test_what_needs_no_model_is_told_before_it_is_loaded(
+    shard: Callable[..., Path], edges_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model may be gigabytes to download."""
+
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("sam_hub.cli.loading.load_predictor", load)
+    data, used = shard(), tmp_path / "used"
+    used.mkdir()
+    (used / "notes.txt").write_text("mine")
+    for arguments, words in (
+        ((data, "--task", "points", "--out", used), "is not empty"),
+        ((data, "--task", "points", "--counts", "3,1"), "in rising order"),
+        ((tmp_path / "absent", "--task", "points"), "is no data set"),
+        ((data, "--task", "edges"), "holds no photo with annotators' boundaries"),
+    ):
+        result = _eval("sam-vit-h", *arguments)
+        assert result.exit_code in (1, 2) and words in result.stderr, (arguments, result.stderr)
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,10 @@ def test_means_intervals_and_what_is_disjoint(tmp_path):
 def test_a_wrong_file_is_one_sentence(tmp_path, text, words):
     with pytest.raises(DataError, match=words):
         Groups.read(write(tmp_path, text))
-    with pytest.raises(DataError, match="not a readable CSV"):
+    with pytest.raises(DataError, match=r"absent\.csv does not exist"):
         Groups.read(tmp_path / "absent.csv")
+    with pytest.raises(DataError, match="not a readable CSV"):
+        Groups.read(tmp_path)
 
 
 def test_groups_of_other_data_are_refused(tmp_path):
