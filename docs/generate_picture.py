@@ -1,6 +1,6 @@
 """Draws docs/first-screen.jpg, the picture of the README: ``python docs/generate_picture.py``.
 
-Masks of `pocket`, unretouched; what is outside them is paled.
+Masks of `pocket`, tidied as the shell does and otherwise unretouched; what is outside them is paled.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ PROMPTS = {
         ((278, 343, 503, 511), []),
     ],
     "coffee": [((172, 17, 412, 310), [(222, 262, 1), (365, 280, 0), (290, 283, 0)])],
-    "cat": [((20, 0, 430, 299), [(200, 150, 1), (120, 40, 1), (380, 40, 1)])],
+    "cat": [((0, 0, 440, 299), [(200, 150, 1), (120, 40, 1), (380, 40, 1), (60, 250, 1)])],
 }
 
 
@@ -32,7 +32,8 @@ def panel(predictor: SamPredictor, name: str) -> np.ndarray:
     for box, points in PROMPTS[name]:
         xy, labels = np.array([p[:2] for p in points]).reshape(-1, 2), np.array([p[2] for p in points])
         clicks = {"point_coords": xy, "point_labels": labels} if points else {}
-        masks.append(predictor.predict(box=np.array(box), multimask_output=False, **clicks)[0][0])
+        tidy = predictor.capabilities.tidy
+        masks.append(predictor.predict(box=np.array(box), multimask_output=False, tidy=tidy, **clicks)[0][0])
     grey = image.mean(2, keepdims=True)
     paled = (0.35 * (0.3 * image + 0.7 * grey) + 0.65 * 245).astype(np.uint8)
     drawn = draw_masks(np.where(np.any(masks, 0)[..., None], image, paled), masks, opacity=0.12)

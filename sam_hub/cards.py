@@ -40,6 +40,7 @@ class Subject:
     base: the catalogue name, or a repository or file, that the weights are of or were made from
     native: whether ``transformers`` computes the same thing from the folder, without sam-hub
     prompts: of `sam_hub.models.configuration_sam.PROMPT_KINDS`, those that it understands
+    client: ``model_type`` by which transformers.js runs its exported files
     reports: of ``sam-hub eval``, as its ``--out`` writes them
     latency: rows {"what", "milliseconds", "machine"} that were measured
     bundles: manifests of exported files, as in ``export.json``; the ``place`` of an artefact, "browser" or "phone", is
@@ -53,6 +54,7 @@ class Subject:
     image_size: int
     prompts: Sequence[str]
     one_mask: bool = False
+    client: str = "sam"
     reports: Sequence[Mapping[str, Any]] = ()
     latency: Sequence[Mapping[str, Any]] = ()
     bundles: Sequence[Mapping[str, Any]] = ()
@@ -225,12 +227,13 @@ def _in_a_browser(subject: Subject) -> str:
         )
     text = f"{COMPARED}:\n\n{_table_of(found)}"
     if any("transformers" in (a.get("layout") or "") for a in found):
+        kind = f"{subject.client.capitalize()}Model"
         text += f"""
 
 ```js
-import {{ SamModel, AutoProcessor, RawImage }} from "@huggingface/transformers";
+import {{ {kind}, AutoProcessor, RawImage }} from "@huggingface/transformers";
 
-const model = await SamModel.from_pretrained("{subject.repo}");
+const model = await {kind}.from_pretrained("{subject.repo}");
 const processor = await AutoProcessor.from_pretrained("{subject.repo}");
 const image = await RawImage.read("photo.jpg");
 const inputs = await processor(image, {{ input_points: [[[320, 240]]] }});

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from .. import convert
 from ..cards import Subject, model_card
 from ..errors import CheckpointError, OutputError
+from ..families.registry import part
 from ..hub import CHECKPOINT_SUFFIXES
 from ..zoo import ZOO, canonical_name
 from .configuration_sam import SamConfig
@@ -64,6 +65,7 @@ def card_subject(config: SamConfig, base: str | None, repo: str = "this folder",
         image_size=config.vision_config.image_size,
         prompts=tuple(config.prompt_encoder_config.prompt_kinds),
         one_mask=max(config.capabilities.masks) == 1,
+        client=part("mask decoder", config.mask_decoder_config.model_type).client,
         **facts,
     )
 

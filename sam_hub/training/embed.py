@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from ..models.configuration_sam import SamConfig
-from ..models.fine_decoder import with_fine_features
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..zoo import ZOO
@@ -30,11 +29,12 @@ tags: [segment-anything, sam, sam-hub, interactive-segmentation, on-device]
 # pocket
 
 A small Segment Anything model that lies inside the Python package `sam-hub`, so that prompting works at once and
-offline. Encoder: EfficientNet-Lite0 and a three-level neck; prompt encoder and mask decoder: SAM's, unchanged.
+offline. Encoder: EfficientNet-Lite0 and a three-level neck; prompt encoder: SAM's; mask decoder: SAM's, which
+also reads the encoder's features at strides 8 and 4 while masks are upscaled, as SAM 2's does.
 {params:.1f} M parameters, stored in half precision, input {size} x {size}.
 
 **Where quality matters and a network exists, use `facebook/sam-vit-huge` or another large model of the family**
-(`sam-hub zoo` lists them): those were trained on a billion masks, this one on thirty thousand.
+(`sam-hub zoo` lists them): those were trained on a billion masks, this one on thirty-seven thousand.
 
 ```python
 from sam_hub import SamModel, SamPredictor
@@ -53,6 +53,10 @@ of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {hi
 |---|---|---|
 | coco | 712 / 712 | COCO val 2017; annotations CC-BY 4.0, photos under their Flickr licences |
 | coco128 | 112 / 817 | COCO train 2017, as above |
+| coco-multi | 244 / 2,203 | COCO 2017 subsets (COCO-MINI, COCO_Tiny, tiny_coco), as above |
+| pantry | 178 / 1,357 | uj-staple-pantry, CC BY-SA 4.0 and CC BY 4.0 |
+| animals | 97 / 262 | Applying-Mask-RCNN-in-endangered-animals-detection; annotations CC BY 4.0, repository MIT |
+| mushrooms | 14 / 1,411 | SegMush, CC BY 4.0 |
 | fashion | 900 / 11,250 | Clothing Co-Parsing, Apache-2.0 |
 | cats | 500 / 2,055 | feral-cat-segmentation-dataset, MIT |
 | nuclei | 500 / 15,817 | DSB 2018, CC0 |
@@ -60,8 +64,9 @@ of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {hi
 
 ## Scores
 
-Held-out photos of the same sources, and two sources that training never saw (`zeroshot-*`: Penn-Fudan pedestrians,
-Car-Parts-Segmentation; evaluation only). {protocol}
+Held-out photos of the same sources, and five sources that training never saw (`zeroshot-*`: Penn-Fudan pedestrians,
+Car-Parts-Segmentation, CamVid streets, tools in a bin (NCSU-ARLab-ICRA2025-RMGC), building facades; evaluation only).
+{protocol}
 
 {table}
 
@@ -75,7 +80,7 @@ GrabCut and the ellipse inscribed in the box are what no training at all gives f
 - A box much larger than the object gives ragged masks; draw it close.
 - A click on a part of a thing, such as the door of a car, mostly gives the whole, and its predicted IoU does not tell;
   correct it with more clicks, or draw a box.
-- It knows everyday photos, clothing, cats, road surfaces and stained nuclei. Expect less elsewhere.
+- It knows everyday photos, food, clothing, animals, road surfaces and stained nuclei. Expect less elsewhere.
 - Thin parts (fingers, spokes, whiskers) are lost: its low-res masks are {low} x {low}.
 - Everything mode gives far fewer and coarser masks than SAM ViT-H.
 """
@@ -144,8 +149,6 @@ def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, run
     """
     model = SamModel(SamConfig(**ZOO["pocket"].config))
     weights = load_file(checkpoint / EMA_FILE)
-    if "mask_decoder.conv_s0.weight" in weights:
-        model = with_fine_features(model)
     model.load_state_dict(weights)
     model.to(torch.float16).save_pretrained(out)
     SamProcessor.for_config(model.config).save_pretrained(out)

@@ -226,6 +226,21 @@ POCKET_RECIPES = {
         augmentation=replace(CHOICE_512.augmentation, copy_paste=0.4),
     ),
     "pocket-512-varied": VARIED_512,
+    "pocket-512-varied-choice": replace(
+        VARIED_512,
+        only="mask_decoder",
+        images=4,
+        objects=8,
+        background_probability=0.1,
+        learning_rate=1e-4,
+        warmup=30,
+        steps=300,
+        ema=0.99,
+        seed=22,
+        prompts=CHOICE_512.prompts,
+        augmentation=replace(VARIED_512.augmentation, scale=(0.8, 1.6)),
+        loss=LossWeights(iou=10.0),
+    ),
     "pocket-512-gpu": replace(
         VARIED_512,
         images=48,
@@ -243,7 +258,7 @@ The zoomed ones show objects at the scale that they have at 512 pixels, for a qu
 labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
 more of their time to first prompts; the longer ones go on with other draws; the IoU head alone catches up with masks
 that have become better. Half of the careful stage's clicks lie in the middle, and two processes trained it.
-A choice stage teaches the decoder which of its masks to prefer; the street stage pastes whole people, small, onto other
-photos. The varied stage has finer features, all shards, made-up scenes and textures, zoomed views and strong changes of
-colour; the one for a GPU has large batches.
+The choice stages teach the decoder which of its masks to prefer; the street stage pastes whole people, small, onto
+other photos. The varied stage has finer features, all shards, made-up scenes and textures, zoomed views and strong
+changes of colour; the one for a GPU has large batches.
 """

@@ -142,12 +142,14 @@ def test_the_original_notebooks_calls_work(pocket_bundle, root, predictor):
     ort_session = onnxruntime.InferenceSession(
         pocket_bundle / "meta" / "mask_decoder.onnx", providers=["CPUExecutionProvider"]
     )
+    finer = predictor.model.mask_decoder.feature_maps  # beyond the original, whose decoder reads the embedding alone
     assert [i.name for i in ort_session.get_inputs()] == [
         "image_embeddings",
         "point_coords",
         "point_labels",
         "mask_input",
         "has_mask_input",
+        *finer,
         "orig_im_size",
     ]
     assert [o.name for o in ort_session.get_outputs()] == ["masks", "iou_predictions", "low_res_masks"]
@@ -159,6 +161,7 @@ def test_the_original_notebooks_calls_work(pocket_bundle, root, predictor):
     onnx_label = np.concatenate([input_label, np.array([-1])], axis=0)[None, :].astype(np.float32)
     onnx_coord = predictor.transform.apply_coords(onnx_coord, image.shape[:2]).astype(np.float32)
     ort_inputs = {
+        **{name: predictor.encoded.features[name].cpu().numpy() for name in finer},
         "image_embeddings": image_embedding,
         "point_coords": onnx_coord,
         "point_labels": onnx_label,

@@ -18,10 +18,12 @@ from transformers import AutoModel, AutoModelForMaskGeneration, AutoProcessor
 from typer.testing import CliRunner, Result
 
 from sam_hub import SamConfig, SamModel, SamProcessor
+from sam_hub.cards import model_card
 from sam_hub.cli import app
 from sam_hub.errors import HubError
 from sam_hub.hub import ASSETS
 from sam_hub.hub.download import sha256_of
+from sam_hub.models.layouts import card_subject
 from sam_hub.models.processing_sam import SamHubProcessor
 from sam_hub.publishing import pack
 from sam_hub.zoo import ZOO
@@ -385,3 +387,11 @@ def test_measuring(tiny):
         ("a prompt decoded", 1000),
     ]
     assert SamConfig.from_pretrained(tiny[0]).is_transformers_native
+
+
+@pytest.mark.parametrize(("name", "kind"), [("pocket", "Sam2Model"), ("sam-vit-b", "SamModel")])
+def test_the_card_names_the_class_of_transformers_js(name: str, kind: str):
+    config = SamConfig(**ZOO[name].config)
+    files = {"place": "browser", "layout": "transformersjs", "format": "onnx", "variant": "int8", "files": {}}
+    card = model_card(card_subject(config, name, "a/b", bundles=[{"artefacts": [files]}]))
+    assert f"const model = await {kind}.from_pretrained" in card and f"import {{ {kind}, " in card

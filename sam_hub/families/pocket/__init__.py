@@ -1,4 +1,4 @@
-"""`pocket`, the small model inside the package: its own encoder, SAM's decoder or one that reads finer features."""
+"""`pocket`, the small model inside the package: its own encoder, and SAM's decoder with finer features."""
 
 from ..family import Family, Part, Variant
 
@@ -32,13 +32,14 @@ FAMILY = Family(
     catalogue={
         "pocket": Variant(
             family="pocket",
-            params=7_765_808,
+            params=7_769_232,
             license="apache-2.0",
             good_for="works at once and offline: it is inside the package",
             image_size=512,
             config={
-                "vision_config": {"model_type": "sam_hub_pocket", "image_size": 512},
+                "vision_config": {"model_type": "sam_hub_pocket", "image_size": 512, "output_fine_features": True},
                 "prompt_encoder_config": {"image_size": 512},
+                "mask_decoder_config": {"model_type": "sam_hub_fine_mask_decoder"},
             },
         ),
     },

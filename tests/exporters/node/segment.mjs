@@ -2,13 +2,14 @@
 // Writes OUT (sizes and scores of each prompt) and OUT.0, OUT.1, ... (masks, one byte a pixel).
 import fs from 'node:fs';
 import path from 'node:path';
-import { AutoProcessor, RawImage, SamModel, env } from '@huggingface/transformers';
+import { AutoProcessor, RawImage, Sam2Model, SamModel, env } from '@huggingface/transformers';
 
 const [folder, photo, out, dtype] = process.argv.slice(2);
 env.allowRemoteModels = false;
 env.localModelPath = path.dirname(folder) + '/';
 const name = path.basename(folder);
-const model = await SamModel.from_pretrained(name, { dtype });
+const { model_type } = JSON.parse(fs.readFileSync(path.join(folder, 'config.json'), 'utf8'));
+const model = await { sam: SamModel, sam2: Sam2Model }[model_type].from_pretrained(name, { dtype });
 const processor = await AutoProcessor.from_pretrained(name);
 const image = await RawImage.read(photo);
 const embeddings = await model.get_image_embeddings(await processor(image));
