@@ -59,3 +59,7 @@ class ImageRangeWarning(UserWarning):
 
 class ImageBandsWarning(UserWarning):
     """An image has more bands than a model looks at, so the first were taken."""
+
+
+class NoMasksWarning(UserWarning):
+    """Everything mode found masks, and its thresholds left none of them."""

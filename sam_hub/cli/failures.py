@@ -10,10 +10,13 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from ..errors import ImageRangeWarning, SamHubError, WrongUsage
+from ..errors import ImageBandsWarning, ImageRangeWarning, NoMasksWarning, SamHubError, WrongUsage
 
 DEBUG = "sam_hub.debug"
 """Key of the context's ``meta`` under which ``--debug`` is remembered."""
+
+PLAIN = (ImageBandsWarning, ImageRangeWarning, NoMasksWarning)
+"""Warnings about what was given, not about code."""
 
 
 class Commands(TyperGroup):
@@ -37,17 +40,18 @@ class Commands(TyperGroup):
 
 
 def _show_plainly() -> None:
-    """Show warnings about images as one line, without the place in the code."""
+    """Show warnings about what was given as one line, without the place in the code."""
     show = warnings.showwarning
 
     def plain(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, ImageRangeWarning):
+        if issubclass(category, PLAIN):
             typer.echo(f"Warning: {message}", err=True)
         else:
             show(message, category, *place, **more)
 
     warnings.showwarning = plain
-    warnings.simplefilter("always", ImageRangeWarning)
+    for category in PLAIN:
+        warnings.simplefilter("always", category)
 
 
 def sentence(error: Exception) -> str:

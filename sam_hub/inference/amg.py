@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from ..errors import NoMasksWarning
 from ..ops.bands import Bands
 from ..ops.boxes import box_area, box_iou, near_crop_edge, nms, uncrop_boxes, uncrop_points, xyxy_to_xywh
 from ..ops.crops import crop_boxes, layer_point_grids
@@ -224,6 +225,7 @@ class SamAutomaticMaskGenerator:
         self.crop_overlap_ratio = crop_overlap_ratio
         self.min_mask_region_area = min_mask_region_area
         self.output_mode = output_mode
+        self.warns_when_empty = True
         self.min_mask_area = min_mask_area
         self.max_mask_area_ratio = max_mask_area_ratio
         self.non_overlapping = non_overlapping
@@ -271,8 +273,9 @@ class SamAutomaticMaskGenerator:
             found = self._separate(found)
         if self.min_mask_area:
             found = [f for f in found if rle_area(f.rle) >= self.min_mask_area]
-        if not found and (why := str(dropped)):
-            warnings.warn(f"no mask is left: {why} were left out; lower the thresholds to get some", stacklevel=2)
+        if not found and self.warns_when_empty and (why := str(dropped)):
+            text = f"no mask is left: {why} were left out; lower the thresholds to get some"
+            warnings.warn(text, NoMasksWarning, stacklevel=2)
         return [self._record(f) for f in found]
 
     def generate_many(

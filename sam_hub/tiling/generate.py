@@ -73,6 +73,7 @@ def pieces_of_tile(generator: SamAutomaticMaskGenerator, picture: Picture, windo
     x0, y0 = window[:2]
     mine = copy.copy(generator)
     mine.output_mode, mine.min_mask_area, mine.non_overlapping = "coco_rle", 0, False
+    mine.warns_when_empty = False  # a tile of sky has no masks
     if not valid.all():
         mine.point_grids = [_with_data(points, valid) for points in generator.point_grids]
         if not any(len(points) for points in mine.point_grids):

@@ -52,6 +52,12 @@ def annotations(path: str = "out/masks/a.json") -> list[dict]:
     return json.loads(Path(path).read_text())["annotations"]
 
 
+def test_a_tile_without_masks_warns_of_nothing(everything, tiny_model):
+    save(Path("a.tif"), photo())
+    result = everything("a.tif", "--stability-score-thresh", 1, "--pred-iou-thresh", 1, "--out", "out")
+    assert annotations() == [] and "no mask is left" not in result.stderr
+
+
 def test_as_python_finds_them(everything, tiny_model):
     save(Path("a.tif"), photo())
     everything("a.tif", "--out", "out")

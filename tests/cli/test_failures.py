@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,14 @@ from typer.testing import CliRunner
 
 from sam_hub.cli.failures import Commands
 from sam_hub.cli.options import Debug
-from sam_hub.errors import CheckpointError, OutputError, WrongUsage
+from sam_hub.errors import (
+    CheckpointError,
+    ImageBandsWarning,
+    ImageRangeWarning,
+    NoMasksWarning,
+    OutputError,
+    WrongUsage,
+)
 
 FAILURES = {
     "named": CheckpointError("weights.pth is cut short;\n  download it again"),
@@ -37,6 +45,17 @@ def fail(kind: str, number: Annotated[int, typer.Option()] = 0, debug: Debug = F
 @app.callback()
 def _common() -> None:
     pass
+
+
+@app.command()
+def warn() -> None:
+    for category in (ImageBandsWarning, ImageRangeWarning, NoMasksWarning):
+        warnings.warn(f"a {category.__name__}", category, stacklevel=2)
+
+
+def test_warnings_about_what_was_given_are_one_line() -> None:
+    told = CliRunner().invoke(app, ["warn"]).stderr
+    assert told.splitlines() == [f"Warning: a {name}Warning" for name in ("ImageBands", "ImageRange", "NoMasks")]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sam_hub import SamAutomaticMaskGenerator, SamPredictor
+from sam_hub.errors import NoMasksWarning
 from sam_hub.families.registry import families
 from sam_hub.inference.thresholds import ENCODERS, ORIGINAL, suited
 
@@ -63,7 +64,7 @@ def test_families_declare_them():
 )
 def test_an_empty_result_says_why(pocket_shaped, photo, settings, why):
     generator = SamAutomaticMaskGenerator(pocket_shaped, points_per_side=3, **settings)
-    with pytest.warns(UserWarning, match=rf"no mask is left: .*{why}") as told:
+    with pytest.warns(NoMasksWarning, match=rf"no mask is left: .*{why}") as told:
         assert generator.generate(photo(0, 60, 80)) == []
     assert sum(map(int, re.findall(r"(\d+) by", str(told[0].message)))) == 27  # all masks of 9 clicks
 
