@@ -48,6 +48,9 @@ EXTRAS = {
         "tensorboardX": "tensorboardX",
     },
     "ray": {"ray": "ray.data"},
+    "science": {"tifffile": "tifffile", "imagecodecs": "imagecodecs", "roifile": "roifile"},
+    "geo": {"rasterio": "rasterio", "pyogrio": "pyogrio", "shapely": "shapely"},
+    "eval": {"faster-coco-eval": "faster_coco_eval", "matplotlib": "matplotlib", "scipy": "scipy"},
 }
 """The optional parts: extra or device format -> distribution -> module."""
 
@@ -57,6 +60,9 @@ PURPOSE = {
     "mcp": "the web page as a tool for assistants (MCP)",
     "train": "training and fine-tuning",
     "ray": "folders of photos on a cluster",
+    "science": "TIFFs of any depth and number of bands, ImageJ's outlines",
+    "geo": "georeferenced pictures and outlines on maps",
+    "eval": "the paper's tables",
 }
 
 Status = Literal["ok", "absent", "problem"]

@@ -137,7 +137,7 @@ def test_the_processor_is_saved_with_its_way(model, tmp_path):
     SamProcessor(SamImageProcessor.for_config(model.config)).save_pretrained(tmp_path)
     loaded = SamImageProcessor.from_pretrained(tmp_path)
     assert (loaded.resize_mode, loaded.mask_resize) == ("stretch_float", "bicubic")
-    with pytest.raises(ValueError, match="one of longest_side, stretch, stretch_float; got 'squash'"):
+    with pytest.raises(ValueError, match="one of longest_side, stretch, stretch_float, stretch_smooth; got 'squash'"):
         SamImageProcessor(resize_mode="squash")
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from sam_hub.errors import OutputError
 from sam_hub.models.layers import ConvBatchNorm, fold_batch_norm
 
-WITHOUT_BATCH_NORM = ("sam_vision_model", "sam_hub_efficient_sam")
+WITHOUT_BATCH_NORM = ("sam_vision_model", "sam_hub_efficient_sam", "sam2_vision_model", "sam3_vision_model")
 
 
 PIXELS = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
