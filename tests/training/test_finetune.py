@@ -109,7 +109,8 @@ def test_adapters_learn_and_are_merged(new_model, vision):
         adapted = model.encode(pixels).embedding
         merged = merge_lora(model).encode(pixels).embedding
     assert set(model.state_dict()) == names
-    assert (adapted - before).abs().max() > 1e-3 and torch.allclose(merged, adapted, atol=1e-4)
+    unit = max(1.0, float(adapted.std()))  # the tiny EdgeTAM's embedding has a deviation of hundreds
+    assert (adapted - before).abs().max() > 1e-3 and torch.allclose(merged, adapted, atol=1e-4 * unit)
 
 
 def test_a_run_with_adapters_gives_a_plain_model(run, new_model, tmp_path):

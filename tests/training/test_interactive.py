@@ -299,9 +299,13 @@ def test_every_encoder_learns(vision: str, new_model: Callable[..., SamModel]):
     model = new_model(vision)
     pixels, target = random_batch(1, 2)
     step = InteractiveStep(model, PAPER, LossWeights())
+    parameters = dict(model.vision_encoder.named_parameters())
+    grads = torch.autograd.grad(model.encode(pixels).embedding.sum(), list(parameters.values()), allow_unused=True)
+    finer = {name for name, grad in zip(parameters, grads, strict=True) if grad is None}
+    assert finer < set(parameters) and not (finer and model.mask_decoder.feature_maps)  # SAM's decoder reads no maps
     step(target, torch.tensor([1]), ("first", "mask"), pixel_values=pixels)["loss"].backward()
-    silent = [n for n, p in model.vision_encoder.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert not silent
+    silent = {n for n, p in parameters.items() if p.grad is None or not p.grad.isfinite().all()}
+    assert silent == finer
 
 
 def test_an_embedding_stands_for_its_image(new_model: Callable[..., SamModel]):
