@@ -158,8 +158,8 @@ def test_recognised_and_converted_back_bit_by_bit(golden):
     for key, value in back.items():
         if key not in blank and not (key.startswith(UNREAD) and not value.any()):
             expected = golden.weights[key]
-            if family == FAMILY["sam3_tracker"] and key.endswith("trunk.pos_embed"):  # the first is of a class token, which nothing reads
-                assert not value[:, 0].any()
+            if family == FAMILY["sam3_tracker"] and key.endswith("trunk.pos_embed"):
+                assert not value[:, 0].any()  # of a class token, which nothing reads
                 value, expected = value[:, 1:], expected[:, 1:]
             assert torch.equal(value, expected), key
 
