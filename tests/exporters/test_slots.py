@@ -1,5 +1,6 @@
 """Fixed prompt slots give what the plain decoder gives, whatever their number."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -42,7 +43,9 @@ def slotted(points: list | None, labels: list | None, box: list | None, slots: i
 
 
 @torch.no_grad()
-def plain(model: SamModel, embedding: torch.Tensor, prompt: tuple, mask: torch.Tensor | None) -> list[torch.Tensor]:
+def plain(
+    model: SamModel, embedding: torch.Tensor, prompt: tuple, mask: torch.Tensor | None, maps: Sequence = ()
+) -> list[torch.Tensor]:
     points, labels, box = prompt
     every, iou, _ = model.predict_masks(
         embedding,
@@ -50,6 +53,7 @@ def plain(model: SamModel, embedding: torch.Tensor, prompt: tuple, mask: torch.T
         None if points is None else torch.tensor([[labels]]),
         None if box is None else torch.tensor([[box]]),
         mask,
+        intermediate=maps,
     )
     return [every[:, 0, 1:], iou[:, 0, 1:], every[:, 0, :1], iou[:, 0, :1]]
 
@@ -78,13 +82,15 @@ def test_slots_change_nothing(vision, kind, with_mask):
 
 def test_pocket_is_neutral_to_a_millionth():
     model = SamModel.from_pretrained("pocket").eval()
-    embedding = model.get_image_embeddings(torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(1)))
+    with torch.no_grad():
+        encoded = model.encode(torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(1)))
+    embedding, maps = encoded.embedding, [encoded.features[name] for name in model.mask_decoder.feature_maps]
     decoder = SlotDecoder(model).eval()
     no_mask = torch.zeros(1, 1, 128, 128), torch.zeros(1)
     prompt = ([[100.5, 200.25], [400.0, 31.0]], [1, 0], None)
     with torch.no_grad():
-        few, many = (decoder(embedding, *slotted(*prompt, slots), *no_mask) for slots in (2, 16))
-    theirs = plain(model, embedding, prompt, None)
+        few, many = (decoder(embedding, *slotted(*prompt, slots), *no_mask, *maps) for slots in (2, 16))
+        theirs = plain(model, embedding, prompt, None, maps)
     for a, b, c in zip(few, many, theirs, strict=True):
         size = c.abs().max()
         assert (a - b).abs().max() < 2e-6 * size
@@ -133,7 +139,7 @@ def test_the_untrained_single_mask_is_left_out():
 
 def test_other_decoders_are_refused():
     model = SamModel(tiny_config("sam_hub_pocket"))
-    model.mask_decoder.__class__ = type("OtherDecoder", (type(model.mask_decoder),), {})
+    model.mask_decoder.__class__ = type("OtherDecoder", (type(model.mask_decoder),), {"forward": lambda self: None})
     with pytest.raises(ExportError, match="SAM's own decoder, not OtherDecoder"):
         SlotDecoder(model)
 

@@ -23,7 +23,7 @@ STRIDE = 32
 
 def pooled(x: Tensor) -> Tensor:
     """The largest of each 2 x 2: (B, h, w, C) -> (B, h / 2, w / 2, C)"""
-    return F.max_pool2d(x.permute(0, 3, 1, 2), kernel_size=2).permute(0, 2, 3, 1)
+    return F.max_pool2d(x.permute(0, 3, 1, 2), kernel_size=2, stride=2).permute(0, 2, 3, 1)
 
 
 class PatchEmbeddings(nn.Module):

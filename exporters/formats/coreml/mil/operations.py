@@ -84,6 +84,13 @@ def conv(op: Any, values: Values) -> list[Tensor]:
     return [function(padded(x, op, spatial), weight, bias, strides, 0, dilations, int(fixed(op, "groups")))]
 
 
+def max_pool(op: Any, values: Values) -> list[Tensor]:
+    sizes, strides = ([int(v) for v in fixed(op, name)] for name in ("kernel_sizes", "strides"))
+    if fixed(op, "pad_type") != "valid" and any(int(p) for p in fixed(op, "pad")):
+        raise ExportError("pooling with padding is not known here")
+    return [F.max_pool2d(wide(values, op.x), sizes, strides, ceil_mode=bool(fixed(op, "ceil_mode")))]
+
+
 def conv_transpose(op: Any, values: Values) -> list[Tensor]:
     x, weight, bias = wide(values, op.x), wide(values, op.weight), optional(op, "bias", values)
     strides, dilations = ([int(v) for v in fixed(op, name)] for name in ("strides", "dilations"))
@@ -239,6 +246,7 @@ OPERATIONS: dict[str, Operation] = {
     "clip": clip,
     "concat": concat,
     "conv": conv,
+    "max_pool": max_pool,
     "conv_transpose": conv_transpose,
     "cos": unary(torch.cos),
     "equal": binary(torch.eq),
