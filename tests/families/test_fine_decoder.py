@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sam_hub.inference.fast_decoder import supports
+from sam_hub.models.configuration_sam import SamConfig
 from sam_hub.models.fine_decoder import FineMaskDecoder, with_fine_features
 from sam_hub.models.modeling_sam import SamModel
 
@@ -38,8 +39,9 @@ def test_the_first_step_equals_the_plain_decoder(plain: SamModel):
 
 
 @torch.no_grad()
-def test_pocket_itself_gives_the_same_masks_with_silent_features():
-    plain = SamModel.from_pretrained("pocket").eval()
+def test_a_model_of_pockets_size_gives_the_same_masks_with_silent_features():
+    vision = {"model_type": "sam_hub_pocket", "image_size": 512}
+    plain = randomise(SamModel(SamConfig(vision_config=vision, prompt_encoder_config={"image_size": 512}))).eval()
     fine = with_fine_features(plain)
     pixels = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(4))
     prompts = {
