@@ -399,7 +399,7 @@ def test_no_image_is_set(model, call):
     [
         ((None,), "cannot be read from a NoneType"),
         (("/no/such.png",), "does not exist"),
-        ((np.zeros((3, 9, 9)),), "move the channels to the end"),
+        ((np.zeros((3, 9, 9)),), r"move the bands \(channels\) to the end"),
         ((WIDE, "GBR"), 'image_format must be "RGB" or "BGR"; got \'GBR\''),
     ],
 )
