@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .. import __version__
@@ -15,7 +15,7 @@ from ..errors import CheckpointError, ExportError, OutputError
 from ..exporters.manifest import MANIFEST
 from ..inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES, is_onnx_folder, read_capabilities
 from ..inference.thresholds import ORIGINAL
-from ..ops.files import make_folder, sha256
+from ..ops.files import make_folder, sha256, whole_folder
 from ..ops.packages import require
 from ..ops.preparation import Preparation
 from ..zoo import ZOO, canonical_name
@@ -55,12 +55,7 @@ def write_static(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} is not an empty folder; name another one")
     runtimes = runtime_files(runtime, tell)
-    make_folder(folder.parent)
-    try:
-        aside = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    except OSError as e:
-        raise OutputError(f"cannot write {folder}: {e.strerror or e}; choose another place") from e
-    try:
+    with whole_folder(folder) as aside:
         offered = [_add_model(aside, name, tell) for name in dict.fromkeys(models)]
         builds = ["wasm", *(["webgpu"] if any("webgpu" in m["variants"] for m in offered) else [])]
         _copy_page(aside)
@@ -76,16 +71,6 @@ def write_static(
         (aside / "app.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
         _write_texts(aside, offered)
         _write_service_worker(aside)
-        aside.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        aside.rename(folder)
-    except OSError as e:
-        if isinstance(e, OutputError):
-            raise
-        raise OutputError(f"cannot write {folder}: {e.strerror or e}; choose another place") from e
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 

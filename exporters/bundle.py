@@ -1,16 +1,14 @@
 """A folder of exported files: made whole or not at all, and verified."""
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import ExportError, OutputError
 from ..families import registry
-from ..ops.files import make_folder, write_atomically
+from ..ops.files import whole_folder, write_atomically
 from ..ops.images import read_image
 from ..ops.input_size import to_two_sides
 from ..ops.packages import require
@@ -65,12 +63,7 @@ def export_bundle(
     tell("asking PyTorch for the masks to compare with")
     proof = make_proof(model, preparation, photos)
     licence = _licence(name)
-    make_folder(out.parent)
-    try:
-        aside = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    except OSError as e:
-        raise OutputError(f"cannot write {out}: {e.strerror or e}; choose another place") from e
-    try:
+    with whole_folder(out) as aside:
         given = {**(options or {}), "calibration": [preparation(read_image(path)) for path in calibration]}
         artefacts = []
         for format, variants in wanted.items():
@@ -95,17 +88,7 @@ def export_bundle(
         )
         write_snippets(aside, manifest, preparation)
         manifest.write(aside)
-        aside.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        aside.rename(out)
-        return manifest
-    except OSError as e:
-        if isinstance(e, OutputError):
-            raise
-        raise OutputError(f"cannot write {out}: {e.strerror or e}; choose another place") from e
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    return manifest
 
 
 def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None) -> list[tuple[str, dict[str, Any]]]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ from ..labels.formats import FORMATS as LABEL_FORMATS
 from ..labels.formats import check_format
 from ..labels.images import ImageLabels
 from ..labels.writing import write_labels
-from ..ops.files import make_folder, write_atomically
+from ..ops.files import make_folder, whole_folder, write_atomically
 from ..ops.run_lengths import rle_area
 from ..results import json_bytes, sa1b_document
 from .store import PhotoRow, Project, photo_of, rle_of
@@ -92,11 +91,7 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
         check_format(format)
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} is not an empty folder; choose another with --out")
-    out = Path(os.path.abspath(out))
-    make_folder(out.parent)
-    aside = out.parent / f".{secrets.token_hex(8)}.part"
-    make_folder(aside)
-    try:
+    with whole_folder(out) as aside:
         counted = Counted(annotated(project, model_too))
         if format == "sa1b":
             to_sa1b(counted, aside, copy)
@@ -104,13 +99,6 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
             to_labels(counted, aside, copy, format)
         if not counted.photos:
             raise OutputError(f"nothing is accepted in {project.folder} yet; label some photos first")
-        os.replace(aside, out)
-    except OSError as e:
-        if isinstance(e, OutputError):
-            raise
-        raise OutputError(f"cannot write {out}: {e.strerror or e}; choose another place") from e
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return counted.photos, counted.masks
 
 

@@ -4,9 +4,11 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 from ..errors import OutputError, SamHubError
 
@@ -51,6 +53,31 @@ def make_folder(path: str | os.PathLike) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as e:
         raise OutputError(f"cannot make the folder {path}: {e.strerror or e}; choose another place") from e
+
+
+@contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A new folder, renamed to ``path`` when the block ends well and removed when it does not.
+
+    path: absent, or an empty folder; those above it are made
+    raises: OutputError, in place of an OSError of the block too
+    """
+    target, aside = Path(os.path.abspath(path)), None
+    make_folder(target.parent)
+    try:
+        aside = Path(mkdtemp(prefix=".", suffix=".part", dir=target.parent))
+        yield aside
+        aside.chmod(0o755)
+        if target.exists():
+            target.rmdir()
+        aside.rename(target)
+    except OSError as e:
+        if isinstance(e, OutputError):
+            raise
+        raise OutputError(f"cannot write {path}: {e.strerror or e}; choose another place") from e
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def inside(folder: str | os.PathLike, name: str, error: type[SamHubError] = OutputError) -> Path:

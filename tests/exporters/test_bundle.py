@@ -107,7 +107,7 @@ def test_a_place_that_takes_no_folder_is_told(repvit_bundle, tmp_path, monkeypat
     def refuse(**_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(bundles, "mkdtemp", refuse)
+    monkeypatch.setattr("sam_hub.ops.files.mkdtemp", refuse)
     processor = SamImageProcessor.for_config(model.config)
     with pytest.raises(OutputError, match=r"cannot write .*out: Permission denied"):
         export_bundle("tiny", tmp_path / "out", {"onnx": ("fp32",)}, model=model, processor=processor)
