@@ -128,8 +128,9 @@ def test_every_requirement_is_pinned_inside_its_range(root, project):
 
 def test_all_is_every_extra_for_users(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"onnx", "coreml", "executorch", "demo", "mcp", "train", "ray", "all", "docs", "dev"}
-    assert Requirement(extras["all"][0]).extras == set(extras) - {"all", "docs", "dev"}
+    for_users = {"onnx", "coreml", "executorch", "demo", "mcp", "train", "ray", "science", "geo", "eval"}
+    assert set(extras) == for_users | {"all", "docs", "dev"}
+    assert Requirement(extras["all"][0]).extras == for_users
 
 
 def test_the_oldest_python_that_is_promised_is_the_one_that_is_tested(root, project):

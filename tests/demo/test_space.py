@@ -65,17 +65,17 @@ def test_the_options_reach_the_server(monkeypatch):
 
     seen = {}
 
-    def build(models: list[str], device: str | None, hosts: list[str]) -> tuple[None, None]:
-        seen.update(models=models, device=device, hosts=hosts)
+    def build(models: list[str], device: str | None, hosts: list[str], words: str | None) -> tuple[None, None]:
+        seen.update(models=models, device=device, hosts=hosts, words=words)
         return None, None
 
     monkeypatch.setattr(wiring, "build", build)
     monkeypatch.setattr(wiring, "launch", lambda server, **given: seen.update(given))
     line = "demo -m pocket --host 0.0.0.0 --port 7777 --share --auth me:se:cret --mcp --device cpu"
-    done = CliRunner().invoke(app, [*line.split(), "--allow-host", "a.example"])
+    done = CliRunner().invoke(app, [*line.split(), "--allow-host", "a.example", "--words", "owl"])
     assert done.exit_code == 0, done.output
     assert seen == {"models": ["pocket"], "device": "cpu", "host": "0.0.0.0", "port": 7777, "share": True,
-                    "auth": ("me", "se:cret"), "mcp": True, "hosts": ["a.example"]}  # fmt: skip
+                    "auth": ("me", "se:cret"), "mcp": True, "hosts": ["a.example"], "words": "owl"}  # fmt: skip
     for line, offered in (("demo", 1), ("demo --catalogue", len(ZOO)), ("demo -m sam-vit-b --catalogue", len(ZOO))):
         assert CliRunner().invoke(app, line.split()).exit_code == 0
         assert len(seen["models"]) == offered and seen["models"][0] == ("sam-vit-b" if "-m" in line else "pocket")

@@ -16,6 +16,7 @@ from sam_hub.ops.masks import mask_to_rle
 from .conftest import blob
 
 KILLS = 20
+PHOTOS = 200  # the writer is some lines ahead of who reads them, and must not end before the last kill
 
 WRITER = """
 import sys
@@ -37,7 +38,7 @@ while photo := queue.next(name, name):
 
 
 def test_a_writer_that_is_killed(make_project, root, tmp_path):
-    project = make_project(40)
+    project = make_project(PHOTOS)
     script = WRITER.format(root=str(root), folder=str(project.folder))
     saved, done, kills, chance = set(), [], 0, random.Random(0)
     while kills < KILLS:
@@ -59,7 +60,9 @@ def test_a_writer_that_is_killed(make_project, root, tmp_path):
     with Project.open(project.folder) as again:
         assert not problems(again)
         there = {
-            (row["photo"], int(row["object"][1:])): row["counts"] for id in range(1, 41) for row in again.objects(id)
+            (row["photo"], int(row["object"][1:])): row["counts"]
+            for id in range(1, PHOTOS + 1)
+            for row in again.objects(id)
         }
         counts = again.rows("SELECT count(*) AS n, count(DISTINCT request) AS m FROM masks")[0]
     assert kills == KILLS and len(saved) >= KILLS

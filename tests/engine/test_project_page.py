@@ -17,7 +17,7 @@ from sam_hub.engine.store import MaskVersion, Project
 from sam_hub.ops.masks import mask_to_rle
 
 from ..demo.conftest import free_port
-from ..demo.test_browser import CHROMIUM, Person, sync_api
+from ..demo.person import CHROMIUM, Person, sync_api
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,10 @@ UNARY: dict[str, tuple[Callable, Callable]] = {
         lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=2, scale_factor_width=3),
         lambda x: np.kron(x, np.ones((1, 1, 2, 3))),
     ),
+    "max_pool": (
+        lambda x: mb.max_pool(x=x, kernel_sizes=[2, 3], strides=[2, 3], pad_type="valid"),
+        lambda x: x.reshape(1, 4, 3, 2, 2, 3).max((3, 5)),
+    ),
     "pixel_unshuffle": (
         lambda x: mb.pixel_unshuffle(x=x, downscale_factor=np.uint32(2)),
         lambda x: x.reshape(1, 4, 3, 2, 3, 2).transpose(0, 1, 3, 5, 2, 4).reshape(1, 16, 3, 3),
