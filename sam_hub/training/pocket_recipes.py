@@ -174,6 +174,22 @@ VARIED_512 = replace(
     loss=LossWeights(iou=5.0),
 )
 
+VARIED_CHOICE_512 = replace(
+    VARIED_512,
+    only="mask_decoder",
+    images=4,
+    objects=8,
+    background_probability=0.1,
+    learning_rate=1e-4,
+    warmup=30,
+    steps=300,
+    ema=0.99,
+    seed=22,
+    prompts=CHOICE_512.prompts,
+    augmentation=replace(VARIED_512.augmentation, scale=(0.8, 1.6)),
+    loss=LossWeights(iou=10.0),
+)
+
 POCKET_RECIPES = {
     "pocket-256": PocketRecipe(),
     "pocket-256-zoom": PocketRecipe(
@@ -226,21 +242,9 @@ POCKET_RECIPES = {
         augmentation=replace(CHOICE_512.augmentation, copy_paste=0.4),
     ),
     "pocket-512-varied": VARIED_512,
-    "pocket-512-varied-choice": replace(
-        VARIED_512,
-        only="mask_decoder",
-        images=4,
-        objects=8,
-        background_probability=0.1,
-        learning_rate=1e-4,
-        warmup=30,
-        steps=300,
-        ema=0.99,
-        seed=22,
-        prompts=CHOICE_512.prompts,
-        augmentation=replace(VARIED_512.augmentation, scale=(0.8, 1.6)),
-        loss=LossWeights(iou=10.0),
-    ),
+    "pocket-512-varied-choice": VARIED_CHOICE_512,
+    "pocket-512-varied-more": replace(VARIED_512, steps=2600, seed=23),
+    "pocket-512-varied-choice-again": replace(VARIED_CHOICE_512, seed=24),
     "pocket-512-gpu": replace(
         VARIED_512,
         images=48,
