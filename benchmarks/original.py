@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sam_hub import SamModel, SamPredictor
 from sam_hub.convert import to_original
+from sam_hub.models.fine_decoder import FineMaskDecoder
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
@@ -76,7 +77,22 @@ class _Encoder(nn.Module):
         self.img_size = model.config.vision_config.image_size
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model.encode(x).embedding
+        encoded = self.model.encode(x)
+        self.features = encoded.features  # of the latest image, for `_FineUpscaling`
+        return encoded.embedding
+
+
+class _FineUpscaling(nn.Module):
+    """The original's upscaling with the finer features that `FineMaskDecoder` adds; the original reads none."""
+
+    def __init__(self, plain: nn.Sequential, encoder: _Encoder) -> None:
+        super().__init__()
+        self.plain, self.encoder = plain, encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv1, norm, act1, conv2, act2 = self.plain
+        maps = self.encoder.model.mask_decoder.project(self.encoder.features)
+        return act2(conv2(act1(norm(conv1(x) + maps["stride_8"]))) + maps["stride_4"])
 
 
 def _vit(modeling: types.ModuleType, model: SamModel) -> nn.Module:
@@ -100,7 +116,7 @@ def _vit(modeling: types.ModuleType, model: SamModel) -> nn.Module:
 def original_sam(model: SamModel) -> nn.Module:
     """``segment_anything.modeling.Sam``: the original's prompt encoder, mask decoder and ViT, and our weights.
 
-    A model with another encoder keeps that.
+    A model with another encoder keeps that, and a decoder with finer features adds them as ours does.
     """
     modeling = load().modeling
     config = model.config.mask_decoder_config
@@ -124,9 +140,13 @@ def original_sam(model: SamModel) -> nn.Module:
         pixel_mean=levels[0].tolist(),
         pixel_std=levels[1].tolist(),
     )
-    ours = {k: v for k, v in model.state_dict().items() if is_vit or not k.startswith("vision_encoder.")}
+    fine = isinstance(model.mask_decoder, FineMaskDecoder)
+    not_there = (*(() if is_vit else ("vision_encoder.",)), *(("mask_decoder.conv_s",) if fine else ()))
+    ours = {k: v for k, v in model.state_dict().items() if not k.startswith(not_there)}
     missing, unexpected = sam.load_state_dict(to_original(ours, "sam"), strict=False)
     missing = [k for k in missing if is_vit or not k.startswith("image_encoder")]
     if missing or unexpected:
         raise RuntimeError(f"the original's weights are other ones: missing {missing}, unexpected {unexpected}")
+    if fine:
+        sam.mask_decoder.output_upscaling = _FineUpscaling(sam.mask_decoder.output_upscaling, sam.image_encoder)
     return sam.eval()
