@@ -234,7 +234,11 @@ class InteractiveStep(nn.Module):
                     module.eval()
         return self
 
+    def activation_checkpointing_enable(self, *args, **kwargs) -> None:
+        self.sam.activation_checkpointing_enable(*args, **kwargs)
+
     def gradient_checkpointing_enable(self, *args, **kwargs) -> None:
+        """What the Trainer calls before transformers 5.23."""
         self.sam.gradient_checkpointing_enable(*args, **kwargs)
 
     def forward(

@@ -123,7 +123,9 @@ def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
     every = max(1, recipe.steps // settings.evaluations)
     checkpointing: dict[str, Any] = {}
     if settings.gradient_checkpointing:
-        checkpointing = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
+        fields = TrainingArguments.__dataclass_fields__  # transformers 5.23 has the new name
+        name = "activation_checkpointing" if "activation_checkpointing" in fields else "gradient_checkpointing"
+        checkpointing = {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     return TrainingArguments(
         output_dir=str(work),
         max_steps=recipe.steps,

@@ -83,6 +83,7 @@ def test_records() -> None:
         np.testing.assert_array_equal(coco_mask.decode(rle), mask)
 
 
+@pytest.mark.filterwarnings("ignore:no mask is left")
 @pytest.mark.parametrize("clean", [0, 10])
 @pytest.mark.parametrize("layers", [0, 1])
 @pytest.mark.parametrize(("inside", "outside"), [(-20, -20), (0.5, -0.5)])
@@ -203,6 +204,7 @@ def test_a_suppressed_mask_is_not_enlarged(monkeypatch) -> None:
     assert boxes(records) == [near[1], SMALL] and len(calls) == 2
 
 
+@pytest.mark.filterwarnings("ignore:no mask is left")
 def test_an_unstable_mask_is_not_enlarged(monkeypatch) -> None:
     calls = []
     call = Upsampler.__call__

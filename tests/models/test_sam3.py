@@ -105,6 +105,7 @@ def test_low_res_masks_have_four_pixels_to_a_patch_of_14(ours):
     assert predictor.predict_each(np.zeros((0, 1, 2)), np.zeros((0, 1)))[2].shape == (0, 3, 32, 32)
 
 
+@pytest.mark.filterwarnings("ignore:no mask is left")
 def test_clicks_on_the_whole_of_a_photo_that_is_not_square(ours):
     """``transformers`` scales the grid of everything mode by the longer side although the photo is squashed."""
     predictor = SamPredictor(ours)

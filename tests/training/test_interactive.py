@@ -88,7 +88,7 @@ def restated(model: SamModel, pixels, target, recipe, plan, seeds, paper: bool) 
                     one_mask_loss(at_labels(three.pred_masks[0, n, m]), three.iou_scores[0, n, m], target[b, n])
                     for m in range(3)
                 ]
-                ambiguous = min((mask for mask, _ in pairs), key=float) + sum(iou for _, iou in pairs) / 3
+                ambiguous = min((mask for mask, _ in pairs), key=torch.Tensor.item) + sum(iou for _, iou in pairs) / 3
                 single = sum(one_mask_loss(at_labels(one.pred_masks[0, n, 0]), one.iou_scores[0, n, 0], target[b, n]))
                 mine = (ambiguous if number == 0 else single) if paper else (ambiguous + single) / 2
                 losses.append(mine)
