@@ -42,8 +42,8 @@ dist: $(VENV)/.dev  ## build the sdist and, from it, the wheel into dist/; check
 	$(BIN)/python -m twine check --strict dist/*
 	DIST=dist OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_packaging.py
 
-bench: $(VENV)/.core  ## compare speed with transformers, on this machine
-	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+bench: $(VENV)/.dev  ## compare speed with an earlier build and the peers; ARGS="start click" picks some parts
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 # A stamp is touched only after its install has succeeded, and is older than the files that it depends on
 # when they change.

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import sam_hub
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 HEAVY = ("torch", "transformers", "numpy", "cv2", "PIL", "huggingface_hub")
 
 
@@ -60,6 +63,20 @@ print(json.dumps([list(sys.modules), record["area"]]))
 """
     loaded, area = json.loads(run_python(code))
     assert {"torch", "transformers"}.isdisjoint(loaded) and 1900 < area < 2000
+
+
+def test_a_photo_is_segmented_without_torch(tmp_path):
+    """By the model inside the package, in the shell: importing torch takes longer than all the rest."""
+    code = f"""
+import json, sys
+from sam_hub.cli import app
+photo, out = {str(EXAMPLES / "cat.jpg")!r}, {str(tmp_path / "cat.png")!r}
+app(["segment", photo, "--point", "200,150", "--out", out], standalone_mode=False)
+print(json.dumps(list(sys.modules)))
+"""
+    loaded = json.loads(run_python(code).splitlines()[-1])
+    assert {"torch", "transformers", "onnxruntime", "scipy", "huggingface_hub"}.isdisjoint(loaded)
+    assert 20_000 < np.count_nonzero(np.asarray(Image.open(tmp_path / "cat.png"))) < 120_000
 
 
 def test_the_model_does_load_torch():

@@ -41,6 +41,7 @@ LAYERS: list[dict[str, set[str]]] = [
     },
     {"sam_hub.inference.image_predictor": ARRAYS},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
+    {"sam_hub.inference.numpy_model": ARRAYS | {"safetensors"}},
     {"sam_hub.models.configuration_parts": {"transformers"}},
     {"sam_hub.families.*.configuration": {"transformers"}},
     {"sam_hub.models.configuration_sam": {"transformers"}},

@@ -3,9 +3,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..inference.image_predictor import ImagePredictor
     from ..inference.predictor import SamPredictor
     from ..inference.runtime import OnnxPredictor
     from ..models.modeling_sam import SamModel
+
+FEW_PHOTOS = 32
+"""With more, it matters whether there is a GPU, and only PyTorch can tell."""
 
 
 def quiet_but_for_downloads() -> None:
@@ -47,3 +51,22 @@ def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPr
         register()
         quiet_but_for_downloads()
     return open_predictor(name, device, cache_size)
+
+
+def load_quickly(name: str, device: str | None, photos: int) -> "ImagePredictor":
+    """A predictor for this many photos: without PyTorch, whose import takes longer than a photo, where that can be.
+
+    raises: as `load_model`
+    """
+    from ..hub.places import ASSETS, locate
+    from ..inference.image_predictor import ImagePredictor
+    from ..inference.runtime import is_onnx_folder
+
+    if (device == "cpu" or (device is None and photos <= FEW_PHOTOS)) and not is_onnx_folder(name):
+        folder = locate(name).folder
+        if folder is not None and folder.parent == ASSETS:
+            from ..inference.numpy_model.backend import NumpyBackend, supports
+
+            if supports(folder):
+                return ImagePredictor(NumpyBackend(folder))
+    return load_predictor(name, device)

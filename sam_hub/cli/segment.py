@@ -1,5 +1,6 @@
 """``sam-hub segment``: objects that a person points at, in photos."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -126,7 +127,7 @@ def segment(
     still done and the exit code is 1.
     """
     from ..segmentation.run import Request, Segmenter, segment_photos, write_label_files
-    from .loading import load_predictor
+    from .loading import load_predictor, load_quickly
 
     request = Request.parse(
         points, boxes, mask, text,
@@ -136,7 +137,8 @@ def segment(
     others = [] if mask is None else [mask]
     to = plan_outputs(out, formats, overlay, images, others, request.objects, request.candidates)
     check_labels(formats, polygons)
-    segmenter = Segmenter(request.with_rough_mask(), lambda: load_predictor(model, device))
+    load = load_predictor if text is not None else partial(load_quickly, photos=len(images))
+    segmenter = Segmenter(request.with_rough_mask(), lambda: load(model, device))
     done, answers, failed = [], [], []
     for result in segment_photos(images, segmenter, to, raises=len(images) == 1 or debug):
         if result.error:

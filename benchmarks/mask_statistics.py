@@ -1,7 +1,7 @@
 """`sam-hub stats`: masks a second beside decoding each mask to pixels with pycocotools, and memory as data grow.
 
-    python benchmarks/statistics.py speed [TAR...]     by default every shard of ../shared/data/val
-    python benchmarks/statistics.py memory [TAR...]    peak memory of 1, 10 and 100 times the data
+    python benchmarks/mask_statistics.py speed [TAR...]     by default every shard of ../shared/data/val
+    python benchmarks/mask_statistics.py memory [TAR...]    peak memory of 1, 10 and 100 times the data
 
 CPU seconds of one process, so that other work on the machine does not count.
 """

@@ -1,0 +1,233 @@
+"""Where time goes: this build beside an earlier one and beside the peers, in one run.
+
+    python benchmarks/speed.py                         # every part, in at most ten minutes on two idle cores
+    python benchmarks/speed.py start click             # some of them
+    python benchmarks/speed.py --before 0d4779c --turns 5
+
+start             `sam-hub segment PHOTO --point ...` with `pocket`, whole process
+folder            the same for eight photos
+click             one click on an image that is set, by the decoder alone
+everything        256 clicks on a photo, the image encoded anew
+click-plain       a click with SAM's own decoder, which the peer has too: transformers.SamModel
+everything-plain  256 clicks with it; peer: the original's generator
+encoder           SAM ViT-B at 1024 pixels with random weights, float32; peer: transformers.SamModel
+
+Builds take turns, each in a process of its own, so that a busy moment meets all alike; the median counts. Seconds are
+those of the processor, with one thread, which a busy machine stretches less than the clock. ``--before`` is a commit,
+unpacked for the time of the run. Rows go to standard output as JSON, the table at the end to standard error.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTO, CLICK = ROOT / "examples" / "cat.jpg", "200,150"
+PARTS = ("start", "folder", "click", "everything", "click-plain", "everything-plain", "encoder")
+CONTENDERS = {part: ("ours", "before") for part in PARTS} | {
+    part: ("ours", "peer") for part in ("click-plain", "everything-plain", "encoder")
+}
+
+BEGIN = """
+import importlib.machinery as m, sys
+sys.meta_path[:] = [m.BuiltinImporter, m.FrozenImporter, m.PathFinder]  # no editable install comes first
+sys.path.insert(0, {tree!r})
+sys.path.append({benchmarks!r})
+"""
+COMMAND = """
+sys.argv = {argv!r}
+from sam_hub.cli import main
+main()
+"""
+MEASURED = """
+import json, time
+import numpy as np
+import torch
+torch.set_num_threads(1)
+torch.manual_seed(0)
+
+def memory(field):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
+
+def report(run, turns):
+    run()
+    before = memory("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+    seconds = []
+    for _ in range(turns):
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+    print(json.dumps({"seconds": sorted(seconds)[turns // 2], "peak_mb": (memory("VmHWM") - before) / 2**20}))
+"""
+CLICK_CODE = """
+from everything import load_model
+model = load_model({model!r})
+embedding = torch.randn(1, 256, 32, 32)
+maps = {"stride_8": torch.randn(1, 40, 64, 64), "stride_4": torch.randn(1, 24, 128, 128)}
+point, label = torch.rand(1, 1, 2) * 512, torch.ones(1, 1, dtype=torch.long)
+"""
+OURS = """
+from sam_hub.inference import decoding
+held = decoding.ImageDecoder(model, decoding.EncoderOutput(embedding, maps))
+with torch.inference_mode():
+    report(lambda: held(point, label, None, None, True), 31)
+"""
+THEIRS = """
+from transformers_pipeline import transformers_sam
+theirs = transformers_sam(model)
+with torch.inference_mode():
+    report(lambda: theirs(image_embeddings=embedding, input_points=point[None], input_labels=label[None]), 31)
+"""
+ALL_CODE = """
+from pathlib import Path
+from everything import contender, load_model, read, thresholds
+model, image = load_model({model!r}), read(Path({photo!r}), None)
+run = contender({contender!r}, model, 16, thresholds({model!r}))
+with torch.inference_mode():
+    report(lambda: run(image), 1)
+"""
+ENCODER = """
+pixels = torch.randn(1, 3, 1024, 1024)
+with torch.inference_mode():
+    report(lambda: model.get_image_embeddings(pixels), 1)
+"""
+
+
+def filled(code: str, **values: str) -> str:
+    for name, value in {"photo": str(PHOTO), **values}.items():
+        code = code.replace(f"{{{name}!r}}", repr(value))
+    return code
+
+
+OUR_VIT = """
+from sam_hub import SamConfig, SamModel
+from sam_hub.zoo import ZOO
+model = SamModel(SamConfig(**ZOO["sam-vit-b"].config)).eval()
+"""
+THEIR_VIT = """
+import transformers
+model = transformers.SamModel(transformers.SamConfig()).eval()
+"""
+CODE = {
+    ("click", "ours"): filled(CLICK_CODE + OURS, model="pocket"),
+    ("click-plain", "ours"): filled(CLICK_CODE + OURS, model="pocket-plain"),
+    ("click-plain", "peer"): filled(CLICK_CODE + THEIRS, model="pocket-plain"),
+    ("everything", "ours"): filled(ALL_CODE, model="pocket", contender="sam_hub"),
+    ("everything-plain", "ours"): filled(ALL_CODE, model="pocket-plain", contender="sam_hub"),
+    ("everything-plain", "peer"): filled(ALL_CODE, model="pocket-plain", contender="original"),
+    ("encoder", "ours"): OUR_VIT + ENCODER,
+    ("encoder", "peer"): THEIR_VIT + ENCODER,
+}
+TURNS = {"everything-plain": 1, "encoder": 1}
+"""Of the parts that take long; the others have ``--turns``."""
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
+    """The package as it was at a commit, in a temporary folder."""
+    with tempfile.TemporaryDirectory() as place:
+        packed = subprocess.run(["git", "-C", ROOT, "archive", commit], capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", place], input=packed, check=True)
+        for folder in ("exporters", "demo"):  # as they are installed
+            Path(place, "sam_hub", folder).symlink_to(Path(place, folder))
+        yield Path(place)
+
+
+@contextmanager
+def as_installed() -> Iterator[Path]:
+    """This build, laid out as `checked_out` does."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(ROOT / "sam_hub", Path(place, "sam_hub"), ignore=shutil.ignore_patterns("__pycache__"))
+        for folder in ("exporters", "demo"):
+            Path(place, "sam_hub", folder).symlink_to(ROOT / folder)
+        yield Path(place)
+
+
+def run(code: str, tree: Path) -> tuple[str, float, float]:
+    """Standard output of a process, its processor seconds, and its peak memory in MB."""
+    code = BEGIN.format(tree=str(tree), benchmarks=str(ROOT / "benchmarks")) + code
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    answer = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"a measurement failed; run it by hand:\n{code}")
+    return answer, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def measure(part: str, tree: Path, who: str) -> dict[str, float]:
+    """One turn: processor seconds and peak memory, in MB; of a whole process, or above what was there before."""
+    if part in ("start", "folder"):
+        photos = [str(PHOTO)]
+        with tempfile.TemporaryDirectory() as out:
+            if part == "folder":
+                photos = [shutil.copy(PHOTO, Path(out, f"photo-{i}.jpg")) for i in range(8)]
+            argv = ["sam-hub", "segment", *map(str, photos), "--point", CLICK, "--out", out]
+            _, seconds, peak = run(COMMAND.format(argv=argv), tree)
+        return {"seconds": seconds, "peak_mb": peak}
+    code = CODE[part, "peer" if who == "peer" else "ours"]
+    return json.loads(run(MEASURED + code, tree)[0].splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--before", default="0d4779c", metavar="COMMIT", help="the build to compare with")
+    parser.add_argument("--turns", type=int, default=3, help="of each build, in turn; the median counts")
+    args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
+        parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(PARTS)}")
+    rows = []
+    with checked_out(args.before) as before, as_installed() as now:
+        for part in args.parts or PARTS:
+            rows.append(compare(part, before, now, TURNS.get(part, args.turns)))
+            print(json.dumps(rows[-1]), flush=True)
+    show(rows)
+
+
+def compare(part: str, before: Path, now: Path, turns: int) -> dict[str, Any]:
+    """Medians of a part: seconds and peak memory of each build, and how many times this one's they are."""
+    who = {name: before if name == "before" else now for name in CONTENDERS[part]}
+    taken = {name: [] for name in who}
+    for _ in range(turns):
+        for name, tree in who.items():
+            taken[name].append(measure(part, tree, name))
+    row: dict[str, Any] = {"part": part, "turns": turns}
+    for name, found in taken.items():
+        for field, digits in (("seconds", 4), ("peak_mb", 0)):
+            row[f"{name}_{field}"] = round(median(turn[field] for turn in found), digits)
+    for name in who:
+        if name != "ours":
+            row[f"{name}_times_ours"] = round(row[f"{name}_seconds"] / row["ours_seconds"], 2)
+    return row
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """The table, for people."""
+    print(f"\n{'':18}{'ours':>12}{'before':>12}{'peer':>12}{'before/ours':>14}{'peer/ours':>12}", file=sys.stderr)
+    for row in rows:
+        cells = [
+            f"{row[f'{who}_seconds']:.3f} s" if f"{who}_seconds" in row else "" for who in ("ours", "before", "peer")
+        ]
+        ratios = [str(row.get(f"{who}_times_ours", "")) for who in ("before", "peer")]
+        print(f"{row['part']:18}{''.join(f'{c:>12}' for c in cells)}{ratios[0]:>14}{ratios[1]:>12}", file=sys.stderr)
+        peaks = [
+            f"{row[f'{who}_peak_mb']:.0f} MB" if f"{who}_peak_mb" in row else "" for who in ("ours", "before", "peer")
+        ]
+        print(f"{'':18}{''.join(f'{c:>12}' for c in peaks)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""`pocket` in NumPy as a backend: the same masks as `TorchBackend`, but for rounding, without PyTorch.
+
+Importing PyTorch and transformers takes several times as long as one photo, and most of the memory. For many photos
+PyTorch, which computes on all cores, is faster.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from ...errors import CheckpointError
+from ...ops.preparation import Prepared
+from ..backends import Backend, Prompts
+from ..runtime import read_capabilities, read_preparation
+from . import decoder, encoder
+
+
+def supports(folder: Path) -> bool:
+    """Whether a folder in transformers layout holds a model that this backend computes."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    return encoder.supports(config.get("vision_config") or {}) and decoder.supports(config)
+
+
+class NumpyBackend(Backend):
+    """Runs the model of a folder for which `supports` is true, in float32 on the CPU.
+
+    raises: CheckpointError
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.preparation = read_preparation(folder)
+        self.capabilities = read_capabilities(folder)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        try:
+            stored = load_file(folder / "model.safetensors")
+        except (OSError, SafetensorError) as e:
+            raise CheckpointError(f"the weights in {folder} are damaged or missing ({e}); install it again") from e
+        weights = {name: value.astype(np.float32) for name, value in stored.items()}
+        self._encode = encoder.PocketArrays(config["vision_config"], weights)
+        self._decoder = decoder.ArrayDecoder(config, weights)
+
+    def encode(self, image: Prepared) -> dict[str, np.ndarray]:
+        return self._encode(image.pixel_values[0])
+
+    def hold(self, encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self._decoder.hold(encoded)
+
+    def decode(
+        self,
+        held: Mapping[str, np.ndarray],
+        prompts: Prompts,
+        multimask_output: bool = True,
+        hq_token_only: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = [self._decoder(held, prompts.one(i), multimask_output) for i in range(len(prompts))]
+        low_res, iou = (np.stack(part) for part in zip(*found, strict=True))
+        return low_res, iou
+
+    def to_arrays(self, encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(encoded)
+
+    def from_arrays(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return dict(arrays)
