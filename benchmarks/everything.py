@@ -1,6 +1,6 @@
 """All masks of a photo: this generator beside the original's and transformers' pipeline, same weights, same photos.
 
-    python benchmarks/everything.py                       # all below but parity, `pocket-plain`, 32 x 32 clicks: slow
+    python benchmarks/everything.py                       # all below but parity, with `pocket` and 32 x 32 clicks: slow
     python benchmarks/everything.py --points 16 race      # seconds, masks, and how many match the original's
     python benchmarks/everything.py memory                # peak memory on a photo of 12 megapixels
     python benchmarks/everything.py ideas                 # what each idea saves: each is switched off in turn
@@ -13,8 +13,7 @@
 Each contender has a process of its own; races are timed in processor seconds, which a busy machine stretches less
 than the clock (both are printed). The original and transformers import torchvision for a few small functions, and
 there is none for the torch that is tested here: stand-ins of a few lines take their place (`benchmarks/original.py`).
-All use the thresholds that `sam-hub everything` has for the model. `pocket-plain` is `pocket` without its finer
-features, which the originals' decoder does not read. Prints one JSON row for each measurement.
+All use the thresholds that `sam-hub everything` has for the model. Prints one JSON row for each measurement.
 """
 
 import argparse
@@ -32,7 +31,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from sam_hub import SamAutomaticMaskGenerator, SamConfig, SamModel, SamPredictor
+from sam_hub import SamAutomaticMaskGenerator, SamModel, SamPredictor
 from sam_hub.annotation.settings import THRESHOLDS
 from sam_hub.inference import amg, decoding, upsample
 from sam_hub.models.mask_resizing import resize_masks
@@ -45,27 +44,14 @@ MATCH = 0.99
 Rle = dict[str, Any]
 
 
-PLAIN = "pocket-plain"
-
-
 def load_model(name: str) -> SamModel:
-    """A model by name; "pocket-plain" is `pocket` with SAM's own decoder, the only one that the originals have."""
-    model = SamModel.from_pretrained("pocket" if name == PLAIN else name)
-    if name == PLAIN:
-        settings, weights = model.config.to_dict(), model.state_dict()
-        finer = ("model_type", "stride_8_channels", "stride_4_channels")
-        decoder = {k: v for k, v in settings["mask_decoder_config"].items() if k not in finer}
-        vision = {**settings["vision_config"], "output_fine_features": False}
-        prompts = settings["prompt_encoder_config"]
-        model = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder))
-        model.load_state_dict(weights, strict=False)
-    return model.eval().requires_grad_(False)
+    return SamModel.from_pretrained(name).eval().requires_grad_(False)
 
 
 def thresholds(name: str) -> dict[str, float]:
     """Those of the original, unless the model has its own."""
     original = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95, "stability_score_offset": 1.0}
-    return {**original, **THRESHOLDS.get("pocket" if name == PLAIN else name, {})}
+    return {**original, **THRESHOLDS.get(name, {})}
 
 
 def contender(who: str, model: SamModel, points: int, arguments: dict[str, float]) -> Callable[[np.ndarray], list[Rle]]:
@@ -300,6 +286,7 @@ def _timed(run: Callable[[], Any], result: list) -> float:
 
 def click(args: argparse.Namespace) -> None:
     """Decoding one click: the first on an image, a later one, and transformers.SamModel's; best of several turns."""
+    from sam_hub import SamConfig
     from sam_hub.zoo import ZOO
 
     print(json.dumps(_click(args.model, load_model(args.model), args.turns)), flush=True)
@@ -383,7 +370,7 @@ def parity(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all by default), parity")
-    parser.add_argument("--model", default=PLAIN)
+    parser.add_argument("--model", default="pocket")
     parser.add_argument("--points", type=int, default=32, help="clicks on each side of the grid")
     parser.add_argument("--photos", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)

@@ -4,13 +4,12 @@
     python benchmarks/speed.py start click             # some of them
     python benchmarks/speed.py --before 0d4779c --turns 5
 
-start             `sam-hub segment PHOTO --point ...` with `pocket`, whole process
-folder            the same for eight photos
-click             one click on an image that is set, by the decoder alone
-everything        256 clicks on a photo, the image encoded anew
-click-plain       a click with SAM's own decoder, which the peer has too: transformers.SamModel
-everything-plain  256 clicks with it; peer: the original's generator
-encoder           SAM ViT-B at 1024 pixels with random weights, float32; peer: transformers.SamModel
+start       `sam-hub segment PHOTO --point ...` with `pocket`, whole process
+folder      the same for eight photos
+click       one click on an image that is set, by the decoder alone; peer: the decoder of transformers.SamModel, which
+            reads no finer features
+everything  256 clicks on a photo, the image encoded anew; peer: the original's generator
+encoder     SAM ViT-B at 1024 pixels with random weights, float32; peer: transformers.SamModel
 
 Builds take turns, each in a process of its own, so that a busy moment meets all alike; the median counts. Seconds are
 those of the processor, with one thread, which a busy machine stretches less than the clock. ``--before`` is a commit,
@@ -32,9 +31,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO, CLICK = ROOT / "examples" / "cat.jpg", "200,150"
-PARTS = ("start", "folder", "click", "everything", "click-plain", "everything-plain", "encoder")
-CONTENDERS = {part: ("ours", "before") for part in PARTS} | {
-    part: ("ours", "peer") for part in ("click-plain", "everything-plain", "encoder")
+CONTENDERS = {
+    "start": ("ours", "before"),
+    "folder": ("ours", "before"),
+    "click": ("ours", "before", "peer"),
+    "everything": ("ours", "before", "peer"),
+    "encoder": ("ours", "peer"),
 }
 
 BEGIN = """
@@ -54,10 +56,12 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 torch.manual_seed(0)
+PHOTO = {photo!r}
 
 def memory(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
 
+@torch.inference_mode()
 def report(run, turns):
     run()
     before = memory("VmRSS")
@@ -69,66 +73,54 @@ def report(run, turns):
         seconds.append(time.process_time() - start)
     print(json.dumps({"seconds": sorted(seconds)[turns // 2], "peak_mb": (memory("VmHWM") - before) / 2**20}))
 """
-CLICK_CODE = """
-from everything import load_model
-model = load_model({model!r})
-embedding = torch.randn(1, 256, 32, 32)
-maps = {"stride_8": torch.randn(1, 40, 64, 64), "stride_4": torch.randn(1, 24, 128, 128)}
-point, label = torch.rand(1, 1, 2) * 512, torch.ones(1, 1, dtype=torch.long)
-"""
-OURS = """
+CODE = {
+    ("click", "ours"): """
+from sam_hub import SamModel
 from sam_hub.inference import decoding
-held = decoding.ImageDecoder(model, decoding.EncoderOutput(embedding, maps))
-with torch.inference_mode():
-    report(lambda: held(point, label, None, None, True), 31)
-"""
-THEIRS = """
-from transformers_pipeline import transformers_sam
-theirs = transformers_sam(model)
-with torch.inference_mode():
-    report(lambda: theirs(image_embeddings=embedding, input_points=point[None], input_labels=label[None]), 31)
-"""
-ALL_CODE = """
+model = SamModel.from_pretrained("pocket").eval()
+maps = {"stride_8": torch.randn(1, 40, 64, 64), "stride_4": torch.randn(1, 24, 128, 128)}
+held = decoding.ImageDecoder(model, decoding.EncoderOutput(torch.randn(1, 256, 32, 32), maps))
+point, label = torch.rand(1, 1, 2) * 512, torch.ones(1, 1, dtype=torch.long)
+report(lambda: held(point, label, None, None, True), 31)
+""",
+    ("click", "peer"): """
+import transformers
+sizes = {"image_size": 512, "num_hidden_layers": 1}
+model = transformers.SamModel(transformers.SamConfig(vision_config=sizes, prompt_encoder_config={"image_size": 512}))
+model.eval()
+embedding = torch.randn(1, 256, 32, 32)
+point, label = torch.rand(1, 1, 1, 2) * 512, torch.ones(1, 1, 1, dtype=torch.long)
+report(lambda: model(image_embeddings=embedding, input_points=point, input_labels=label), 31)
+""",
+    ("everything", "ours"): """
 from pathlib import Path
 from everything import contender, load_model, read, thresholds
-model, image = load_model({model!r}), read(Path({photo!r}), None)
-run = contender({contender!r}, model, 16, thresholds({model!r}))
-with torch.inference_mode():
-    report(lambda: run(image), 1)
-"""
-ENCODER = """
-pixels = torch.randn(1, 3, 1024, 1024)
-with torch.inference_mode():
-    report(lambda: model.get_image_embeddings(pixels), 1)
-"""
-
-
-def filled(code: str, **values: str) -> str:
-    for name, value in {"photo": str(PHOTO), **values}.items():
-        code = code.replace(f"{{{name}!r}}", repr(value))
-    return code
-
-
-OUR_VIT = """
+run = contender("sam_hub", load_model("pocket"), 16, thresholds("pocket"))
+image = read(Path(PHOTO), None)
+report(lambda: run(image), 1)
+""",
+    ("everything", "peer"): """
+from pathlib import Path
+from everything import contender, load_model, read, thresholds
+run = contender("original", load_model("pocket"), 16, thresholds("pocket"))
+image = read(Path(PHOTO), None)
+report(lambda: run(image), 1)
+""",
+    ("encoder", "ours"): """
 from sam_hub import SamConfig, SamModel
 from sam_hub.zoo import ZOO
 model = SamModel(SamConfig(**ZOO["sam-vit-b"].config)).eval()
-"""
-THEIR_VIT = """
+pixels = torch.randn(1, 3, 1024, 1024)
+report(lambda: model.get_image_embeddings(pixels), 1)
+""",
+    ("encoder", "peer"): """
 import transformers
 model = transformers.SamModel(transformers.SamConfig()).eval()
-"""
-CODE = {
-    ("click", "ours"): filled(CLICK_CODE + OURS, model="pocket"),
-    ("click-plain", "ours"): filled(CLICK_CODE + OURS, model="pocket-plain"),
-    ("click-plain", "peer"): filled(CLICK_CODE + THEIRS, model="pocket-plain"),
-    ("everything", "ours"): filled(ALL_CODE, model="pocket", contender="sam_hub"),
-    ("everything-plain", "ours"): filled(ALL_CODE, model="pocket-plain", contender="sam_hub"),
-    ("everything-plain", "peer"): filled(ALL_CODE, model="pocket-plain", contender="original"),
-    ("encoder", "ours"): OUR_VIT + ENCODER,
-    ("encoder", "peer"): THEIR_VIT + ENCODER,
+pixels = torch.randn(1, 3, 1024, 1024)
+report(lambda: model.get_image_embeddings(pixels), 1)
+""",
 }
-TURNS = {"everything-plain": 1, "encoder": 1}
+TURNS = {"everything": 1, "encoder": 1}
 """Of the parts that take long; the others have ``--turns``."""
 
 
@@ -178,20 +170,21 @@ def measure(part: str, tree: Path, who: str) -> dict[str, float]:
             _, seconds, peak = run(COMMAND.format(argv=argv), tree)
         return {"seconds": seconds, "peak_mb": peak}
     code = CODE[part, "peer" if who == "peer" else "ours"]
-    return json.loads(run(MEASURED + code, tree)[0].splitlines()[-1])
+    begin = MEASURED.replace("{photo!r}", repr(str(PHOTO)))
+    return json.loads(run(begin + code, tree)[0].splitlines()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(CONTENDERS)}; all by default")
     parser.add_argument("--before", default="0d4779c", metavar="COMMIT", help="the build to compare with")
     parser.add_argument("--turns", type=int, default=3, help="of each build, in turn; the median counts")
     args = parser.parse_args()
-    if unknown := set(args.parts) - set(PARTS):
-        parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(PARTS)}")
+    if unknown := set(args.parts) - set(CONTENDERS):
+        parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(CONTENDERS)}")
     rows = []
     with checked_out(args.before) as before, as_installed() as now:
-        for part in args.parts or PARTS:
+        for part in args.parts or CONTENDERS:
             rows.append(compare(part, before, now, TURNS.get(part, args.turns)))
             print(json.dumps(rows[-1]), flush=True)
     show(rows)
@@ -216,17 +209,17 @@ def compare(part: str, before: Path, now: Path, turns: int) -> dict[str, Any]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """The table, for people."""
-    print(f"\n{'':18}{'ours':>12}{'before':>12}{'peer':>12}{'before/ours':>14}{'peer/ours':>12}", file=sys.stderr)
+    print(f"\n{'':12}{'ours':>12}{'before':>12}{'peer':>12}{'before/ours':>14}{'peer/ours':>12}", file=sys.stderr)
     for row in rows:
         cells = [
             f"{row[f'{who}_seconds']:.3f} s" if f"{who}_seconds" in row else "" for who in ("ours", "before", "peer")
         ]
         ratios = [str(row.get(f"{who}_times_ours", "")) for who in ("before", "peer")]
-        print(f"{row['part']:18}{''.join(f'{c:>12}' for c in cells)}{ratios[0]:>14}{ratios[1]:>12}", file=sys.stderr)
+        print(f"{row['part']:12}{''.join(f'{c:>12}' for c in cells)}{ratios[0]:>14}{ratios[1]:>12}", file=sys.stderr)
         peaks = [
             f"{row[f'{who}_peak_mb']:.0f} MB" if f"{who}_peak_mb" in row else "" for who in ("ours", "before", "peer")
         ]
-        print(f"{'':18}{''.join(f'{c:>12}' for c in peaks)}", file=sys.stderr)
+        print(f"{'':12}{''.join(f'{c:>12}' for c in peaks)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
