@@ -85,6 +85,7 @@ def main() -> None:
     # Before torch is imported: its threads sleep while they wait. Beside another busy process, spinning ones made
     # one photo take eight minutes instead of one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's: they spin as well, and photos share the cores
     for name in ("torchao", "torch.utils._pytree"):  # comes with ExecuTorch; warns of parts for accelerators at import
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

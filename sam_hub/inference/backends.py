@@ -107,6 +107,7 @@ class Backend(Protocol):
 
     preparation: Preparation
     capabilities: Capabilities
+    photos_at_once: int = 1  # threads with a photo each that keep the cores busy; 1 where one photo does
 
     def encode(self, image: Prepared) -> Any:
         """Run the image encoder on ``image.pixel_values`` (1, 3, H, W), or on ``image.resized`` (h, w, 3) uint8 where

@@ -1,7 +1,12 @@
 """Photos, one after the other, to masks on disk: what ``sam-hub segment`` does."""
 
+import copy
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +148,15 @@ class Segmenter:
             prompts = self._find_words(image)
         return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, share)
 
+    @property
+    def photos_at_once(self) -> int:
+        """How many photos are best segmented side by side; 1 until the model is loaded."""
+        return getattr(getattr(self.predictor, "backend", None), "photos_at_once", 1)
+
+    def beside(self) -> "Segmenter":
+        """One for another thread: with the same model, and an image of its own."""
+        return replace(self, predictor=copy.copy(self.predictor))
+
     def _in_windows(self, path: Path) -> SegmentedPhoto:
         request = self.request
         with Picture(path, request.value_range, request.bands, request.page) as picture:
@@ -188,24 +202,47 @@ class PhotoResult:
 def segment_photos(
     images: Sequence[Path], segmenter: Segmenter, to: Destination, raises: bool
 ) -> Iterator[PhotoResult]:
-    """Segment each photo and write its files, all of them or none.
+    """Segment each photo and write its files, all of them or none, in order.
 
+    Where the backend says so, the next photos are segmented meanwhile.
     raises: let an error through instead of telling it in the result
     """
-    for path in images:
-        try:
-            photo = segmenter(path)
-        except (ImageError, PromptError) as e:
-            if raises:
-                raise
-            yield PhotoResult(path, error=e)
-            continue
-        files = to.results(path, len(photo.prompts), photo.candidates)
-        contents = [photo.content(file) for file in files]
-        make_folder(to.folder)
-        for file, content in zip(files, contents, strict=True):
-            write_atomically(file.path, content)
-        yield PhotoResult(path, photo, files)
+    with closing(in_turn(images, segmenter)) as turns:
+        for path, wait in turns:
+            try:
+                photo = wait()
+            except (ImageError, PromptError) as e:
+                if raises:
+                    raise
+                yield PhotoResult(path, error=e)
+                continue
+            files = to.results(path, len(photo.prompts), photo.candidates)
+            contents = [photo.content(file) for file in files]
+            make_folder(to.folder)
+            for file, content in zip(files, contents, strict=True):
+                write_atomically(file.path, content)
+            yield PhotoResult(path, photo, files)
+
+
+def in_turn(images: Sequence[Path], segmenter: Segmenter) -> Iterator[tuple[Path, Callable[[], SegmentedPhoto]]]:
+    """Each photo, and what waits for its masks; the photos after it are begun already, as many as run side by side."""
+    waiting = deque(images)
+    while waiting and (segmenter.photos_at_once == 1 or len(waiting) == 1):  # until the model is loaded at least
+        path = waiting.popleft()
+        yield path, partial(segmenter, path)
+    if not waiting:
+        return
+    pool = ThreadPoolExecutor(segmenter.photos_at_once, thread_name_prefix="sam-hub-photo")
+    begun: deque[tuple[Path, Future[SegmentedPhoto]]] = deque()
+    try:
+        while waiting or begun:
+            while waiting and len(begun) <= segmenter.photos_at_once:
+                path = waiting.popleft()
+                begun.append((path, pool.submit(segmenter.beside(), path)))
+            path, future = begun.popleft()
+            yield path, future.result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def write_label_files(

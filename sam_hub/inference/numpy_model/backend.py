@@ -5,6 +5,7 @@ PyTorch, which computes on all cores, is faster.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from ...ops.preparation import Prepared
 from ..backends import Backend, Prompts
 from ..runtime import read_capabilities, read_preparation
 from . import decoder, encoder
+
+MOST_PHOTOS = 8
+"""Side by side: each takes some 60 MB."""
 
 
 def supports(folder: Path) -> bool:
@@ -43,6 +47,11 @@ class NumpyBackend(Backend):
         weights = {name: value.astype(np.float32) for name, value in stored.items()}
         self._encode = encoder.PocketArrays(config["vision_config"], weights)
         self._decoder = decoder.ArrayDecoder(config, weights)
+
+    @property
+    def photos_at_once(self) -> int:
+        """One for each core, or what ``OMP_NUM_THREADS`` says: only the matrix products of a photo use several."""
+        return max(1, min(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1), MOST_PHOTOS))
 
     def encode(self, image: Prepared) -> dict[str, np.ndarray]:
         return self._encode(image.pixel_values[0])
