@@ -6,6 +6,7 @@
     python benchmarks/everything.py ideas                 # what each idea saves: each is switched off in turn
     python benchmarks/everything.py click                 # one click, beside transformers.SamModel's decoder
     python benchmarks/everything.py bound                 # multiply-adds, and what they must cost at least
+    python benchmarks/everything.py profile --points 12   # where the time of a click goes
     python benchmarks/everything.py parity --points 6 --photos data/*.tar [--model sam-vit-b]
                                                           # every output mode, with crops and without, beside the
                                                           # original's; fails where fewer than 99.5 % match
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ from pycocotools import mask as coco_mask
 
 from sam_hub import SamAutomaticMaskGenerator, SamModel, SamPredictor
 from sam_hub.annotation.settings import THRESHOLDS
-from sam_hub.inference import amg, decoding, upsample
+from sam_hub.inference import amg, decoding, fast_decoder, upsample
 from sam_hub.models.mask_resizing import resize_masks
 from sam_hub.ops.masks import mask_to_uncompressed_rle
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-PARTS = ("race", "memory", "ideas", "click", "bound")
+PARTS = ("race", "memory", "ideas", "click", "bound", "profile")
 CONTENDERS = ("sam_hub", "original", "transformers")
 MATCH = 0.99
 Rle = dict[str, Any]
@@ -350,6 +351,44 @@ def bound(args: argparse.Namespace) -> None:
     print(json.dumps({**row, "processor_seconds": round(taken, 2), "times_bound": round(taken * rate / macs, 2)}))
 
 
+def profile(args: argparse.Namespace) -> None:
+    """Milliseconds of a click in each stage, and of what draws a mask: two products and two GELUs."""
+    model = load_model(args.model)
+    run = contender("sam_hub", model, args.points, thresholds(args.model))
+    image = read(args.photos[0], args.megapixels)
+    torch.set_num_threads(1)
+    decoder = fast_decoder.FastDecoder
+    stages = {"tokens and image": (decoder, "attend"), "drawing": (decoder, "draw")}
+    stages |= {"filters and suppression": (GENERATOR, "_best"), "enlarging": (UPSAMPLER, "__call__")}
+    taken: dict[str, float] = dict.fromkeys(["all", *stages], 0.0)
+
+    def clocked(name: str, function: Callable) -> Callable:
+        def run(*given: Any) -> Any:
+            start = time.process_time()
+            try:
+                return function(*given)
+            finally:
+                taken[name] += time.process_time() - start
+
+        return run
+
+    run(image)  # warms up
+    with ExitStack() as stack:
+        for name, (place, method) in stages.items():
+            stack.enter_context(patched(place, method, clocked(name, getattr(place, method))))
+        clocked("all", run)(image)
+    side = model.config.prompt_encoder_config.image_embedding_size
+    width, pixels = model.config.mask_decoder_config.hidden_size, side * side
+    rows, weights, quarter = torch.randn(width, 113), torch.randn(113, pixels), torch.randn(width // 2, width // 4)
+    x = torch.randn(width // 4, 4 * pixels)
+    pieces = {"first product": lambda: rows @ weights, "second product": lambda: quarter @ x}
+    pieces |= {"first GELU": lambda: torch.nn.functional.gelu(x), "second GELU": lambda: torch.nn.functional.gelu(y)}
+    y = quarter @ x
+    row = {name: round(1e3 * seconds / args.points**2, 2) for name, seconds in taken.items()}
+    row |= {name: round(1e3 * min(_timed(piece, []) for _ in range(50)), 2) for name, piece in pieces.items()}
+    print(json.dumps({"profile": args.model, "points": args.points**2, "ms_a_click": row}), flush=True)
+
+
 def parity(args: argparse.Namespace) -> None:
     """The original generator's masks: a row for each number of crop layers and output mode."""
     from everything_parity import RANDOM_THRESHOLDS, compare, pictures, random_model
@@ -389,7 +428,15 @@ def main() -> None:
         with torch.inference_mode():
             measure(args)
         return
-    runs = {"race": race, "memory": peak_memory, "ideas": ideas, "click": click, "bound": bound, "parity": parity}
+    runs = {
+        "race": race,
+        "memory": peak_memory,
+        "ideas": ideas,
+        "click": click,
+        "bound": bound,
+        "profile": profile,
+        "parity": parity,
+    }
     print(json.dumps({"model": args.model, "thresholds": thresholds(args.model), "threads": args.threads}), flush=True)
     for part in args.parts or PARTS:
         runs[part](args)
