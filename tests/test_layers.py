@@ -41,6 +41,8 @@ LAYERS: list[dict[str, set[str]]] = [
     },
     {"sam_hub.inference.image_predictor": ARRAYS},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},
+    {"sam_hub.inference.numpy_model.layers": ARRAYS},
+    {"sam_hub.families.*.arrays": ARRAYS},
     {"sam_hub.inference.numpy_model": ARRAYS | {"safetensors"}},
     {"sam_hub.models.configuration_parts": {"transformers"}},
     {"sam_hub.families.*.configuration": {"transformers"}},
@@ -84,6 +86,7 @@ RESOLVERS = {  # field of a family's declaration -> the module that imports what
     "network": "sam_hub.models.modeling_sam",
     "concepts": "sam_hub.inference.concepts",
     "rank_four": "sam_hub.exporters.rank_four",
+    "arrays": "sam_hub.inference.numpy_model.backend",
 }
 FOLDERS = {"sam_hub": "sam_hub", "sam_hub.exporters": "exporters", "sam_hub.demo": "demo"}
 

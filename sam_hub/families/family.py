@@ -83,6 +83,7 @@ class Part:
     softmax_attention: whether that image encoder returns attention weights
     rank_four: lazy string of a dict: layers of an image encoder -> those that take their place in files for phones
         (`sam_hub.exporters.rank_four`)
+    arrays: lazy string of an image encoder that computes the same in NumPy (`sam_hub.inference.numpy_model`)
     prompts: of `PROMPT_KINDS`, what models with a prompt encoder take unless their settings say otherwise
     client: ``model_type`` by which transformers.js runs the exported files of a mask decoder
     wide_operations: operations of an image encoder that float16 has no range for, by Core ML's names
@@ -97,6 +98,7 @@ class Part:
     tiny_states: int = 0
     softmax_attention: bool = True
     rank_four: str = ""
+    arrays: str = ""
     prompts: tuple[str, ...] = PROMPT_KINDS
     client: str = "sam"
     wide_operations: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ FAMILY = Family(
         "sam_hub_pocket": Part(
             config="sam_hub.families.pocket.configuration:PocketVisionConfig",
             network="sam_hub.families.pocket.encoder:PocketEncoder",
+            arrays="sam_hub.families.pocket.arrays:PocketArrays",
             preparation={"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3},
             # Less sure of itself than larger models: its logits are flatter and its predicted IoU lower, and at the
             # original's thresholds little or nothing would be left.

@@ -15,10 +15,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ...errors import CheckpointError
+from ...families import registry
 from ...ops.preparation import Prepared
 from ..backends import Backend, Prompts
 from ..runtime import read_capabilities, read_preparation
-from . import decoder, encoder
+from . import decoder
 
 MOST_PHOTOS = 8
 """Side by side: each takes some 60 MB."""
@@ -26,8 +27,20 @@ MOST_PHOTOS = 8
 
 def supports(folder: Path) -> bool:
     """Whether a folder in transformers layout holds a model that this backend computes."""
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    return encoder.supports(config.get("vision_config") or {}) and decoder.supports(config)
+    config = _read_config(folder)
+    vision = config.get("vision_config") or {}
+    finer = vision.get("output_fine_features") is True
+    return bool(finer and _encoder(vision) and decoder.supports(config))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text("utf-8"))
+
+
+def _encoder(vision: Mapping[str, Any]) -> str:
+    """Where the image encoder is, as a lazy string; empty where there is none in NumPy."""
+    part = dict(registry.parts("encoder")).get(vision.get("model_type", ""))
+    return part.arrays if part else ""
 
 
 class NumpyBackend(Backend):
@@ -39,13 +52,13 @@ class NumpyBackend(Backend):
     def __init__(self, folder: Path) -> None:
         self.preparation = read_preparation(folder)
         self.capabilities = read_capabilities(folder)
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = _read_config(folder)
         try:
             stored = load_file(folder / "model.safetensors")
         except (OSError, SafetensorError) as e:
             raise CheckpointError(f"the weights in {folder} are damaged or missing ({e}); install it again") from e
         weights = {name: value.astype(np.float32) for name, value in stored.items()}
-        self._encode = encoder.PocketArrays(config["vision_config"], weights)
+        self._encode = registry.load(_encoder(config["vision_config"]))(config["vision_config"], weights)
         self._decoder = decoder.ArrayDecoder(config, weights)
 
     @property

@@ -1,11 +1,11 @@
-"""`sam_hub.families.pocket.encoder.PocketEncoder` in NumPy."""
+"""The encoder of `pocket` in NumPy: what `encoder` computes with PyTorch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .layers import Weights, convolution, depthwise, gelu, layer_norm, pointwise, relu6
+from ...inference.numpy_model.layers import Weights, convolution, depthwise, gelu, layer_norm, pointwise, relu6
 
 
 class PocketArrays:
@@ -70,9 +70,3 @@ class PocketArrays:
         for function in then:
             y = function(y)
         return np.ascontiguousarray(y.transpose(2, 0, 1))
-
-
-def supports(config: Mapping[str, Any]) -> bool:
-    """Whether `PocketArrays` computes what ``vision_config`` says."""
-    stages: Sequence = config.get("stages") or ()
-    return config.get("model_type") == "sam_hub_pocket" and bool(stages) and config.get("output_fine_features") is True
