@@ -37,6 +37,7 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
         labels: list[int] | None = None,
         box: list[float] | None = None,
         refine: dict[str, Any] | None = None,
+        tidy: bool | None = None,
     ) -> dict:
         """Masks of one object in a photo that was encoded, from clicks, a box or both.
 
@@ -46,12 +47,13 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
             labels: for each point 1 (on the object) or 0 (beside it); all 1 if left out
             box: [x0, y0, x1, y1] around the object, in pixels of the photo
             refine: {"result": result, "mask": index} of an earlier answer, to correct that mask with more points
+            tidy: whether specks of a mask go and its pinholes are filled; as suits the model if left out
 
         Returns:
             masks (each with score, rle in COCO's compressed run lengths, area, bbox as x, y, width, height), best (the
             index of the one to take), result (for refine), decode_ms
         """
-        given = {"points": points, "labels": labels, "box": box, "refine": refine}
+        given = {"points": points, "labels": labels, "box": box, "refine": refine, "tidy": tidy}
         answer = await last(service.segment(id, {k: v for k, v in given.items() if v is not None}))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 

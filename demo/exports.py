@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import results
 from ..errors import DataError
+from ..labels.formats import takes, writer
+from ..labels.images import ImageLabels
 from ..labels.yolo import data_yaml, label_line
 from .limits import Limits, Refusal
 from .objects import WORK, Masks, Object
@@ -104,6 +106,25 @@ def _yolo(scene: Scene) -> Files:
     yield "yolo/data.yaml", data_yaml(labels).encode()
 
 
+def _labels(kind: str) -> Callable[[Scene], Files]:
+    """A format of `sam_hub.labels`, in a folder of its name. In a label map a pixel goes to the smallest mask."""
+
+    def files(scene: Scene) -> Files:
+        records = [{"segmentation": o.rle, "name": o.label, **o.facts} for o in scene.objects]
+        image = ImageLabels(f"{scene.stem}.jpg", scene.image.shape[:2], records)
+        options = {"non_overlapping": True} if takes(kind, "non_overlapping") else {}
+        for name, content in writer(kind)([image], **options):
+            pieces = []
+            for piece in [content] if isinstance(content, bytes) else content:
+                scene.check()
+                pieces.append(piece)
+                yield None
+            yield f"{kind}/{name}", b"".join(pieces)
+
+    return files
+
+
+LABELS = ("labelmap", "labelme", "labelstudio", "cvat")
 FORMATS: dict[str, Callable[[Scene], Files]] = {
     "masks": _masks,
     "cutouts": _cutouts,
@@ -111,7 +132,15 @@ FORMATS: dict[str, Callable[[Scene], Files]] = {
     "sa1b": _sa1b,
     "svg": _svg,
     "yolo": _yolo,
+    **{kind: _labels(kind) for kind in LABELS},
 }
+ALONE = {
+    **{"coco": "coco.json", "sa1b": "{stem}.json", "svg": "{stem}.svg"},
+    **{"labelmap": "{stem}.png", "labelme": "{stem}.json", "cvat": "annotations.xml"},
+}
+"""Formats that are one file, and its name."""
+WINDOWS = 1 << 29
+"""Pixels of the boxes of all masks, which the formats of `LABELS` hold in memory."""
 
 
 def estimated_bytes(kind: str, o: Object, pixels: int) -> int:
@@ -120,7 +149,7 @@ def estimated_bytes(kind: str, o: Object, pixels: int) -> int:
         return 1000 + 3 * o.box_area
     if kind == "masks":
         return 1000 + pixels // 500 + 4 * o.runs
-    return 1000 + {"svg": 24, "yolo": 40}.get(kind, 6) * o.runs
+    return 1000 + {"svg": 24, "yolo": 40, "labelstudio": 40, "cvat": 40}.get(kind, 6) * o.runs
 
 
 def export(scene: Scene, formats: Any, limits: Limits) -> tuple[str, Iterator[bytes | None]]:
@@ -137,13 +166,14 @@ def export(scene: Scene, formats: Any, limits: Limits) -> tuple[str, Iterator[by
     chosen = list(dict.fromkeys(formats))
     pixels = scene.image.shape[0] * scene.image.shape[1]
     size = sum(estimated_bytes(kind, o, pixels) for kind in chosen for o in scene.objects)
-    if len(scene.objects) * len(chosen) * pixels > WORK or size > limits.export_bytes:
+    held = sum(o.box_area for o in scene.objects) if set(chosen) & set(LABELS) else 0
+    if len(scene.objects) * len(chosen) * pixels > WORK or size > limits.export_bytes or held > WINDOWS:
         raise Refusal("this is too much at once; export fewer objects or formats at a time", 413)
     files = (file for kind in chosen for file in FORMATS[kind](scene))
-    alone = chosen[0] in ("coco", "sa1b", "svg") or (chosen[0] != "yolo" and len(scene.objects) == 1)
+    alone = chosen[0] in ALONE or (chosen[0] in ("masks", "cutouts") and len(scene.objects) == 1)
     if len(chosen) == 1 and alone:
-        names = {"coco": "coco.json", "sa1b": f"{scene.stem}.json", "svg": f"{scene.stem}.svg"}
-        name = names.get(chosen[0], f"{scene.stem}.{chosen[0].removesuffix('s')}-{scene.names()[0]}.png")
+        name = ALONE.get(chosen[0], "").format(stem=scene.stem)
+        name = name or f"{scene.stem}.{chosen[0].removesuffix('s')}-{scene.names()[0]}.png"
         return name, (file and file[1] for file in files)
     return f"{scene.stem}.zip", zipped(files, limits)
 

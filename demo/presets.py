@@ -17,9 +17,12 @@ SEARCH_PRESETS = {"fast": "256 clicks", "default": "1,024 clicks", "fine": "2,04
 """The presets, and about how many clicks each makes."""
 
 
-def preset_arguments(encoder: str | None, preset: str) -> dict[str, Any]:
-    """Arguments of `SamAutomaticMaskGenerator`; encoder: ``model_type`` of the image encoder"""
-    suited = generator_arguments(encoder, preset, {})
+def preset_arguments(encoder: str | None, preset: str, tidy: float | None = None) -> dict[str, Any]:
+    """Arguments of `SamAutomaticMaskGenerator`.
+
+    encoder: ``model_type`` of the image encoder; tidy: share of a mask's area, see `generator_arguments`
+    """
+    suited = generator_arguments(encoder, preset, {}, tidy)
     return {
         **suited,
         "pred_iou_thresh": suited.get("pred_iou_thresh", USUAL) - SLACK,

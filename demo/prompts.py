@@ -5,6 +5,7 @@ A prompt is a JSON object that describes one object of a photo, in pixels of the
     box      [x0, y0, x1, y1]
     strokes  [{"points": [[x, y], ...], "radius": r, "erase": false}, ...]: a roughly painted mask
     refine   {"result": id, "mask": k}: an earlier answer to go on from
+    tidy     true or false: whether specks go and pinholes are filled; by default as suits the model
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Prompt:
     points: (P, 2) or None; labels: (P,) int; box: (4,) or None
     rough: (h, w) bool, in the proportions of the photo, or None
     refine: the id of an earlier result and which of its masks, or None
+    tidy: whether masks are tidied, or None
     """
 
     points: np.ndarray | None
@@ -37,6 +39,7 @@ class Prompt:
     box: np.ndarray | None
     rough: np.ndarray | None
     refine: tuple[str, int] | None
+    tidy: bool | None = None
 
     @property
     def ambiguous(self) -> bool:
@@ -48,7 +51,7 @@ def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
     """raises: PromptError, Refusal"""
     if not isinstance(prompt, dict):
         raise PromptError('a prompt must be an object like {"points": [[x, y]], "labels": [1]}')
-    known = ("points", "labels", "box", "strokes", "refine")
+    known = ("points", "labels", "box", "strokes", "refine", "tidy")
     if unknown := sorted(set(map(str, prompt)) - set(known)):
         raise PromptError(f"a prompt has no {unknown[0]!r}; expected some of {', '.join(known)}")
     points, labels = _points(prompt.get("points") or [], prompt.get("labels"), size, limits)
@@ -58,6 +61,9 @@ def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
         if corners is None or corners.shape != (4,):
             raise PromptError("box must be [x0, y0, x1, y1], in pixels of the photo")
         box = check_box(corners, size)
+    tidy = prompt.get("tidy")
+    if not isinstance(tidy, bool | None):
+        raise PromptError("tidy must be true or false")
     rough = _paint(prompt.get("strokes") or [], size, limits)
     refine = _refine(prompt.get("refine"))
     if points is None and box is None and rough is None:
@@ -66,7 +72,7 @@ def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
         x0, y0, x1, y1 = mask_to_box(rough).tolist()
         scale = size[1] / rough.shape[1]
         box = check_box(np.array([x0, y0, x1 + 1, y1 + 1]) * scale, size)
-    return Prompt(points, labels, box, rough, refine)
+    return Prompt(points, labels, box, rough, refine, tidy)
 
 
 def _points(points: Any, labels: Any, size: Size, limits: Limits) -> tuple[np.ndarray | None, np.ndarray | None]:

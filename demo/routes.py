@@ -100,7 +100,7 @@ class Routes:
 
     async def everything(self, request: Request) -> Response:
         body = await read_json(request)
-        return await self._events(self.service.everything(body.get("id"), body.get("preset")))
+        return await self._events(self.service.everything(body.get("id"), body.get("preset"), body.get("tidy")))
 
     async def words(self, request: Request) -> Response:
         body = await read_json(request)

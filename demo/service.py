@@ -20,12 +20,13 @@ from ..errors import PromptError
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..ops.mask_prompt import mask_prompt
 from ..ops.masks import rle_to_mask
+from ..ops.tidying import TIDY_SHARE
 from .limits import Limits, Refusal
 from .models import LoadedModel, ModelPool
 from .photos import read_photo
 from .presets import SEARCH_PRESETS, preset_arguments
 from .prompts import Prompt, parse_prompt
-from .shapes import drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
+from .shapes import Tidying, drawn_size, outline_of_logits, shape_of_logits, shape_of_mask
 from .store import Photo, PhotoStore
 from .words import Finder, checked_words
 from .workers import Emit, Workers
@@ -92,7 +93,10 @@ class SegmentationService:
         }
 
     async def encode(self, data: bytes, model: Any = None) -> AsyncIterator[Event]:
-        """Read a photo and encode it. The result: ``id, width, height, model, device, encode_ms``."""
+        """Read a photo and encode it. The result: ``id, width, height, model, device, tidy, encode_ms``.
+
+        tidy: whether masks of this model are tidied where the prompt says nothing of it
+        """
         entry = self.models.entry(model)
         async with aclosing(self._encode(lambda: read_photo(data, self.limits), entry.name)) as events:
             async for event in events:
@@ -126,7 +130,8 @@ class SegmentationService:
             photo.ready = self._get_ready(photo)
             height, width = photo.size
             size = {"width": width, "height": height}
-            facts = {"model": loaded.name, "device": loaded.device, "encode_ms": _ms(took)}
+            tidy = photo.predictor.capabilities.tidy > 0
+            facts = {"model": loaded.name, "device": loaded.device, "tidy": tidy, "encode_ms": _ms(took)}
             emit({"stage": "done", "id": self.photos.add(photo), **size, **facts})
 
         async with aclosing(self._encoders.events(work)) as events:
@@ -192,7 +197,7 @@ class SegmentationService:
         took = perf_counter() - start
         best = 0 if len(scores) != 3 else int(scores.argmax())
         drawn = photo.upsampler(low_res.shape[-2:], drawn_size(photo.size))
-        path = outline_of_logits(low_res[best], drawn, photo.size)
+        path = outline_of_logits(low_res[best], drawn, photo.size, _tidying(photo, prompt))
         shown = {"path": path, "score": _score(scores[best]), "decode_ms": _ms(took)}
         return prompt, FirstMask(scores, low_res, mask, best, took, shown)
 
@@ -206,7 +211,7 @@ class SegmentationService:
         exact, drawn = (photo.upsampler(low_res.shape[-2:], size) for size in (photo.size, drawn_size(photo.size)))
         paths = {first.best: first.shown["path"]}
         masks = [
-            {"score": _score(score), **shape_of_logits(logits, exact, drawn, paths.get(i))}
+            {"score": _score(score), **shape_of_logits(logits, exact, drawn, paths.get(i), _tidying(photo, prompt))}
             for i, (score, logits) in enumerate(zip(scores, low_res, strict=True))
         ]
         return {"result": photo.remember(low_res), "best": first.best, "masks": masks, "decode_ms": _ms(took)}
@@ -222,17 +227,22 @@ class SegmentationService:
                 return earlier[prompt.refine[1]][None]
         return None if prompt.rough is None else mask_prompt(prompt.rough, photo.low_side)
 
-    async def everything(self, key: Any, preset: Any) -> AsyncIterator[Event]:
-        """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``."""
+    async def everything(self, key: Any, preset: Any, tidy: Any = None) -> AsyncIterator[Event]:
+        """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``.
+
+        tidy: whether specks and pinholes go; by default as suits the model
+        """
         photo = self.photos.get(key)
         if not isinstance(preset, str) or preset not in SEARCH_PRESETS:
             raise Refusal(f"there is no such preset; choose one of {', '.join(SEARCH_PRESETS)}")
+        if not isinstance(tidy, bool | None):
+            raise PromptError("tidy must be true or false")
         yield {"stage": "waiting", "ahead": self._encoders.ahead}
 
         def work(emit: Emit, stopped: threading.Event) -> None:
             start = perf_counter()
             # A shallow copy: it shares the embedding, and setting crops on it leaves the photo's own predictor alone.
-            arguments = preset_arguments(photo.predictor.encoder_kind, preset)
+            arguments = preset_arguments(photo.predictor.encoder_kind, preset, _share(photo, tidy))
             generator = SamAutomaticMaskGenerator(
                 copy.copy(photo.predictor), output_mode="uncompressed_rle", **arguments
             )
@@ -281,7 +291,7 @@ class SegmentationService:
                 exact, drawn = (
                     photo.upsampler(low_res.shape[-2:], size) for size in (photo.size, drawn_size(photo.size))
                 )
-                shape = shape_of_logits(low_res[0], exact, drawn)
+                shape = shape_of_logits(low_res[0], exact, drawn, None, Tidying(photo.predictor.capabilities.tidy))
                 masks.append({**_named(phrase, score, box), **shape})
             emit({"stage": "done", "masks": masks})
 
@@ -306,6 +316,16 @@ def _set_threads(count: int) -> None:
     """How many threads torch computes with for whoever calls it from this one."""
     torch.get_num_threads()  # sets the number of a new thread to what was set last anywhere
     torch.set_num_threads(count)
+
+
+def _share(photo: Photo, tidy: bool | None) -> float:
+    """Of a mask's area, below which specks and holes go: what is asked for, or what suits the model."""
+    own = photo.predictor.capabilities.tidy
+    return own if tidy is None else (own or TIDY_SHARE) if tidy else 0.0
+
+
+def _tidying(photo: Photo, prompt: Prompt) -> Tidying:
+    return Tidying(_share(photo, prompt.tidy), prompt.points, prompt.labels)
 
 
 def _predict(predictor: Any, points: Any, labels: Any, box: Any, mask: Any, multimask: bool) -> tuple:

@@ -1,5 +1,6 @@
 """Masks as they travel: COCO run lengths, which are the mask, and an outline to draw."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import contourpy
@@ -8,6 +9,7 @@ import numpy as np
 
 from ..inference.upsample import Size, Upsampler
 from ..ops.masks import mask_to_box, mask_to_rle
+from ..ops.tidying import tidy_window
 
 DRAWN = 512
 """Long side at which outlines of logits are traced: twice a low-res mask, and between its pixels by their values."""
@@ -15,6 +17,8 @@ TRACED = 1024
 """Long side at which outlines of masks are traced, of which only the sign is known."""
 STRAIGHT = 0.3
 """How far an outline may leave what was traced, in pixels of the size for drawing: corners in between are left out."""
+LEAST = 1e-6
+"""Of the logits within a mask."""
 OUTSIDE = -1e9
 """Beyond the border: so far below zero that the outline ends at the last pixel."""
 
@@ -25,7 +29,25 @@ def drawn_size(size: Size, longest: int = DRAWN) -> Size:
     return tuple(max(1, round(side * scale)) for side in size)
 
 
-def outline_of_logits(logits: np.ndarray, upsampler: Upsampler, size: Size) -> str:
+@dataclass(frozen=True)
+class Tidying:
+    """How masks are tidied, see `ops.tidying.tidy`.
+
+    share: of a mask's area; 0 for not at all
+    points: (P, 2), x then y, in pixels of the photo, or None; labels: (P,)
+    """
+
+    share: float = 0.0
+    points: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+    def __call__(self, mask: np.ndarray, origin: tuple[int, int], scale: float = 1.0) -> np.ndarray:
+        """The window (h, w) bool of a mask, tidied; scale: its pixels to one of the photo."""
+        points = None if self.points is None else self.points * scale
+        return tidy_window(mask, origin, self.share, points, self.labels)
+
+
+def outline_of_logits(logits: np.ndarray, upsampler: Upsampler, size: Size, tidying: Tidying = Tidying()) -> str:
     """Low-res logits (h, w) -> SVG path data in pixels of the photo.
 
     upsampler: to the drawn size; size: of the photo
@@ -35,10 +57,16 @@ def outline_of_logits(logits: np.ndarray, upsampler: Upsampler, size: Size) -> s
         return ""
     window = upsampler.margin(window)  # with the pixels around the mask, between which and it the outline runs
     values, origin = upsampler(logits[upsampler.margin(window)], window)
-    return _outline(values, origin, upsampler.frame.original_size, size)
+    drawn = upsampler.frame.original_size
+    if tidying.share:
+        tidied = tidying(values > 0, origin, max(drawn) / max(size))
+        values = np.where(tidied, np.maximum(np.abs(values), LEAST), np.minimum(-np.abs(values), 0))
+    return _outline(values, origin, drawn, size)
 
 
-def shape_of_logits(logits: np.ndarray, exact: Upsampler, drawn: Upsampler, path: str | None = None) -> dict[str, Any]:
+def shape_of_logits(
+    logits: np.ndarray, exact: Upsampler, drawn: Upsampler, path: str | None = None, tidying: Tidying = Tidying()
+) -> dict[str, Any]:
     """Low-res logits (h, w) -> ``rle, area, bbox, path`` of the mask.
 
     exact, drawn: upsamplers to the photo and to the size for drawing; path: the outline, where it is known
@@ -48,8 +76,11 @@ def shape_of_logits(logits: np.ndarray, exact: Upsampler, drawn: Upsampler, path
     if window is None:
         return _facts(np.zeros((0, 0), bool), size, (0, 0), "")
     values, origin = exact(logits[exact.margin(window)], window)
-    path = outline_of_logits(logits, drawn, size) if path is None else path
-    return _facts(values > 0, size, origin, path)
+    mask = values > 0
+    if tidying.share:
+        mask = tidying(mask, origin)
+    path = outline_of_logits(logits, drawn, size, tidying) if path is None else path
+    return _facts(mask, size, origin, path)
 
 
 def shape_of_mask(mask: np.ndarray) -> dict[str, Any]:

@@ -139,6 +139,7 @@ def _copy_model(aside: Path, source: Path, name: str) -> dict[str, Any]:
         "license": row.license if row else "",
         "bytes": sum(variants["wasm"][role]["bytes"] for role in ("encoder", "decoder")),
         "prompts": list(capabilities.prompt_kinds) if ours else ["points"],
+        "tidy": capabilities.tidy,
         "preparation": {
             **{k: facts[k] for k in (*HOLDS_PREPARATION, "do_min_max", "mask_resize", "do_resize")},
             "padded_frame": preparation.padded_frame if preparation.padded else None,

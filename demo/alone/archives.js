@@ -16,14 +16,14 @@ async function deflated(bytes, format) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Levels of 1 (grey) or 4 (RGBA) channels, row by row -> a PNG. */
-export async function png(levels, width, height, channels) {
-  const line = width * channels, raw = new Uint8Array(height * (line + 1)); // before each row the number of its filter: none
+/** Levels of 1 (grey) or 4 (RGBA) channels, row by row, of 8 bits or 16 with the higher byte first -> a PNG. */
+export async function png(levels, width, height, channels, bits = 8) {
+  const line = (width * channels * bits) / 8, raw = new Uint8Array(height * (line + 1)); // before each row the number of its filter: none
   for (let y = 0; y < height; y++) raw.set(levels.subarray(y * line, (y + 1) * line), y * (line + 1) + 1);
   const header = new Uint8Array(13), view = new DataView(header.buffer);
   view.setUint32(0, width);
   view.setUint32(4, height);
-  header.set([8, channels === 4 ? 6 : 0], 8);
+  header.set([bits, channels === 4 ? 6 : 0], 8);
   const chunk = (kind, data) => {
     const out = new Uint8Array(data.length + 12), numbers = new DataView(out.buffer);
     numbers.setUint32(0, data.length);

@@ -40,7 +40,7 @@ export const local = {
   },
   preview: (id, prompt) => ask("preview", [id, prompt]),
   segment: (id, prompt, onEvent) => ask("segment", [id, prompt], onEvent),
-  everything: (id, preset, onEvent, signal) => ask("everything", [id, preset], onEvent, signal),
+  everything: (id, preset, tidy, onEvent, signal) => ask("everything", [id, preset, tidy], onEvent, signal),
   importFile: (id, text) => ask("importFile", [id, text]),
   exportFile: (id, fileName, objects, formats) => ask("exportFile", [id, fileName, objects, formats]),
 };

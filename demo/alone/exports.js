@@ -2,6 +2,7 @@
 import { Failure } from "../page/failure.js";
 import { COLORS } from "../page/state.js";
 import { png, zip } from "./archives.js";
+import { cvat, labelMap, labelme, labelStudio } from "./labels.js";
 import { pathOfMask } from "./outline.js";
 import { openPicture } from "./picture.js";
 import { factsOfWindow, toRuns, windowOf } from "./rle.js";
@@ -19,12 +20,13 @@ export async function exportFiles(scene, formats) {
   }
   const full = { ...scene, stem: slug(scene.name.split(/[/\\]/).at(-1).replace(/\.[^.]*$/, "")) || "photo", picture: null };
   full.masks = scene.objects.map((o) => windowOf(toRuns(o.rle.counts, scene.size), scene.size));
+  full.names = scene.objects.map((o) => o.name || UNNAMED);
   full.labels = [...new Set(scene.objects.map((o) => o.name || UNNAMED))];
   try {
     if (formats.includes("cutouts")) full.picture = await openPicture(scene.blob, scene.limits);
     const files = [];
     for (const format of formats) files.push(...(await FORMATS[format](full)));
-    const alone = files.length === 1 && !formats.includes("yolo"), [name, content] = alone ? files[0] : [`${full.stem}.zip`, await zip(files)];
+    const alone = files.length === 1, [name, content] = alone ? files[0] : [`${full.stem}.zip`, await zip(files)];
     return { name: name.split("/").at(-1), content: new Blob([content]) };
   } finally {
     full.picture?.close();
@@ -65,7 +67,13 @@ const FORMATS = {
     const lines = scene.masks.map((mask, i) => labelLine(mask, scene.size, scene.labels.indexOf(scene.objects[i].name || UNNAMED)));
     return [[`yolo/images/${scene.stem}.jpg`, await jpeg(scene)], [`yolo/labels/${scene.stem}.txt`, text(lines.map((line) => `${line}\n`).join(""))], ["yolo/data.yaml", text(dataYaml(scene.labels))]];
   },
+  labelmap: labelMap,
+  labelme: async (scene) => (await labelme(scene)).map(asBytes),
+  cvat: async (scene) => cvat(scene).map(asBytes),
+  labelstudio: async (scene) => labelStudio(scene).map(asBytes),
 };
+
+const asBytes = ([name, content]) => [name, typeof content === "string" ? text(content) : json(content)];
 
 async function each(scene, kind, make) {
   const files = [], digits = String(scene.objects.length).length;

@@ -1,4 +1,5 @@
-// A prompt of the page -> what the decoder is asked: {points, labels, mask, ambiguous, refine}.
+// A prompt of the page -> what the decoder is asked: {points, labels, mask, ambiguous, refine, tidied};
+// tidied: the clicks alone.
 import { Failure } from "../page/failure.js";
 import { boxOf, maskPrompt, paint } from "./painting.js";
 
@@ -19,5 +20,6 @@ export function readPrompt(prompt, size, kinds, side) {
   }
   if (!points.length) throw new Failure(400, "the prompt is empty; click on the object, draw a box around it or paint over it");
   const takesMasks = kinds.includes("masks"), refine = takesMasks ? (prompt.refine ?? null) : null;
-  return { points, labels, refine, mask: rough && takesMasks ? maskPrompt(rough, side) : null, ambiguous: !box && !rough && !prompt.refine && clicks === 1 };
+  const tidied = { points: points.slice(0, clicks).map(([x, y]) => [Math.min(x, size[1] - 0.5), Math.min(y, size[0] - 0.5)]), labels: labels.slice(0, clicks) };
+  return { points, labels, refine, tidied, mask: rough && takesMasks ? maskPrompt(rough, side) : null, ambiguous: !box && !rough && !prompt.refine && clicks === 1 };
 }

@@ -36,11 +36,16 @@ export class Runs {
     return this.area ? [x0, y0, x1 - x0 + 1, y1 - y0 + 1] : [0, 0, 0, 0];
   }
 
-  /** {rle, area, bbox} */
-  done() {
+  /** The run lengths of the whole photo. */
+  whole() {
     const runs = [...this.runs], rest = this.height * this.width - this.filled;
     if (rest || !runs.length) runs.push(rest);
-    return { rle: { size: [this.height, this.width], counts: toText(runs) }, area: this.area, bbox: this.box() };
+    return runs;
+  }
+
+  /** {rle, area, bbox} */
+  done() {
+    return { rle: { size: [this.height, this.width], counts: toText(this.whole()) }, area: this.area, bbox: this.box() };
   }
 }
 
@@ -79,6 +84,40 @@ export function toRuns(counts, [height, width]) {
   }
   if (!Array.isArray(runs) || !runs.every((run) => Number.isInteger(run) && run >= 0)) return null;
   return runs.reduce((a, b) => a + b, 0) === height * width ? runs : null;
+}
+
+/** Run lengths -> the runs of ones in each column, [x, from, to], in order. */
+export function columnsOf(runs, [height]) {
+  const columns = [];
+  let at = 0;
+  runs.forEach((run, i) => {
+    for (let from = at, end = i % 2 ? at + run : at; from < end;) {
+      const x = Math.trunc(from / height), y = from - x * height, length = Math.min(end - from, height - y);
+      columns.push([x, y, y + length]);
+      from += length;
+    }
+    at += run;
+  });
+  return columns;
+}
+
+/** The way back. */
+export function runsOf(columns, size) {
+  const runs = new Runs(size);
+  for (const [x, from, to] of columns) runs.add(x * size[0] + from, to - from);
+  return runs.whole();
+}
+
+/** Run lengths -> {rle, area, bbox} */
+export function factsOfRuns(runs, size) {
+  const low = [Infinity, Infinity], high = [-1, -1];
+  let area = 0;
+  for (const [x, from, to] of columnsOf(runs, size)) {
+    area += to - from;
+    [low[0], low[1], high[0], high[1]] = [Math.min(low[0], x), Math.min(low[1], from), x, Math.max(high[1], to - 1)];
+  }
+  const bbox = area ? [low[0], low[1], high[0] - low[0] + 1, high[1] - low[1] + 1] : [0, 0, 0, 0];
+  return { rle: { size: [...size], counts: toText(runs) }, area, bbox };
 }
 
 /** Run lengths -> {top, left, height, width, pixels: Uint8Array of height * width, row by row}; null for an empty mask. */

@@ -3,6 +3,7 @@
 import { drawnSize } from "./outline.js";
 import { Runs, toRuns, windowOf } from "./rle.js";
 import { outlineOf, shapeOf, shapeOfMask } from "./shapes.js";
+import { tidyRuns } from "./tidying.js";
 
 const BATCH = 16; // clicks at a time: in between, other questions are answered
 const MEASURED = 1024; // the long side at which masks are compared with each other
@@ -62,12 +63,12 @@ function measure(logits, enlarger, how) {
   return area && stability >= how.stability_score_thresh ? { stability, area, box: [x, y, x + w - 1, y + h - 1] } : null;
 }
 
-/** The mask in the photo, without small holes and islands. */
+/** The mask in the photo, tidied, and without small holes and islands. */
 function shape({ logits, score, stability, point }, photo, how) {
   const { size } = photo, side = Math.sqrt(logits.length), exact = photo.enlarger(size, side), drawn = photo.enlarger(drawnSize(size), side);
   const found = shapeOf(logits, exact, drawn, ""), base = { score, stability, point, untouched: true };
-  const mask = windowOf(toRuns(found.rle.counts, size), size), least = how.min_mask_region_area;
-  const changed = mask ? tidy(mask, size, least) : false;
+  const runs = toRuns(found.rle.counts, size), tidied = how.tidy ? tidyRuns(runs, size, { share: how.tidy, points: [point] }) : runs;
+  const mask = windowOf(tidied, size), changed = (mask ? tidy(mask, size, how.min_mask_region_area) : false) || tidied !== runs;
   if (!changed) return { ...base, ...found, path: outlineOf(logits, drawn, size) };
   return { ...base, untouched: false, ...shapeOfMask(mask, size) };
 }

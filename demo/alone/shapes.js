@@ -1,21 +1,30 @@
 // Masks as the page gets them: {rle, area, bbox, path}.
 import { pathOf, pathOfMask } from "./outline.js";
-import { factsOfWindow, Runs } from "./rle.js";
+import { factsOfRuns, factsOfWindow, Runs } from "./rle.js";
+import { tidyRuns, tidyValues } from "./tidying.js";
 
-/** The outline of low-res logits; drawn: an `Enlarger` to the size for drawing. */
-export function outlineOf(logits, drawn, size) {
+const PLAIN = { share: 0 };
+
+/** The outline of low-res logits; drawn: an `Enlarger` to the size for drawing; how: see `tidyColumns`, in the photo */
+export function outlineOf(logits, drawn, size, how = PLAIN) {
   const window = drawn.window(logits, 0);
   if (!window) return "";
   const around = drawn.grown(window, 1); // the outline runs between the mask and the pixels around it
-  return pathOf(drawn.values(logits, around), around, drawn.size, size);
+  const values = drawn.values(logits, around);
+  if (how.share) {
+    const scale = Math.max(...drawn.size) / Math.max(...size);
+    tidyValues(values, around, drawn.size, { ...how, points: how.points?.map((at) => at.map((v) => v * scale)) });
+  }
+  return pathOf(values, around, drawn.size, size);
 }
 
 /** exact, drawn: `Enlarger`s to the photo and to the size for drawing */
-export function shapeOf(logits, exact, drawn, path = null) {
+export function shapeOf(logits, exact, drawn, path = null, how = PLAIN) {
   const runs = new Runs(exact.size), window = exact.window(logits, 0);
   if (window) exact.eachColumn(logits, window, (column, x) => runs.column(column, x, window.top));
-  const facts = runs.done();
-  return { ...facts, path: facts.area ? (path ?? outlineOf(logits, drawn, exact.size)) : "" };
+  const whole = runs.whole(), tidied = how.share ? tidyRuns(whole, exact.size, how) : whole;
+  const facts = tidied === whole ? runs.done() : factsOfRuns(tidied, exact.size);
+  return { ...facts, path: facts.area ? (path ?? outlineOf(logits, drawn, exact.size, how)) : "" };
 }
 
 /** A window of pixels, or null for an empty mask. */

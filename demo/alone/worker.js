@@ -10,6 +10,7 @@ import { search } from "./search.js";
 import { drawnSize } from "./outline.js";
 import { outlineOf, shapeOf } from "./shapes.js";
 
+const TIDY_SHARE = 0.02;
 let facts = null, models = null;
 const photos = new Photos(), stopped = new Set();
 
@@ -61,9 +62,9 @@ const calls = {
     return turn(() => rest(photo, found));
   },
 
-  async everything({ emit, isStopped }, id, preset) {
+  async everything({ emit, isStopped }, id, preset, tidy = null) {
     const photo = photos.get(id), start = performance.now();
-    const how = photo.model.facts.searches[preset];
+    const how = { ...photo.model.facts.searches[preset], tidy: shareOf(photo, tidy) };
     const masks = await search(photo, how, turn, (done, of) => emit({ stage: "searching", done, of }), isStopped);
     return { masks: masks.slice(0, facts.about.limits.objects).map((m) => ({ ...m, score: score(m.score), stability: score(m.stability) })), ms: ms(start) };
   },
@@ -93,10 +94,16 @@ async function encode(emit, isStopped, blob, name) {
     });
     const photo = new Photo(blob, picture.size, model, held), [height, width] = picture.size;
     await turn(() => warm(photo));
-    return { id: photos.add(photo), width, height, model: name, device: model.device, encode_ms: took };
+    return { id: photos.add(photo), width, height, model: name, device: model.device, tidy: shareOf(photo) > 0, encode_ms: took };
   } finally {
     picture.close();
   }
+}
+
+/** Of a mask's area, below which specks and holes go: what is asked for, or what suits the model. */
+function shareOf({ model }, tidy = null) {
+  const own = model.facts.tidy ?? 0;
+  return tidy === null ? own : tidy ? own || TIDY_SHARE : 0;
 }
 
 /** Make what the first click would wait for. */
@@ -115,13 +122,14 @@ async function first(photo, given) {
   const { scores, low } = await model.decode(photo.held, size, [prompt.points], [prompt.labels], mask, prompt.ambiguous);
   const took = ms(start), best = scores.indexOf(Math.max(...scores)), area = side * side;
   const masks = Array.from(scores, (each, i) => ({ score: score(each), logits: low.slice(i * area, (i + 1) * area) }));
-  const path = outlineOf(masks[best].logits, photo.enlarger(drawnSize(size), side), size);
-  const found = { key, prompt, mask, masks, best, took, shown: { path, score: masks[best].score, decode_ms: took } };
+  const how = { ...prompt.tidied, share: shareOf(photo, given.tidy) };
+  const path = outlineOf(masks[best].logits, photo.enlarger(drawnSize(size), side), size, how);
+  const found = { key, prompt, mask, masks, best, took, how, shown: { path, score: masks[best].score, decode_ms: took } };
   if (prompt.ambiguous) photo.last = found;
   return found;
 }
 
-async function rest(photo, { prompt, mask, masks, best, took, shown }) {
+async function rest(photo, { prompt, mask, masks, best, took, how, shown }) {
   const start = performance.now(), { model, size, side } = photo, area = side * side;
   let all = masks;
   if (masks.length === 1 && !prompt.ambiguous && photo.many > 1) {
@@ -129,7 +137,7 @@ async function rest(photo, { prompt, mask, masks, best, took, shown }) {
     all = [...masks, ...Array.from(scores, (each, i) => ({ score: score(each), logits: low.slice(i * area, (i + 1) * area) }))];
   }
   const decode_ms = took + ms(start), [exact, drawn] = [size, drawnSize(size)].map((each) => photo.enlarger(each, side));
-  const shapes = all.map((each, i) => ({ score: each.score, ...shapeOf(each.logits, exact, drawn, i === best ? shown.path : null) }));
+  const shapes = all.map((each, i) => ({ score: each.score, ...shapeOf(each.logits, exact, drawn, i === best ? shown.path : null, how) }));
   return { result: photo.remember(all.map((each) => each.logits)), best, masks: shapes, decode_ms };
 }
 

@@ -33,7 +33,7 @@ export function startEverything(app) {
     const photo = app.photo;
     running(true);
     try {
-      const answer = await app.withPhoto(() => compute.everything(app.photo.id, preset, progress, stop.signal));
+      const answer = await app.withPhoto(() => compute.everything(app.photo.id, preset, app.history.present.tidy ?? null, progress, stop.signal));
       if (photo !== app.photo) return;
       take(answer.masks);
       say(`${answer.masks.length} masks found.`);

@@ -69,7 +69,7 @@ export function startFiles(app) {
   const chosen = () => [...$("formats").querySelectorAll("input:checked")].map((box) => box.value);
   const exported = () => app.history.present.objects.filter((o) => maskOf(o)?.area);
   function describe() {
-    const formats = chosen(), many = formats.length > 1 || formats.includes("yolo") || (exported().length > 1 && formats.some((f) => f === "masks" || f === "cutouts"));
+    const formats = chosen(), many = formats.length > 1 || formats.includes("yolo") || formats.includes("labelstudio") || (exported().length > 1 && formats.some((f) => f === "masks" || f === "cutouts"));
     $("export-go").disabled = !formats.length;
     $("export-what").textContent = !formats.length ? "Choose a format." : many ? "You get one ZIP." : "You get one file.";
   }

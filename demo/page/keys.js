@@ -7,7 +7,7 @@ export const KEYS = [
   ["O", "open a photo"], ["← ↑ → ↓", "move the cross (with Ctrl by one pixel)"], ["Enter", "add at the cross; corner of a box; brush down and up"],
   ["Shift Enter", "take away at the cross"], ["P R B M V", "add, take away, box, paint, move"], ["1 2 3 4", "choose among the masks"],
   ["N", "new object"], ["[ ]", "object before, object after"], ["F2", "name the object"], ["H", "hide or show the object"], ["Delete", "delete the object"],
-  ["Esc", "clear the clicks of the object"], ["Ctrl Z", "undo"], ["Ctrl Shift Z", "redo"], ["A", "find everything"], ["+ − 0", "zoom in, out, fit"],
+  ["Esc", "clear the clicks of the object"], ["Ctrl Z", "undo"], ["Ctrl Shift Z", "redo"], ["T", "tidy masks, or not"], ["A", "find everything"], ["+ − 0", "zoom in, out, fit"],
   ["Shift ← ↑ → ↓", "move the photo"], ["{ }", "tint weaker, stronger"], ["S", "export"], ["I", "import"], ["?", "this help"],
 ];
 
@@ -100,7 +100,7 @@ export function listenToKeys(element, app) {
     o: () => app.openDialog(), i: () => app.importDialog(), "?": () => app.help(),
     s: () => app.exportDialog(), a: () => app.searchEverything(), n: () => app.newObject(),
     p: () => app.use("add"), r: () => app.use("remove"), b: () => app.use("box"), m: () => app.use("brush"), v: () => app.use("pan"),
-    h: () => app.hideSelected(), F2: () => app.nameSelected(), "[": () => step(-1), "]": () => step(1),
+    h: () => app.hideSelected(), t: () => app.tidy(), F2: () => app.nameSelected(), "[": () => step(-1), "]": () => step(1),
     "{": () => app.tint(app.opacity - 0.08), "}": () => app.tint(app.opacity + 0.08),
     "+": () => changeView(zoom(app.view, 1.25, ...middle())), "=": () => changeView(zoom(app.view, 1.25, ...middle())),
     "-": () => changeView(zoom(app.view, 0.8, ...middle())), 0: () => app.fit(),

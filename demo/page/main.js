@@ -82,6 +82,7 @@ app.changed = () => {
   $("undo").disabled = !past.length;
   $("redo").disabled = !future.length;
   $("clear").disabled = !(state.hasPrompt(o) || o?.answer);
+  $("tidy").checked = app.isTidy();
   $("hint").textContent = app.hint(o);
   app.draw();
   app.keepSoon?.();

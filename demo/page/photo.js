@@ -45,7 +45,7 @@ export function startPhoto(app) {
     app.photo?.bitmap?.close(); // large, and otherwise left to the garbage collector
     app.photo = photo;
     if (entry) entry.photo = photo;
-    app.history = history ?? state.newHistory();
+    app.history = history ?? state.newHistory(wantedTidy());
     app.early = new Map();
     app.cursor = app.draft = null;
     app.penDown = false;
@@ -62,6 +62,9 @@ export function startPhoto(app) {
     $("canvas").focus({ preventScroll: true });
     app.shelve?.(photo);
   }
+
+  /** What was said last, or null for as suits the model. */
+  const wantedTidy = () => ({ on: true, off: false })[remembered("tidy")] ?? null;
 
   app.closePhoto = close;
   function close() {
@@ -90,7 +93,7 @@ export function startPhoto(app) {
         });
       }
       done ??= await compute.encode(photo.blob, model, watch, signal);
-      Object.assign(photo, { id: done.id, model: done.model, device: done.device, width: done.width, height: done.height });
+      Object.assign(photo, { id: done.id, model: done.model, device: done.device, width: done.width, height: done.height, tidy: done.tidy });
       app.askAgain();
       times.decode = 0;
       app.took({ encode: done.encode_ms });

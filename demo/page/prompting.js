@@ -34,7 +34,8 @@ export function startPrompting(app) {
 
   const previews = new Newest(async ({ x, y, time, photo }) => {
     try {
-      const answer = await compute.preview(photo.id, { points: [[x, y]], labels: [1] });
+      const { tidy } = app.history.present, asked = { points: [[x, y]], labels: [1], ...(tidy == null ? {} : { tidy }) };
+      const answer = await compute.preview(photo.id, asked);
       if (photo !== app.photo) return;
       const clicked = state.waiting(app.history.present).find((o) => state.isClick(o, x, y));
       if (clicked) return show(clicked.rev, answer); // meanwhile
@@ -71,7 +72,7 @@ export function startPrompting(app) {
     async (o) => {
       const photo = app.photo;
       try {
-        const answer = await app.withPhoto(() => compute.segment(app.photo.id, state.promptOf(o),
+        const answer = await app.withPhoto(() => compute.segment(app.photo.id, state.promptOf(o, app.history.present.tidy ?? null),
           (event) => event.stage === "shown" && photo === app.photo && show(o.rev, event)));
         await app.painted(); // lists can wait
         if (photo !== app.photo) return true;

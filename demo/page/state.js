@@ -6,8 +6,8 @@
 
 export const COLORS = ["#2e90ff", "#ff7a30", "#16be82", "#ec4899", "#9664ff", "#fabe14", "#0abed7", "#f04646", "#8cc828", "#be8250"];
 
-export const emptyDocument = () => ({ objects: [], selected: null, made: 0, revs: 0 });
-export const newHistory = () => ({ past: [], present: emptyDocument(), future: [] });
+export const emptyDocument = (tidy = null) => ({ objects: [], selected: null, made: 0, revs: 0, tidy });
+export const newHistory = (tidy = null) => ({ past: [], present: emptyDocument(tidy), future: [] });
 
 const MOST = 200;
 
@@ -36,7 +36,7 @@ export function redo(history) {
 export function settle(history, id, rev, answer) {
   const fill = (doc) => {
     if (!doc.objects.some((o) => o.id === id && o.rev === rev && !o.answer)) return doc;
-    const objects = doc.objects.map((o) => (o.id === id && o.rev === rev && !o.answer ? { ...o, answer, chosen: answer.best } : o));
+    const objects = doc.objects.map((o) => (o.id === id && o.rev === rev && !o.answer ? { ...o, answer, chosen: answer.masks[o.kept] ? o.kept : answer.best } : o));
     return { ...doc, objects };
   };
   return { past: history.past.map(fill), present: fill(history.present), future: history.future.map(fill) };
@@ -73,7 +73,7 @@ function prompted(doc, edit, refining) {
   const objects = base.objects.map((o) => {
     if (o.id !== base.selected) return o;
     const refine = refining && o.answer?.result ? { result: o.answer.result, mask: o.chosen } : null;
-    return { ...o, ...edit(o), rev: revs, refine, answer: null, chosen: 0, visible: true, last: maskOf(o) ?? o.last ?? null };
+    return { ...o, ...edit(o), rev: revs, refine, answer: null, chosen: 0, kept: null, visible: true, last: maskOf(o) ?? o.last ?? null };
   });
   return { ...base, revs, objects };
 }
@@ -86,6 +86,14 @@ export const addStroke = (doc, stroke) => prompted(doc, (o) => ({ strokes: [...o
 export function setMarks(doc, parts) {
   const o = selectedObject(doc), next = { ...o, ...parts };
   return hasPrompt(next) && (next.box || next.strokes.length || next.points.some((p) => p.label)) ? prompted(doc, () => parts, false) : clear(doc, o.id);
+}
+
+/** Say whether masks are tidied; those that prompts gave are asked for again, and the one that was chosen stays chosen. */
+export function setTidy(doc, tidy) {
+  let { revs } = doc;
+  const objects = doc.objects.map((o) => (o.origin === "prompt" && hasPrompt(o) && o.answer
+    ? { ...o, rev: ++revs, answer: null, kept: o.chosen, last: maskOf(o) } : o));
+  return { ...doc, objects, revs, tidy };
 }
 
 /** Forget the prompt and the mask of an object, and keep its name. */
@@ -142,7 +150,7 @@ export function newOnes(doc, masks) {
 const around = ([x, y, w, h]) => [x, y, x + w, y + h];
 
 /** What is asked about an object. */
-export function promptOf(o) {
+export function promptOf(o, tidy = null) {
   const prompt = {};
   if (o.points.length) {
     prompt.points = o.points.map((p) => [p.x, p.y]);
@@ -151,6 +159,7 @@ export function promptOf(o) {
   if (o.box) prompt.box = o.box;
   if (o.strokes.length) prompt.strokes = o.strokes;
   if (o.refine) prompt.refine = o.refine;
+  if (tidy !== null) prompt.tidy = tidy;
   return prompt;
 }
 

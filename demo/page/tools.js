@@ -1,7 +1,7 @@
 // Tools, tabs and the buttons around the photo.
 import { KEYS } from "./keys.js";
 import * as state from "./state.js";
-import { $, make, roving } from "./ui.js";
+import { $, make, remember, roving, say } from "./ui.js";
 import { keep, zoom } from "./view.js";
 
 const HINTS = {
@@ -54,6 +54,14 @@ export function startTools(app) {
     $("opacity").value = Math.round(app.opacity * 100);
     app.draw();
   };
+  app.isTidy = () => app.history.present.tidy ?? app.photo?.tidy ?? false;
+  app.tidy = (on = !app.isTidy()) => {
+    remember("tidy", on ? "on" : "off");
+    app.dropPreview();
+    app.edit(state.setTidy(app.history.present, on));
+    say(on ? "Masks are tidied: specks and pinholes go." : "Masks are as the model gives them.");
+  };
+  $("tidy").addEventListener("change", (e) => app.tidy(e.target.checked));
   app.help = () => $("help-dialog").showModal();
 
   for (const b of $("tools").querySelectorAll("[data-tool]")) b.addEventListener("click", () => app.use(b.dataset.tool));

@@ -58,7 +58,8 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
 
     raises: ValueError for arguments that contradict each other; WrongUsage; OutputError
     """
-    arguments = generator_arguments(predictor.encoder_kind, request.preset, request.arguments)
+    own = predictor.capabilities.tidy
+    arguments = generator_arguments(predictor.encoder_kind, request.preset, request.arguments, own)
     SamAutomaticMaskGenerator(predictor, **arguments)
     value_range = check_range(request.value_range)
     settings = settings_of(request.model, weights_id(predictor), arguments)

@@ -6,7 +6,7 @@ from typing import Any
 from ..inference.amg import PRESETS
 from ..inference.image_predictor import ImagePredictor
 from ..inference.runtime import OnnxPredictor
-from ..inference.thresholds import ENCODERS, THRESHOLDS, suited
+from ..inference.thresholds import ENCODERS, THRESHOLDS, suited, tidied
 from ..ops.files import sha256
 
 __all__ = ["BATCH", "ENCODERS", "THRESHOLDS", "generator_arguments", "settings_of", "weights_id"]
@@ -15,13 +15,18 @@ BATCH = "points_per_batch"
 """The argument that sets memory against speed; results do not depend on it beyond rounding."""
 
 
-def generator_arguments(encoder: str | None, preset: str, given: dict[str, Any]) -> dict[str, Any]:
+def generator_arguments(
+    encoder: str | None, preset: str, given: dict[str, Any], tidy: float | None = None
+) -> dict[str, Any]:
     """Arguments of `SamAutomaticMaskGenerator`: of the preset, over them the model's, over them those that are given.
 
     encoder: ``model_type`` of the image encoder
     given: by name; None stands for what was not given
+    tidy: share of a mask's area, of the model's configuration; that of its family by default
     """
-    return {**PRESETS[preset], **suited(encoder), **{k: v for k, v in given.items() if v is not None}}
+    share = tidied(encoder, tidy)
+    own = {**suited(encoder), **({"tidy": share} if share else {})}
+    return {**PRESETS[preset], **own, **{k: v for k, v in given.items() if v is not None}}
 
 
 def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from ..ops.masks import (
     remove_small_regions,
     rle_area,
     rle_to_mask,
+    rle_to_window,
     stability_score,
 )
+from ..ops.tidying import tidy_window
 from ..ops.value_range import ValueRange
 from .image_predictor import ImagePredictor, independent
 from .thresholds import ORIGINAL
@@ -159,6 +161,8 @@ class SamAutomaticMaskGenerator:
     max_mask_area_ratio: so are masks of more than this part of the image, which are mostly its background (SA-1B: 0.95)
     non_overlapping: each pixel goes to the smallest mask that has it; masks of which nothing is left are left out
     skip_full_image: click in the crops alone
+    tidy: share of a mask's area; smaller specks go and smaller holes are filled, but for the one that was clicked,
+        see `ops.tidying.tidy`; ``capabilities.tidy`` is what suits the model
 
     One generator may be used by several threads: each call works on an image of its own.
     """
@@ -184,7 +188,10 @@ class SamAutomaticMaskGenerator:
         max_mask_area_ratio: float = 1.0,
         non_overlapping: bool = False,
         skip_full_image: bool = False,
+        tidy: float = 0.0,
     ) -> None:
+        if not 0 <= tidy < 1:
+            raise ValueError(f"tidy must be at least 0 and below 1; got {tidy}")
         if (points_per_side is None) == (point_grids is None):
             raise ValueError("give exactly one of points_per_side and point_grids")
         if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
@@ -230,6 +237,7 @@ class SamAutomaticMaskGenerator:
         self.max_mask_area_ratio = max_mask_area_ratio
         self.non_overlapping = non_overlapping
         self.skip_full_image = skip_full_image
+        self.tidy = tidy
 
     @classmethod
     def from_preset(cls, model: Any, preset: str = "default", **arguments: Any) -> "SamAutomaticMaskGenerator":
@@ -237,7 +245,8 @@ class SamAutomaticMaskGenerator:
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}; expected one of {sorted(PRESETS)}")
         generator = cls(model, **{**PRESETS[preset], **arguments})
-        for name, value in _suited(generator.predictor).items():
+        own = {"tidy": getattr(getattr(generator.predictor, "capabilities", None), "tidy", 0.0)}
+        for name, value in {**_suited(generator.predictor), **own}.items():
             if arguments.get(name) is None:
                 setattr(generator, name, value)
         return generator
@@ -267,7 +276,7 @@ class SamAutomaticMaskGenerator:
         pixels = read_image(image, value_range, bands)
         dropped = Dropped()
         found = self._find(pixels, progress, stop or (lambda: False), dropped)
-        if self.min_mask_region_area > 0:
+        if self.min_mask_region_area > 0 or self.tidy > 0:
             found = self._clean(found)
         if self.non_overlapping:
             found = self._separate(found)
@@ -440,15 +449,30 @@ class SamAutomaticMaskGenerator:
         """Remove small holes and islands, and then masks that have become alike, rather those that were changed."""
         scores = []
         for f in found:
-            mask, filled = remove_small_regions(rle_to_mask(f.rle), self.min_mask_region_area, "holes")
-            mask, cut = remove_small_regions(mask, self.min_mask_region_area, "islands")
-            if filled or cut:
-                f.rle, f.box = mask_to_uncompressed_rle(mask), mask_to_box(mask)
-            scores.append(float(not (filled or cut)))
+            changed = self._tidy(f)
+            if self.min_mask_region_area > 0:
+                mask, filled = remove_small_regions(rle_to_mask(f.rle), self.min_mask_region_area, "holes")
+                mask, cut = remove_small_regions(mask, self.min_mask_region_area, "islands")
+                if filled or cut:
+                    f.rle, f.box = mask_to_uncompressed_rle(mask), mask_to_box(mask)
+                    changed = True
+            scores.append(float(not changed))
         if not found:
             return []
         keep = nms(np.stack([f.box for f in found]), np.array(scores), max(self.box_nms_thresh, self.crop_nms_thresh))
         return [found[i] for i in keep]
+
+    def _tidy(self, f: Found) -> bool:
+        """Whether specks or holes went."""
+        if not self.tidy:
+            return False
+        mask, origin = rle_to_window(f.rle)
+        tidied = tidy_window(mask, origin, self.tidy, f.point[None])
+        if np.array_equal(tidied, mask):
+            return False
+        f.rle = mask_to_uncompressed_rle(tidied, tuple(f.rle["size"]), origin)
+        f.box = mask_to_box(tidied) + np.tile(origin, 2)
+        return True
 
     def _separate(self, found: list[Found]) -> list[Found]:
         """Give each pixel to the smallest mask that has it."""

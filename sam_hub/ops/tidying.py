@@ -40,6 +40,28 @@ def tidy(
     return kept | fill[gaps]
 
 
+def tidy_window(
+    mask: np.ndarray,
+    origin: tuple[int, int],
+    share: float = TIDY_SHARE,
+    points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:
+    """`tidy` of the part of a mask that holds all its pixels: the same pixels, and time that goes with that part.
+
+    mask: (h, w) bool, the tight window or a larger one; origin: (x, y) of its first pixel in the image
+    points: (P, 2), x then y, in pixels of the image; labels: (P,)
+    returns: (h, w) bool
+    """
+    if points is not None:
+        xy = np.asarray(points, float).reshape(-1, 2)
+        labels = np.ones(len(xy), int) if labels is None else np.asarray(labels)
+        xy = xy - origin
+        inside = ((xy >= 0) & (xy < mask.shape[::-1])).all(axis=1)
+        points, labels = xy[inside], labels[inside]
+    return tidy(mask, share, points, labels)
+
+
 def _pixels(points: np.ndarray | None, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """The pixel (x, y) of each point; outside of the image the nearest."""
     if points is None:

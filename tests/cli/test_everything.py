@@ -356,7 +356,9 @@ def test_without_ray_it_says_what_to_install(everything: Everything, photos: Pat
 
 def test_thresholds_of_a_model_go_between_preset_and_options() -> None:
     pocket = SamPredictor(SamModel.from_pretrained("pocket")).encoder_kind
-    assert generator_arguments(pocket, "fast", {}) == {**PRESETS["fast"], **THRESHOLDS["pocket"]}
+    assert generator_arguments(pocket, "fast", {}) == {**PRESETS["fast"], **THRESHOLDS["pocket"], "tidy": 0.02}
+    assert generator_arguments(pocket, "fast", {}, 0.0) == {**PRESETS["fast"], **THRESHOLDS["pocket"]}
+    assert generator_arguments(pocket, "fast", {"tidy": 0.1})["tidy"] == 0.1
     assert generator_arguments(pocket, "default", {"pred_iou_thresh": 0.1})["pred_iou_thresh"] == 0.1
     for other in ("sam_vision_model", None):
         assert generator_arguments(other, "fine", {"pred_iou_thresh": None}) == PRESETS["fine"]

@@ -1,6 +1,7 @@
 // Runs functions of the page without a server on cases from Python: node alone_parts.mjs IN.json OUT.json
 import fs from "node:fs";
 import { Enlarger } from "../../demo/alone/enlarge.js";
+import { cvat, labelMap, labelme, labelStudio } from "../../demo/alone/labels.js";
 import { labelLine } from "../../demo/alone/yolo.js";
 import { pathOfMask, rings } from "../../demo/alone/outline.js";
 import { boxOf, maskPrompt, paint } from "../../demo/alone/painting.js";
@@ -11,6 +12,7 @@ import { factsOfWindow, toRuns, toText, windowOf } from "../../demo/alone/rle.js
 import { resize } from "../../demo/alone/resize.js";
 import { shapeOf } from "../../demo/alone/shapes.js";
 import { tidy } from "../../demo/alone/search.js";
+import { tidyRuns, tidyValues } from "../../demo/alone/tidying.js";
 
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
 const floats = (text) => new Float32Array(bytes(text).buffer);
@@ -33,6 +35,12 @@ const CALLS = {
     const changed = tidy(mask, size, least);
     return { changed, pixels: base64(mask.pixels) };
   },
+  tidied: ({ counts, size, how }) => toText(tidyRuns(toRuns(counts, size), size, how)),
+  tidied_values: ({ values, window, size, how }) => {
+    const found = floats(values);
+    tidyValues(found, window, size, how);
+    return base64(found);
+  },
   rings: ({ values, size }) => rings(floats(values), ...size),
   path: ({ counts, size }) => pathOfMask(windowOf(toRuns(counts, size), size), size),
   paint: ({ strokes, size, side }) => {
@@ -40,6 +48,11 @@ const CALLS = {
     return painted && { ...painted, pixels: base64(painted.pixels), box: boxOf(painted, size), prompt: base64(maskPrompt(painted, side)) };
   },
   yolo: ({ counts, size }) => labelLine(windowOf(toRuns(counts, size), size), size, 3),
+  labels: async ({ objects, size, stem }) => {
+    const masks = objects.map((o) => windowOf(toRuns(o.counts, size), size)), scene = { stem, size, masks, names: objects.map((o) => o.name), objects };
+    const [[name, picture]] = await labelMap(scene), [[, me]] = await labelme(scene), [[, xml]] = cvat(scene), [[, tasks], [, view]] = labelStudio(scene);
+    return { name, picture: base64(picture), labelme: me, cvat: xml, tasks, view };
+  },
   import: ({ text, size }) => {
     try {
       return readAnnotations(text, size, { objects: 1000 });

@@ -188,3 +188,22 @@ test("marks: found at their place, moved, taken away", () => {
   d = s.setMarks(d, { points: [{ x: 2, y: 2, label: 0 }] }); // what takes away alone asks for nothing
   assert.ok(!s.hasPrompt(d.objects[0]));
 });
+
+test("masks that prompts gave are asked for again when tidying changes, and stay chosen", () => {
+  const answer = (result) => ({ result, best: 0, masks: [{ rle: 1 }, { rle: 2 }, { rle: 3 }] });
+  let h = s.change(s.newHistory(), s.addPoint(s.newHistory().present, 10, 20, 1));
+  h = s.settle(h, 1, s.selectedObject(h.present).rev, answer("r"));
+  h = s.change(h, s.choose(h.present, 1, 2));
+  h = s.change(h, s.addMasks(h.present, [{ rle: { counts: "x" }, bbox: [0, 0, 1, 1] }], "file"));
+  const before = h.present;
+  h = s.change(h, s.setTidy(h.present, false));
+  const [one, kept] = h.present.objects;
+  assert.deepEqual(s.waiting(h.present), [one]);
+  assert.equal(kept, before.objects[1]);
+  assert.deepEqual(s.promptOf(one, h.present.tidy), { points: [[10, 20]], labels: [1], tidy: false });
+  h = s.settle(h, 1, one.rev, answer("s"));
+  assert.equal(h.present.objects[0].chosen, 2);
+  assert.equal(s.undo(h).present, before);
+  const clicked = s.addPoint(s.select(h.present, 1), 5, 5, 1);
+  assert.equal(s.settle({ past: [], present: clicked, future: [] }, 1, clicked.objects[0].rev, answer("t")).present.objects[0].chosen, 0);
+});

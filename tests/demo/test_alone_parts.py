@@ -16,6 +16,9 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from sam_hub.inference.upsample import MaskFrame, enlarge
+from sam_hub.labels.formats import writer
+from sam_hub.labels.images import ImageLabels
+from sam_hub.ops import tidying
 from sam_hub.ops.geometry import resized_size
 from sam_hub.ops.mask_prompt import mask_prompt
 from sam_hub.ops.masks import mask_to_rle, remove_small_regions
@@ -132,6 +135,31 @@ def test_small_regions_go_as_in_the_package(node):
         assert np.array_equal(array_of(found["pixels"], np.uint8, mask.shape), expected)
 
 
+def test_masks_are_tidied_as_in_the_package(node):
+    """Run for run, with clicks on specks, in holes and beside the photo; and the values that an outline follows."""
+    rng, cases, expected, differ = np.random.default_rng(7), [], [], 0
+    for seed, size in enumerate([(80, 110), (61, 33), (1, 9), (120, 90), (40, 40)]):
+        for share in (0.004, 0.02, 0.2):
+            mask = blobs(size, seed, (0.35, 0.55, 0.8)[seed % 3])
+            points = rng.uniform(-2, np.array(size[::-1]) + 2, (30, 2))
+            labels = rng.integers(0, 2, 30)
+            how = {"share": share, "points": points.tolist(), "labels": labels.tolist()}
+            cases.append({"call": "tidied", "counts": mask_to_rle(mask)["counts"], "size": size, "how": how})
+            expected.append(tidying.tidy(mask, share, points, labels))
+            differ += not np.array_equal(expected[-1], tidying.tidy(mask, share))
+    assert differ > 3  # clicks count
+    for case, mask, found in zip(cases, expected, node(*cases), strict=True):
+        assert found == mask_to_rle(mask)["counts"], case["how"]["share"]
+    values = rng.normal(size=(50, 60)).astype(np.float32) + np.where(blobs((50, 60), 3, 0.5), 1, -1)
+    how = {"share": 0.02, "points": [[33.0, 30.0]], "labels": [1]}
+    window = {"top": 7, "left": 5, "height": 50, "width": 60}
+    case = {"call": "tidied_values", "values": text_of(values.astype(np.float32)), "window": window, "size": (80, 90)}
+    (found,) = node({**case, "how": how})
+    mask = tidying.tidy_window(values > 0, (5, 7), 0.02, np.array(how["points"]), np.array([1]))
+    found = array_of(found, np.float32, values.shape)
+    assert np.array_equal(found > 0, mask) and np.allclose(abs(found), np.maximum(abs(values), mask * 1e-6))
+
+
 def filled(path: str, size: tuple[int, int], times: int = 4) -> np.ndarray:
     """SVG path data, filled even-odd."""
     out = np.zeros((size[0] * times, size[1] * times), bool)
@@ -190,6 +218,38 @@ def test_yolo_labels_hold_the_mask(node):
     ring = " ".join(str(float(v) * side) for v, side in zip(numbers, (120, 90) * (len(numbers) // 2), strict=True))
     drawn = filled(f"M{ring} Z", mask.shape)
     assert (drawn & mask).sum() / (drawn | mask).sum() > 0.93
+
+
+def test_labels_are_those_that_the_package_writes(node):
+    """Label map, labelme, CVAT and Label Studio; masks that overlap, and names with what XML does not take."""
+    size, names = (90, 120), ["cup", "a \"<b>\" & 'c'", "cup", "ü\n"]
+    masks = [blobs(size, 4, 0.3), blobs(size, 5, 0.8), np.zeros(size, bool), blobs(size, 6, 0.9)]
+    masks[2][89, 119] = True
+    records = [
+        {"segmentation": mask_to_rle(m), "name": n, "predicted_iou": 0.5} for m, n in zip(masks, names, strict=True)
+    ]
+    image = ImageLabels("a b.jpg", size, records)
+    given = [
+        {"counts": r["segmentation"]["counts"], "name": n, "score": 0.5} for r, n in zip(records, names, strict=True)
+    ]
+    (found,) = node({"call": "labels", "objects": given, "size": size, "stem": "a b"})
+
+    def written(kind: str, **options: bool) -> dict[str, bytes]:
+        files = writer(kind)([image], **options)
+        return {n: c if isinstance(c, bytes) else b"".join(c) for n, c in files}
+
+    expected = np.asarray(Image.open(io.BytesIO(written("labelmap", non_overlapping=True)["a b.png"])))
+    picture = Image.open(io.BytesIO(base64.b64decode(found["picture"])))
+    assert picture.mode.startswith("I") and np.array_equal(np.asarray(picture), expected)
+    assert set(np.unique(expected)) == {0, 1, 2, 3, 4}
+    theirs = json.loads(written("labelme")["a b.json"])
+    for ours, shape in zip(found["labelme"]["shapes"], theirs["shapes"], strict=True):
+        one, two = (np.asarray(Image.open(io.BytesIO(base64.b64decode(s.pop("mask"))))) for s in (ours, shape))
+        assert np.array_equal(one, two)
+    assert found["labelme"] == theirs
+    assert found["cvat"] == written("cvat")["annotations.xml"].decode()
+    files = written("labelstudio")
+    assert found["tasks"] == json.loads(files["tasks.json"]) and found["view"] == files["labels.xml"].decode()
 
 
 def test_files_that_are_imported(node):

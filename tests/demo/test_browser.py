@@ -12,6 +12,8 @@ from pycocotools import mask as coco_mask
 from sam_hub.demo.limits import Refusal
 from sam_hub.demo.models import LoadedModel, ModelEntry, entry_of
 
+from sam_hub.ops.tidying import tidy
+
 from .person import mask_of
 
 both = pytest.mark.parametrize("place", ["running", "alone"], indirect=True)
@@ -94,6 +96,35 @@ def test_pointing(person, root, tmp_path):
     )
     p.click(110, 200, button="right")  # an imported object goes on from its box
     assert len(p.answered(2)[1]["masks"]) == 4
+
+
+@both
+def test_tidy(person):
+    """On by default for a model that says so; masks that prompts gave are asked for again, and it can be undone."""
+    p = person()
+    p.open("cat.jpg")
+    assert p.page.is_checked("#tidy")
+    p.click(150, 200)
+    (before,) = p.answered(1)
+    p.page.keyboard.press("2")
+    p.page.click("#tidy")
+    (plain,) = p.answered(1)
+    assert not p.page.is_checked("#tidy") and plain["chosen"] == 1 and plain["points"] == before["points"]
+    for tidied, mask in zip(before["masks"], plain["masks"], strict=True):
+        pixels = coco_mask.decode(mask["rle"]).astype(bool)
+        expected = tidy(pixels, 0.02, np.array([[150, 200]]))
+        found = coco_mask.decode(tidied["rle"]).astype(bool)
+        assert (expected & found).sum() / (expected | found).sum() > 0.99
+    assert [m["rle"] for m in plain["masks"]] != [m["rle"] for m in before["masks"]]
+    p.shot("untidy")
+    p.page.keyboard.press("Control+z")
+    assert p.page.is_checked("#tidy") and p.answered(1)[0]["masks"] == before["masks"]
+    p.page.keyboard.press("t")
+    p.until("doc.tidy === false")
+    p.page.reload()
+    p.until("window.samHub?.ready")
+    p.open("coffee.jpg")
+    assert not p.page.is_checked("#tidy")  # it is remembered
 
 
 @both

@@ -1,5 +1,6 @@
 """Objects as files, and back: read with other people's tools where there are any."""
 
+import base64
 import io
 import json
 import zipfile
@@ -53,6 +54,32 @@ def unpacked(*formats: str) -> dict[str, bytes]:
 
 def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_labels_of_other_tools():
+    """Alone each is its file; of masks that overlap, a label map gives a pixel to the smaller."""
+    files = unpacked("labelmap", "labelme", "labelstudio", "cvat")
+    numbers = pixels(files["labelmap/cat.png"])
+    assert np.array_equal(numbers == 2, SQUARE) and np.array_equal(numbers == 1, RING & ~SQUARE)
+    shapes = json.loads(files["labelme/cat.json"])["shapes"]
+    assert [shape["label"] for shape in shapes] == ["Katze, groß", "object"]
+    (x0, y0), (x1, y1) = shapes[0]["points"]
+    drawn = np.zeros(SIZE, bool)
+    drawn[y0 : y1 + 1, x0 : x1 + 1] = pixels(base64.b64decode(shapes[0]["mask"]))
+    assert np.array_equal(drawn, RING)
+    (task,) = json.loads(files["labelstudio/tasks.json"])
+    assert task["data"]["image"].endswith("cat.jpg") and len(task["predictions"][0]["result"]) == 2
+    assert b"<mask label=" in files["cvat/annotations.xml"] and b"BrushLabels" in files["labelstudio/labels.xml"]
+    for kind, name in (("labelmap", "cat.png"), ("labelme", "cat.json"), ("cvat", "annotations.xml")):
+        assert exported(kind) == (name, files[f"{kind}/{name}"])
+    assert exported("labelstudio")[0] == "cat.zip"
+
+
+def test_labels_of_other_tools_are_bounded(monkeypatch):
+    monkeypatch.setattr("sam_hub.demo.exports.WINDOWS", 3000)
+    assert exported("masks")
+    with pytest.raises(SamHubError, match="too much at once"):
+        exported("labelmap")
 
 
 def test_masks():
@@ -127,7 +154,8 @@ def test_one_file_comes_as_it_is(kind, name):
 
 def test_all_formats_in_one():
     files = unpacked(*FORMATS)
-    assert {name.split("/")[0] for name in files} == {"masks", "cutouts", "coco.json", "cat.json", "cat.svg", "yolo"}
+    alone = {"masks", "cutouts", "coco.json", "cat.json", "cat.svg", "yolo"}
+    assert {name.split("/")[0] for name in files} == alone | {"labelmap", "labelme", "labelstudio", "cvat"}
 
 
 @pytest.mark.parametrize("kind", ["coco", "sa1b"])

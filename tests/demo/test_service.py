@@ -59,7 +59,7 @@ def test_encoding_tells_size_model_and_time(service, cat):
 
 def test_a_click_has_the_three_masks_of_the_predictor(service, photo, predictor):
     answer = result(service.segment(photo["id"], CLICK))
-    masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array([1]))
+    masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array([1]), tidy=0.02)
     assert len(answer["masks"]) == 3 and answer["best"] == scores.argmax()
     for found, mask, score in zip(answer["masks"], masks, scores, strict=True):
         assert np.array_equal(rle_to_mask(found["rle"]), mask)
@@ -70,7 +70,7 @@ def test_a_precise_prompt_has_its_own_mask_first_and_then_the_three(service, pho
     prompt = {"box": [25, 0, 400, 299], "points": [[150, 200], [430, 280]], "labels": [1, 0]}
     answer = result(service.segment(photo["id"], prompt))
     given = np.array(prompt["points"]), np.array(prompt["labels"]), np.array(prompt["box"])
-    one, three = (predictor.predict(*given, multimask_output=many)[0] for many in (False, True))
+    one, three = (predictor.predict(*given, multimask_output=many, tidy=0.02)[0] for many in (False, True))
     assert answer["best"] == 0
     for found, mask in zip(answer["masks"], [*one, *three], strict=True):
         assert np.array_equal(rle_to_mask(found["rle"]), mask)
@@ -82,13 +82,25 @@ def test_going_on_from_an_earlier_answer(service, photo, predictor):
     prompt = {"points": points.tolist(), "labels": labels.tolist()}
     again = result(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 1}}))
     low_res = predictor.predict(points[:1], labels[:1])[2][[1]].astype(np.float16)  # as it is kept
-    expected = predictor.predict(points, labels, mask_input=low_res, multimask_output=False)[0][0]
+    expected = predictor.predict(points, labels, mask_input=low_res, multimask_output=False, tidy=0.02)[0][0]
     assert np.array_equal(rle_to_mask(again["masks"][0]["rle"]), expected)
     forgotten = result(service.segment(photo["id"], {**prompt, "refine": {"result": "gone", "mask": 0}}))
     plain = result(service.segment(photo["id"], prompt))
     assert forgotten["masks"] == plain["masks"] != again["masks"]
     with pytest.raises(PromptError, match="3 masks"):
         result(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}}))
+
+
+@pytest.mark.parametrize(("tidy", "share"), [(True, 0.02), (False, 0.0), (None, 0.02)])
+def test_masks_are_tidied_where_it_is_said_or_suits_the_model(service, photo, predictor, tidy, share):
+    box = [10, 10, 440, 290]
+    answer = result(service.segment(photo["id"], {"box": box, **({} if tidy is None else {"tidy": tidy})}))
+    expected = predictor.predict(box=np.array(box), multimask_output=True, tidy=share)[0]
+    for found, mask in zip(answer["masks"][1:], expected, strict=True):
+        assert np.array_equal(rle_to_mask(found["rle"]), mask)
+        assert iou(filled(found["path"], mask.shape), mask) > 0.97
+    untidy = predictor.predict(box=np.array(box), multimask_output=True)[0]
+    assert any(not np.array_equal(a, b) for a, b in zip(untidy, expected, strict=True)) == bool(share)
 
 
 def test_a_painted_mask_says_where(service, photo):

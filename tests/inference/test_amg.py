@@ -15,6 +15,7 @@ from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.upsample import MaskFrame, Upsampler
 from sam_hub.ops.geometry import resized_size
 from sam_hub.ops.masks import mask_to_box, mask_to_uncompressed_rle, rle_to_mask
+from sam_hub.ops.tidying import tidy
 
 INPUT = 256
 
@@ -272,6 +273,22 @@ def test_several_images(monkeypatch) -> None:
     assert len(list(generator.generate_many(images, stop=lambda: len(predictor.crops) >= 5))) == 2
 
 
+def test_tidied_masks_are_those_of_tidy(pocket_shaped, photo) -> None:
+    """Of each mask that it would find, without specks and pinholes but for what was clicked."""
+    arguments = dict(points_per_side=3, pred_iou_thresh=-9, stability_score_thresh=0.0, box_nms_thresh=1.0)
+    image, share = photo(1, 90, 120), 0.3
+    plain = SamAutomaticMaskGenerator(pocket_shaped, **arguments, crop_nms_thresh=1.0).generate(image)
+    tidied = SamAutomaticMaskGenerator(pocket_shaped, **arguments, crop_nms_thresh=1.0, tidy=share).generate(image)
+    expected = [tidy(r["segmentation"], share, np.array(r["point_coords"])) for r in plain]
+    changed = sum(not np.array_equal(r["segmentation"], mask) for r, mask in zip(plain, expected, strict=True))
+    assert changed > 3
+    key = lambda mask: mask.tobytes()  # noqa: E731
+    assert {key(r["segmentation"]) for r in tidied} == {key(mask) for mask in expected}
+    for r in tidied:
+        ys, xs = np.nonzero(r["segmentation"])
+        assert r["area"] == len(xs) and r["bbox"] == [xs.min(), ys.min(), np.ptp(xs), np.ptp(ys)]
+
+
 def test_presets() -> None:
     predictor = BoxPredictor([BIG])
     fast = SamAutomaticMaskGenerator.from_preset(predictor, "fast")
@@ -289,6 +306,7 @@ def test_wrong_arguments() -> None:
         (dict(points_per_side=None), "exactly one"),
         (dict(points_per_side=0), "at least 1 point a side; got 0"),
         (dict(point_grids=[np.zeros((1, 2))]), "exactly one"),
+        (dict(tidy=1.0), "below 1; got 1.0"),
         (dict(output_mode="png"), "unknown output_mode 'png'"),
         (dict(points_per_side=None, point_grids=[np.zeros((1, 2))], crop_n_layers=1), "needs 2 point_grids; got 1"),
     ):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sam_hub.ops.tidying import tidy
+from sam_hub.ops.tidying import tidy, tidy_window
 
 
 @pytest.fixture
@@ -76,3 +76,16 @@ def test_random_masks_lose_only_small_parts():
         _, _, stats, _ = cv2.connectedComponentsWithStats(tidied.astype(np.uint8), connectivity=8)
         areas = stats[1:, cv2.CC_STAT_AREA]
         assert (areas < limit).sum() <= (len(areas) == 1)
+
+
+@pytest.mark.parametrize("wider", [0, 4])
+def test_a_window_is_tidied_as_the_whole(mask, wider):
+    """Clicks count where they are in the image, also those outside of the window."""
+    placed = np.zeros((200, 150), bool)
+    placed[0:60, 40:100] = mask  # at the upper border
+    points, labels = np.array([[91.5, 51.0], [46.0, 6.5], [5.0, 150.0]]), np.array([1, 0, 1])
+    expected = tidy(placed, 0.02, points, labels)
+    window, x = placed[0 : 53 + wider, 40 - wider : 100], 40 - wider
+    found = np.zeros_like(placed)
+    found[0 : len(window), x : x + window.shape[1]] = tidy_window(window, (x, 0), 0.02, points, labels)
+    np.testing.assert_array_equal(found, expected)
