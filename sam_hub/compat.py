@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,35 +47,63 @@ sam_model_registry = ModelRegistry()
 def install() -> None:
     """Make ``import segment_anything`` give this package, in this process.
 
-    What is covered: ``SamPredictor``, ``SamAutomaticMaskGenerator``, ``sam_model_registry``, ``build_sam*`` and
-    ``utils.transforms.ResizeLongestSide`` and the functions of ``utils.amg``.
+    What is covered: ``SamPredictor``, ``SamAutomaticMaskGenerator``, ``sam_model_registry``, ``build_sam*``,
+    ``utils.transforms.ResizeLongestSide``, ``utils.amg``, and the classes of ``modeling`` for ``isinstance``. What has
+    no counterpart says so when it is imported or made.
     """
     from .inference import original_amg
     from .inference.amg import SamAutomaticMaskGenerator
     from .inference.predictor import SamPredictor
     from .inference.transforms import ResizeLongestSide
+    from .models.encoders.vit import VitEncoder
+    from .models.mask_decoder import MaskDecoder, TwoWayTransformer
     from .models.modeling_sam import SamModel
+    from .models.prompt_encoder import PromptEncoder
 
     builders = {"sam_model_registry": sam_model_registry, "build_sam": sam_model_registry["default"]}
     builders |= {f"build_sam_{key}": sam_model_registry[key] for key in ("vit_h", "vit_l", "vit_b")}
     amg = {name: getattr(original_amg, name) for name in original_amg.__all__}
     public = {"SamPredictor": SamPredictor, "SamAutomaticMaskGenerator": SamAutomaticMaskGenerator, **builders}
+    parts = {"Sam": SamModel, "ImageEncoderViT": VitEncoder, "MaskDecoder": MaskDecoder, "PromptEncoder": PromptEncoder}
+    parts["TwoWayTransformer"] = TwoWayTransformer
     contents: dict[str, dict[str, Any]] = {
         "": public,
         ".predictor": {"SamPredictor": SamPredictor},
         ".automatic_mask_generator": {"SamAutomaticMaskGenerator": SamAutomaticMaskGenerator},
         ".build_sam": builders,
-        ".modeling": {"Sam": SamModel},
+        ".modeling": parts,
+        ".modeling.sam": {"Sam": SamModel},
+        ".modeling.image_encoder": {"ImageEncoderViT": VitEncoder},
+        ".modeling.mask_decoder": {"MaskDecoder": MaskDecoder},
+        ".modeling.prompt_encoder": {"PromptEncoder": PromptEncoder},
+        ".modeling.transformer": {"TwoWayTransformer": TwoWayTransformer},
         ".utils": {},
         ".utils.transforms": {"ResizeLongestSide": ResizeLongestSide},
         ".utils.amg": amg,
+        ".utils.onnx": {"SamOnnxModel": _no_onnx_model},
     }
     for suffix, names in contents.items():
         name = f"segment_anything{suffix}"
+        is_package = any(other.startswith(f"{suffix}.") for other in contents)
         module = ModuleType(name, install.__doc__)
-        module.__dict__.update(names)
-        if suffix in ("", ".utils"):
+        module.__dict__.update(names, __getattr__=_missing_in(name))
+        module.__spec__ = ModuleSpec(name, None, origin=__file__, is_package=is_package)
+        if is_package:
             module.__path__ = []
         sys.modules[name] = module
         if parent := name.rpartition(".")[0]:
             setattr(sys.modules[parent], name.rpartition(".")[2], module)
+
+
+def _missing_in(module: str) -> Callable[[str], Any]:
+    """What a module answers when it is asked for a name that it lacks."""
+
+    def answer(name: str) -> Any:
+        raise AttributeError(f"sam_hub stands in for {module} and has no {name}; import it from the original")
+
+    return answer
+
+
+def _no_onnx_model(*arguments: Any, **named: Any) -> None:
+    """In the place of ``SamOnnxModel``, whose graphs are made of the original's modules."""
+    raise NotImplementedError("sam_hub writes the same ONNX file with `sam-hub export MODEL --layout meta --out DIR`")

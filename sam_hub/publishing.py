@@ -1,8 +1,10 @@
 """What goes to the Hub when a folder is pushed: the model, its processor, exports that were proven, and a card."""
 
 import json
+import platform
 import re
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +17,11 @@ from .cards import added_sections, complete, model_card
 from .errors import CheckpointError, DataError, ModelNotFoundError
 from .exporters.formats import FORMATS
 from .exporters.manifest import MANIFEST, Manifest, files_below
+from .hub import locate
 from .hub.download import CONFIG, PROCESSORS
-from .hub.upload import WEIGHTS
+from .hub.upload import WEIGHTS, push_files
 from .models.configuration_sam import SamConfig
+from .models.fetching import prefetch
 from .models.layouts import card_subject
 from .models.processing_sam import SamProcessor
 from .ops.files import inside
@@ -44,6 +48,56 @@ class Parcel:
     def size(self) -> int:
         """In bytes."""
         return sum(file.stat().st_size for file in self.files.values())
+
+
+def push_folder(
+    model: str,
+    repo: str,
+    tell: Callable[[Parcel], None],
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    message: str | None = None,
+    base: str | None = None,
+    bundle: Path | None = None,
+    results: Sequence[Path] = (),
+    card: Path | None = None,
+    latency: bool = False,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Upload a folder, or a model of the catalogue that is a folder here, in one commit.
+
+    tell: called with what goes, before it does
+    base, bundle, results, card: as of `pack`; base is by default the catalogue's name of the model
+    latency: measure it on this machine, for the card
+    dry_run: stop after ``tell``
+    returns: repo, revision, private, ``commit`` (its address, or None), ``files`` with their bytes, ``made``,
+        ``left_out``
+    raises: as `pack`; HubError
+    """
+    place = locate(model)
+    if place.repo:
+        raise ModelNotFoundError(f"{model} is on the Hub already; give a folder, which `sam-hub pull {model}` makes")
+    folder = prefetch(model)
+    if folder.is_file():
+        raise ModelNotFoundError(f"{folder} is a checkpoint; `sam-hub convert {folder} --to DIR` makes a folder first")
+    for file in (card, *results):
+        if file and not file.is_file():
+            raise ModelNotFoundError(f"{file} does not exist")
+    with tempfile.TemporaryDirectory() as aside:
+        rows = measure(folder, this_machine()) if latency else []
+        parcel = pack(folder, repo, Path(aside), base or place.name, bundle, results, card, rows)
+        tell(parcel)
+        address = None if dry_run else push_files(parcel.files, repo, message, private, None, revision)
+        return {
+            "repo": repo,
+            "revision": revision or "main",
+            "private": private,
+            "commit": address,
+            "files": {path: file.stat().st_size for path, file in sorted(parcel.files.items())},
+            "made": parcel.made,
+            "left_out": parcel.left_out,
+        }
 
 
 def pack(
@@ -201,6 +255,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(report, dict) or not any(kind <= report.keys() for kind in kinds):
         raise DataError(f"{path} is no report of `sam-hub eval`; give what its --out wrote")
     return report
+
+
+def this_machine() -> str:
+    """This machine in a few words."""
+    import torch
+
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32"
 
 
 def measure(folder: Path, machine: str, repeats: int = 5, clock: Callable[[], float] = time.perf_counter) -> list[dict]:

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the workers of `p
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -46,6 +47,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real photos: {folder} is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def original() -> ModuleType:
+    """``benchmarks/original.py``; skips where PyPI's segment-anything is not installed."""
+    if importlib.util.find_spec("segment_anything") is None:
+        pytest.skip("compares with the original: pip install segment-anything==1.0")
+    spec = importlib.util.spec_from_file_location("original", ROOT / "benchmarks" / "original.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

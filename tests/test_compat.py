@@ -10,6 +10,7 @@ import torch
 
 import sam_hub
 from sam_hub import SamModel, SamPredictor
+from sam_hub.errors import PromptError
 from sam_hub.zoo import ZOO, canonical_name
 
 PROGRAM = """
@@ -75,3 +76,42 @@ def test_what_callers_read_of_a_model(root: Path) -> None:
     found = model.postprocess_masks(torch.from_numpy(low_res)[None], predictor.input_size, predictor.original_size)
     np.testing.assert_array_equal(found[0].numpy(), masks)
     assert "image_encoder" not in "".join(model.state_dict())
+
+
+IMPORTS = """
+import importlib.util
+import sam_hub.compat
+sam_hub.compat.install()
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.utils.amg import MaskData
+from segment_anything.utils.onnx import SamOnnxModel
+import segment_anything.modeling.image_encoder
+assert importlib.util.find_spec("segment_anything.utils.transforms")
+sam = segment_anything.sam_model_registry["pocket"]()
+assert isinstance(sam, Sam) and isinstance(sam.mask_decoder.transformer, TwoWayTransformer)
+assert isinstance(sam.mask_decoder, MaskDecoder) and isinstance(sam.prompt_encoder, PromptEncoder)
+for wrong in ("from segment_anything.modeling.image_encoder import window_partition", "SamOnnxModel(sam, True)"):
+    try:
+        exec(wrong)
+    except (ImportError, NotImplementedError) as e:
+        print(e)
+"""
+
+
+def test_what_programs_import_is_there_or_says_why_not(root: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "window_partition" in done.stdout and "sam-hub export MODEL --layout meta" in done.stdout
+
+
+def test_features_of_a_model_with_finer_maps_come_back_from_one_array(root: Path) -> None:
+    model = SamModel.from_pretrained("pocket").eval()
+    predictor, other = SamPredictor(model), SamPredictor(model)
+    predictor.set_image(root / "examples" / "cat.jpg")
+    saved = predictor.get_image_embedding().cpu().numpy()
+    other.features, other.original_size, other.input_size = saved.copy(), predictor.original_size, predictor.input_size
+    for prompt in ({"point_coords": np.array([[200, 150]]), "point_labels": np.array([1])}, {"box": [25, 0, 400, 299]}):
+        for one, expected in zip(other.predict(**prompt), predictor.predict(**prompt), strict=True):
+            np.testing.assert_array_equal(one, expected)
+    with pytest.raises(PromptError, match=r"stride_8 and stride_4.*predictor\.features"):
+        other.features = predictor.encoded.embedding

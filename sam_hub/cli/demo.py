@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import WrongUsage
-from .options import Debug, Device
+from .options import AllowedHosts, Debug, Device, Host, Port
 
 
 def demo(
@@ -26,20 +26,9 @@ def demo(
             "--catalogue", help="Offer every model of `sam-hub zoo`; the first visitor who picks one downloads it."
         ),
     ] = False,
-    host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
-    ] = None,
-    allowed_hosts: Annotated[
-        list[str],
-        typer.Option(
-            "--allow-host",
-            metavar="NAME",
-            help="A domain name of this server, such as that of a proxy before it; may be given several times.",
-        ),
-    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    allowed_hosts: AllowedHosts = [],  # noqa: B006 typer reads it, nobody writes to it
     words: Annotated[
         str | None,
         typer.Option(

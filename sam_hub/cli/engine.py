@@ -10,7 +10,7 @@ import typer
 from ..errors import WrongUsage
 from .everything import Engine
 from .option_groups import grouped
-from .options import BaseModelName, Debug, Device, Json, echo_json, echo_path
+from .options import AllowedHosts, BaseModelName, Debug, Device, Host, Json, Port, echo_json, echo_path
 from .training_options import Freeze
 
 if TYPE_CHECKING:
@@ -463,16 +463,9 @@ def simulate(
 @engine.command()
 def label(
     folder: ProjectFolder,
-    host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
-    ] = None,
-    allowed_hosts: Annotated[
-        list[str],
-        typer.Option("--allow-host", metavar="NAME", help="A domain name of this server; repeatable."),
-    ] = [],  # noqa: B006 typer reads it, nobody writes to it
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    allowed_hosts: AllowedHosts = [],  # noqa: B006 typer reads it, nobody writes to it
     auth: Annotated[
         list[str],
         typer.Option("--auth", metavar="USER:PASSWORD", help="Who may come in; repeatable, one for each annotator."),

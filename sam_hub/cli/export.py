@@ -3,12 +3,15 @@
 import difflib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import WrongUsage
 from .options import Debug, Json, echo_json, echo_path
+
+if TYPE_CHECKING:
+    from ..exporters.manifest import Artefact
 
 
 class Layout(StrEnum):
@@ -105,28 +108,20 @@ def export(
     comparison, `sam-hub segment --model DIR` uses the ONNX files.
     """
     from ..exporters.bundle import export_bundle
-    from ..exporters.formats import default_format
-    from ..exporters.presets import PRESETS
     from ..models.quiet import quiet_transformers
 
     quiet_transformers()
-    options: dict[str, Any] = {"grey_levels": grey_levels, "masks": masks.value}
-    options |= {"stability": stability, "upscale": upscale, "true_inputs": true_inputs}
-    if opset:
-        options["opset"] = opset
-    if slots:
-        options["slots"] = slots
-    if preset is not None:
-        chosen = PRESETS[_choose("--preset", preset, PRESETS)]
-        typer.echo(f"{preset}: {chosen.why}.", err=True)
-        options |= chosen.options
-        wanted = {format: tuple(names) for format, names in chosen.wanted.items()}
-        if formats or variants:
-            raise WrongUsage("--preset chooses format and variant; give either it, or --format and --variant")
-    else:
-        wanted = plan(formats or [default_format().name], variants)
-    if layouts:
-        options["layouts"] = tuple(dict.fromkeys(layout.value for layout in layouts))
+    wanted, options = _chosen(formats, variants, preset)
+    options = {
+        "grey_levels": grey_levels,
+        "masks": masks.value,
+        "stability": stability,
+        "upscale": upscale,
+        "true_inputs": true_inputs,
+        **{name: value for name, value in (("opset", opset), ("slots", slots)) if value},
+        **options,
+        **({"layouts": tuple(dict.fromkeys(layout.value for layout in layouts))} if layouts else {}),
+    }
     manifest = export_bundle(
         model, out, wanted, options, photos, calibration, tell=lambda line: typer.echo(line, err=True)
     )
@@ -134,13 +129,32 @@ def export(
         from dataclasses import asdict
 
         echo_json({"out": str(out), **asdict(manifest)})
-        return
-    for artefact in manifest.artefacts:
-        size = sum(record.bytes for record in artefact.files) / 1e6
-        mean, worst = artefact.gate["iou_mean"], artefact.gate["iou_worst"]
-        line = f"{artefact.name}: {size:.1f} MB, mask IoU to PyTorch {mean:.4f} (worst {worst:.4f})"
-        typer.echo(line, err=True)
-    echo_path(out)
+    else:
+        for artefact in manifest.artefacts:
+            typer.echo(_facts(artefact), err=True)
+        echo_path(out)
+
+
+def _chosen(
+    formats: list[str], variants: list[str], preset: str | None
+) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
+    """Format -> variants, and the options of a preset. raises: WrongUsage"""
+    from ..exporters.formats import default_format
+    from ..exporters.presets import PRESETS
+
+    if preset is None:
+        return plan(formats or [default_format().name], variants), {}
+    chosen = PRESETS[_choose("--preset", preset, PRESETS)]
+    typer.echo(f"{preset}: {chosen.why}.", err=True)
+    if formats or variants:
+        raise WrongUsage("--preset chooses format and variant; give either it, or --format and --variant")
+    return {format: tuple(names) for format, names in chosen.wanted.items()}, dict(chosen.options)
+
+
+def _facts(artefact: "Artefact") -> str:
+    size = sum(record.bytes for record in artefact.files) / 1e6
+    mean, worst = artefact.gate["iou_mean"], artefact.gate["iou_worst"]
+    return f"{artefact.name}: {size:.1f} MB, mask IoU to PyTorch {mean:.4f} (worst {worst:.4f})"
 
 
 def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:

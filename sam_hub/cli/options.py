@@ -82,6 +82,20 @@ Bands = Annotated[
     ),
 ]
 Page = Annotated[int | None, typer.Option("--page", min=0, help="Page of a TIFF, counted from 0; default: the first.")]
+Host = Annotated[
+    str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
+]
+Port = Annotated[
+    int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
+]
+AllowedHosts = Annotated[
+    list[str],
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="A domain name of this server, such as that of a proxy before it; may be given several times.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Debug = Annotated[
     bool, typer.Option("--debug", is_eager=True, callback=_remember, help="Show the traceback of an error.")

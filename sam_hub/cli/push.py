@@ -1,7 +1,6 @@
 """``sam-hub push``: a model, its processor, its exports and a card, to the Hub in one commit."""
 
 import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,60 +53,23 @@ def push(
     model are sent, with those of every folder that holds an export.json; links out of DIR never are. DIR's README.md is
     kept, and missing sections of a model card are added. Log in first: hf auth login.
     """
-    import tempfile
-
-    from ..errors import ModelNotFoundError
-    from ..hub import locate
-    from ..hub.upload import push_files
-    from ..models.fetching import prefetch
-    from ..publishing import measure as measured
-    from ..publishing import pack
+    from ..publishing import push_folder
     from .loading import quiet_but_for_downloads
 
     quiet_but_for_downloads()
-    place = locate(model)
-    if place.repo:
-        raise ModelNotFoundError(f"{model} is on the Hub already; give a folder, which `sam-hub pull {model}` makes")
-    folder = prefetch(model)
-    if folder.is_file():
-        raise ModelNotFoundError(f"{folder} is a checkpoint; `sam-hub convert {folder} --to DIR` makes a folder first")
-    for file in (card, *(results or [])):
-        if file and not file.is_file():
-            raise ModelNotFoundError(f"{file} does not exist")
-    with tempfile.TemporaryDirectory() as aside:
-        latency = measured(folder, _machine()) if measure else []
-        parcel = pack(folder, repo, Path(aside), base or place.name, bundle, results or [], card, latency)
-        address = None
+
+    def tell(parcel: "Parcel") -> None:
         if not as_json:
             _tell(parcel, repo, revision, private, dry_run)
-        if not dry_run:
-            address = push_files(parcel.files, repo, message, private, None, revision)
-        if as_json:
-            echo_json(
-                {
-                    "repo": repo,
-                    "revision": revision or "main",
-                    "private": private,
-                    "commit": address,
-                    "files": {path: file.stat().st_size for path, file in sorted(parcel.files.items())},
-                    "made": parcel.made,
-                    "left_out": parcel.left_out,
-                }
-            )
-        elif address:
-            typer.echo(address)
 
-
-def _machine() -> str:
-    """This machine in a few words."""
-    import torch
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    return f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, fp32"
+    answer = push_folder(
+        model, repo, tell, private=private, revision=revision, message=message, base=base, bundle=bundle,
+        results=results or [], card=card, latency=measure, dry_run=dry_run,
+    )  # fmt: skip
+    if as_json:
+        echo_json(answer)
+    elif answer["commit"]:
+        typer.echo(answer["commit"])
 
 
 def _tell(parcel: "Parcel", repo: str, revision: str | None, private: bool | None, dry_run: bool) -> None:

@@ -35,7 +35,10 @@ class CocoDataset(AnnotatedImages):
         self._samples = []
         for record in sorted(records.values(), key=lambda record: record["file_name"]):
             name = record["file_name"]
-            tried = (os.path.join(d, n) for d in places for n in (name, os.path.basename(name)))
+            names = [name, os.path.basename(name)]
+            if "\\" in name:  # written on Windows
+                names += [name.replace("\\", "/"), name.rpartition("\\")[2]]
+            tried = (os.path.join(d, n) for d in places for n in names)
             found = next(filter(os.path.isfile, tried), os.path.join(places[0], name))
             self._samples.append((Path(found), record, []))
         if not any(os.path.isfile(found) for found, *_ in self._samples):

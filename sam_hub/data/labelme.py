@@ -29,9 +29,9 @@ WHAT = "a readable labelme file"
 class LabelmeFolder(AnnotatedImages):
     """Images and shapes: polygon, rectangle, oriented rectangle, circle, mask.
 
-    Shapes of one ``group_id`` are one object. Points and lines have no area and are left out. A shape that cannot be
-    read carries its problem; the rest of its image stays. The image is the file that the JSON names, or the one inside
-    the JSON.
+    Shapes of one label and one ``group_id`` are one object, as in labelme's own labelme2coco.py. Points and lines have
+    no area and are left out. A shape that cannot be read carries its problem; the rest of its image stays. The image is
+    the file that the JSON names, or the one inside the JSON.
     path: a folder of labelme files
     raises: DataError when there is none
     """
@@ -76,7 +76,8 @@ class LabelmeFolder(AnnotatedImages):
             if rle is not None:
                 group = shape.get("group_id")
                 alone = not isinstance(group, int | str)
-                groups.setdefault(("alone", number) if alone else group, []).append(rle)
+                key = ("alone", number) if alone else (str(shape.get("label")), group)
+                groups.setdefault(key, []).append(rle)
         return [annotation_of_rle(union(rles)) for rles in groups.values()] + problems
 
     def _document(self, index: int) -> dict:
@@ -86,7 +87,11 @@ class LabelmeFolder(AnnotatedImages):
         return document
 
     def _image_path(self, index: int, document: dict) -> Path:
-        return self._files[index].parent / str(document.get("imagePath", "")).replace("\\", "/")
+        """The file that the JSON names; where that is gone, one of its name beside the JSON."""
+        folder = self._files[index].parent
+        path = folder / str(document.get("imagePath", "")).replace("\\", "/")
+        beside = folder / path.name
+        return beside if not os.path.isfile(path) and os.path.isfile(beside) else path
 
 
 def is_labelme(path: Path, damaged: bool = False) -> bool:

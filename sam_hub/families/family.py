@@ -42,8 +42,8 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Capabilities:
-    """What a model can do: see `SamConfig.capabilities`.
+class ModelCapabilities:
+    """What a model can do, by its configuration: see `SamConfig.capabilities`.
 
     prompts: of `PROMPT_KINDS`, those that it was trained on
     masks: how many masks it may answer a prompt with: (1, 3), or (1,) where there is never a choice

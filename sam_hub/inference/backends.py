@@ -22,7 +22,7 @@ Select = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a model can do.
+    """What a predictor can do with a model, however that is run; of a `SamModel` it follows from `ModelCapabilities`.
 
     prompt_kinds: of `PROMPT_KINDS`, those it was trained on; others are refused
     rank_by: what scores masks: "iou", the predicted one, or "stability" where that was not trained (EdgeSAM)
@@ -177,7 +177,7 @@ class Backend(Protocol):
         return ""
 
     def to_features(self, encoded: Any) -> Any:
-        """The image embedding (1, C, h, w) of what `encode` returned."""
+        """What `encode` returned as one array (1, C, h, w), or the image embedding alone."""
         return self.to_arrays(encoded)["image_embeddings"]
 
     def from_features(self, features: Any) -> Any:

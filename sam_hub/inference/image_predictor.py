@@ -217,7 +217,11 @@ class ImagePredictor:
 
     @property
     def features(self) -> Any:
-        """The image embedding, (1, C, h, w); None while there is none. May be assigned, with the two sizes."""
+        """What the model has made of the image, (1, C, h, w); None while there is none.
+
+        May be assigned, with the two sizes. Where a `SamModel`'s decoder reads finer maps beside the embedding, their
+        pixels are further channels; so one array, in any file, holds all that prompts need.
+        """
         return None if self._image.encoded is None else self.backend.to_features(self._image.encoded)
 
     @features.setter
@@ -265,7 +269,7 @@ class ImagePredictor:
         return self.input_size and self.input_size[1]
 
     def get_image_embedding(self) -> Any:
-        """The embedding of the image that is set: (1, C, h, w)."""
+        """`features` of the image that is set: (1, C, h, w). RuntimeError while no image is set."""
         return self.backend.to_features(self._require_image().encoded)
 
     def save_embedding(self, path: str | Path) -> None:

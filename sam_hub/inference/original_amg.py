@@ -1,10 +1,11 @@
 """Functions of ``segment_anything.utils.amg`` that callers import, on tensors as there, computed by `sam_hub.ops`.
 
 Where the original is wrong, these are right: `calculate_stability_score` gives 0 for an empty mask, not NaN, and
-`box_xyxy_to_xywh` takes boxes of any shape, not one alone. ``MaskData``, an inner class there, is not here.
+`box_xyxy_to_xywh` takes boxes of any shape, not one alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..ops import masks as mask_ops
 from ..ops.crops import crop_boxes, layer_point_grids, point_grid
 
 __all__ = [
+    "MaskData",
     "area_from_rle",
     "batch_iterator",
     "batched_mask_to_box",
@@ -94,3 +96,55 @@ def uncrop_masks(masks: Tensor, crop_box: list[int], orig_h: int, orig_w: int) -
 def batched_mask_to_box(masks: Tensor) -> Tensor:
     """Masks (..., H, W) bool -> tight boxes (..., 4) XYXY with inclusive edges; 0, 0, 0, 0 for an empty one."""
     return _like(mask_ops.mask_to_box(_array(masks)), masks)
+
+
+class MaskData:
+    """Facts of n masks by name, each a list, an array or a tensor of length n."""
+
+    def __init__(self, **facts: Any) -> None:
+        self._facts: dict[str, Any] = {}
+        for name, values in facts.items():
+            self[name] = values
+
+    def __setitem__(self, name: str, values: Any) -> None:
+        if not isinstance(values, list | np.ndarray | Tensor):
+            raise TypeError(f"{name} must be a list, an array or a tensor; got {type(values).__name__}")
+        self._facts[name] = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self._facts[name]
+
+    def __delitem__(self, name: str) -> None:
+        del self._facts[name]
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._facts.items()
+
+    def filter(self, keep: Tensor) -> None:
+        """Leave the masks that ``keep`` names: bool (n,), or their numbers."""
+        for name, values in self._facts.items():
+            if isinstance(values, Tensor):
+                self._facts[name] = values[keep.to(values.device)]
+            elif isinstance(values, np.ndarray):
+                self._facts[name] = values[keep.detach().cpu().numpy()]
+            else:
+                numbers = keep.nonzero().flatten() if keep.dtype == torch.bool else keep
+                self._facts[name] = [values[i] for i in numbers.tolist()]
+
+    def cat(self, other: "MaskData") -> None:
+        """Append another's masks; what only one of them has is taken as it is."""
+        for name, values in other.items():
+            if self._facts.get(name) is None:
+                self._facts[name] = deepcopy(values)
+            elif isinstance(values, Tensor):
+                self._facts[name] = torch.cat([self._facts[name], values])
+            elif isinstance(values, np.ndarray):
+                self._facts[name] = np.concatenate([self._facts[name], values])
+            else:
+                self._facts[name] = self._facts[name] + deepcopy(values)
+
+    def to_numpy(self) -> None:
+        """Tensors become arrays."""
+        for name, values in self._facts.items():
+            if isinstance(values, Tensor):
+                self._facts[name] = values.detach().cpu().numpy()

@@ -135,7 +135,11 @@ class SamPredictor(ImagePredictor):
         raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
         """
         image = self._require_image()
-        check_shapes(point_coords, point_labels, boxes, mask_input)
+        given = {"point_coords": point_coords, "point_labels": point_labels, "boxes": boxes, "mask_input": mask_input}
+        for name, value in given.items():
+            if value is not None and not isinstance(value, Tensor):
+                raise PromptError(f"{name} must be a tensor here; `predict_each` takes arrays, in pixels of the image")
+        check_shapes(*given.values())
         rough = None if mask_input is None else mask_input[:, 0]
         prompts = (point_coords, point_labels, boxes, rough)
         low_res, iou = image.held(*prompts, multimask_output, hq_token_only, text_embedding)

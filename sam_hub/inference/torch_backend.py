@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,10 @@ class TorchBackend(Backend):
 
     @torch.no_grad()
     def encode_values(self, pixel_values: Tensor) -> EncoderOutput:
-        """(1, 3, H, W), on any device."""
-        return self.model.encode(pixel_values.to(self.model.device))
+        """(1, 3, H, W), on any device. The result is contiguous, so that saved features give the same bits."""
+        encoded = self.model.encode(pixel_values.to(self.model.device))
+        features = {name: value.contiguous() for name, value in encoded.features.items()}
+        return replace(encoded, embedding=encoded.embedding.contiguous(), features=features)
 
     def hold(self, encoded: EncoderOutput) -> ImageDecoder:
         return ImageDecoder(self.model, encoded)
@@ -151,18 +154,14 @@ class TorchBackend(Backend):
         return digest.hexdigest()
 
     def to_features(self, encoded: EncoderOutput) -> Tensor:
-        return encoded.embedding
+        return self.model.mask_decoder.pack_features(encoded.embedding, encoded.features)
 
     def from_features(self, features: Any) -> EncoderOutput:
-        if names := self.model.mask_decoder.feature_maps:
-            raise PromptError(
-                f"this model's decoder needs {' and '.join(names)} beside the embedding; use load_embedding"
-            )
-        embedding = torch.as_tensor(features)
-        width = self.model.config.prompt_encoder_config.hidden_size
-        if embedding.dim() != 4 or embedding.shape[:2] != (1, width):
-            raise PromptError(f"features must be (1, {width}, h, w) for this model; got {tuple(embedding.shape)}")
-        return EncoderOutput(embedding.to(self.model.device, self.model.dtype))
+        packed = torch.as_tensor(features)
+        decoder = self.model.mask_decoder
+        if packed.dim() != 4 or len(packed) != 1:
+            raise PromptError(decoder.wrong_features(packed))
+        return EncoderOutput(*decoder.unpack_features(packed.to(self.model.device, self.model.dtype)))
 
     def to_arrays(self, encoded: EncoderOutput) -> dict[str, np.ndarray]:
         tensors = {"image_embeddings": encoded.embedding, **encoded.features}

@@ -32,7 +32,7 @@ class SamPromptEncoderConfig(PreTrainedConfig):
 
     @property
     def capabilities(self) -> dict[str, Any]:
-        """Fields of `Capabilities` that these settings decide."""
+        """Fields of `ModelCapabilities` that these settings decide."""
         return {"prompts": tuple(self.prompt_kinds)}
 
     @property
@@ -68,7 +68,7 @@ class SamMaskDecoderConfig(PreTrainedConfig):
 
     @property
     def capabilities(self) -> dict[str, Any]:
-        """Fields of `Capabilities` that these settings decide."""
+        """Fields of `ModelCapabilities` that these settings decide."""
         return {
             "masks": (1, self.num_multimask_outputs),
             "single_mask": not self.always_multimask,

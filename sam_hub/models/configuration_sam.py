@@ -12,7 +12,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ..errors import CheckpointError, ModelNotFoundError
 from ..families import registry
-from ..families.family import PROMPT_KINDS, Capabilities
+from ..families.family import PROMPT_KINDS, ModelCapabilities
 from ..hub.download import Repository
 from ..hub.places import locate
 from ..ops.bounds import buildable, check_settings, trusting_size
@@ -104,11 +104,11 @@ class SamConfig(PreTrainedConfig):
         return None if self.text_embedding_size else registry.to_transformers(types)
 
     @property
-    def capabilities(self) -> Capabilities:
+    def capabilities(self) -> ModelCapabilities:
         """What the model can do."""
         fields = {**self.prompt_encoder_config.capabilities, **self.mask_decoder_config.capabilities}
         concepts = getattr(self.vision_config, "output_trunk", False)
-        return Capabilities(**fields, text=bool(self.text_embedding_size) or concepts, concepts=concepts)
+        return ModelCapabilities(**fields, text=bool(self.text_embedding_size) or concepts, concepts=concepts)
 
     def take_from(self, variant: Variant) -> None:
         """Settings that neither weights nor published configurations tell, from the catalogue.

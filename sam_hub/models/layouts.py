@@ -1,7 +1,5 @@
 """Write a model as a folder for `from_pretrained`, or as one file in its authors' own layout."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from ..cards import Subject, model_card
 from ..errors import CheckpointError, OutputError
 from ..families.registry import part
 from ..hub import CHECKPOINT_SUFFIXES
+from ..ops.files import whole_folder
 from ..zoo import ZOO, canonical_name
 from .configuration_sam import SamConfig
 from .processing_sam import SamProcessor
@@ -29,21 +28,12 @@ def save_folder(model: PreTrainedModel, folder: str | Path, card: str, max_shard
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists already; give a folder that is new or empty")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            model.save_pretrained(aside, max_shard_size=max_shard_size)
-            SamProcessor.for_config(model.config).save_pretrained(aside)
-            (aside / "README.md").write_text(card, "utf-8")
-            for file in aside.iterdir():
-                file.chmod(0o644)
-            aside.chmod(0o755)
-            aside.replace(folder)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as e:
-        raise OutputError(f"{folder} cannot be written: {e.strerror or e}") from e
+    with whole_folder(folder) as aside:
+        model.save_pretrained(aside, max_shard_size=max_shard_size)
+        SamProcessor.for_config(model.config).save_pretrained(aside)
+        (aside / "README.md").write_text(card, "utf-8")
+        for file in aside.iterdir():
+            file.chmod(0o644)
     return folder
 
 

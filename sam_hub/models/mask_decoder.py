@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .configuration_parts import SamMaskDecoderConfig
 from .layers import Attention, FeedForward, LayerNorm2d, Mlp
+from .original_calls import OriginalDecoderCalls
 
 
 class TwoWayBlock(nn.Module):
@@ -111,7 +112,7 @@ class Decoded(NamedTuple):
     object_scores: Tensor | None = None
 
 
-class MaskDecoder(nn.Module):
+class MaskDecoder(OriginalDecoderCalls):
     """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case.
 
     Other families differ in the class attributes or extend the methods. A class that adds nothing but finer features

@@ -27,9 +27,11 @@ from .fuse import fold_modules
 from .loading import LoadingMixin
 from .loss import check_labels, object_score_loss, resize_labels, segmentation_loss
 from .mask_decoder import Decoded
+from .original_calls import OriginalPromptCalls
 from .original_interface import OriginalInterface
 from .prompt_batch import objects_present
-from .prompt_encoder import PositionalEmbedding, check_prompt_kinds
+from .prompt_encoder import PositionalEmbedding
+from .prompt_kinds import check_prompt_kinds
 from .text_prompt import TextProjection, add_tokens
 
 
@@ -128,6 +130,8 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
             self.shared_image_embedding = PositionalEmbedding(config.prompt_encoder_config.hidden_size // 2)
             self.vision_encoder = build("encoder", config.vision_config)
             self.prompt_encoder = build("prompt encoder", config.prompt_encoder_config)
+            if isinstance(self.prompt_encoder, OriginalPromptCalls):
+                self.prompt_encoder.positions = (self.shared_image_embedding,)
             self.mask_decoder = build("mask decoder", config.mask_decoder_config)
             self.no_memory_embedding = None
             if getattr(config.vision_config, "no_memory", False):
@@ -234,30 +238,9 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         size = (grid[0] * patch, grid[1] * patch)
         return self.prompt_encoder(self.shared_image_embedding, size, points, labels, boxes, masks)
 
-    def predict_masks(
-        self,
-        image_embeddings: Tensor,
-        input_points: Tensor | None = None,
-        input_labels: Tensor | None = None,
-        input_boxes: Tensor | None = None,
-        input_masks: Tensor | None = None,
-        attention_similarity: Tensor | None = None,
-        target_embedding: Tensor | None = None,
-        intermediate: Mapping[str, Tensor] | Sequence[Tensor] = (),
-        text_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """`decode` without the object scores: every candidate mask, predicted IoU, and attentions."""
-        return self.decode(
-            image_embeddings,
-            input_points,
-            input_labels,
-            input_boxes,
-            input_masks,
-            attention_similarity,
-            target_embedding,
-            intermediate,
-            text_embeddings,
-        )[:3]
+    def predict_masks(self, *prompts: Any, **named: Any) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """`decode`, with its arguments, without the object scores: every candidate mask, predicted IoU, attentions."""
+        return self.decode(*prompts, **named)[:3]
 
     def decode(
         self,
@@ -326,7 +309,8 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         return_dict: bool | None = None,
         original_sizes: Any = None,
         reshaped_input_sizes: Any = None,
-    ) -> SamImageSegmentationOutput | tuple:
+        batched_input: Sequence[Mapping[str, Any]] | None = None,
+    ) -> SamImageSegmentationOutput | tuple | list[dict[str, Tensor]]:
         """Predict masks for N objects in each of B images.
 
         pixel_values: (B, 3, H, W), or image_embeddings: (B, C, h, w) from `get_image_embeddings` or `encode`
@@ -342,12 +326,18 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         labels: (B, N, H, W), or (B, H, W) for one object an image: masks in {0, 1} in the frame of the padded input, at
             any resolution, for ``loss``
         original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; not read
+        batched_input: images and prompts as ``segment_anything`` takes them, also in the first place, for
+            `predict_batch`
         raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not understand
         """
-        can = self.config.capabilities
-        if hq_token_only and "hq" not in can.extra_tokens:
+        if isinstance(pixel_values, list | tuple):
+            batched_input = pixel_values
+        if batched_input is not None:
+            many = input_points if isinstance(input_points, bool) else multimask_output
+            return self.predict_batch(batched_input, many)
+        if hq_token_only and "hq" not in self.config.capabilities.extra_tokens:
             raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
-        if num_multimask_outputs is not None and max(can.masks) == 1:
+        if num_multimask_outputs is not None and max(self.config.capabilities.masks) == 1:
             raise ValueError("num_multimask_outputs is not for a model that gives one mask; use multimask_output")
         if (pixel_values is None) == (image_embeddings is None):
             raise ValueError("give either pixel_values or image_embeddings")

@@ -1,15 +1,15 @@
 """Prompts -> embeddings (paper, section 3 and appendix A; original: ``modeling/prompt_encoder.py``)."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from ..ops.prompts import PAD_LABEL, refuse_prompts
+from ..ops.prompts import PAD_LABEL
 from .configuration_parts import PAD_COORDINATE, SamPromptEncoderConfig
 from .layers import LayerNorm2d
+from .original_calls import OriginalPromptCalls
 
 
 class PositionalEmbedding(nn.Module):
@@ -57,7 +57,7 @@ class MaskEmbedding(nn.Module):
         return self.conv3(x)
 
 
-class PromptEncoder(nn.Module):
+class PromptEncoder(OriginalPromptCalls):
     """Embeds points, boxes and masks for N objects in each of B images.
 
     ``point_embed`` rows are background point, object point, top-left corner, bottom-right corner. The
@@ -184,15 +184,3 @@ class PromptEncoder(nn.Module):
         if mask is None:
             return no_mask[:, None]
         return (no_mask + given.reshape(-1, 1, 1, 1) * (self.mask_embed(mask) - no_mask))[:, None]
-
-
-def check_prompt_kinds(
-    kinds: Sequence[str], points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
-) -> None:
-    """Refuse prompts that a model was not trained on.
-
-    kinds: ``prompt_kinds`` of the model's configuration
-    raises: PromptError
-    """
-    # A graph that is being traced cannot look at the labels.
-    refuse_prompts(kinds, points, None if torch.compiler.is_exporting() else labels, boxes, masks)

@@ -148,11 +148,20 @@ def refuse_prompts(kinds: Collection[str], points: Any, labels: Any, boxes: Any,
     given = {"points": points, "boxes": boxes, "masks": masks}
     refused = [kind for kind, prompt in given.items() if prompt is not None and kind not in kinds]
     # Looking at the labels of a tensor waits for its device: done only where it matters.
-    foreground_only = "points" in kinds and "background points" not in kinds
-    if foreground_only and labels is not None and bool((labels == 0).any()):
+    if labels is not None and foreground_only(kinds) and bool((labels == 0).any()):
         refused.append("background points")
     if refused:
-        raise PromptError(
-            f"this model does not understand {' and '.join(refused)}, only {' and '.join(kinds)}; "
-            "omit them or choose another model (`sam-hub zoo`)"
-        )
+        raise PromptError(refusal(kinds, refused))
+
+
+def foreground_only(kinds: Collection[str]) -> bool:
+    """Whether a model takes points, but none on the background."""
+    return "points" in kinds and "background points" not in kinds
+
+
+def refusal(kinds: Collection[str], refused: Collection[str]) -> str:
+    """What a model that understands ``kinds`` says about other prompts."""
+    return (
+        f"this model does not understand {' and '.join(refused)}, only {' and '.join(kinds)}; "
+        "omit them or choose another model (`sam-hub zoo`)"
+    )

@@ -159,10 +159,10 @@ def segment_photo(
             box=np.array(prompt.box) if prompt.box else None,
             mask_input=low_res,
             multimask_output=multimask or ambiguous,
+            tidy=share,
             **({"text": prompt.text} if prompt.text else {}),
         )
         order = np.argsort(-iou, kind="stable")
         for j, k in enumerate(order if multimask else order[:1]):
-            mask = tidy(found[k], share, np.array(prompt.points), np.array(prompt.labels)) if share else found[k]
-            masks[i, j], scores[i, j] = mask, float(iou[k])
+            masks[i, j], scores[i, j] = found[k], float(iou[k])
     return SegmentedPhoto(path, image, prompts, masks, scores, perf_counter() - start)

@@ -219,6 +219,34 @@ def test_painted_masks_of_one_group_are_one_object(tmp_path: Path):
     assert np.array_equal(group, SQUARE | OTHER) and np.array_equal(alone, SQUARE)
 
 
+def test_labels_count_their_groups_apart(tmp_path: Path):
+    """Each label's objects are numbered from 1, as labelme2coco.py understands it."""
+    shapes = [
+        {**SQUARE_SHAPE, "label": "cat", "group_id": 1},
+        {**SQUARE_SHAPE, "label": "dog", "group_id": 1, "points": [[5, 20], [15, 20], [15, 38], [5, 38]]},
+    ]
+    (sample,) = open_dataset(labelme(tmp_path, shapes))
+    cat, dog = masks_of(sample)
+    assert np.array_equal(cat, SQUARE) and np.array_equal(dog, OTHER)
+
+
+def test_names_of_another_machine(tmp_path: Path):
+    """A path of Windows, relative or not, and an image that lies beside its annotations by now."""
+    for name in ("..\\photos\\a.png", "C:\\data\\a.png", "/home/ann/a.png"):
+        path = labelme(tmp_path / "labelme", [SQUARE_SHAPE])
+        document = json.loads((path / "a.json").read_text()) | {"imagePath": name}
+        (path / "a.json").write_text(json.dumps(document))
+        (sample,) = open_dataset(path)
+        assert sample.image.shape == (H, W, 3)
+        file = coco(tmp_path / "coco", [[RING]])
+        photo(tmp_path / "coco" / "images" / "a.png")
+        document = json.loads(file.read_text())
+        document["images"][0]["file_name"] = name
+        file.write_text(json.dumps(document))
+        (sample,) = CocoDataset(file)
+        assert np.array_equal(masks_of(sample)[0], SQUARE)
+
+
 @pytest.mark.parametrize(("x", "y"), [(-5, -3), (50, 35), (-5, 35), (-100, 5), (1000, 5), (10**12, -(10**12))])
 def test_painted_masks_beyond_the_border_are_cut(tmp_path: Path, x: int, y: int):
     shape = {"shape_type": "mask", "points": [[x, y], [x + 19, y + 9]], "mask": png(np.ones((10, 20)))}

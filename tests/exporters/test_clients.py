@@ -154,7 +154,7 @@ def test_the_original_notebooks_calls_work(pocket_bundle, root, predictor):
     ]
     assert [o.name for o in ort_session.get_outputs()] == ["masks", "iou_predictions", "low_res_masks"]
     image = np.asarray(Image.open(root / "examples" / "cat.jpg"))
-    image_embedding = predictor.get_image_embedding().cpu().numpy()
+    image_embedding = predictor.encoded.embedding.cpu().numpy()
 
     input_point, input_label = np.array([[225, 150]]), np.array([1])
     onnx_coord = np.concatenate([input_point, np.array([[0.0, 0.0]])], axis=0)[None, :, :]

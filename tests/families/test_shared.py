@@ -113,6 +113,23 @@ def test_processor_model_and_predictor_agree(model, folder, photo):
         np.testing.assert_allclose(found, masks, atol=5e-4)
 
 
+@torch.no_grad()
+def test_compiled_as_one_graph(model):
+    """Objects with a click, with a box and with both; a graph break is an error."""
+    pixels = torch.randn(1, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+    prompts = {
+        "input_points": torch.tensor([[[[20.0, 30.0]], [[-10, -10]], [[50.0, 50.0]]]]),
+        "input_labels": torch.tensor([[[1], [-10], [1]]]),
+        "input_boxes": torch.tensor([[[-10.0, -10, -10, -10], [5, 5, 60, 60], [5, 5, 60, 60]]]),
+    }
+    torch.compiler.reset()
+    found = torch.compile(model, fullgraph=True, backend="eager")(pixels, **prompts)
+    expected = model(pixels, **prompts)
+    atol = 1e-5 * max(1.0, float(expected.pred_masks.abs().max()))
+    torch.testing.assert_close(found.pred_masks, expected.pred_masks, atol=atol, rtol=1e-5)
+    torch.testing.assert_close(found.iou_scores, expected.iou_scores, atol=1e-5, rtol=1e-5)
+
+
 def test_everything(model, photo):
     generator = SamAutomaticMaskGenerator(
         SamPredictor(model), points_per_side=3, pred_iou_thresh=-100.0, stability_score_thresh=0.0

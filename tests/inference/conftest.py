@@ -64,14 +64,6 @@ def photo(golden_dir: Path) -> Callable[..., np.ndarray]:
     return _module(golden_dir / "fill.py").golden_image
 
 
-@pytest.fixture(scope="session")
-def original(root: Path) -> ModuleType:
-    """``benchmarks/original.py``; skips where PyPI's segment-anything is not installed."""
-    if importlib.util.find_spec("segment_anything") is None:
-        pytest.skip("compares with the original: pip install segment-anything==1.0")
-    return _module(root / "benchmarks" / "original.py")
-
-
 def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

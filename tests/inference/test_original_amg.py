@@ -77,3 +77,26 @@ def test_boxes_points_and_crops(theirs: ModuleType) -> None:
 def test_nothing_that_callers_import_is_missing(theirs: ModuleType) -> None:
     functions = {n for n, v in vars(theirs).items() if callable(v) and getattr(v, "__module__", "") == theirs.__name__}
     assert functions - {"MaskData"} == set(ours.__all__)
+
+
+def test_facts_of_masks_stay_together(theirs: ModuleType) -> None:
+    """``MaskData``, filtered by flags and by numbers, appended to and turned into arrays."""
+
+    def tell(kind: type) -> dict:
+        def new(start: int) -> object:
+            numbers = torch.arange(start, start + 4)
+            return kind(numbers=numbers, arrays=(numbers * 2).numpy(), names=[f"n{i}" for i in numbers.tolist()])
+
+        data, other = new(0), new(10)
+        data.filter(torch.tensor([True, False, True, True]))
+        other.filter(torch.tensor([3, 1]))
+        other["extra"] = [1, 2]
+        data.cat(other)
+        del other["names"]
+        data.to_numpy()
+        assert "names" not in dict(other.items()) and isinstance(data["numbers"], np.ndarray)
+        return {name: list(values) for name, values in data.items()}
+
+    assert tell(ours.MaskData) == tell(theirs.MaskData)
+    with pytest.raises(TypeError, match="facts must be a list"):
+        ours.MaskData(facts=3)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sam_hub.errors import CheckpointError, ImageError, PromptError
 from sam_hub.inference.predictor import SamPredictor
+from sam_hub.inference.weights_watch import checksum
 from sam_hub.models.configuration_sam import SamConfig
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
@@ -639,3 +640,55 @@ def test_attributes_of_the_original_can_be_assigned(model):
     other.is_image_set = False
     with pytest.raises(RuntimeError, match="no image is set"):
         other.predict(POINTS, LABELS)
+
+
+def swap_rows(t: torch.Tensor) -> None:
+    t.data[:] = t.data.flip(0).clone()
+
+
+def swap_two_values(t: torch.Tensor) -> None:
+    flat = t.data.view(-1)
+    flat[0], flat[5] = flat[5].item(), flat[0].item()
+
+
+def nudge_one_value(t: torch.Tensor) -> None:
+    flat = t.data.view(-1)
+    flat[-1] = torch.nextafter(flat[-1], torch.tensor(9.0))
+
+
+@pytest.mark.parametrize("write", [swap_rows, swap_two_values, nudge_one_value])
+def test_a_write_that_keeps_the_sum_is_seen_too(model, write):
+    """Writes through ``.data`` raise no counter."""
+    model = copy.deepcopy(model)
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    weight = model.vision_encoder.patch_embed.projection.weight
+    write(weight)
+    predictor.set_image(WIDE)
+    fresh = SamPredictor(model)
+    fresh.set_image(WIDE)
+    assert torch.equal(predictor.features, fresh.features)
+    state = predictor.backend.state()
+    assert state == predictor.backend.state()
+    write(weight)
+    assert state != predictor.backend.state()
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, (1 << 17) + 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64])
+def test_a_checksum_tells_bits_apart(length, dtype):
+    t = torch.arange(length).to(dtype)
+    whole = torch.cat([t[:1], t])
+    same = whole[1:]  # at another place in memory, no multiple of 8 bytes from the start
+    assert checksum(t) == checksum(same)
+    for at in {0, length // 2, length - 1}:
+        other = t.clone()
+        other.view(torch.uint8)[at * t.element_size()] ^= 1
+        assert checksum(other) != checksum(t)
+    if length > 1:
+        assert checksum(t.flip(0)) != checksum(t)
+
+
+def test_predict_torch_wants_tensors(predictor):
+    with pytest.raises(PromptError, match="boxes must be a tensor here; `predict_each`"):
+        predictor.predict_torch(None, None, BOX[None])

@@ -157,3 +157,16 @@ def test_the_predictor_agrees_with_model_and_processor(model, photo):
     with pytest.raises(PromptError, match="background points"):
         predictor.predict(np.array([[60, 25]]), np.array([0]))
     assert predictor.transform.apply_coords(np.array([60.0, 25.0]), (50, 120)).tolist() == [SIZE / 2, SIZE / 2]
+
+
+@torch.no_grad()
+def test_a_compiled_model_refuses_too(model):
+    """Its graph cannot look at the values of prompts, but checks them when it runs."""
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    points = torch.full((1, 1, 7, 2), 20.0)
+    with pytest.raises(RuntimeError, match="at most 6 points"):
+        compiled(torch.zeros(1, 3, SIZE, SIZE), input_points=points, input_labels=torch.ones(1, 1, 7, dtype=torch.long))
+    labels = torch.tensor([[[1, 0, 1, 1, 1, -10, -10]]])
+    with pytest.raises(RuntimeError, match="does not understand background points"):
+        compiled(torch.zeros(1, 3, SIZE, SIZE), input_points=points, input_labels=labels)

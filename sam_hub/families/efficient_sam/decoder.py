@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...errors import PromptError
 from ...models.configuration_parts import PAD_COORDINATE
 from ...models.mask_decoder import MaskDecoder, TwoWayBlock
+from ...models.original_calls import OriginalPromptCalls
 from ...models.prompt_encoder import PositionalEmbedding
 from ...ops.prompts import PAD_LABEL
 from .configuration import EfficientSamPromptEncoderConfig
@@ -19,7 +20,7 @@ EMPTY = -1
 """Label and both coordinates of an empty slot."""
 
 
-class EfficientSamPromptEncoder(nn.Module):
+class EfficientSamPromptEncoder(OriginalPromptCalls):
     """Embeds the points and box corners of N objects in each of B images, in ``num_slots`` slots for each.
 
     Empty slots take part, with their own embedding on top of a position, so their number matters: it is what
@@ -106,12 +107,24 @@ class EfficientSamPromptEncoder(nn.Module):
         if kinds.shape[2] <= slots:
             lacking = slots - kinds.shape[2]
             return F.pad(xy, (0, 0, 0, lacking), value=EMPTY), F.pad(kinds, (0, lacking), value=EMPTY)
-        if not torch.compiler.is_exporting() and (most := int((~empty).sum(-1).max())) > slots:
-            raise PromptError(
-                f"EfficientSAM takes at most {slots} points for an object, of which a box uses 2; got {most}"
-            )
+        self._check_number(empty)
         filled = empty.int().argsort(dim=2, stable=True)[:, :, :slots]  # where ragged prompts were padded
         return xy.gather(2, filled[..., None].expand(-1, -1, -1, 2)), kinds.gather(2, filled)
+
+    def _check_number(self, empty: Tensor) -> None:
+        """empty: (B, N, P) bool
+
+        raises: PromptError when an object has more prompts than slots; in a compiled model RuntimeError
+        """
+        slots = self.config.num_slots
+        refusal = f"EfficientSAM takes at most {slots} points for an object, of which a box uses 2"
+        if torch.compiler.is_exporting():
+            return
+        most = (~empty).sum(-1).max()
+        if torch.compiler.is_compiling():
+            torch._assert_async(most <= slots, refusal)
+        elif most > slots:
+            raise PromptError(f"{refusal}; got {int(most)}")
 
 
 class EfficientSamBlock(TwoWayBlock):
