@@ -12,11 +12,14 @@ from .errors import CheckpointError
 from .families import registry
 from .families.layout import OriginalLayout, Shapes, pattern, rename
 
-WRAPPERS = ("model", "model_state_dict", "model_state", "state_dict", "net")
+WRAPPERS = ("model", "model_state_dict", "model_state", "state_dict", "net", "network", "module", "weights")
 """Keys under which training loops save the weights."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "sam.")
 """What wrappers put before every key, in any order."""
+
+PART = re.compile(r"(?:^|\.)((?:image_encoder|vision_encoder|prompt_encoder|mask_decoder)\.)")
+"""Where the keys of a model begin, behind the name that an attribute of a training loop has put before them."""
 
 
 def layouts() -> dict[str, OriginalLayout]:
@@ -134,7 +137,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, memory-mapped, never executing code.
 
     Checkpoints of training loops are unwrapped: the weights may lie under one of `WRAPPERS`, beside optimizer states
-    and numpy numbers, and their keys may begin with any of `PREFIXES`.
+    and numpy numbers, and their keys may begin with any of `PREFIXES`, or with one name of the loop's own.
     raises: CheckpointError for a pickle with code in it and for a damaged file
     """
     import torch
@@ -174,6 +177,10 @@ def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
     weights = dict(weights)
     while weights and (found := [p for p in PREFIXES if all(key.startswith(p) for key in weights)]):
         weights = {key.removeprefix(found[0]): value for key, value in weights.items()}
+    place = next(filter(None, map(PART.search, weights)), None)
+    prefix = place.string[: place.start(1)] if place else ""
+    if prefix and all(key.startswith(prefix) for key in weights):
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
     return weights
 
 

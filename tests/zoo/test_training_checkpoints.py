@@ -22,10 +22,10 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(value, b[key]) for key, value in a.items())
 
 
-@pytest.mark.parametrize("wrapper", [None, "model", "model_state_dict", "model_state", "state_dict", "net"])
 @pytest.mark.parametrize(
-    "prefix", ["", "module.", "_orig_mod.", "model.", "sam.", "module._orig_mod.sam.", "model.module."]
+    "wrapper", [None, "model", "model_state_dict", "model_state", "state_dict", "net", "network", "module", "weights"]
 )
+@pytest.mark.parametrize("prefix", [*PREFIXES, "medsam_model.", "module.net.backbone."])
 def test_wrappers_and_prefixes(weights, wrapper, prefix, tmp_path):
     content = {prefix + key: value for key, value in weights.items()}
     if wrapper:
