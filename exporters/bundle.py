@@ -36,6 +36,7 @@ def export_bundle(
     tell: Callable[[str], None] = lambda line: None,
     model: "SamModel | None" = None,
     processor: "SamImageProcessor | None" = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> Manifest:
     """Export a model, prove every file, and leave a folder that has everything, or nothing.
 
@@ -45,6 +46,7 @@ def export_bundle(
     options: see the exporters; photos: to prove on, beside those of the package; calibration: for int8-static
     tell: called with a line of progress
     model, processor: instead of loading ``name``
+    finish: called with the folder once it is whole; adds files to it
     raises: ExportMismatch, ExportError, OutputError, ModelNotFoundError, CheckpointError, ImageError
     """
     out = Path(out)
@@ -88,6 +90,9 @@ def export_bundle(
         )
         write_snippets(aside, manifest, preparation)
         manifest.write(aside)
+        if finish is not None:
+            finish(aside)
+            manifest.write(aside)
     return manifest
 
 

@@ -1,7 +1,9 @@
 """``sam-hub export``: files for phones, browsers and servers, each proven before it is kept."""
 
 import difflib
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +90,16 @@ def export(
         list[Path],
         typer.Option("--calibration", metavar="IMAGE", help="Photos to calibrate int8-static with.", readable=False),
     ] = [],  # noqa: B006
+    web: Annotated[
+        bool,
+        typer.Option("--web", help="Also write web/, the page of `sam-hub demo --static` with this model (ONNX)."),
+    ] = False,
+    runtime: Annotated[
+        Path | None,
+        typer.Option(
+            "--runtime", metavar="PATH", help="With --web: onnxruntime-web as a .tgz or a folder; see `sam-hub demo`."
+        ),
+    ] = None,
     list_formats: Annotated[
         bool, typer.Option("--formats", callback=_print_formats, is_eager=True, help="List formats and presets.")
     ] = False,
@@ -110,6 +122,8 @@ def export(
     from ..exporters.bundle import export_bundle
     from ..models.quiet import quiet_transformers
 
+    if runtime is not None and not web:
+        raise WrongUsage("--runtime goes with --web; for example --web --runtime onnxruntime-web.tgz")
     quiet_transformers()
     wanted, options = _chosen(formats, variants, preset)
     options = {
@@ -122,9 +136,9 @@ def export(
         **options,
         **({"layouts": tuple(dict.fromkeys(layout.value for layout in layouts))} if layouts else {}),
     }
-    manifest = export_bundle(
-        model, out, wanted, options, photos, calibration, tell=lambda line: typer.echo(line, err=True)
-    )
+    tell = partial(typer.echo, err=True)
+    finish = page_writer(wanted, options, runtime, tell) if web else None
+    manifest = export_bundle(model, out, wanted, options, photos, calibration, tell=tell, finish=finish)
     if as_json:
         from dataclasses import asdict
 
@@ -155,6 +169,24 @@ def _facts(artefact: "Artefact") -> str:
     size = sum(record.bytes for record in artefact.files) / 1e6
     mean, worst = artefact.gate["iou_mean"], artefact.gate["iou_worst"]
     return f"{artefact.name}: {size:.1f} MB, mask IoU to PyTorch {mean:.4f} (worst {worst:.4f})"
+
+
+def page_writer(
+    wanted: Mapping[str, Sequence[str]], options: Mapping[str, Any], runtime: Path | None, tell: Callable[[str], None]
+) -> Callable[[Path], object]:
+    """What adds ``web/`` to a bundle. What it needs is looked for first, before minutes of exporting.
+
+    raises: WrongUsage where no file is exported that browsers run; OutputError without a runtime
+    """
+    from ..demo.static_page import VARIANTS, write_static
+    from ..demo.web_runtime import runtime_files
+
+    if "transformersjs" not in options.get("layouts", ("transformersjs",)):
+        raise WrongUsage("--web needs the layout of transformers.js; add --layout transformersjs")
+    if not set(wanted.get("onnx", ())) & set(VARIANTS["wasm"]):
+        raise WrongUsage(f"--web needs ONNX files that browsers run; add --variant {' or '.join(VARIANTS['wasm'])}")
+    runtime_files(runtime, tell)
+    return lambda folder: write_static(folder / "web", [str(folder)], runtime, tell)
 
 
 def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:

@@ -16,11 +16,13 @@ from ..models.conftest import randomise, tiny_config
 def export_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[SamModel, Path]]:
     """(encoder, variants, options) -> a tiny model of that encoder and the bundle of its ONNX files."""
 
-    def make(encoder: str, variants: tuple[str, ...], **options: object) -> tuple[SamModel, Path]:
+    def make(
+        encoder: str, variants: tuple[str, ...], finish: Callable | None = None, **options: object
+    ) -> tuple[SamModel, Path]:
         model = randomise(SamModel(tiny_config(encoder))).eval()
         processor = SamImageProcessor.for_config(model.config)
         out = tmp_path_factory.mktemp(encoder) / "bundle"
-        export_bundle(encoder, out, {"onnx": variants}, options, model=model, processor=processor)
+        export_bundle(encoder, out, {"onnx": variants}, options, model=model, processor=processor, finish=finish)
         return model, out
 
     return make

@@ -81,7 +81,7 @@ def test_what_the_manifest_says_survives_writing_and_reading(repvit_bundle):
     record = manifest.find("onnx").file("decoder")
     assert (record.sha256, record.bytes) == fingerprint(repvit_bundle[1] / record.path)
     assert {t.name for t in record.inputs} > {"input_points", "mask_input"}
-    assert "web/index.html" in manifest.others
+    assert "preprocessor_config.json" in manifest.others
 
 
 def test_a_folder_has_a_hash_of_its_names_and_files(tmp_path):

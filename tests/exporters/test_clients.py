@@ -1,4 +1,4 @@
-"""Programs that we did not write use the files: transformers.js in Node, onnxruntime-web in Chromium, a notebook."""
+"""Programs that we did not write use the files: transformers.js in Node, a notebook."""
 
 import contextlib
 import functools
@@ -99,42 +99,6 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def test_the_page_segments_in_chromium(pocket_bundle, node, root, predictor):
-    """The page of the bundle, with onnxruntime-web from the registry instead of its address on the web."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: onnxruntime-web is not tried")
-    from playwright.sync_api import sync_playwright
-
-    shutil.copy(root / "examples" / "cat.jpg", pocket_bundle.parent)
-    scripts = node / "node_modules" / "onnxruntime-web" / "dist"
-    with served(pocket_bundle.parent) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        asked = []
-
-        def answer(route):
-            asked.append(route.request.url)
-            route.fulfill(path=scripts / route.request.url.rsplit("/", 1)[1])
-
-        page.route("https://cdn.jsdelivr.net/**", answer)
-        page.goto(f"{address}/{pocket_bundle.name}/web/index.html")
-        page.evaluate("ort.env.wasm.numThreads = 1")
-        page.evaluate("ready")
-        found = page.evaluate(
-            """async ([address, points, labels]) => {
-                await setImage(await createImageBitmap(await (await fetch(address)).blob()));
-                const { score, mask } = await segment(points, labels);
-                return [score, Array.from(mask)];
-            }""",
-            [f"{address}/cat.jpg", CLICK["points"], CLICK["labels"]],
-        )
-        browser.close()
-    assert asked
-    masks, scores, _ = predictor.predict(np.array(CLICK["points"]), np.array(CLICK["labels"]))
-    assert abs(found[0] - scores.max()) < 0.02
-    assert iou(np.array(found[1], bool).reshape(300, 451), masks[scores.argmax()]) >= 0.97
 
 
 def test_the_original_notebooks_calls_work(pocket_bundle, root, predictor):

@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from ....errors import ExportError
 from ....inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
 from ....models.modeling_sam import SamModel
-from ....ops.files import make_folder, write_atomically
+from ....ops.files import make_folder
 from ...format import Job
 from ...image_side import example_maps
 from ...manifest import Artefact, FileRecord, Tensor
@@ -80,8 +80,6 @@ def export(job: Job) -> Iterator[Artefact]:
         for variant in job.variants:
             job.tell(f"onnx, {layout}: {variant}")
             yield _artefact(job, layout, variant, graphs, contexts)
-    if "transformersjs" in layouts:
-        write_page(job)
 
 
 def is_pyramid(model: SamModel) -> bool:
@@ -98,18 +96,6 @@ def map_names(model: SamModel, layout: str) -> list[str]:
     if layout == "transformersjs":  # the finest is 0
         return [*(f"image_embeddings.{i}" for i in reversed(range(len(maps)))), f"image_embeddings.{len(maps)}"]
     return [*maps, "image_embeddings"]
-
-
-def write_page(job: Job) -> None:
-    """A minimal page for onnxruntime-web, over the smallest of the exported variants."""
-    order = [variant for variant in ("int8", "fp16", "fp32") if variant in job.variants] or list(job.variants)
-    page = (Path(__file__).parent / "web" / "index.html").read_text("utf-8")
-    line = 'const SUFFIX = "_quantized";'
-    if line not in page:
-        raise ExportError("the page of the package has changed; install sam-hub again")
-    make_folder(job.out / "web")
-    page = page.replace(line, f'const SUFFIX = "{SUFFIXES[order[0]]}";')
-    write_atomically(job.out / "web" / "index.html", page.encode())
 
 
 def points_scale(job: Job) -> float:
