@@ -91,7 +91,8 @@ class Labelling:
 
         with Named():
             stored = await self.service.files.run(work)
-        return JSONResponse({"saved": version.request, "number": stored}, headers=PRIVATE)
+        facts = {"saved": version.request, "number": stored, "counts": self._counts()}
+        return JSONResponse(facts, headers=PRIVATE)
 
     async def finish(self, request: Request) -> Response:
         body = await read_json(request)

@@ -16,7 +16,7 @@ export function startProject(app, project) {
   let semi = false, moving = false;
 
   const outbox = new Outbox({
-    name: project.name, send: (item) => ask("project/save", { ...item, holder }),
+    name: project.name, send: async (item) => tellCounts((await ask("project/save", { ...item, holder })).counts),
     changed: () => (tellNote(), app.changed()), refused: (e) => app.fail(e),
   });
   const parts = build();
@@ -76,7 +76,7 @@ export function startProject(app, project) {
     else pending += TICK / 1000;
     tellNote();
   }, TICK);
-  setInterval(() => photo && ask("project/keep", { holder, photo: photo.id }).then(reached, (e) => lost(e)), SIGN_OF_LIFE);
+  setInterval(() => photo && !moving && ask("project/keep", { holder, photo: photo.id }).then(reached, (e) => lost(e)), SIGN_OF_LIFE);
 
   let away = false;
   function reached() {
@@ -98,6 +98,7 @@ export function startProject(app, project) {
   async function go(asked) {
     moving = true;
     parts.card.hidden = true;
+    $("no-objects").classList.remove("finished");
     parts.next.disabled = parts.skip.disabled = true;
     try {
       const answer = await asked();
@@ -161,6 +162,7 @@ export function startProject(app, project) {
     app.closePhoto();
     app.changed(); // the list is empty
     parts.card.hidden = false;
+    $("no-objects").classList.add("finished"); // there is no photo to click on
     $("panel").hidden = false;
     say("All photos are done.");
   }
@@ -217,7 +219,7 @@ export function startProject(app, project) {
   }
 
   function tellCounts({ all, done, masks }) {
-    parts.count.textContent = `${done} of ${all} photos, ${masks} masks`;
+    parts.count.textContent = `${done} of ${all} photos, ${masks} ${masks === 1 ? "mask" : "masks"}`;
     parts.bar.max = Math.max(1, all);
     parts.bar.value = done;
   }

@@ -106,7 +106,7 @@ def status(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what is done, by whom, at what cost, and how the models score round by round.
+    """Tell what is done, by whom, at what cost, and how models score.
 
     \b
     sam-hub engine status cells
@@ -169,7 +169,7 @@ def import_(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Take masks that were drawn elsewhere, or bring back what was exported.
+    """Take masks drawn elsewhere, or bring back what was exported.
 
     \b
     sam-hub engine import cells annotations.json --images photos/
@@ -269,7 +269,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train the next round's model on what was accepted, and take it where it is no worse.
+    """Train the next round's model; take it where it is no worse.
 
     \b
     sam-hub engine train cells
@@ -323,7 +323,7 @@ def auto(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Let the model work alone: pre-fill the next photos, or do all that is left.
+    """Let the model work alone: pre-fill photos, or do all the rest.
 
     \b
     sam-hub engine auto cells --stage semi --photos 100
@@ -428,7 +428,7 @@ def simulate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Try the loop with simulated people, on images whose objects are known.
+    """Try the loop with simulated people, where the truth is known.
 
     \b
     sam-hub engine simulate --truth train.tar --held val.tar --rounds 4 --out simulated
@@ -476,7 +476,7 @@ def label(
     device: Device = None,
     debug: Debug = False,
 ) -> None:
-    """Open the page to label the project's photos, one after the other.
+    """Open the page to label the photos, one after the other.
 
     \b
     sam-hub engine label cells

@@ -57,8 +57,17 @@ class Queue:
         return self.project.photo(photo)
 
     def keep(self, photo: int, holder: str, annotator: str) -> None:
-        """A sign of life. raises: NotYours where somebody else has it by now"""
-        self.take(photo, holder, annotator)
+        """A sign of life; one that comes late, when the holder has gone on, changes nothing.
+
+        raises: NotYours where somebody else has it by now
+        """
+        with self.project.writing() as db:
+            self._require(db, photo, holder)
+            held = db.execute("SELECT photo FROM leases WHERE holder = ?", (holder,)).fetchone()
+            if held is None:
+                held = db.execute("SELECT id AS photo FROM photos WHERE id = ? AND state = 'open'", (photo,)).fetchone()
+            if held is not None and held["photo"] == photo:
+                self._hold(db, photo, holder, annotator)
 
     def finish(self, photo: int, holder: str, annotator: str, state: str) -> None:
         """Put a photo away, "done", "skipped", or "open" again. raises: NotYours"""

@@ -54,6 +54,12 @@ def sentence(result):
     return line
 
 
+def test_no_command_of_the_list_is_cut_short(engine, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = engine("--help").stdout.split("Commands:")[1].strip().splitlines()
+    assert len(lines) == 9 and not [line for line in lines if line.endswith("...")], "a line each, and all of it"
+
+
 def test_the_loop(engine, truth, tiny_model):
     assert "12 new photos" in engine("init", "cells", "--images", truth, "--model", tiny_model).stdout
     assert "12 photos: 24 new masks" in engine("import", "cells", truth).stdout

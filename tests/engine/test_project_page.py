@@ -119,6 +119,7 @@ def test_three_photos_by_keyboard_alone(lab, visit):
             p.page.keyboard.type("thing")
             p.page.keyboard.press("Enter")
             saved(p)
+            assert p.page.inner_text("#project-count") == "0 of 3 photos, 2 masks"
             p.shot("project-keyboard")
         if number == 1:
             p.page.keyboard.press("Delete")
@@ -127,6 +128,7 @@ def test_three_photos_by_keyboard_alone(lab, visit):
         p.until(
             f"samHub.photo?.id !== '{before}' && (samHub.photo?.id || !document.getElementById('project-done').hidden)"
         )
+    assert not p.page.is_visible("#no-objects"), "there is no photo to click on"
     p.shot("project-done")
     masks = lab.masks()
     assert sorted(names) == sorted(masks) and [len(masks[name]) for name in names] == [2, 1, 2]
@@ -250,6 +252,8 @@ def test_a_full_disk_keeps_the_mask_on_the_screen(lab, visit):
         if p.look("samHub.project.outbox.trouble"):
             break
     p.until("document.getElementById('project-note').textContent.includes('free some space')")
+    note = "document.getElementById('project-note')"
+    assert p.look(f"{note}.scrollWidth <= {note}.clientWidth"), "a long path leaves the panel"
     p.shot("project-full-disk")
     shown = len(p.objects())
     assert p.look("samHub.project.outbox.size") >= 1 and shown == n + 1 > len(lab.masks()[name])

@@ -51,6 +51,18 @@ def test_a_lease_that_ran_out_goes_back(project):
         queue.finish(mine.id, "me", "ann", "done")
 
 
+def test_a_late_sign_of_life_takes_nothing_back(project):
+    queue = Queue(project)
+    first = queue.next("me", "ann")
+    queue.finish(first.id, "me", "ann", "done")
+    queue.keep(first.id, "me", "ann")  # sent before, and slower
+    second = queue.next("me", "ann")
+    assert second.id != first.id, "a photo that was put away came back"
+    queue.keep(first.id, "me", "ann")
+    assert queue.next("you", "bob").id != second.id, "a photo given twice"
+    assert queue.next("me", "ann").id == second.id
+
+
 def test_what_vanished_or_changed_is_passed_over(project):
     queue = Queue(project)
     first = queue.next("me", "ann")
