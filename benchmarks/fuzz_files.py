@@ -3,9 +3,9 @@
     python benchmarks/fuzz_files.py --cases 1000 --out fuzz.json
     python benchmarks/fuzz_files.py --kinds coco labelme --seed 7
 
-Cases run in child processes that may take 2 GB more than a fresh one; a child that dies, or a case that takes longer
-than 30 seconds, is a fault, as is an exception that is none of `sam_hub.errors`. Every case is drawn by its number and
-the seed alone: ``--kinds coco --first 123 --cases 1`` repeats one.
+Cases run in child processes that may take 2 GB more than a fresh one. A fault is a child that dies, a case that
+computes for more than 30 seconds, and an exception that is none of `sam_hub.errors`. Every case is drawn by its number
+and the seed alone: ``--kinds coco --first 123 --cases 1`` repeats one.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import copy
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -85,6 +86,16 @@ def mutated_json(document: Any, rng: np.random.Generator) -> bytes:
             break
     text = json.dumps(document).encode()
     return mutated_bytes(text, rng) if rng.random() < 0.2 else text
+
+
+def mutated_words(data: bytes, rng: np.random.Generator) -> bytes:
+    """Some numbers and names of a text replaced by odd ones."""
+    parts = re.split(rb"([0-9a-zA-Z_.-]+)", data)
+    for _ in range(int(rng.integers(1, 5))):
+        at = 1 + 2 * int(rng.integers(len(parts) // 2))
+        odd = ODD[int(rng.integers(len(ODD)))]
+        parts[at] = str(odd).encode("utf-8", "replace") * (1 if rng.random() < 0.9 else 300)
+    return b"".join(parts)
 
 
 class Kind:
@@ -180,6 +191,100 @@ class Sa1bTar(DataKind):
         with contextlib.suppress(SamHubError):
             list(read_pairs(str(path)))
         self.read(path)
+
+
+class Yolo(DataKind):
+    def run(self, rng: np.random.Generator) -> None:
+        for name in ("images", "labels"):
+            (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / "images" / "a.png").write_bytes(photo())
+        lines = b"0 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.6\n1 0.2 0.2 0.8 0.3 0.6 0.9\n2 0.5 0.5 0.2 0.2\n"
+        words = mutated_words(lines, rng) if rng.random() < 0.6 else mutated_bytes(lines, rng)
+        (self.folder / "labels" / "a.txt").write_bytes(words)
+        self.read(self.folder)
+
+
+class WrittenKind(DataKind):
+    """Files that sam-hub itself writes for another tool, mutated, and read back.
+
+    format: of `sam_hub.labels`
+    """
+
+    format: str
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        from sam_hub.labels.images import ImageLabels
+        from sam_hub.labels.writing import write_labels
+
+        annotations = [{"id": i, "segmentation": mask_to_rle(m), "name": "a"} for i, m in enumerate(masks(), 1)]
+        (folder / "images").mkdir()
+        (folder / "images" / "a.png").write_bytes(photo())
+        image = ImageLabels("a.png", SIZE, annotations, folder / "images" / "a.png")
+        self.sound = {}
+        for polygons in (False, True):
+            self.path = write_labels([image], folder, self.format, polygons=polygons)[0]
+            self.sound[polygons] = self.path.read_bytes()
+
+
+class LabelStudio(WrittenKind):
+    format = "labelstudio"
+
+    def run(self, rng: np.random.Generator) -> None:
+        self.path.write_bytes(mutated_json(json.loads(self.sound[rng.random() < 0.5]), rng))
+        self.read(self.path)
+
+
+class Cvat(WrittenKind):
+    format = "cvat"
+
+    def run(self, rng: np.random.Generator) -> None:
+        sound = self.sound[rng.random() < 0.5]
+        self.path.write_bytes(mutated_words(sound, rng) if rng.random() < 0.6 else mutated_bytes(sound, rng))
+        self.read(self.path)
+
+
+class Tiffs(Kind):
+    """Of many bands, depths and layouts, by page and band, whole and by windows."""
+
+    def run(self, rng: np.random.Generator) -> None:
+        import tifffile
+
+        from sam_hub.ops.images import read_image
+        from sam_hub.tiling.picture import Picture
+
+        shape = ((3, *SIZE), (*SIZE, 3), (*SIZE, 5), SIZE)[int(rng.integers(4))]
+        kind = (np.uint8, np.uint16, np.float32)[int(rng.integers(3))]
+        values = np.random.default_rng(2).integers(0, 255, shape).astype(kind)
+        layout = ({}, {"tile": (16, 32), "compression": "zlib"}, {"rowsperstrip": 7, "compression": "lzw"})
+        where = {"imagej": True} if rng.random() < 0.2 else {"photometric": "minisblack"}
+        path = self.folder / "a.tif"
+        more = {} if "imagej" in where else layout[int(rng.integers(3))]
+        if "imagej" in where and len(shape) == 3:
+            values = values.reshape(*SIZE, -1)[..., 0]
+        tifffile.imwrite(path, values, bigtiff=bool(rng.random() < 0.2) and more != {}, **where, **more)
+        data = bytearray(path.read_bytes())
+        if rng.random() < 0.6:  # the directory, entry by entry: 12 bytes each of a plain TIFF
+            at = int.from_bytes(data[4:8], "little")
+            for _ in range(int(rng.integers(1, 4))):
+                place = at + 2 + 12 * int(rng.integers(16)) + 8 + int(rng.integers(4))
+                if place < len(data):
+                    data[place] = int(rng.choice([0, 1, 127, 255, int(rng.integers(256))]))
+        else:
+            data = bytearray(mutated_bytes(bytes(data), rng))
+        path.write_bytes(data)
+        for read in (
+            lambda: read_image(path),
+            lambda: read_image(path, bands=(0,), page=int(rng.integers(3)) or None),
+            lambda: self.window(Picture, path),
+        ):
+            with contextlib.suppress(SamHubError):
+                read()
+
+    def window(self, opened: Any, path: Path) -> None:
+        with opened(str(path)) as picture:
+            height, width = picture.size
+            picture.read((0, 0, min(width, 32), min(height, 32)))
 
 
 class Pictures(Kind):
@@ -316,6 +421,94 @@ class Plan(Kind):
         make_plan(found, out, {"model": "pocket"}, True)
 
 
+class Tile(Kind):
+    """What a tile of a large picture has left for `everything --resume`."""
+
+    def run(self, rng: np.random.Generator) -> None:
+        from dataclasses import asdict
+
+        from sam_hub.annotation.tiles import _read
+        from sam_hub.results import json_bytes
+        from sam_hub.tiling.generate import record_of
+        from sam_hub.tiling.grid import Grid
+        from sam_hub.tiling.merging import merge
+        from sam_hub.tiling.pieces import Piece
+
+        facts = {"predicted_iou": 0.9, "point_coords": [[4, 5]], "stability_score": 0.95, "crop_box": [0, 0, 40, 40]}
+        grid, found = Grid(SIZE, 40, 0.25), []
+        for number, window in enumerate(grid.windows):
+            pieces = [Piece.of(mask[:, :20], window[:2], number, facts) for mask in masks()]
+            path = self.folder / f"{number}.json"
+            path.write_bytes(mutated_json(json.loads(json_bytes([asdict(p) for p in pieces])), rng))
+            found += _read(path, number, window) or []
+        for piece in merge(found, grid):
+            json.dumps(record_of(piece, grid.size), allow_nan=False)
+
+
+class EngineProject(Kind):
+    """A project's file: its bytes, or a value in one of its rows."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        from sam_hub.engine import photos
+        from sam_hub.engine.store import MaskVersion, Project
+
+        (folder / "photos").mkdir()
+        for name in ("a.png", "b.png"):
+            (folder / "photos" / name).write_bytes(photo())
+        facts = {"stage": "assisted", "round": 0, "model": "pocket", "annotator": "me"}
+        with Project.create(folder / "project", "pocket", 0.2) as project:
+            photos.add(project, photos.find([folder / "photos"], project.folder))
+            for number, mask in enumerate(masks()):
+                version = MaskVersion(f"r{number}", f"o{number}", "accepted", mask_to_rle(mask), **facts)
+                project.save(project.photo(1), version)
+            project.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.file = folder / "project" / "project.db"
+        self.sound = self.file.read_bytes()
+
+    def run(self, rng: np.random.Generator) -> None:
+        from sam_hub.engine.exporting import export
+        from sam_hub.engine.queue import Queue
+        from sam_hub.engine.status import as_text, problems, status
+        from sam_hub.engine.store import Project
+
+        for path in self.file.parent.iterdir():
+            path.unlink()
+        whole = rng.random() < 0.5
+        self.file.write_bytes(mutated_bytes(self.sound, rng) if whole else self.sound)
+        if not whole:
+            self.change_rows(rng)
+        with Project.open(self.file.parent) as project:
+            out = self.folder / "out"
+            shutil.rmtree(out, ignore_errors=True)
+            for use in (
+                lambda: problems(project),
+                lambda: as_text(status(project)),
+                lambda: Queue(project).next("me", "me"),
+                lambda: export(project, str(rng.choice(["sa1b", "coco", "yolo"])), out),
+            ):
+                with contextlib.suppress(SamHubError):
+                    use()
+
+    def change_rows(self, rng: np.random.Generator) -> None:
+        """Values of any kind where SQLite lets them in; its rules are switched off."""
+        import sqlite3
+
+        db = sqlite3.connect(self.file, isolation_level=None)
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        odd = [None, 0, -1, 2**62, 1e308, "", "x", "../x", "/dev/zero", "[", "{}", "[[1]]", b"\xff\x00", "P" * 50]
+        tables = ("settings", "photos", "masks", "objects", "photo_counts", "mask_counts", "rounds")
+        for _ in range(int(rng.integers(1, 4))):
+            table = tables[int(rng.integers(len(tables)))]
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            column = columns[int(rng.integers(len(columns)))]
+            with contextlib.suppress(sqlite3.Error):
+                db.execute(f"UPDATE {table} SET {column} = ?", (odd[int(rng.integers(len(odd)))],))
+        db.close()
+
+
 KINDS: dict[str, type[Kind]] = {
     "config": Config,
     "preprocessor": Preprocessor,
@@ -324,8 +517,14 @@ KINDS: dict[str, type[Kind]] = {
     "coco": Coco,
     "labelme": Labelme,
     "sa1b": Sa1bTar,
+    "yolo": Yolo,
+    "labelstudio": LabelStudio,
+    "cvat": Cvat,
     "image": Pictures,
+    "tiff": Tiffs,
     "plan": Plan,
+    "tile": Tile,
+    "project": EngineProject,
     "checkpoint": Checkpoint,
 }
 
@@ -353,6 +552,8 @@ def fuzz(kind: Kind, first: int, cases: int, seed: int) -> tuple[Counter, dict[i
     """How the cases ended, and the faults among them."""
     ends: Counter = Counter()
     faults: dict[int, str] = {}
+    with contextlib.suppress(Exception):
+        kind.run(np.random.default_rng([seed, first]))  # what is imported now is there for every child
     number = first
     while number < first + cases:
         read, write = os.pipe()
@@ -375,14 +576,27 @@ def _tell(pipe: int, line: str) -> None:
     os.write(pipe, f"{line}\n".encode())
 
 
+def _computed(process: int) -> float:
+    """Seconds of computing of a process, however busy the machine is."""
+    with open(f"/proc/{process}/stat") as f:
+        user, system = f.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def _follow(read: int, child: int, number: int, ends: Counter, faults: dict[int, str]) -> int:
     """Read a child's lines until it ends; returns the next case."""
     import select
 
     held, running = b"", None
+    hung, began = False, _computed(child)
     while True:
-        ready, _, _ = select.select([read], [], [], SECONDS)
+        ready, _, _ = select.select([read], [], [], 1)
+        if not ready:
+            hung = _computed(child) - began > SECONDS
+            if not hung:
+                continue
         data = os.read(read, 65536) if ready else b""
+        began = _computed(child)
         held += data
         *lines, held = held.split(b"\n")
         for line in lines:
@@ -396,13 +610,13 @@ def _follow(read: int, child: int, number: int, ends: Counter, faults: dict[int,
                 faults[int(text)] = outcome
         if data:
             continue
-        if not ready:
+        if hung:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         os.close(read)
         if running is not None:
             ends["fault"] += 1
-            faults[running] = "hung" if not ready else f"died of signal {os.WTERMSIG(status)}"
+            faults[running] = "hung" if hung else f"died of signal {os.WTERMSIG(status)}"
             number = running + 1
         return number
 

@@ -28,7 +28,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub": set(), "sam_hub.errors": set(), "sam_hub.installing": set()},
     {"sam_hub.families": set()},
     {"sam_hub.zoo": set()},
-    {"sam_hub.ops.packages": set()},
+    {"sam_hub.ops.packages": set(), "sam_hub.ops.bounds": set()},
     {"sam_hub.rasters": {"numpy", "tifffile", "rasterio"}},
     {"sam_hub.ops": ARRAYS, "sam_hub.cards": set(), "sam_hub.hub": {"huggingface_hub", "filelock"}},
     {"sam_hub.inference.upsample": ARRAYS},

@@ -4,6 +4,7 @@ OUT/tiles/NAME/ROW-COLUMN.json   what was found in a tile; removed once the pict
 """
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,12 +18,17 @@ from ..errors import ImageError
 from ..inference.amg import SamAutomaticMaskGenerator
 from ..ops.drawing import draw_masks
 from ..ops.files import make_folder, write_atomically
+from ..ops.run_lengths import rle_area
+from ..rasters.raster import Window
 from ..results import json_bytes
 from ..tiling.generate import check_size, finish, pieces_of_tile, record_of
 from ..tiling.grid import Grid
 from ..tiling.picture import Picture
 from ..tiling.pieces import Piece
 from .plan import tiles_folder
+
+FACTS = {"predicted_iou", "stability_score", "crop_box", "point_coords"}
+"""What a tile's file tells of each piece, beside its mask."""
 
 
 class TiledPicture:
@@ -57,7 +63,7 @@ class TiledPicture:
         windows = self.grid.windows
         for number, window in enumerate(windows):
             path = self.folder / f"{number // columns}-{number % columns}.json"
-            pieces = _read(path, number)
+            pieces = _read(path, number, window)
             if pieces is None:
                 try:
                     pieces = pieces_of_tile(self.generator, self.picture, window, number)
@@ -111,13 +117,33 @@ class TiledPicture:
                 self.folder.parent.rmdir()
 
 
-def _read(path: Path, number: int) -> list[Piece] | None:
-    """What an earlier run found in a tile; None where it was not done."""
+def _read(path: Path, number: int, window: Window) -> list[Piece] | None:
+    """What an earlier run found in a tile; None where it was not done, or what it left is damaged."""
     try:
         records = json.loads(path.read_text("ascii"))
-        return [Piece(**{**record, "box": tuple(record["box"]), "tile": number}) for record in records]
-    except (OSError, ValueError, TypeError, KeyError):
+        return [_checked(record, number, window) for record in records]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def _checked(record: dict[str, Any], number: int, window: Window) -> Piece:
+    """A piece in its tile. raises: ValueError, TypeError, KeyError, AttributeError"""
+    piece = Piece(**{**record, "box": tuple(record["box"]), "tile": number})
+    x0, y0, x1, y1 = piece.box
+    if not all(type(edge) is int for edge in piece.box):
+        raise TypeError("an edge is no whole number")
+    if not (window[0] <= x0 < x1 <= window[2] and window[1] <= y0 < y1 <= window[3]):
+        raise ValueError("it does not lie in its tile")
+    if rle_area({"size": [y1 - y0, x1 - x0], "counts": piece.counts}) != piece.area or not piece.area:
+        raise ValueError("its area is another")
+    facts = piece.facts
+    points = [number for x, y in facts["point_coords"] for number in (x, y)]
+    numbers = [facts["predicted_iou"], facts["stability_score"], *facts["crop_box"], *points]
+    if facts.keys() != FACTS or len(facts["crop_box"]) != 4:
+        raise ValueError("its facts are others")
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+        raise TypeError("a fact is no number")
+    return piece
 
 
 def _shrunk(piece: Piece, size: tuple[int, int], ratio: tuple[float, float]) -> np.ndarray:

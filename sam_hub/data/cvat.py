@@ -28,7 +28,7 @@ class CvatImages(ImagesElsewhere):
             root = ElementTree.fromstring(path.read_bytes())
         except OSError as e:
             raise DataError(f"{path} cannot be read ({e.strerror})") from e
-        except (ElementTree.ParseError, ValueError) as e:
+        except (ElementTree.ParseError, ValueError, LookupError) as e:  # LookupError: of an encoding
             raise DataError(f"{path} is not {WHAT} ({e})") from e
         found = [_described(image, path) for image in root.iter("image")] if root.tag == "annotations" else []
         if not found:
@@ -73,11 +73,12 @@ def _mask(shape: ElementTree.Element, size: tuple[int, int]) -> Rle:
         return DataError("its run lengths or its place are not whole numbers")
 
     x, y, w, h = (whole(shape.get(key), wrong) for key in ("left", "top", "width", "height"))
-    runs = np.array([whole(v, wrong) for v in (shape.get("rle") or "").split(",")], np.int64)
+    counts = [whole(v, wrong) for v in (shape.get("rle") or "").split(",")]
     if min(x, y) < 0 or min(w, h) < 1 or x + w > size[1] or y + h > size[0]:
         raise DataError("it does not lie in its image")
-    if (runs < 0).any() or (runs > w * h).any() or runs.sum() > w * h:
+    if min(counts) < 0 or sum(counts) > w * h:
         raise DataError("its run lengths do not fit its box")
+    runs = np.array(counts, np.int64)
     runs = np.r_[runs, w * h - runs.sum()]
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     if len(runs) % 2 == 0:  # what is missing at the end is background

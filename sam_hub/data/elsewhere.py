@@ -68,9 +68,10 @@ class ImagesElsewhere(AnnotatedImages):
 
 
 def _found(name: str, places: Sequence[Path]) -> Path:
-    """The file of an image: below a place by its whole name, or by its last part."""
-    last = PurePosixPath(name).name
-    tried = [place / part for place in places for part in (name.lstrip("/"), last)]
+    """The file of an image: below a place by its whole name, unless that leads out of it, or by its last part."""
+    path = PurePosixPath(name)
+    whole_name = () if ".." in path.parts else (name.lstrip("/"),)
+    tried = [place / part for place in places for part in (*whole_name, path.name)]
     return next(filter(os.path.isfile, tried), tried[0])
 
 

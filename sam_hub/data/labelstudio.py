@@ -1,5 +1,6 @@
 """Reader of Label Studio's JSON: tasks with brush strokes or polygons (labelstud.io, "Label Studio JSON format")."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -36,8 +37,9 @@ class LabelStudioTasks(ImagesElsewhere):
         value = shape.get("value")
         if not isinstance(value, dict):
             raise DataError("it has no value")
-        names = value.get("brushlabels") or value.get("polygonlabels") or []
-        name = names[0] if names and isinstance(names[0], str) and names[0] != "object" else ""
+        names = value.get("brushlabels") or value.get("polygonlabels")
+        name = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+        name = "" if name == "object" else name
         if "rle" in value:
             return mask_to_rle(brush_mask(value["rle"], size)), name
         points = value.get("points")
@@ -45,7 +47,7 @@ class LabelStudioTasks(ImagesElsewhere):
             raise DataError(f"it is of the kind {shape.get('type')!r}; brush strokes and polygons are read")
         try:
             corners = np.array(points, float) * [size[1] / 100, size[0] / 100]
-        except (TypeError, ValueError) as e:
+        except (TypeError, ValueError, OverflowError) as e:
             raise DataError("its points are not [[x, y], ...]") from e
         return polygons_to_rle([corners.ravel().tolist()], size), name
 
@@ -58,14 +60,20 @@ def is_tasks(document: Any) -> bool:
 def _described(task: dict[str, Any]) -> Described:
     data = task["data"] if isinstance(task["data"], dict) else {}
     address = next((v for v in (data.get("image"), *data.values()) if isinstance(v, str)), "")
-    parts = urlsplit(address)
-    name = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
-    rounds = task.get("annotations") or task.get("predictions") or []
+    name = ""
+    with suppress(ValueError):  # it is no address, or has a thousand parts
+        parts = urlsplit(address)
+        name = parse_qs(parts.query, max_num_fields=100).get("d", [unquote(parts.path)])[0]
+    rounds = _list(task.get("annotations")) or _list(task.get("predictions"))
     last = next((r for r in reversed(rounds) if isinstance(r, dict) and not r.get("was_cancelled")), {})
-    results = [r for r in last.get("result", []) if isinstance(r, dict) and "original_width" in r]
+    results = [r for r in _list(last.get("result")) if isinstance(r, dict) and "original_width" in r]
     sides = [(r.get("original_height"), r.get("original_width")) for r in results]
     size = next((s for s in sides if all(isinstance(side, int) for side in s)), None)
     return Described(name, size, [r for r in results if r.get("type") != "labels"])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def brush_mask(packed: Any, size: tuple[int, int]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Accepted masks go out: a folder that trainers and other tools read, with links to the photos."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from ..labels.writing import write_labels
 from ..ops.files import make_folder, whole_folder, write_atomically
 from ..ops.run_lengths import rle_area
 from ..results import json_bytes, sa1b_document
-from .store import PhotoRow, Project, photo_of, rle_of
+from .store import PhotoRow, Project, read_object, rle_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def annotated(project: Project, model_too: bool = True) -> Iterator[Annotated]:
     taken: set[str] = set()
     rows = project.rows("SELECT DISTINCT photo AS id FROM objects WHERE state = 'accepted' ORDER BY photo")
     for row in rows:
-        photo = photo_of(project.one("SELECT * FROM photos WHERE id = ?", (row["id"],)))
+        photo = project.photo(row["id"])
         found = [
             m
             for m in project.objects(photo.id)
@@ -57,7 +56,7 @@ def annotated(project: Project, model_too: bool = True) -> Iterator[Annotated]:
 
 
 def _annotation(row: Any, photo: PhotoRow, number: int) -> dict[str, Any]:
-    rle, prompts = rle_of(row, photo.size), json.loads(row["prompts"])
+    rle, prompts = rle_of(row, photo.size), read_object(row["prompts"], f"the prompts of a mask in {photo.path}")
     points = prompts.get("points", [])
     return {
         "id": number,

@@ -102,8 +102,7 @@ def measure(path: Path) -> Facts:
     str(path).encode()
     try:
         state = path.stat()
-        Image.init()
-        with Image.open(path, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN]) as image:
+        with _head(path) as image:
             width, height = image.size
             turned = image.getexif().get(ORIENTATION) in TURNED
         digest = sha256(path)
@@ -114,6 +113,20 @@ def measure(path: Path) -> Facts:
     if turned:
         width, height = height, width
     return Facts(str(path), digest, state.st_size, state.st_mtime_ns, width, height)
+
+
+def _head(path: str | Path) -> Image.Image:
+    Image.init()
+    return Image.open(path, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN])
+
+
+def is_photo(path: str | Path) -> bool:
+    """Whether a file begins as a photo does."""
+    try:
+        with _head(path):
+            return True
+    except Exception:  # again, Pillow's readers raise anything
+        return False
 
 
 def what_changed(photo: PhotoRow) -> str | None:

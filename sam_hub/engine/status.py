@@ -1,12 +1,12 @@
 """What is done in a project, by whom, at what cost, and how the models score; nothing here counts photo by photo."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from .photos import what_changed
 from .schema import check
-from .store import STATES, Project, photo_of
+from .store import ROUND_TYPES, STATES, Project, check_types, photo_of, read_object
 
 
 def status(project: Project) -> dict[str, Any]:
@@ -17,7 +17,9 @@ def status(project: Project) -> dict[str, Any]:
     """
     photos = dict.fromkeys(STATES, 0)
     held = 0
-    for row in project.rows("SELECT * FROM photo_counts"):
+    for row in project.rows("SELECT state, held, CAST(photos AS INTEGER) AS photos FROM photo_counts"):
+        if row["state"] not in photos or row["held"] not in (0, 1):
+            raise DataError(f"{project.file} counts photos of the state {row['state']!r:.80}; {CHECK}")
         photos[row["state"]] += row["photos"]
         held += row["photos"] * row["held"]
     masks = {row["state"]: row["n"] for row in project.rows(f"SELECT state, {SUMS} FROM mask_counts GROUP BY state")}
@@ -34,16 +36,19 @@ def status(project: Project) -> dict[str, Any]:
         for row in project.rows(by.format("annotator"))
     ]
     helped = {row["round"]: _effort(row) for row in project.rows(by.format("round"))}
+    rows = project.rows("SELECT * FROM rounds ORDER BY round")
+    for row in rows:
+        check_types(row, ROUND_TYPES, "a round")
     rounds = [
         {
             "round": row["round"],
             "model": row["model"],
             "taken": bool(row["taken"]),
             "finished": row["finished"] is not None,
-            **json.loads(row["facts"]),
+            **read_object(row["facts"], f"what is known of round {row['round']}"),
             "people": helped.get(row["round"]),
         }
-        for row in project.rows("SELECT * FROM rounds ORDER BY round")
+        for row in rows
     ]
     return {
         "project": str(project.folder),
@@ -54,6 +59,8 @@ def status(project: Project) -> dict[str, Any]:
         "round": project.setting("round"),
     }
 
+
+CHECK = "see what is wrong with `sam-hub engine status --check`"
 
 SUMS = "sum(masks) AS n, sum(clicks) AS clicks, sum(seconds) AS seconds, sum(untouched) AS untouched"
 

@@ -140,7 +140,7 @@ class Project:
 
     def setting(self, key: str) -> Any:
         row = self.one("SELECT value FROM settings WHERE key = ?", (key,))
-        return None if row is None else json.loads(row["value"])
+        return None if row is None else read_json(row["value"], f"the setting {key} of {self.folder}")
 
     def photo(self, id: int) -> PhotoRow:
         """raises: DataError"""
@@ -184,11 +184,14 @@ class Project:
         upto: as things were when the mask of that number was the newest
         """
         limit = 2**62 if upto is None else upto
-        return self.rows(
+        found = self.rows(
             "SELECT m.* FROM masks m JOIN (SELECT max(id) AS id, min(id) AS first FROM masks WHERE photo = ? AND "
             "id <= ? GROUP BY object) newest USING (id) WHERE state != 'removed' ORDER BY first",
             (photo, limit),
         )
+        for row in found:
+            check_types(row, MASK_TYPES, "a mask")
+        return found
 
     def history(self, photo: int, object: str) -> list[Row]:
         """Every version of an object, the oldest first."""
@@ -213,8 +216,49 @@ class Project:
 
 
 def photo_of(row: Row) -> PhotoRow:
+    """raises: DataError where a value is none that sam-hub writes"""
+    check_types(row, PHOTO_TYPES, "a photo")
     fields = {key: row[key] for key in PhotoRow.__dataclass_fields__}
     return PhotoRow(**{**fields, "held": bool(row["held"])})
+
+
+WHOLE, TEXT = (int,), (str,)
+PHOTO_TYPES = {
+    **dict.fromkeys(("id", "bytes", "modified", "width", "height", "held"), WHOLE),
+    **dict.fromkeys(("path", "sha256", "state"), TEXT),
+    "filled": (int, type(None)),
+}
+MASK_TYPES = {
+    **dict.fromkeys(("photo", "round", "clicks"), WHOLE),
+    **dict.fromkeys(("object", "state", "counts", "name", "stage", "model", "annotator", "prompts"), TEXT),
+    "score": (int, float, type(None)),
+    "seconds": (int, float),
+}
+
+ROUND_TYPES = {"round": WHOLE, "model": TEXT, "facts": TEXT, "taken": WHOLE, "finished": (int, float, type(None))}
+
+
+def check_types(row: Row, types: dict[str, tuple[type, ...]], what: str) -> None:
+    """SQLite keeps any value in any column. raises: DataError where somebody else has written one"""
+    for key, allowed in types.items():
+        if type(row[key]) not in allowed:
+            raise DataError(f"{what} of the project has the {key} {row[key]!r:.80}; restore a copy of project.db")
+
+
+def read_json(text: Any, what: str) -> Any:
+    """raises: DataError"""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as e:
+        raise DataError(f"{what} cannot be read; restore a copy of project.db") from e
+
+
+def read_object(text: Any, what: str) -> dict[str, Any]:
+    """raises: DataError"""
+    found = read_json(text, what)
+    if not isinstance(found, dict):
+        raise DataError(f"{what} is no JSON object; restore a copy of project.db")
+    return found
 
 
 def insert_mask(db: Connection, photo: PhotoRow, version: MaskVersion) -> int:

@@ -11,12 +11,14 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from ..ops.interpolation import SparseRows, bicubic_rows, bilinear_rows
+
 Size = tuple[int, int]
 
 BLOCK = 64
 """Output pixels that are computed by one small dense product."""
-BICUBIC_A = -0.75
-"""The coefficient of PyTorch's bicubic kernel."""
+PIECE = 2**24
+"""Numbers between the two axes beyond which the order is that which holds fewer."""
 
 
 @dataclass(frozen=True)
@@ -44,46 +46,32 @@ class MaskFrame:
         return tuple(min(n, math.floor(n * part / whole + 0.125) + 1) for n, part, whole in used)
 
 
-def bilinear_rows(matrix: np.ndarray, n_out: int) -> np.ndarray:
-    """The rows of a matrix (n_in, k), ``interpolate(mode="bilinear", align_corners=False)``d to (n_out, k)."""
-    n_in = len(matrix)
-    at = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(min=0)
-    first = np.minimum(at.astype(np.int64), n_in - 1)
-    share = (at - first)[:, None]
-    return matrix[first] * (1 - share) + matrix[np.minimum(first + 1, n_in - 1)] * share
-
-
-def bilinear_matrix(n_in: int, n_out: int) -> np.ndarray:
-    """``interpolate(mode="bilinear", align_corners=False)`` along one axis: (n_out, n_in) float64"""
-    return bilinear_rows(np.eye(n_in), n_out)
-
-
-def bicubic_matrix(n_in: int, n_out: int) -> np.ndarray:
-    """``interpolate(mode="bicubic", align_corners=False)`` along one axis: (n_out, n_in) float64"""
-    a = BICUBIC_A
-    at = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
-    first = np.floor(at).astype(np.int64)
-    matrix = np.zeros((n_out, n_in))
-    for tap in range(-1, 3):
-        x = np.abs(at - first - tap)
-        near = ((a + 2) * x - (a + 3)) * x * x + 1
-        far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-        np.add.at(matrix, (np.arange(n_out), (first + tap).clip(0, n_in - 1)), np.where(x <= 1, near, far))
-    return matrix
-
-
 class AxisResize:
-    """A (n_out, n_in) matrix whose rows have a few neighbouring weights, applied in small dense blocks."""
+    """A matrix whose rows have a few neighbouring weights, applied in small dense blocks."""
 
-    def __init__(self, matrix: np.ndarray) -> None:
-        used = matrix != 0
-        self.first = used.argmax(axis=1)  # of each output, the first and the last input that it reads
-        self.last = used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+    def __init__(self, rows: SparseRows) -> None:
+        used = rows.weights != 0
+        self.first = rows.first + used.argmax(axis=1)  # of each output, the first and the last input that it reads
+        self.last = rows.first + used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         self.reach = int((self.last - self.first).max())
         steps = np.diff(self.first, prepend=0), np.diff(self.last)
         self.dense = bool((steps[0] <= 1).all() and (steps[1] <= 1).all())  # every input is the first of some output
-        self.starting = np.bincount(self.first, minlength=used.shape[1])  # outputs that read from here on
-        self.matrix = matrix.astype(np.float32)
+        self.starting = np.bincount(self.first, minlength=rows.n_in)  # outputs that read from here on
+        self.blocks = []  # of each `BLOCK` outputs: the first input that they read, and the weights from there on
+        for a in range(0, len(self.first), BLOCK):
+            low, high = self._inputs(a, a + BLOCK)
+            self.blocks.append((low, rows[a : a + BLOCK].dense(low, high).astype(np.float32)))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        places = self.first, self.last, self.starting
+        return sum(array.nbytes for array in (*places, *(weights for _, weights in self.blocks)))
+
+    def _inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Which inputs, from and up to, outputs ``start`` to ``stop`` read. Of bicubic rows, one that lies on an input
+        reads fewer than its neighbours do: the first row need not begin first."""
+        return int(self.first[start:stop].min()), int(self.last[start:stop].max()) + 1
 
     def outputs(self, low: int, high: int) -> tuple[int, int]:
         """Which outputs, from and up to, read any of the inputs ``low`` to ``high`` (inclusive).
@@ -96,10 +84,16 @@ class AxisResize:
     def __call__(self, x: np.ndarray, at: int, start: int, stop: int) -> np.ndarray:
         """Outputs ``start`` to ``stop``, (stop - start, k), from the inputs (n, k) of which the first is ``at``."""
         out = np.empty((stop - start, x.shape[1]), dtype=np.float32)
-        for a in range(start, stop, BLOCK):
-            b = min(a + BLOCK, stop)
-            low, high = max(self.first[a], at), min(self.last[b - 1] + 1, at + len(x))
-            np.matmul(self.matrix[a:b, low:high], x[low - at : high - at], out=out[a - start : b - start])
+        a = start
+        while a < stop:
+            begin = a - a % BLOCK
+            b = min(begin + BLOCK, stop)
+            zero, weights = self.blocks[a // BLOCK]
+            low, high = self._inputs(a, b)
+            low, high = max(low, at), min(high, at + len(x))
+            part = weights[a - begin : b - begin, low - zero : high - zero]
+            np.matmul(part, x[low - at : high - at], out=out[a - start : b - start])
+            a = b
         return out
 
 
@@ -109,21 +103,21 @@ class Upsampler:
     def __init__(self, low_size: Size, frame: MaskFrame) -> None:
         """low_size: (h, w) of the low-res masks"""
         self.low_size, self.frame = low_size, frame
-        self.rows, self.columns = (AxisResize(self._matrix(axis)) for axis in (0, 1))
+        self.rows, self.columns = (AxisResize(self._weights(axis)) for axis in (0, 1))
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return self.rows.matrix.nbytes + self.columns.matrix.nbytes
+        return self.rows.nbytes + self.columns.nbytes
 
-    def _matrix(self, axis: int) -> np.ndarray:
+    def _weights(self, axis: int) -> SparseRows:
         low, frame = self.low_size[axis], self.frame
         used, out = frame.input_size[axis], frame.original_size[axis]
         if frame.how == "bicubic":
-            return bicubic_matrix(low, out)
+            return bicubic_rows(low, out)
         if frame.how in ("probability", "bilinear"):
-            return bilinear_matrix(low, out)
-        return bilinear_rows(bilinear_matrix(low, frame.padded_size[axis])[:used], out)
+            return bilinear_rows(low, out)
+        return bilinear_rows(low, frame.padded_size[axis])[:used].bilinear(out)
 
     @cached_property
     def visible(self) -> Size:
@@ -219,9 +213,13 @@ class Upsampler:
         left, right = self.columns.outputs(columns.start, columns.stop - 1)
         probability = self.frame.how == "probability"
         x = 1 / (1 + np.exp(-logits)) if probability else logits
-        x = self.rows(x, around[0].start, top, bottom)
         # Transposed, so that in memory pixels follow each other down the columns, as run lengths want them.
-        x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right).T
+        if (bottom - top) * x.shape[1] <= PIECE or x.shape[1] <= right - left:
+            x = self.rows(x, around[0].start, top, bottom)
+            x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right).T
+        else:  # a high, thin image
+            x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right)
+            x = np.asfortranarray(self.rows(np.ascontiguousarray(x.T), around[0].start, top, bottom))
         if probability:
             x = x.clip(1e-6, 1 - 1e-6)
             x = np.log(x / (1 - x))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..inference.upsample import bicubic_matrix
+from ..ops.interpolation import bicubic_rows
 
 
 def windows_of(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
@@ -34,7 +34,7 @@ def tanh_gelu(x: Tensor) -> Tensor:
 def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, h, w) -> (B, C, *size) by two matrix products."""
     down, across = (
-        torch.tensor(bicubic_matrix(int(n), int(m)), dtype=torch.float32)
+        torch.tensor(bicubic_rows(int(n), int(m)).dense(), dtype=torch.float32)
         for n, m in zip(x.shape[-2:], size, strict=True)
     )
     return down @ x @ across.T

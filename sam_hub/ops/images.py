@@ -52,6 +52,9 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suf
 CHANNELS = re.compile(r'\bchannels=(?!1\b)\d|\bSizeC="(?!1")\d|"axes": "[^"]*C')
 """What the description of a TIFF says, as ImageJ, OME or tifffile write it, where its pages are channels."""
 
+HELD = 2**28
+"""Bytes between the two passes of a resize to a square, beyond which it is done in parts."""
+
 MOST_FIRST = 16
 """Bands of an array that has them first by mistake, at most."""
 
@@ -141,7 +144,7 @@ def resize_longest_side(image: np.ndarray, longest: int, resample: int = Image.R
 
 def stretch(image: np.ndarray, side: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
     """Resize to a square, whatever the proportions: (H, W, 3) uint8 -> (side, side, 3) uint8, by a Pillow filter."""
-    return np.asarray(Image.fromarray(image).resize((side, side), resample))
+    return _stretched(Image.fromarray(image), side, resample)
 
 
 def stretch_float(image: np.ndarray, side: int) -> np.ndarray:
@@ -151,8 +154,12 @@ def stretch_float(image: np.ndarray, side: int) -> np.ndarray:
     ``interpolate``, which EfficientSAM prepares images with.
     """
     (top, bottom, down), (left, right, across) = (_neighbours(length, side) for length in image.shape[:2])
-    rows = (image[top] * (1 - down)[:, None, None]) + image[bottom] * down[:, None, None]
-    return rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
+    down, across = down[:, None, None], across[:, None]
+
+    def rows(columns: np.ndarray) -> np.ndarray:
+        return image[np.ix_(top, columns)] * (1 - down) + image[np.ix_(bottom, columns)] * down
+
+    return rows(left) * (1 - across) + rows(right) * across
 
 
 def stretch_smooth(image: np.ndarray, side: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
@@ -161,7 +168,20 @@ def stretch_smooth(image: np.ndarray, side: int, resample: int = Image.Resamplin
     Equals PyTorch's ``interpolate(antialias=True)`` of floats but for rounding.
     """
     channels = (Image.fromarray(np.ascontiguousarray(image[..., i], np.float32)) for i in range(3))
-    return np.stack([np.asarray(channel.resize((side, side), resample)) for channel in channels], axis=-1)
+    return np.stack([_stretched(channel, side, resample) for channel in channels], axis=-1)
+
+
+def _stretched(image: Image.Image, side: int, resample: int) -> np.ndarray:
+    """Resize to a square. Pillow makes all rows ``side`` wide before it joins them: of a high image, part by part."""
+    wide = max(1, HELD // (4 * image.height))
+    if wide >= side:
+        return np.asarray(image.resize((side, side), resample))
+    parts = []
+    for left in range(0, side, wide):
+        right = min(left + wide, side)
+        box = (left * image.width / side, 0, right * image.width / side, image.height)
+        parts.append(np.asarray(image.resize((right - left, side), resample, box)))
+    return np.concatenate(parts, axis=1)
 
 
 def _neighbours(length: int, out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

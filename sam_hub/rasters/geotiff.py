@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ImageError
-from .raster import Georeference, Raster, Window, quietly
+from .raster import Georeference, Raster, Window, check_layout, quietly
 
 
 class GeoTiffRaster(Raster):
@@ -27,6 +27,13 @@ class GeoTiffRaster(Raster):
         data = self._data
         self.size, self.bands, self.pages = (data.height, data.width), data.count, max(1, len(data.subdatasets))
         self.dtype, self.nodata = np.dtype(data.dtypes[0]), data.nodata
+        rows, columns = data.block_shapes[0] if data.count else (0, 0)
+        together = data.count if data.interleaving is not None and data.interleaving.name == "pixel" else 1
+        try:
+            check_layout(name, rows * columns * together * self.dtype.itemsize, data.count, self.pages)
+        except ImageError:
+            data.close()
+            raise
         if data.crs is not None and not data.transform.is_identity:
             self.georeference = Georeference(data.crs.to_wkt(), tuple(data.transform)[:6], data.crs.to_authority())
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImageError
+from ..ops.bounds import LIFT, trusts_size
 
 Window = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels, right and bottom edges exclusive."""
@@ -26,6 +27,28 @@ class Georeference:
     crs: str
     transform: tuple[float, float, float, float, float, float]
     authority: tuple[str, str] | None = None
+
+
+SEGMENT = 2**31
+"""Bytes of the largest tile or strip, which is unpacked as a whole whatever part of it is asked for."""
+
+BANDS, PAGES = 65_536, 1_000_000
+"""The most bands of a page, and pages of a file."""
+
+
+def check_layout(name: str, segment: int, bands: int, pages: int) -> None:
+    """ImageError for a file that claims more than memory should be taken for.
+
+    segment: bytes of an unpacked tile or strip
+    """
+    if trusts_size():
+        return
+    if segment > SEGMENT:
+        size = f"{segment / 2**30:,.0f} GB"
+        raise ImageError(f"{name} packs {size} into one tile or strip; save it with tiles of 512 pixels, or {LIFT}")
+    for what, count, most in (("bands", bands, BANDS), ("pages", pages, PAGES)):
+        if count > most:
+            raise ImageError(f"{name} has {count:,} {what}, over {most:,}; {LIFT}")
 
 
 class Raster(ABC):

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import ImageError
-from .raster import Raster, Window, quietly
+from .raster import Raster, Window, check_layout, quietly
 
 CHANNELS = "CS"
 """Axes of a series, in tifffile's letters, that are bands; those besides Y and X are pages."""
@@ -34,6 +34,7 @@ class TiffRaster(Raster):
         try:
             with quietly("tifffile"):
                 self._tiff = tifffile.TiffFile(file)
+                check_layout(name, 0, 0, len(self._tiff.pages))
                 self._open(self._tiff.series[0], page, pages_as_bands)
         except ImageError:
             raise
@@ -54,6 +55,10 @@ class TiffRaster(Raster):
         self.size = sizes["Y"], sizes["X"]
         self.dtype = np.dtype(series.dtype)
         counts = [sizes[a] for a in leading]
+        samples = keyframe.samplesperpixel if "S" in axes else 1
+        rows, columns = _segment(keyframe, self.size)
+        deep = rows * columns * (1 if planar else keyframe.samplesperpixel) * self.dtype.itemsize
+        check_layout(self.name, 0 if series.dataoffset is not None else deep, 0, math.prod(counts))
         self.pages = 1 if pages_as_bands else math.prod(sizes[a] for a in pages)
         if not 0 <= page < self.pages:
             raise ImageError(f"{self.name} has {self.pages} pages, 0 to {self.pages - 1}, and no page {page}")
@@ -62,7 +67,7 @@ class TiffRaster(Raster):
             inner = [i for i, a in enumerate(leading) if a in CHANNELS]
             outer = [i for i, a in enumerate(leading) if a not in CHANNELS]
             frames = frames.transpose(*outer, *inner).reshape(self.pages, -1)[page]
-        samples = keyframe.samplesperpixel if "S" in axes else 1
+        check_layout(self.name, 0, frames.size * samples, 0)
         self._places = [(int(f), s) for f in frames.ravel() for s in range(samples)]
         self.bands = len(self._places)
         self.nodata = _number(keyframe.tags.get(NODATA))
@@ -99,10 +104,7 @@ class TiffRaster(Raster):
         if page is None:
             raise ImageError(f"{self.name}: page {frame} is missing; save the file again")
         key = self._keyframe
-        if key.is_tiled:
-            rows, columns = key.tilelength, key.tilewidth
-        else:
-            rows, columns = min(key.rowsperstrip or self.size[0], self.size[0]), self.size[1]
+        rows, columns = _segment(key, self.size)
         down, across = math.ceil(self.size[0] / rows), math.ceil(self.size[1] / columns)
         planes = sorted({s for _, s in wanted}) if self._planar else [0]
         handle = self._tiff.filehandle
@@ -151,6 +153,13 @@ class TiffRaster(Raster):
         if self._planar:
             return np.stack([rows_at(s * height + y0, 1)[..., 0] for s in range(samples)])
         return rows_at(y0, samples)
+
+
+def _segment(page: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a tile or strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip or size[0], size[0]), size[1]
 
 
 def _number(tag: Any) -> float | None:

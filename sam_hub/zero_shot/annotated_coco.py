@@ -80,7 +80,7 @@ class AnnotatedCoco:
                 x, y, w, h = map(float, record["bbox"])
                 area = float(record.get("area") or 0)
                 number = int(record["id"])
-            except (DataError, KeyError, TypeError, ValueError):
+            except (DataError, KeyError, TypeError, ValueError, OverflowError):
                 continue
             crowd, category = int(bool(record.get("iscrowd"))), record.get("category_id")
             found.append(

@@ -196,6 +196,44 @@ def test_going_on_after_a_full_disk(everything, monkeypatch):
     assert Path("out/coco.json").read_bytes() == Path("good/coco.json").read_bytes()
 
 
+DAMAGES = {
+    "not a list": 5,
+    "deep": None,
+    "no whole numbers": {"box": [0.5, 0, 9, 9]},
+    "outside of its tile": {"box": [0, 0, 10**9, 10**9]},
+    "empty": {"box": [5, 5, 5, 5]},
+    "run lengths": {"counts": "PPPP"},
+    "another area": {"area": 10**6},
+    "a fact is missing": {"facts": {}},
+    "a fact too many": {"facts": {"segmentation": 1}},
+    "not finite": {"facts": {"predicted_iou": float("nan")}},
+}
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+def test_what_a_tile_has_left_is_checked(tmp_path, change):
+    """A damaged file is that of a tile that was not done."""
+    from dataclasses import asdict
+
+    from sam_hub.annotation.tiles import _read
+    from sam_hub.results import json_bytes
+    from sam_hub.tiling.pieces import Piece
+
+    facts = {"predicted_iou": 0.9, "point_coords": [[4, 5]], "stability_score": 0.95, "crop_box": [0, 0, 40, 40]}
+    window = (40, 0, 80, 40)
+    piece = Piece.of(np.ones((9, 7), bool), (50, 10), 3, facts)
+    path = tmp_path / "0-1.json"
+    (record,) = json.loads(json_bytes([asdict(piece)]))
+    path.write_text(json.dumps([record]))
+    assert _read(path, 3, window) == [piece]
+    if isinstance(change, dict):
+        more = {**record["facts"], **change["facts"]} if change.get("facts") else {}
+        path.write_text(json.dumps([{**record, **change, **({"facts": more} if more else {})}]))
+    else:
+        path.write_text("[" * 10**5 if change is None else json.dumps(change))
+    assert _read(path, 3, window) is None
+
+
 def test_a_changed_picture_starts_anew(everything):
     path = save(Path("a.tif"), photo())
     damage(path, 0)

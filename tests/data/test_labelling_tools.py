@@ -109,7 +109,13 @@ def test_what_is_wrong_is_named(folder, name, text, words):
 
 @pytest.mark.parametrize(
     ("runs", "words"),
-    [("1, x", "not whole numbers"), ("5, 5", "do not fit its box"), ("-1, 3", "do not fit"), ("", "not whole numbers")],
+    [
+        ("1, x", "not whole numbers"),
+        ("5, 5", "do not fit its box"),
+        (f"{10**30}", "do not fit its box"),
+        ("-1, 3", "do not fit"),
+        ("", "not whole numbers"),
+    ],
 )
 def test_damaged_runs_of_cvat(folder, runs, words):
     shape = f'<mask label="a" rle="{runs}" left="2" top="2" width="3" height="3"/>'
@@ -126,3 +132,46 @@ def test_damaged_runs_of_label_studio(folder):
     for packed, words in [(whole[:-9], "break off"), ([300], "list of bytes"), ([0, 0, 0, 9, *whole[4:]], "pixels")]:
         with pytest.raises(DataError, match=words):
             brush_mask(packed, SIZE)
+
+
+def mended(folder, change) -> list:
+    """The first image's annotations after a change to the first task, or its one result."""
+    write_labels(labels(), folder, "labelstudio")
+    tasks = json.loads((folder / "tasks.json").read_text())
+    change(tasks[0], tasks[0]["predictions"][0]["result"][0])
+    (folder / "tasks.json").write_text(json.dumps(tasks))
+    return open_dataset(folder / "tasks.json")[0].annotations
+
+
+@pytest.mark.parametrize("labelled", [{"a": 1}, 5, [5], "x", {}, None])
+def test_labels_of_label_studio_that_are_none(folder, labelled):
+    annotations = mended(folder, lambda task, one: one["value"].update(brushlabels=labelled))
+    assert annotations[0]["name"] == "" and annotations[0]["segmentation"]
+
+
+@pytest.mark.parametrize("rounds", [5, "x", {"a": 1}, [5], [{"result": 5}], [{"result": None}], [{}]])
+def test_rounds_of_label_studio_that_are_none(folder, rounds):
+    assert mended(folder, lambda task, one: task.update(predictions=rounds)) == []
+
+
+@pytest.mark.parametrize("points", [[[1, 10**400]], [[1, 2, 3]], "x", [[None, 1]], 5])
+def test_points_of_label_studio_that_are_none(folder, points):
+    first, *_ = mended(folder, lambda task, one: one.update(value={"points": points, "polygonlabels": ["a"]}))
+    assert "is left out" in first["problem"]
+
+
+def test_addresses_that_are_none_or_lead_out_of_the_folder(folder, tmp_path):
+    write_labels(labels(), folder, "labelstudio")
+    tasks = json.loads((folder / "tasks.json").read_text())
+    (folder.parent / "out.png").write_bytes((folder / "images" / "a.png").read_bytes())
+    for address in ("http://[x/a.png", f"../{folder.parent.name}/out.png", "../out.png", "../../out.png"):
+        tasks[0]["data"] = {"image": address}
+        (folder / "tasks.json").write_text(json.dumps(tasks))
+        path = open_dataset(folder / "tasks.json").image_path(0)
+        assert ".." not in path.parts and not path.is_file(), address
+
+
+def test_an_encoding_that_nobody_knows(folder):
+    (folder / "annotations.xml").write_bytes(b'<?xml version="1.0" encoding="x-none"?><annotations/>')
+    with pytest.raises(DataError, match="is not annotations of CVAT"):
+        open_dataset(folder / "annotations.xml")

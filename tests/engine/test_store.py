@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from sam_hub.engine import schema
-from sam_hub.engine.queue import NEXT
-from sam_hub.engine.status import problems, status
+from sam_hub.engine.exporting import export
+from sam_hub.engine.queue import NEXT, Queue
+from sam_hub.engine.status import as_text, problems, status
 from sam_hub.engine.store import Project, rle_of
 from sam_hub.errors import DataError, OutputError
 from sam_hub.ops.masks import mask_to_rle, rle_to_mask
@@ -211,3 +212,36 @@ def test_no_question_reads_photo_by_photo(project, monkeypatch):
         assert not [step for step in plan if re.match(r"SCAN (photos|p|masks|objects)\b", step)], (statement, plan)
         if statement != NEXT:
             assert not [step for step in plan if re.search(r"photos USING INDEX", step)], (statement, plan)
+
+
+ODD = {
+    "settings": ("value", "["),
+    "photos": ("width", "wide"),
+    "photo_counts": ("state", "lost and found"),
+    "masks": ("prompts", "[[1]]"),
+    "rounds": ("facts", "[1]"),
+}
+
+
+@pytest.mark.parametrize("table", ODD)
+def test_values_that_only_somebody_else_can_have_written(project, tmp_path, table):
+    """SQLite lets any value into any column: each is a sentence wherever it is met."""
+    project.save(project.photo(1), version("r"))
+    column, value = ODD[table]
+    project.connection.execute("PRAGMA ignore_check_constraints = ON")
+    for (name,) in project.rows("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
+        project.connection.execute(f"DROP TRIGGER {name}")
+    project.connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ?", (value,))
+    named = 0
+    for use in (
+        lambda: as_text(status(project)),
+        lambda: Queue(project).next("me", "me"),
+        lambda: export(project, "sa1b", tmp_path / "out"),
+        lambda: project.setting("model"),
+    ):
+        try:
+            use()
+        except DataError as e:
+            named += 1
+            assert "project" in str(e) and "\n" not in str(e)
+    assert named and (tmp_path / "out").exists() == (table not in ("photos", "masks"))

@@ -25,6 +25,16 @@ def blobs(seed: int) -> np.ndarray:
     return (F.interpolate(noise, (LOW, LOW), mode="bicubic")[0, 0] * 4 - 3).numpy()
 
 
+@pytest.mark.parametrize("size", [(192, 192), (193, 320), (448, 65)])
+def test_bicubic_rows_that_lie_on_a_low_res_pixel(size: tuple) -> None:
+    """Of an image three, five, ... times as large, every third, fifth, ... row reads one low-res row alone."""
+    logits = torch.randn(1, LOW, LOW, generator=torch.Generator().manual_seed(0))
+    whole = resize_masks(logits, (256, 256), (256, 256), size, None, "bicubic")[0].numpy()
+    upsampler = Upsampler((LOW, LOW), MaskFrame((256, 256), (256, 256), size, "bicubic"))
+    part, _ = upsampler(logits[0].numpy(), (slice(0, LOW), slice(0, LOW)))
+    np.testing.assert_allclose(part, whole, atol=5e-5)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("how", ["crop", "bicubic", "probability"])
 @pytest.mark.parametrize("sizes", FRAMES.values(), ids=FRAMES)

@@ -3,6 +3,7 @@
 import io
 import struct
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sam_hub.errors import ImageBandsWarning, ImageError
+from sam_hub.ops.bounds import trusting_size
 from sam_hub.ops.images import read_image
 from sam_hub.rasters.geotiff import GeoTiffRaster
 from sam_hub.rasters.opening import open_map
@@ -183,6 +185,46 @@ def test_a_header_that_claims_too_much(tmp_path):
         path.write_bytes(bytes(data))
         with pytest.raises(ImageError):
             read_image(source, bands=(0, 1, 2))
+
+
+def with_tags(path: Path, **values: int) -> None:
+    """Overwrite tags of the first page; the pixels stay as few as they are."""
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name, value in values.items():
+            tiff.pages[0].tags[name].overwrite(value)
+
+
+@pytest.mark.parametrize("reader", [TiffRaster, GeoTiffRaster])
+def test_a_tile_that_claims_to_unpack_to_gigabytes(tmp_path, reader):
+    path = save(tmp_path / "a.tif", BYTES, **CONTIG, tile=(32, 32), compression="zlib")
+    with_tags(path, TileWidth=65_536, TileLength=65_536)
+    with pytest.raises(ImageError, match=r"a packs \d+ GB into one tile or strip; .*--trust-size"), reader(path, "a"):
+        pass
+    with trusting_size(True), suppress(ImageError), reader(path, "a"):
+        pass  # what the library says of it
+
+
+def test_pages_and_bands_are_bounded(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((9, 8, 8), np.uint8), photometric="minisblack")
+    monkeypatch.setattr("sam_hub.rasters.raster.PAGES", 8)
+    with pytest.raises(ImageError, match=r"a has 9 pages, over 8; .*--trust-size"):
+        TiffRaster(path, "a")
+    with trusting_size(True), TiffRaster(path, "a") as raster:
+        assert raster.pages == 9
+    monkeypatch.setattr("sam_hub.rasters.raster.PAGES", 9)
+    monkeypatch.setattr("sam_hub.rasters.raster.BANDS", 8)
+    with pytest.raises(ImageError, match=r"a has 9 bands, over 8; .*--trust-size"):
+        TiffRaster(path, "a", pages_as_bands=True)
+
+
+def test_a_stack_that_claims_more_pages_than_it_has(tmp_path):
+    """As ImageJ describes a stack: one directory, and the number of pages in a text."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((3, 8, 8), np.uint8), imagej=True)
+    path.write_bytes(path.read_bytes().replace(b"images=3", b"images=9").replace(b"slices=3", b"slices=9"))
+    with suppress(ImageError):
+        read_image(path, page=2)
 
 
 def test_without_the_libraries(tmp_path, monkeypatch):

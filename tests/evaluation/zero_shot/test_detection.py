@@ -199,6 +199,20 @@ def folder(tmp_path: Path, made) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("change", [{"id": "1e999"}, {"bbox": "[1e999, 0, 1, 1]"}, {"area": "1" + "0" * 400}])
+def test_numbers_that_are_too_large_leave_one_annotation_out(folder, made, change):
+    document, _ = made
+    ((key, value),) = change.items()
+    before = len(AnnotatedCoco(folder / "instances.json").annotations("1", SIZE))
+    number = next(i for i, a in enumerate(document["annotations"]) if a["image_id"] == 1)
+    annotations = [dict(a) for a in document["annotations"]]
+    annotations[number][key] = "@"
+    text = json.dumps({**document, "annotations": annotations}).replace('"@"', value)
+    (folder / "instances.json").write_text(text)
+    after = len(AnnotatedCoco(folder / "instances.json").annotations("1", SIZE))
+    assert after == before - (key != "bbox"), "a box without end is a number"
+
+
 def test_boxes_of_files_and_of_the_truth(folder, made):
     document, _ = made
     coco = AnnotatedCoco(folder / "instances.json")
