@@ -7,7 +7,7 @@ refused, ``labels`` give a loss, and the norms use the original's eps.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +171,15 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         if self.no_memory_embedding is not None:
             encoded.embedding = encoded.embedding + self.no_memory_embedding.reshape(1, -1, 1, 1)
         return encoded
+
+    def image_side_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and weights of all that `encode` computes with: the encoder, and what else no prompt has a part in."""
+        parts = (
+            "vision_encoder.",
+            "no_memory_embedding",
+            *(f"mask_decoder.{n}." for n in self.mask_decoder.image_layers),
+        )
+        return ((name, value) for name, value in self.named_parameters() if name.startswith(parts))
 
     @torch.no_grad()
     def get_image_embeddings(self, pixel_values: Tensor) -> Tensor | tuple[Tensor, tuple[Tensor, ...]]:

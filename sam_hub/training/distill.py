@@ -30,7 +30,7 @@ from ..zoo import ZOO, canonical_name
 from .checkpoints import Say, check_finite
 from .embeddings import EmbeddingCache, fingerprint
 from .episodes import EpisodeDataset, Preparation, key_of
-from .interactive import InteractiveStep, answer, interactive_losses
+from .interactive import InteractiveStep, answer, frame_side, interactive_losses
 from .packages import check_packages
 from .pocket_init import new_pocket
 from .recipe import DISTIL_ENCODER, DISTIL_PROMPTS, Recipe
@@ -125,22 +125,31 @@ def whole_view(image: np.ndarray, preparation: Preparation) -> np.ndarray:
 
 
 class EncoderStep(nn.Module):
-    """Mean squared error of the student's embedding; the teacher's is resized where their grids differ."""
+    """Mean squared error of the student's embedding, and of the other maps that their decoder reads.
+
+    The teacher's are resized where their grids differ.
+    """
 
     def __init__(self, sam: SamModel) -> None:
         super().__init__()
         self.sam = sam
 
     def forward(self, pixel_values: Tensor, taught_embedding: Tensor, **prompting: Any) -> dict[str, Tensor]:
-        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w); what else a batch has does not count"""
-        mine = self.sam.encode(pixel_values).embedding.float()
-        if mine.shape[1] != taught_embedding.shape[1]:
-            raise SamHubError(
-                f"the student's embedding has {mine.shape[1]} channels and the teacher's {taught_embedding.shape[1]}"
-            )
-        if mine.shape != taught_embedding.shape:
-            taught_embedding = F.interpolate(taught_embedding, mine.shape[-2:], mode="bilinear", antialias=True)
-        return {"loss": F.mse_loss(mine, taught_embedding.float())}
+        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w), with its other maps beside it"""
+        encoded = self.sam.encode(pixel_values)
+        maps = self.sam.mask_decoder.named_features(encoded.features)
+        taught = [taught_embedding, *(prompting[TAUGHT + name] for name in maps)]
+        pairs = zip((encoded.embedding, *maps.values()), taught, strict=True)
+        return {"loss": torch.stack([_distance(mine.float(), its.float()) for mine, its in pairs]).mean()}
+
+
+def _distance(mine: Tensor, its: Tensor) -> Tensor:
+    """Mean squared error of (B, C, h, w) and the teacher's (B, C, h', w')."""
+    if mine.shape[1] != its.shape[1]:
+        raise SamHubError(f"the student's embedding has {mine.shape[1]} channels and the teacher's {its.shape[1]}")
+    if mine.shape != its.shape:
+        its = F.interpolate(its, mine.shape[-2:], mode="bilinear", antialias=True)
+    return F.mse_loss(mine, its)
 
 
 class PromptStep(InteractiveStep):
@@ -150,14 +159,17 @@ class PromptStep(InteractiveStep):
         super().__init__(sam, recipe.prompts, recipe.loss, keep_norms=True)
         self._teacher = (teacher,)  # a tuple: no part of the student's weights
         self._taught: EncoderOutput | None = None
+        self._frame = sam.config.prompt_encoder_config.image_size  # pixels of a side of the student's
 
-    def forward(self, *args, taught_embedding: Tensor, taught_intermediate: Tensor | None = None, **kwargs):
-        early = () if taught_intermediate is None else (taught_intermediate,)
-        decoder = self._teacher[0].model.mask_decoder
-        self._taught = EncoderOutput(taught_embedding, decoder.named_features(early))
+    def forward(self, *args, taught_embedding: Tensor, **kwargs):
+        model = self._teacher[0].model
+        names = [name for name in kwargs if name.startswith(TAUGHT)]
+        maps = {name.removeprefix(TAUGHT): kwargs.pop(name).to(model.dtype) for name in names}
+        self._taught = EncoderOutput(taught_embedding.to(model.dtype), model.mask_decoder.named_features(maps))
         return super().forward(*args, **kwargs)
 
     def losses(self, encoded, labels, plan, generators, boxable) -> Tensor:
+        self._frame = frame_side(self.sam, encoded)
         teach = partial(self._teach, labels.shape[-2:])
         return interactive_losses(
             self.sam, encoded, labels, self.prompts, self.weights, plan, generators, teach, boxable=boxable
@@ -170,7 +182,7 @@ class PromptStep(InteractiveStep):
         """The teacher's answer to the student's prompts, in the student's frame: (B, N, h, w) in {0, 1}."""
         (teacher,) = self._teacher
         model = teacher.model.to(points.device)
-        ratio = teacher.preparation.low_res / size[0]  # of the frames, as both have four pixels to a low-res one
+        ratio = teacher.preparation.frame / self._frame
         real = (labels != PAD_LABEL)[..., None]
         points = torch.where(real, (points + 0.5) * ratio - 0.5, points)
         boxes = torch.where(boxes == PAD_COORDINATE, boxes, boxes * ratio)
@@ -181,7 +193,7 @@ class PromptStep(InteractiveStep):
             previous = None
         clicks = (points, labels) if "points" in kinds else (None, None)
         masks, scores, _ = model.predict_masks(
-            self._taught.embedding.to(model.dtype), *clicks, boxes, previous, intermediate=self._taught.features
+            self._taught.embedding, *clicks, boxes, previous, intermediate=self._taught.features
         )
         first = points.shape[2] == 1 and previous is None
         logits = answer(model, masks.float(), scores.float(), first)

@@ -16,9 +16,13 @@ from ..ops.files import make_folder, write_atomically
 
 
 def fingerprint(model: SamModel, processor: SamImageProcessor) -> str:
-    """Names an encoder with its weights and the way its images are prepared."""
+    """Names what is computed of an image alone, with its weights, and the way that images are prepared."""
     digest = hashlib.sha256(processor.to_json_string().encode())
-    for name, value in model.vision_encoder.state_dict().items():
+    before_prompts = {name for name, _ in model.image_side_parameters()}
+    for name, value in model.state_dict().items():
+        if not name.startswith("vision_encoder.") and name not in before_prompts:
+            continue
+        name = name.removeprefix("vision_encoder.")
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -41,7 +45,7 @@ class EmbeddingCache:
         return self._path(key).exists()
 
     def store(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep (C, h, w) tensors; those that half precision cannot hold stay as they are."""
+        """Keep (C, h, w) tensors, an embedding and other maps; what half precision cannot hold stays as it is."""
         small = {}
         for name, value in tensors.items():
             half = value.half()
@@ -67,9 +71,7 @@ class EmbeddingCache:
             if key in self:
                 continue
             encoded = model.encode(preparation.pixel_values(view)[None].to(model.device))
-            tensors = {"embedding": encoded.embedding[0]}
-            if encoded.intermediate:
-                tensors["intermediate"] = encoded.intermediate[0][0]
-            self.store(key, tensors)
+            maps = model.mask_decoder.named_features(encoded.features)
+            self.store(key, {"embedding": encoded.embedding[0], **{name: value[0] for name, value in maps.items()}})
             count += 1
         return count

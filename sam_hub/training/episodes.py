@@ -15,11 +15,11 @@ from ..data.inspection import cleaned
 from ..data.sa1b import Sample, decode_segmentation
 from ..errors import DataError
 from ..models.image_processing_sam import SamImageProcessor
+from ..ops.input_size import LOW_RES
 from .colours import change_strongly, jitter_colours
 from .embeddings import EmbeddingCache
 from .recipe import Augmentation, Recipe
 
-LOW_RES_STRIDE = 4
 TRIES = 50
 
 ZOOMED_SHARE = (0.15, 0.6)
@@ -34,6 +34,7 @@ class Preparation:
     frame: side of the frame that prompts and masks live in; the input's, but for EfficientViT-SAM L0-L2
     mean, std: in grey levels; min_max: scale by the image's own range instead (MedSAM)
     stretched: whether images are stretched to a square instead of padded
+    mask_stride: pixels of the frame for one of a low-res mask, 3.5 in SAM 3
     """
 
     image_size: int
@@ -42,6 +43,7 @@ class Preparation:
     std: tuple[float, ...]
     min_max: bool = False
     stretched: bool = False
+    mask_stride: float = LOW_RES
 
     @classmethod
     def of(cls, processor: SamImageProcessor, image_size: int | None = None) -> "Preparation":
@@ -59,11 +61,13 @@ class Preparation:
             tuple(float(s) * grey for s in processor.image_std),
             bool(processor.do_min_max),
             processor.resize_mode != "longest_side",
+            processor.mask_stride or LOW_RES,
         )
 
     @property
     def low_res(self) -> int:
-        return self.frame // LOW_RES_STRIDE
+        """Side of a low-res mask."""
+        return int(self.frame / self.mask_stride)
 
     def pixel_values(self, view: np.ndarray) -> torch.Tensor:
         """(h, w, 3) uint8, at most ``image_size`` -> (3, S, S) float32, padded at the right and bottom with zeros."""
@@ -308,7 +312,8 @@ class EpisodeDataset(Dataset):
 
     @property
     def label_size(self) -> int:
-        return self.preparation.frame // self.recipe.label_stride
+        """Side of the labels, which the masks are enlarged to where they are finer."""
+        return self.preparation.low_res * LOW_RES // self.recipe.label_stride
 
     def _low(self, mask: np.ndarray) -> np.ndarray:
         """A mask at the size of the view -> low resolution: (h, w) float32."""
@@ -380,7 +385,7 @@ class EpisodeDataset(Dataset):
         return fits
 
     def _fits(self, mask: np.ndarray) -> bool:
-        smallest = self.recipe.min_area * (LOW_RES_STRIDE / self.recipe.label_stride) ** 2
+        smallest = self.recipe.min_area * (LOW_RES / self.recipe.label_stride) ** 2
         return smallest <= mask.sum() <= self.recipe.max_area_ratio * mask.size
 
     def each_view(self, track: Callable = iter) -> Iterator[tuple[str, np.ndarray]]:

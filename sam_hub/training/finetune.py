@@ -57,9 +57,11 @@ def fine_tune(
     torch.manual_seed(recipe.seed)
     scores_file = score_once(model, validator, work, say)
     cached = settings.freeze == "encoder" and not settings.lora and isinstance(train, Sequence) and not clip
-    cached = cached and len(model.mask_decoder.feature_maps) <= 1  # the cache holds one map beside the embedding
     model.requires_grad_(True)
-    model.vision_encoder.requires_grad_(settings.freeze == "none")
+    if settings.freeze == "encoder":
+        frozen = model.vision_encoder.named_parameters() if settings.lora else model.image_side_parameters()
+        for _, parameter in frozen:
+            parameter.requires_grad_(False)
     if settings.lora:
         add_lora(model, settings.lora)
     preparation = Preparation.of(processor, recipe.image_size)

@@ -33,13 +33,13 @@ def plan_rounds(recipe: PromptRecipe, generator: torch.Generator) -> Plan:
 def first_prompts(
     target: Tensor,
     recipe: PromptRecipe,
-    stride: int,
+    stride: float,
     generator: torch.Generator | None = None,
     boxable: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A click or a loose box for each object.
 
-    target: (..., h, w) bool at low resolution, ``stride`` input pixels per low-res pixel
+    target: (..., h, w) bool at low resolution, ``stride`` input pixels per low-res pixel (SAM 3: 3.5)
     boxable: (...) bool, False where only a click will do
     returns: points (..., 1, 2), labels (..., 1), boxes (..., 4), in input pixels; what an object lacks is padding
     """
@@ -78,7 +78,12 @@ def careful_ones(regions: Tensor, recipe: PromptRecipe, generator: torch.Generat
     return (chosen & regions.flatten(1).any(1)).nonzero()[:, 0].tolist()
 
 
-def to_input(points: Tensor, stride: int) -> Tensor:
+def frame_side(model: SamModel, encoded: EncoderOutput) -> int:
+    """Pixels of a side of the square frame that prompts live in."""
+    return model.config.prompt_encoder_config.patch_size * encoded.embedding.shape[-1]
+
+
+def to_input(points: Tensor, stride: float) -> Tensor:
     """Low-res pixel -> the input pixel at its centre."""
     return stride * (points + 0.5) - 0.5
 
@@ -161,7 +166,7 @@ def interactive_losses(
         image; models without points box them all the same
     returns: (B, N)
     """
-    stride = model.config.prompt_encoder_config.patch_size * encoded.embedding.shape[-1] // target.shape[-1]
+    stride = frame_side(model, encoded) / target.shape[-1]
     truth = target.bool()
     box_probability, plan = allowed_recipe(model, recipe, plan)
     takes_points = "points" in model.config.prompt_encoder_config.prompt_kinds
@@ -248,11 +253,11 @@ class InteractiveStep(nn.Module):
         plan: Plan,
         pixel_values: Tensor | None = None,
         embedding: Tensor | None = None,
-        intermediate: Tensor | None = None,
         valid: Tensor | None = None,
         boxable: Tensor | None = None,
+        **maps: Tensor,
     ) -> dict[str, Tensor]:
-        """pixel_values: (B, 3, S, S), or embedding: (B, C, h, w) and what an HQ decoder reads beside it
+        """pixel_values: (B, 3, S, S), or embedding: (B, C, h, w) and the other maps that the decoder reads, by name
 
         labels: (B, N, 4h, 4w) or finer, in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding;
         boxable: (B, N) bool, False for objects that only a click may ask for
@@ -261,8 +266,8 @@ class InteractiveStep(nn.Module):
             pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
             encoded = self.sam.encode(pixel_values)
         else:
-            early = () if intermediate is None else (intermediate.to(self.sam.dtype),)
-            encoded = EncoderOutput(embedding.to(self.sam.dtype), self.sam.mask_decoder.named_features(early))
+            maps = {name: value.to(self.sam.dtype) for name, value in maps.items()}
+            encoded = EncoderOutput(embedding.to(self.sam.dtype), self.sam.mask_decoder.named_features(maps))
         generators = [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
         losses = self.losses(encoded, labels, plan, generators, boxable)
         return {"loss": mean_over_images(losses, valid)}
