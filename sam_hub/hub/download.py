@@ -33,7 +33,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from ..errors import CheckpointError, HubError, ModelNotFoundError
 from ..zoo import ZOO
-from .failures import explained, is_network_failure
+from .failures import explained, has_no_host, is_network_failure
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PATIENCE = 5
@@ -227,21 +227,30 @@ class Repository:
 
     def _is_known_to_lack(self, file: str) -> bool:
         """Whether the cache remembers that there is no such file."""
+        return self._remembered(file) is _CACHED_NO_EXIST
+
+    def _is_cached(self, file: str) -> bool:
+        """Whether the cache has the file, or remembers that there is none."""
+        return self._remembered(file) is not None
+
+    def _remembered(self, file: str) -> Any:
         path = f"{self.subfolder}/{file}" if self.subfolder else file
-        known = try_to_load_from_cache(self.name, path, cache_dir=self.cache_dir, revision=self.revision)
-        return known is _CACHED_NO_EXIST
+        return try_to_load_from_cache(self.name, path, cache_dir=self.cache_dir, revision=self.revision)
 
     def _fetch_large(self, file: str) -> None:
         """Put the blob of a large file where `hf_hub_download` finds it.
 
-        Files that the repository keeps in git are small, and left to that function; so is every failure to learn
-        about the file, because that function knows whether the cache helps out.
+        Files that the repository keeps in git are small, and left to that function; so is a failure to learn about
+        the file, because that function knows whether the cache helps out. But it asks for half a minute where no
+        answer can come: without a network, what is not in the cache is given up at once.
         """
         where = {"repo_id": self.name, "filename": file, "subfolder": self.subfolder or None}
         try:
             metadata = get_hf_file_metadata(hf_hub_url(**where, revision=self.revision), token=self.token)
         except Exception as e:
             logger.debug("no metadata of %s in %s: %s", file, self.name, e)
+            if has_no_host(e) and not self._is_cached(file):
+                raise
             return
         if metadata.etag is None or not SHA256.fullmatch(metadata.etag) or metadata.commit_hash is None:
             return
@@ -306,6 +315,16 @@ class Repository:
         if names:
             return f"{place} holds files of the original authors; load them by name: {', '.join(names)}"
         return f"{place} holds no {CONFIG}: it is no model in transformers layout; check the name and --revision"
+
+
+def check_reachable(name: str, **where: Any) -> None:
+    """Refuse at once, in one sentence, a repository that is neither in the cache nor to be had; folders pass.
+
+    For what ``transformers`` loads by itself, and asks for again and again; where: revision, token, ...
+    raises: ModelNotFoundError, HubError
+    """
+    if not Path(name).is_dir() and name.count("/") == 1:
+        Repository.of(name, where).fetch(CONFIG)
 
 
 def _shards(index: Path) -> list[str]:

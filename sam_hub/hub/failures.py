@@ -1,6 +1,7 @@
 """What the Hub's answers mean to a person: every failure of its client as one sentence that says what to do."""
 
 import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,6 +62,11 @@ def is_network_failure(e: BaseException) -> bool:
         return False
     # httpx or httpx2, whichever the client uses; the builtin ones come from sockets
     return isinstance(e, ConnectionError | TimeoutError) or type(e).__module__.split(".")[0] in ("httpx", "httpx2")
+
+
+def has_no_host(error: BaseException) -> bool:
+    """Whether there is no such host, or nothing that listens there: waiting does not help."""
+    return any(isinstance(e, socket.gaierror | ConnectionRefusedError) for e in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

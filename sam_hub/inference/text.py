@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelNotFoundError, PromptError
+from ..hub.download import check_reachable
 from ..ops.boxes import nms
 
 DETECTOR = "google/owlv2-base-patch16-ensemble"
@@ -120,6 +121,7 @@ def load_clip(name: str) -> Any:
 
 
 def _loaded(of: Any, name: str, kind: str) -> Any:
+    check_reachable(name)
     try:
         return of.from_pretrained(name)
     except (OSError, ValueError) as e:

@@ -2,6 +2,8 @@
 
 import random
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from sam_hub import SamConfig, SamModel, SamProcessor
 from sam_hub.cli import app
 from sam_hub.errors import CheckpointError, HubError, ModelNotFoundError
 from sam_hub.hub.download import Repository, download, sha256_of
+from sam_hub.inference.concepts import load_tokenizer
+from sam_hub.inference.text import TextDetector
 
 NAME = "alice/tiny"
 
@@ -194,6 +198,20 @@ def test_without_a_server(cache, endpoint_of, impatient):
     endpoint_of("http://127.0.0.1:9")  # nobody is there
     with pytest.raises(HubError, match=r"http://127\.0\.0\.1:9 cannot be reached and alice/tiny is not in the cache"):
         SamModel.from_pretrained(NAME)
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("it waits, although no answer can come")
+
+
+@pytest.mark.parametrize("load", [SamModel.from_pretrained, TextDetector.from_pretrained, load_tokenizer])
+def test_without_a_network_it_refuses_at_once(cache, endpoint_of, monkeypatch, load):
+    """The client would ask six times, for half a minute."""
+    endpoint_of("http://127.0.0.1:9")
+    for module in ("huggingface_hub.utils._http", "sam_hub.hub.download"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(**{**vars(time), "sleep": never}))
+    with pytest.raises(HubError, match=r"cannot be reached and alice/tiny is not in the cache"):
+        load(NAME)
 
 
 def test_processor_and_configuration_fail_alike(hub, published):
