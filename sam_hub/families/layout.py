@@ -25,6 +25,8 @@ class OriginalLayout:
     config: settings of `SamConfig`, from the shapes of the original file
     dropped: templates of original keys that inference does not use
     blank: those of them that the original's strict loader insists on, with their shapes: written back as zeros
+    tables: of a vision configuration, the tensors of the original that follow from it and are no weights of ours
+    superseded: of an older version, which is written only where a configuration's ``original_layout`` names it
     split, join: original tensors -> those that the rules rename one for one, such as q, k and v of a fused projection,
         and back
     """
@@ -35,6 +37,8 @@ class OriginalLayout:
     absent: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     blank: Shapes = field(default_factory=dict)
+    tables: Callable[[Any], Weights] = lambda vision: {}
+    superseded: bool = False
     split: Callable[[Weights], Weights] = dict
     join: Callable[[Weights], Weights] = dict
 

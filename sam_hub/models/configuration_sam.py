@@ -63,6 +63,7 @@ class SamConfig(PreTrainedConfig):
     ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
     ``text_embedding_size`` is the width of CLIP's embeddings in a model that takes text prompts (paper, appendix D.5),
     else 0.
+    ``original_layout``, where given, names the layout of its authors' older files, in which it is written back.
     ``generation`` (arguments of `SamAutomaticMaskGenerator`) and ``tidy`` (share of a mask's area below which shell and
     page drop specks and fill holes), where given, take the place of what suits the image encoder.
     """
@@ -116,7 +117,7 @@ class SamConfig(PreTrainedConfig):
         That is all but the encoder's: how images were prepared, which prompts and masks were trained.
         """
         for name, value in variant.config.items():
-            part = getattr(self, name)
+            part = getattr(self, name, None)
             if not isinstance(part, PreTrainedConfig):
                 setattr(self, name, value)
             elif name != "vision_config":

@@ -1,7 +1,7 @@
 """Write a model as a folder for `from_pretrained`, or as one file in its authors' own layout."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
@@ -12,29 +12,53 @@ from ..errors import CheckpointError, OutputError
 from ..families.registry import part
 from ..hub import CHECKPOINT_SUFFIXES
 from ..ops.files import whole_folder
+from ..results import json_bytes
 from ..zoo import ZOO, canonical_name
 from .configuration_sam import SamConfig
 from .processing_sam import SamProcessor
 
+if TYPE_CHECKING:
+    from ..inference.concepts import ConceptFinder
 
-def save_folder(model: PreTrainedModel, folder: str | Path, card: str, max_shard_size: int | str = "50GB") -> Path:
+
+def save_folder(
+    model: PreTrainedModel,
+    folder: str | Path,
+    card: str,
+    max_shard_size: int | str = "50GB",
+    words: "ConceptFinder | None" = None,
+) -> Path:
     """Configuration, safetensors, processor and card, all at once or nothing.
 
     ``transformers.SamModel`` reads the folder too where it knows the architecture.
     card: text of ``README.md``
     max_shard_size: of one file of weights, as in ``transformers``
+    words: the part of SAM 3 for words, which goes into the folder too, with its tokenizer where it has one
     raises: OutputError when the folder exists with something in it, or cannot be written
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} exists already; give a folder that is new or empty")
     with whole_folder(folder) as aside:
-        model.save_pretrained(aside, max_shard_size=max_shard_size)
+        if words is None:
+            model.save_pretrained(aside, max_shard_size=max_shard_size)
+        else:
+            _save_with_words(model, words, aside, max_shard_size)
         SamProcessor.for_config(model.config).save_pretrained(aside)
         (aside / "README.md").write_text(card, "utf-8")
         for file in aside.iterdir():
             file.chmod(0o644)
     return folder
+
+
+def _save_with_words(model: PreTrainedModel, words: "ConceptFinder", folder: Path, max_shard_size: int | str) -> None:
+    """Clicks and words in the layout in which SAM 3 is published."""
+    config, weights = words.model.beside_clicks(model.config.to_dict(), model.state_dict())
+    weights = {name: value.contiguous() for name, value in weights.items()}
+    model.save_pretrained(folder, max_shard_size=max_shard_size, state_dict=weights)
+    (folder / "config.json").write_bytes(json_bytes(config))
+    if words.tokenizer is not None:
+        words.tokenizer.save_pretrained(folder)
 
 
 def card_subject(config: SamConfig, base: str | None, repo: str = "this folder", **measured: Any) -> Subject:
@@ -68,9 +92,11 @@ def folder_card(config: SamConfig, base: str | None, repo: str = "this folder") 
 def original_family(model: PreTrainedModel) -> str:
     """The family whose original layout can hold this model; CheckpointError when there is none."""
     weights = model.state_dict()
-    for family in convert.layouts():
+    for family, layout in convert.layouts().items():
+        if layout.superseded and getattr(model.config, "original_layout", "") != family:
+            continue
         try:
-            original = convert.to_original(weights, family)
+            original = convert.to_original(weights, family) | layout.tables(model.config.vision_config)
             found, settings, back = convert.to_ours(original)
         except CheckpointError:
             continue
@@ -87,16 +113,20 @@ def _same_parts(a: SamConfig, b: SamConfig) -> bool:
     return all(getattr(a, part).model_type == getattr(b, part).model_type for part in parts)
 
 
-def save_original(model: PreTrainedModel, path: str | Path) -> Path:
+def save_original(model: PreTrainedModel, path: str | Path, words: "ConceptFinder | None" = None) -> Path:
     """A ``.pth`` that the tools of the model's authors read; bit-equal tensors under their names.
 
+    words: the part of SAM 3 for words, which goes into the file too
     raises: CheckpointError when no original project has such a model; OutputError when the file exists or cannot
         be written
     """
     path = Path(path)
     if path.exists():
         raise OutputError(f"{path} exists already; give a new name")
-    weights = convert.to_original(model.state_dict(), original_family(model))
+    family = original_family(model)
+    weights = {} if words is None else words.model.to_original()
+    weights |= convert.to_original(model.state_dict(), family)
+    weights |= convert.layouts()[family].tables(model.config.vision_config)
     aside = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

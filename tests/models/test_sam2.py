@@ -186,3 +186,11 @@ def test_boxes_of_different_number_and_a_mask_for_each_object(pair):
     assert close(found[:1, 2:3], ours(PIXELS[:1], **one, input_masks=masks[:1, 2:3]).pred_masks)
     with pytest.raises(RuntimeError):
         theirs(pixel_values=PIXELS, **POINTS, input_masks=masks)
+
+
+def test_edgetams_configuration_is_read_by_transformers(tmp_path: Path):
+    """The model itself wants timm, which wants torchvision; its outputs for the same weights are in the goldens."""
+    SamModel(tiny_config("edgetam")).config.save_pretrained(tmp_path)
+    vision = transformers.EdgeTamConfig.from_pretrained(tmp_path).vision_config
+    assert vision.backbone_config.architecture == "repvit_m1" and vision.backbone_channel_list == [20, 16, 12, 8]
+    assert vision.fpn_hidden_size == WIDTH and vision.backbone_feature_sizes == [[24, 24], [12, 12], [6, 6]]

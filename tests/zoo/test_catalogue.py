@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from sam_hub import convert
 from sam_hub.errors import CheckpointError
 from sam_hub.families import registry
 from sam_hub.hub import locate
 from sam_hub.models.configuration_sam import SamConfig
+from sam_hub.models.layouts import original_family
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.zoo import ALIASES, FILES, ZOO, canonical_name, find_models, prompt_kinds, variant_of_file
 
@@ -56,6 +58,48 @@ def test_keys_and_shapes_are_the_references(golden):
         ours = {key: torch.empty(shape, device="meta") for key, shape in shapes_of(name).items()}
         back = convert.to_original(ours, ZOO[name].family)
         assert {key: tuple(value.shape) for key, value in back.items()} == expected
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "base-plus", "large"])
+def test_every_size_of_sam2_has_its_published_keys(size):
+    """Those of tiny's golden file, but for the trunk, whose blocks and widths are the authors' settings."""
+    blocks, width = {"tiny": (12, 96), "small": (16, 96), "base-plus": (24, 112), "large": (48, 144)}[size]
+    golden = json.loads((GOLDEN / "sam2.1_hiera_tiny.json").read_text())["keys"]
+    trunk = "image_encoder.trunk."
+    for name, newer in ((f"sam2.1-hiera-{size}", True), (f"sam2-hiera-{size}", False)):
+        with torch.device("meta"):
+            model = SamModel(SamConfig(**ZOO[name].config))
+        family = original_family(model)
+        found = {k: tuple(v.shape) for k, v in convert.to_original(model.state_dict(), family).items()}
+        wanted = {k: tuple(s) for k, s in golden.items() if not k.startswith(trunk)}
+        later = ("obj_ptr_tpos_proj.", "no_obj_embed_spatial")  # only in 2.1, whose loader insists on them
+        wanted = {k: s for k, s in wanted.items() if newer or not k.startswith(later)}
+        for i in range(4):
+            wanted[f"image_encoder.neck.convs.{i}.conv.weight"] = (256, width * 2 ** (3 - i), 1, 1)
+        assert {k: s for k, s in found.items() if not k.startswith(trunk)} == wanted
+        shared = {k.removeprefix(trunk).split(".", 2)[-1] for k in golden if k.startswith(f"{trunk}blocks.")}
+        own = {k.removeprefix(trunk).split(".", 2)[-1] for k in found if k.startswith(f"{trunk}blocks.")}
+        assert own == shared and f"{trunk}blocks.{blocks - 1}.norm1.weight" in found
+        assert f"{trunk}blocks.{blocks}.norm1.weight" not in found
+        assert convert.detect_family(found) == family
+        read = SamConfig(**convert.to_ours({k: torch.empty(s, device="meta") for k, s in found.items()})[1])
+        assert read.to_dict() == model.config.to_dict()
+
+
+def test_sam2_is_written_back_as_it_was_published(tmp_path):
+    """2 without what 2.1 has beyond it, also by way of a folder, which ``transformers`` reads."""
+    with torch.device("meta"):
+        model = SamModel(SamConfig(**ZOO["sam2-hiera-tiny"].config))
+    assert original_family(model) == "sam2.0"
+    model.config.save_pretrained(tmp_path)
+    again = SamConfig.from_pretrained(tmp_path)
+    assert again.original_layout == "sam2.0" and again.to_dict()["model_type"] == "sam2"
+    assert transformers.Sam2Config.from_pretrained(tmp_path).vision_config.backbone_config.blocks_per_stage == [
+        1,
+        2,
+        7,
+        2,
+    ]
 
 
 def test_every_golden_has_an_entry():

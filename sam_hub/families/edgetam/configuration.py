@@ -48,7 +48,9 @@ def to_transformers(settings: Mapping[str, Any]) -> dict[str, Any]:
             "model_type": "edgetam_vision_model",
             "backbone_config": {
                 "model_type": "timm_wrapper",
-                "architecture": "timm/repvit_m1.dist_in1k",
+                "architecture": "repvit_m1",
+                "label_names": ["LABEL_0", "LABEL_1"],  # of no use, but its reader fails without
+                "num_classes": 2,
                 "model_args": {"in_chans": vision["num_channels"], "features_only": True, "out_indices": [0, 1, 2, 3]},
             },
             "backbone_channel_list": list(vision["hidden_sizes"])[::-1],

@@ -41,6 +41,9 @@ VIDEO = (
 )
 """Keys of ``transformers.Sam2VideoModel``, in whose layout SAM 2 is published, that single images do not need."""
 
+FIRST_NAME = "sam2.0"
+"""Of the layout of SAM 2's first files."""
+
 APACHE = {"family": "sam2", "license": "apache-2.0"}
 
 
@@ -48,9 +51,12 @@ def _published(size: str, config: dict, params: int, good_for: str) -> dict[str,
     """2.1 and 2, which differ in their weights."""
     return {
         f"sam{version}-hiera-{size}": Variant(
-            params=params, good_for=text, repo=f"facebook/sam{version}-hiera-{size}", config=config, **APACHE
+            params=params, good_for=text, repo=f"facebook/sam{version}-hiera-{size}", config=config | more, **APACHE
         )
-        for version, text in (("2.1", good_for), ("2", f"sam2.1-hiera-{size} as first published"))
+        for version, text, more in (
+            ("2.1", good_for, {}),
+            ("2", f"sam2.1-hiera-{size} as first published", {"original_layout": FIRST_NAME}),
+        )
     }
 
 
@@ -104,7 +110,7 @@ FAMILY = Family(
             "sam_hub.families.sam2.configuration:to_transformers"
         )
     },
-    originals={"sam2": "sam_hub.families.sam2.original:SAM2"},
+    originals={FIRST_NAME: "sam_hub.families.sam2.original:FIRST", "sam2": "sam_hub.families.sam2.original:SAM2"},
     unread=VIDEO,
     catalogue=dict(sorted(CATALOGUE.items(), key=lambda entry: entry[0].startswith("sam2-"))),
     files={f"{name.replace('-', '_')}.pt": name for name in CATALOGUE},

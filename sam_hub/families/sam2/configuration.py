@@ -91,6 +91,10 @@ TRUNK_FIELDS = {
 """Our names of the trunk's settings -> those of ``transformers``."""
 
 
+KEPT = ("preprocessing", "generation", "dtype", "original_layout")
+"""Settings of ours beside those of ``transformers``."""
+
+
 def side(size: Any, default: int) -> int:
     """Of a square, which ``transformers`` writes as a number or twice."""
     if size is None:
@@ -120,7 +124,7 @@ def from_transformers(settings: Mapping[str, Any]) -> dict[str, Any]:
     frame = parts["prompt_encoder_config"]
     ours |= {"image_size": frame["image_size"], "patch_size": frame["patch_size"]}
     ours["output_channels"] = vision.get("fpn_hidden_size", 256)
-    known = {name: settings[name] for name in ("preprocessing", "generation", "dtype") if name in settings}
+    known = {name: settings[name] for name in KEPT if name in settings}
     return {**known, "vision_config": {"model_type": Sam2VisionConfig.model_type, **ours}, **parts}
 
 

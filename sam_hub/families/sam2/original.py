@@ -1,5 +1,6 @@
 """The layout of the checkpoints of facebookresearch/sam2, 2 and 2.1."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -7,8 +8,8 @@ import torch
 from ...errors import CheckpointError
 from ..layout import OriginalLayout, Rules, Shapes, Weights, count
 from ..sam.original import MASK_DECODER, PROMPT_ENCODER
-from . import BASE_PLUS, LARGE, SMALL, TINY
-from .video import BLANK, UNUSED
+from . import BASE_PLUS, FIRST_NAME, LARGE, SMALL, TINY
+from .video import BLANK, LATER, UNUSED
 
 POINTS = "sam_prompt_encoder.point_embeddings.weight"
 """The embeddings of the four kinds of points, row after row; the original has a tensor for each."""
@@ -83,3 +84,18 @@ SAM2 = OriginalLayout(
     split=join_points,
     join=split_points,
 )
+
+
+def _first_config(shapes: Shapes) -> dict[str, Any]:
+    return {**_config(shapes), "original_layout": FIRST_NAME}
+
+
+FIRST = replace(
+    SAM2,
+    signature=(*SAM2.signature, "maskmem_tpos_enc"),
+    absent=("no_obj_embed_spatial",),
+    config=_first_config,
+    blank={key: shape for key, shape in BLANK.items() if not key.startswith(LATER)},
+    superseded=True,
+)
+"""SAM 2 as first published, whose strict loader refuses what 2.1 has beyond it; on single images they are the same."""

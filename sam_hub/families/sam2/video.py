@@ -17,6 +17,9 @@ UNUSED = (
 )
 """Keys of the authors' files."""
 
+LATER = ("obj_ptr_tpos_proj.", "no_obj_embed_spatial")
+"""Beginnings of those that only 2.1 has."""
+
 WIDTH, MEMORY = 256, 64
 
 

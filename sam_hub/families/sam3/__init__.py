@@ -27,6 +27,7 @@ FAMILY = Family(
         "sam3_vision_model": Part(
             config="sam_hub.families.sam3.configuration:Sam3VisionConfig",
             network="sam_hub.families.sam3.encoder:Sam3Encoder",
+            rank_four="sam_hub.families.sam3.rank_four:RESTATED",
             preparation={
                 "resize_mode": "stretch",
                 "mask_resize": "bilinear",

@@ -27,13 +27,25 @@ from ... import convert
 from ...errors import CheckpointError, ModelNotFoundError
 from ...hub.download import Repository
 from ...hub.failures import explained
-from ...hub.places import locate
+from ...hub.places import WHERE, locate
 from ...models.box_pooling import pool_boxes
 from ...ops.bounds import buildable, check_settings
 from ..layout import rename
 from .configuration import TRUNK_EPS, Sam3VisionConfig, vision_settings
 from .encoder import Embeddings, Sam3Encoder
 from .original import CONCEPTS
+
+TRUNK = "vision_encoder.backbone."
+"""The ViT, which clicks and words share."""
+
+
+def _published_name(key: str) -> str:
+    """The name of a click predictor's weight in the published repository."""
+    if key.startswith(TRUNK):
+        return f"detector_model.{key}"
+    if key.startswith("vision_encoder.neck."):
+        return key.replace("vision_encoder.neck.", "tracker_neck.")
+    return f"tracker_model.{key}"
 
 
 class BoxEncoder(Sam3GeometryEncoder):
@@ -78,7 +90,8 @@ def check_loaded(source: str, info: Mapping[str, Any]) -> None:
 class ConceptModel(Sam3Model):
     """``transformers.Sam3Model`` with our encoder: an image and a concept -> masks, boxes and scores of instances."""
 
-    tokenizer_place: str = ""  # the folder or repository that it was loaded from, and holds its tokenizer
+    tokenizer_place: str = ""  # the folder or repository that it was loaded from, and may hold its tokenizer
+    tokenizer_options: Mapping[str, Any] = {}  # its revision, token, ...
 
     def __init__(self, config: Sam3Config) -> None:
         super().__init__(config)
@@ -106,7 +119,7 @@ class ConceptModel(Sam3Model):
             kwargs["revision"] = repository.fetch_model()
             kwargs.pop("force_download", None)
         with explained(source, kwargs.get("revision")), buildable():
-            where = {k: kwargs[k] for k in ("revision", "subfolder", "token", "cache_dir") if k in kwargs}
+            where = {name: kwargs[name] for name in WHERE if name in kwargs}
             settings, _ = PreTrainedConfig.get_config_dict(source, **where)
             for part in (settings, settings.get("detector_config") or {}):
                 check_settings(part, source)
@@ -115,7 +128,7 @@ class ConceptModel(Sam3Model):
                 raise ModelNotFoundError(f"{source} understands no words; `sam-hub zoo` lists models that do")
             model, info = super().from_pretrained(source, config=config, output_loading_info=True, **kwargs)
         check_loaded(source, info)
-        model.tokenizer_place = source
+        model.tokenizer_place, model.tokenizer_options = source, where
         return model
 
     @classmethod
@@ -134,6 +147,28 @@ class ConceptModel(Sam3Model):
             expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
         convert.check_complete(expected, weights)
         return super().from_pretrained(None, config=config, state_dict=weights, **kwargs)
+
+    def beside_clicks(
+        self, clicks: Mapping[str, Any], weights: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """A click predictor and this detector as one model, in the layout in which SAM 3 is published.
+
+        clicks: configuration as `SamConfig` writes it; weights: of `SamModel`, whose ViT becomes both parts'
+        returns: configuration, and weights, of ``transformers.Sam3VideoModel`` without what only videos need
+        """
+        tracker = {**clicks, "model_type": "sam3_tracker_video"}
+        kept = {name: tracker.pop(name) for name in ("preprocessing", "generation", "tidy", "dtype") if name in tracker}
+        detector = {**self.config.to_dict(), "model_type": "sam3"}
+        detector["vision_config"] |= {"backbone_config": clicks["vision_config"]["backbone_config"]}
+        config = {
+            **kept,
+            "model_type": "sam3_video",
+            "architectures": ["Sam3VideoModel"],
+            "detector_config": detector,
+            "tracker_config": tracker,
+        }
+        own = {f"detector_model.{key}": value for key, value in self.state_dict().items() if not key.startswith(TRUNK)}
+        return config, {**own, **{_published_name(key): value for key, value in weights.items()}}
 
     def to_original(self) -> dict[str, Tensor]:
         """The weights under their names in ``sam3.pt``."""

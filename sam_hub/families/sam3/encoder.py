@@ -35,15 +35,19 @@ class Embeddings(nn.Module):
     def __init__(self, config: Sam3VisionConfig) -> None:
         super().__init__()
         self.side = config.pretrain_image_size // config.patch_size
+        self.grid = config.image_size // config.patch_size
         self.patch_embeddings = PatchEmbeddings(config)
         self.position_embeddings = nn.Parameter(torch.zeros(1, self.side**2, config.hidden_size))
 
+    def positions(self, size: tuple[int, int]) -> Tensor:
+        """The table, repeated: (1, h, w, C)"""
+        height, width = size
+        table = self.position_embeddings.unflatten(1, (self.side, self.side))
+        return table.repeat(1, -(-height // self.side), -(-width // self.side), 1)[:, :height, :width]
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch_embeddings(x)
-        height, width = x.shape[1:3]
-        table = self.position_embeddings.unflatten(1, (self.side, self.side))
-        table = table.repeat(1, -(-height // self.side), -(-width // self.side), 1)
-        return x + table[:, :height, :width]
+        return x + self.positions(tuple(x.shape[1:3]))
 
 
 def rotary_angles(size: tuple[int, int], window: int, head_dim: int, theta: float, device: torch.device) -> Tensor:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from ..layout import OriginalLayout, Rules, Shapes, Weights, count, joined, pattern
 from ..sam2 import AFTER_ENCODER
 from ..sam2.original import AFTER_TRUNK, LAYER, join_points, split_points
@@ -186,6 +188,22 @@ CONCEPT_RULES: Rules = [
 ANGLES = f"{BLOCK}.attn.freqs_cis"
 
 
+def rotary_tables(vision: Any) -> Weights:
+    """The rotary positions of each block, (rows, head size / 2) complex64: of a window, or of the grid made as long.
+
+    vision: `Sam3VisionConfig`
+    """
+    pairs = vision.hidden_size // vision.num_attention_heads // 4
+    frequencies = vision.rope_theta ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
+    grid, tables = vision.image_size // vision.patch_size, {}
+    for side in (vision.window_size, grid):
+        steps = torch.arange(side, dtype=torch.float32) * (vision.window_size / side)
+        turns = torch.polar(torch.ones(side, pairs), steps[:, None] * frequencies)
+        tables[side] = torch.cat([turns.repeat(side, 1), turns.repeat_interleave(side, 0)], dim=1)  # x, then y
+    sides = [grid if i in vision.global_attn_indexes else vision.window_size for i in range(vision.num_hidden_layers)]
+    return {ANGLES.replace("{n}", str(i)): tables[side] for i, side in enumerate(sides)}
+
+
 def trunk_config(shapes: Shapes) -> dict[str, Any]:
     """The ViT's settings. Which layers are global only the tables of rotary positions tell.
 
@@ -337,6 +355,7 @@ CLICKS = OriginalLayout(
         *map(_as_here, UNUSED),
     ),
     blank={_as_here(key): shape for key, shape in BLANK.items()},
+    tables=rotary_tables,
     split=split_clicks,
     join=join_clicks,
 )
