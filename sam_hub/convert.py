@@ -4,7 +4,7 @@ Files are read with ``weights_only=True``: a pickle that would execute code is r
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,13 @@ def detect_family(shapes: Shapes) -> str:
     )
 
 
-def left_out(keys: Iterable[str], family: str) -> tuple[list[str], list[str]]:
-    """The keys of a file that single images do not need, and the parts of the model that hold nothing else."""
+def left_out(keys: Iterable[str], family: str, read: Container[str] = ()) -> tuple[list[str], list[str]]:
+    """The keys of a file that single images do not need, and the parts of the model that hold nothing else.
+
+    read: keys that another model reads, such as SAM 3's for words
+    """
     dropped, keys = [pattern(template) for template in layouts()[family].dropped], list(keys)
-    found = [key for key in keys if any(each.fullmatch(key) for each in dropped)]
+    found = [key for key in keys if key not in read and any(each.fullmatch(key) for each in dropped)]
     used = {start for key in set(keys) - set(found) for start in _beginnings(key)}
     parts = {next((start for start in _beginnings(key) if start not in used), key) for key in found}
     return found, sorted({re.sub(r"\.\d+\.", ".N.", part) for part in parts})

@@ -21,10 +21,11 @@ def convert(
     """Convert a checkpoint to a folder for from_pretrained, or a folder back to the authors' file.
 
     The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too if it knows
-    the architecture. Tensors stay bit-identical in both directions.
+    the architecture. Tensors stay bit-identical in both directions. SAM 3 keeps its part for words.
     """
     from .. import convert as layouts
     from ..hub import locate
+    from ..inference.concepts import TOKENIZER, words_to_write
     from ..models.layouts import folder_card, original_family, save_folder, save_original
     from ..models.modeling_sam import SamModel
     from .loading import quiet_but_for_downloads
@@ -32,17 +33,21 @@ def convert(
     quiet_but_for_downloads()
     model = SamModel.from_pretrained(checkpoint, dtype="auto")  # as it is stored
     place = locate(checkpoint)
+    words = words_to_write(model) if model.config.capabilities.concepts else None
     if to.suffix in (".pth", ".pt"):
-        echo_path(save_original(model, to))
+        echo_path(save_original(model, to, words))
         family = original_family(model)
         _, parts = layouts.left_out(layouts.to_original(model.state_dict(), family), family)
         tell_parts(parts, "are zeros in this file, which is for single images")
         return
-    echo_path(save_folder(model, to, folder_card(model.config, place.name or checkpoint)))
+    echo_path(save_folder(model, to, folder_card(model.config, place.name or checkpoint), words=words))
+    if words and words.tokenizer is None:
+        typer.echo(f"no tokenizer is written, as none could be had; that of {TOKENIZER} will be fetched", err=True)
     if place.file:
         weights = layouts.read_checkpoint(place.file)
         family = layouts.detect_family({key: tuple(value.shape) for key, value in weights.items()})
-        tell_parts(layouts.left_out(weights, family)[1], "are left out: clicks on single images do not need them")
+        read = words.model.to_original() if words else {}
+        tell_parts(layouts.left_out(weights, family, read)[1], "are left out: single images do not need them")
 
 
 def tell_parts(parts: list[str], what: str) -> None:

@@ -7,6 +7,9 @@ from ..errors import ModelNotFoundError
 from ..zoo import ZOO, Variant, canonical_name, nearest_names, variant_of_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
+WHERE = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+"""Arguments of ``from_pretrained`` that say which files of a repository are meant."""
+
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 

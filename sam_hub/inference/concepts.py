@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ModelNotFoundError, PromptError
+from ..errors import HubError, ModelNotFoundError, PromptError
 from ..families import registry
+from ..hub.download import check_reachable
+from ..models.modeling_sam import SamModel
 from ..ops.images import normalize_and_pad, stretch
 from ..ops.prompts import as_floats, check_box
 
@@ -27,6 +30,8 @@ VISUAL = "visual"
 
 TOKENIZER = "openai/clip-vit-base-patch32"
 """The same vocabulary, for files that come without."""
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 MEAN = STD = (0.5, 0.5, 0.5)
 KEPT_TEXTS = 64
@@ -76,21 +81,24 @@ class ConceptFinder:
         device: str | torch.device = "cpu",
         tokenizer: str | None = None,
         backbone: nn.Module | None = None,
+        threshold: float = THRESHOLD,
         **options: Any,
     ) -> "ConceptFinder":
         """Load a model that understands words: a catalogue name, a folder, ``sam3.pt`` or a Hub repository.
 
-        tokenizer: a folder or Hub repository with CLIP's; by default the model's, or `TOKENIZER` for a file
+        tokenizer: a folder or Hub repository with CLIP's; by default the model's, or `TOKENIZER` where it has none
         backbone: the ViT of a click predictor with the same weights, to share its memory and what it encoded
+        threshold: the least score of an instance
+        other arguments: as in ``transformers`` (revision, subfolder, token, cache_dir, dtype, ...)
         raises: ModelNotFoundError for a model that understands no words; HubError; CheckpointError
         """
-        kinds = [family.concepts for family in registry.families() if family.concepts]
-        model = registry.load(kinds[0]).from_pretrained(name)
+        dtype = options.pop("dtype", None)
+        model = load_concepts(name, **options)
         if backbone is not None:
             model.vision_encoder.backbone = backbone
-            options["dtype"] = next(backbone.parameters()).dtype
-        words = load_tokenizer(tokenizer or model.tokenizer_place or TOKENIZER)
-        return cls(model.to(device, options.pop("dtype", None)).eval(), words, **options)
+            dtype = next(backbone.parameters()).dtype
+        words = load_tokenizer(tokenizer) if tokenizer else own_tokenizer(model)
+        return cls(model.to(device, dtype).eval(), words, threshold)
 
     def find(
         self,
@@ -223,13 +231,59 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
     return masks
 
 
-def load_tokenizer(name: str) -> Any:
-    """raises: ModelNotFoundError where there is none"""
+def words_of(model: SamModel) -> ConceptFinder:
+    """The part for words of the place that a click predictor was loaded from; the two share their ViT.
+
+    raises: PromptError for a model that was not loaded; ModelNotFoundError where that part or its tokenizer is missing
+    """
+    source = model.original_file or model.name_or_path
+    if not source:
+        raise PromptError("this model was not loaded, so its part for words is not known; give a ConceptFinder")
+    return ConceptFinder.from_pretrained(
+        source, model.device, backbone=model.vision_encoder.backbone, **model.loaded_from
+    )
+
+
+def words_to_write(model: SamModel) -> ConceptFinder:
+    """`words_of` a loaded model, to be saved beside its clicks; its tokenizer is None where none can be had.
+
+    raises: CheckpointError, HubError
+    """
+    concepts = load_concepts(model.original_file or model.name_or_path, **model.loaded_from)
+    concepts.vision_encoder.backbone = model.vision_encoder.backbone
+    try:
+        tokenizer = own_tokenizer(concepts)
+    except (HubError, ModelNotFoundError):
+        tokenizer = None
+    return ConceptFinder(concepts.to(model.device, model.dtype).eval(), tokenizer)
+
+
+def load_concepts(name: str, **options: Any) -> Any:
+    """The model of concepts of a family that has one; raises: as `ConceptFinder.from_pretrained`"""
+    kinds = [family.concepts for family in registry.families() if family.concepts]
+    return registry.load(kinds[0]).from_pretrained(name, **options)
+
+
+def own_tokenizer(model: Any) -> Any:
+    """The tokenizer beside a model of concepts, or `TOKENIZER` for a file or a folder without one.
+
+    raises: ModelNotFoundError where there is none
+    """
+    folder = Path(model.tokenizer_place)
+    lacks_it = folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES)
+    if not model.tokenizer_place or lacks_it:
+        return load_tokenizer(TOKENIZER)
+    return load_tokenizer(model.tokenizer_place, **model.tokenizer_options)
+
+
+def load_tokenizer(name: str, **where: Any) -> Any:
+    """where: its revision, token, ...; raises: ModelNotFoundError where there is none"""
     from transformers import CLIPTokenizer
 
     advice = "give the folder or Hub id of one that has CLIP's"
+    check_reachable(str(name), **where)
     try:
-        tokenizer = CLIPTokenizer.from_pretrained(name)
+        tokenizer = CLIPTokenizer.from_pretrained(name, **where)
     except (OSError, ValueError, TypeError) as e:
         why = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise ModelNotFoundError(f"the tokenizer for words in {name} could not be loaded ({why}); {advice}") from e

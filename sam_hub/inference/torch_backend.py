@@ -15,7 +15,7 @@ from ..models.mask_resizing import resize_masks
 from ..models.modeling_sam import SamModel
 from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
-from .concepts import ConceptFinder, Instances
+from .concepts import Instances, words_of
 from .decoding import ImageDecoder
 from .thresholds import suited, tidied
 from .upsample import MaskFrame
@@ -103,11 +103,7 @@ class TorchBackend(Backend):
         raises: PromptError; ModelNotFoundError where that part or its tokenizer is not there
         """
         if self.words is None:
-            source = self.model.original_file or self.model.name_or_path
-            if not source:
-                raise PromptError("this model was not loaded, so its part for words is not known; give a ConceptFinder")
-            backbone = self.model.vision_encoder.backbone
-            self.words = ConceptFinder.from_pretrained(source, self.model.device, backbone=backbone)
+            self.words = words_of(self.model)
         maps = self.words.maps_of(encoded.features["trunk"])
         return self.words.find_in(maps, size, text, boxes, labels, threshold)
 

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..hub import ASSETS, locate
 from ..hub.download import Repository
 from ..hub.failures import explained
 from ..hub.originals import converted_folder
+from ..hub.places import WHERE
 from ..hub.upload import push_files
 from ..ops.bounds import building
 from ..zoo import ZOO, Variant
@@ -28,6 +30,7 @@ class LoadingMixin:
     """Loading, saving and pushing, above those of ``transformers.PreTrainedModel``."""
 
     original_file = ""  # the file in its authors' layout that it was loaded from
+    loaded_from: Mapping[str, Any] = {}  # the commit, token, ... of the repository, to load what else is in it
     is_fused = False  # whether `SamModel.fuse` has replaced weights of the checkpoint
 
     @classmethod
@@ -80,6 +83,7 @@ class LoadingMixin:
                     f"{source} holds exported files and no weights for PyTorch; give the model they came from"
                 ) from e
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
+        model.loaded_from = {name: kwargs[name] for name in WHERE if kwargs.get(name)}
         if not given:  # transformers would save the names that were read
             model._weight_conversions = []
         if place.variant:  # what the repository's configuration does not say
@@ -142,13 +146,23 @@ class LoadingMixin:
             return push_files({path.name: path for path in files}, repo_id, commit_message, private, token, revision)
 
     def save_pretrained(self, *args, **kwargs):
-        """As in ``transformers``; raises OutputError for a model after `fuse`."""
+        """As in ``transformers``, without the part of SAM 3 for words, which `save_folder` keeps.
+
+        raises: OutputError for a model after `fuse`
+        """
         if self.is_fused:
             raise OutputError("a fused model cannot be saved: load it again, and save it before fuse()")
+        if self.config.capabilities.concepts and kwargs.get("state_dict") is None:
+            warnings.warn(
+                "the part for words is left out, as this model holds clicks alone; `sam-hub convert` keeps it, and so "
+                "does sam_hub.models.layouts.save_folder with words=sam_hub.inference.concepts.words_to_write(model)",
+                stacklevel=2,
+            )
         if getattr(self.prompt_encoder, "holds_positions", False):
             weights = kwargs.get("state_dict") or self.state_dict()
-            fourier = weights["shared_image_embedding.positional_embedding"].clone()
-            kwargs["state_dict"] = {**weights, "prompt_encoder.shared_embedding.positional_embedding": fourier}
+            name = next(key for key in weights if key.endswith("shared_image_embedding.positional_embedding"))
+            twin = name.replace("shared_image_embedding", "prompt_encoder.shared_embedding")
+            kwargs["state_dict"] = {**weights, twin: weights[name].clone()}
         return super().save_pretrained(*args, **kwargs)
 
 
