@@ -15,10 +15,15 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from sam_hub.exporters.bundle import export_bundle
 
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
+from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
+
+from ..models.conftest import randomise
+from ..models.test_sam2 import tiny_config as tiny_sam2
 
 CLICK = {"points": [[225.0, 150.0]], "labels": [1]}
 PROMPTS = [CLICK, {"points": [[225, 150], [40, 20]], "labels": [1, 0]}]
@@ -81,6 +86,37 @@ def test_transformers_js_gives_the_same_masks(pocket_bundle, node, root, tmp_pat
         best = int(scores.argmax())
         assert 0.05 < expected[best].mean() < 0.95
         assert iou(masks[best], expected[best]) >= 0.99
+
+
+@pytest.mark.parametrize("family", ["sam2", "edgetam", "sam3"])
+def test_transformers_js_runs_the_families_of_sam_2(family, node, root, tmp_path):
+    """A tiny random model, exported and run unmodified; the photo has the size of the input, as above."""
+    model = randomise(SamModel(tiny_sam2(family)), 1).eval()
+    processor = SamImageProcessor.for_config(model.config)
+    bundle = tmp_path / "bundle"
+    options = {"layouts": ("transformersjs",)}
+    export_bundle("tiny", bundle, {"onnx": ("fp32",)}, options, model=model, processor=processor)
+    photo, out = tmp_path / "cat.png", tmp_path / "found.json"
+    Image.open(root / "examples" / "cat.jpg").resize((96, 96), Image.Resampling.BILINEAR).save(photo)
+    predictor = SamPredictor(model)
+    predictor.set_image(photo)
+    prompts = [{"points": [[50.0, 40]], "labels": [1]}, {"points": [[50, 40], [10, 80]], "labels": [1, 0]}]
+    done = subprocess.run(
+        ["node", "segment.mjs", str(bundle), str(photo), str(out), "fp32"],
+        cwd=node,
+        input=json.dumps(prompts),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    for i, (prompt, found) in enumerate(zip(prompts, json.loads(out.read_text()), strict=True)):
+        expected, scores, _ = predictor.predict(np.array(prompt["points"]), np.array(prompt["labels"]))
+        assert found["dims"] == [1, 3, 96, 96]
+        np.testing.assert_allclose(found["scores"], scores, atol=2e-3)
+        masks = np.fromfile(f"{out}.{i}", np.uint8).reshape(expected.shape) > 0
+        assert any(0.05 < mask.mean() < 0.95 for mask in expected)
+        assert (masks == expected).mean() > 0.995
 
 
 @contextlib.contextmanager

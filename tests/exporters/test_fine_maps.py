@@ -1,4 +1,4 @@
-"""Files of decoders that read maps of three strides: `pocket` with finer features and SAM 2, in every format."""
+"""Files of decoders that read maps of three strides: `pocket` with finer features, SAM 2 and SAM 3, in every format."""
 
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ..models.test_sam2 import tiny_config as tiny_sam2
 MODELS = {
     "pocket": lambda: with_fine_features(randomise(SamModel(tiny_config("sam_hub_pocket")))),
     "sam2": lambda: SamModel(tiny_sam2("sam2")),
+    "sam3": lambda: SamModel(tiny_sam2("sam3")),
 }
 CLICK = dict(point_coords=np.array([[225.0, 150]]), point_labels=np.array([1]))
 BOX = dict(box=np.array([60.0, 20, 440, 290]))
@@ -125,7 +126,7 @@ def test_the_contract_of_transformers_js(onnx_bundle):
 
 @torch.no_grad()
 @pytest.mark.parametrize("threshold", [0.98, 1.1])
-@pytest.mark.parametrize("family", ["pocket", "sam2", "edgetam"])
+@pytest.mark.parametrize("family", ["pocket", "sam2", "edgetam", "sam3"])
 def test_fixed_slots_are_as_the_model(family, threshold):
     """The encoder's side and the decoder with slots, in PyTorch: 1.1 makes every single mask give way."""
     model = randomise(MODELS["pocket"]() if family == "pocket" else SamModel(tiny_sam2(family)), 1).eval()

@@ -36,9 +36,10 @@ def test_same_embedding(model):
     torch.testing.assert_close(model.get_image_embeddings(x), before, atol=0, rtol=0)  # the model is as it was
 
 
-def test_no_resize_and_few_axes():
-    """Of EdgeSAM's shape; the others are looked at when they are converted to Core ML."""
-    model = randomise(SamModel(tiny_config("sam_hub_repvit"))).eval()
+@pytest.mark.parametrize("vision", ["sam_hub_repvit", "sam3_vision_model"])
+def test_no_resize_and_few_axes(vision):
+    """Of EdgeSAM's shape and SAM 3's; the others are looked at when they are converted to Core ML."""
+    model = randomise(SamModel(tiny_config(vision))).eval()
     program = torch.export.export(restated_encoder(model), (torch.zeros(1, 3, 96, 96),)).run_decompositions({})
     calls = [node for node in program.graph.nodes if node.op == "call_function"]
     values = [node.meta["val"] for node in calls if isinstance(node.meta.get("val"), torch.Tensor)]
