@@ -5,6 +5,8 @@
     python benchmarks/everything.py memory                # peak memory on a photo of 12 megapixels
     python benchmarks/everything.py ideas                 # what each idea saves: each is switched off in turn
     python benchmarks/everything.py click                 # one click, beside transformers.SamModel's decoder
+    python benchmarks/everything.py --model random:sam2.1-hiera-tiny --points 16 race memory click
+                                                          # SAM 2.1's shape, beside transformers.Sam2Model
     python benchmarks/everything.py bound                 # multiply-adds, and what they must cost at least
     python benchmarks/everything.py profile --points 12   # where the time of a click goes
     python benchmarks/everything.py parity --points 6 --photos data/*.tar [--model sam-vit-b]
@@ -38,6 +40,11 @@ from sam_hub.inference import amg, decoding, fast_decoder, upsample
 from sam_hub.models.mask_resizing import resize_masks
 from sam_hub.ops.masks import mask_to_uncompressed_rle
 
+if __package__:
+    from .everything_parity import random_model, without_finer_features
+else:
+    from everything_parity import random_model, without_finer_features
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PARTS = ("race", "memory", "ideas", "click", "bound", "profile")
 CONTENDERS = ("sam_hub", "original", "transformers")
@@ -45,12 +52,21 @@ MATCH = 0.99
 Rle = dict[str, Any]
 
 
+RANDOM = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.5, "stability_score_offset": 0.5}
+"""Thresholds for a random encoder, whose masks score less."""
+
+
 def load_model(name: str) -> SamModel:
-    return SamModel.from_pretrained(name).eval().requires_grad_(False)
+    """`pocket` without its finer maps, which none of the others has; or "random:NAME", see `random_model`."""
+    if name.startswith("random:"):
+        return random_model(name.removeprefix("random:"))
+    return without_finer_features(SamModel.from_pretrained(name)).eval().requires_grad_(False)
 
 
 def thresholds(name: str) -> dict[str, float]:
     """Those of the original, unless the model has its own."""
+    if name.startswith("random:"):
+        return RANDOM
     original = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95, "stability_score_offset": 1.0}
     return {**original, **THRESHOLDS.get(name, {})}
 
@@ -131,8 +147,13 @@ def matched(ours: list[Rle], theirs: list[Rle]) -> tuple[float, bool]:
     return len(best) / len(theirs), bool((np.diff(best) > 0).all())
 
 
+def contenders(args: argparse.Namespace) -> list[str]:
+    """Those that have such a model: ``segment_anything`` has SAM's own decoder alone."""
+    return [who for who in args.contenders if who != "original" or "sam2" not in args.model]
+
+
 def race(args: argparse.Namespace) -> None:
-    found = {who: rows_of(who, args, "--points", str(args.points), "--warm") for who in args.contenders}
+    found = {who: rows_of(who, args, "--points", str(args.points), "--warm") for who in contenders(args)}
     for who, rows in found.items():
         seconds = sum(row["processor_seconds"] for row in rows)
         answer = {
@@ -156,7 +177,7 @@ def race(args: argparse.Namespace) -> None:
 def peak_memory(args: argparse.Namespace) -> None:
     """One batch of at most 64 clicks on 12 megapixels: the peak does not grow with further batches."""
     peaks = {}
-    for who in args.contenders:
+    for who in contenders(args):
         (row,) = rows_of(
             who,
             argparse.Namespace(**{**vars(args), "photos": args.photos[:1]}),
@@ -291,6 +312,8 @@ def click(args: argparse.Namespace) -> None:
     from sam_hub.zoo import ZOO
 
     print(json.dumps(_click(args.model, load_model(args.model), args.turns)), flush=True)
+    if args.model != "pocket":
+        return
     torch.manual_seed(0)  # random weights cost what trained ones cost
     print(json.dumps(_click("sam-vit-b", SamModel(SamConfig(**ZOO["sam-vit-b"].config)).eval(), args.turns)))
 
@@ -301,8 +324,10 @@ def _click(name: str, model: SamModel, turns: int) -> dict[str, Any]:
 
     theirs = transformers_sam(model)
     side = model.config.prompt_encoder_config.image_embedding_size
+    shapes = model.mask_decoder.feature_shapes((side, side))
     embedding = torch.randn(1, model.config.mask_decoder_config.hidden_size, side, side)
-    encoded = decoding.EncoderOutput(embedding)
+    encoded = decoding.EncoderOutput(embedding, {key: torch.randn(1, *shape) for key, shape in shapes.items()})
+    maps = [encoded.features["stride_4"], encoded.features["stride_8"], embedding] if shapes else embedding
     point, label = torch.rand(1, 1, 2) * 16 * side, torch.ones(1, 1, dtype=torch.long)
     later = decoding.ImageDecoder(model, encoded)
 
@@ -310,7 +335,7 @@ def _click(name: str, model: SamModel, turns: int) -> dict[str, Any]:
         return decoder(point, label, None, None, True)[0]
 
     def original() -> torch.Tensor:
-        output = theirs(image_embeddings=embedding, input_points=point[None], input_labels=label[None])
+        output = theirs(image_embeddings=maps, input_points=point[None], input_labels=label[None])
         return output.pred_masks[0]
 
     runs = {
@@ -391,7 +416,7 @@ def profile(args: argparse.Namespace) -> None:
 
 def parity(args: argparse.Namespace) -> None:
     """The original generator's masks: a row for each number of crop layers and output mode."""
-    from everything_parity import RANDOM_THRESHOLDS, compare, pictures, random_model
+    from everything_parity import RANDOM_THRESHOLDS, compare, pictures
 
     if args.model == "pocket":
         model, arguments = load_model(args.model), thresholds(args.model)

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from sam_hub import SamAutomaticMaskGenerator, SamConfig, SamModel, SamPredictor
 from sam_hub.data.discovery import open_dataset
+from sam_hub.models.configuration_sam import SamMaskDecoderConfig
+from sam_hub.models.fine_decoder import FineMaskDecoder
 from sam_hub.ops.images import read_image
 from sam_hub.ops.masks import compress_rle, mask_to_rle
 from sam_hub.zoo import ZOO
@@ -45,8 +47,7 @@ def random_model(name: str, input_size: int | None = None) -> SamModel:
     if input_size:
         config.vision_config.image_size = config.prompt_encoder_config.image_size = input_size
     model = SamModel(config).eval().requires_grad_(False)
-    trained = SamModel.from_pretrained("pocket").state_dict()
-    model.load_state_dict({k: v for k, v in trained.items() if not k.startswith("vision_encoder.")}, strict=False)
+    borrow_decoder(model)
     for key, weight in model.vision_encoder.named_parameters():
         if "norm" in key and key.endswith("weight"):
             weight.normal_(1, 0.1)
@@ -56,10 +57,55 @@ def random_model(name: str, input_size: int | None = None) -> SamModel:
             weight.normal_(0, 0.2)
         else:
             weight.normal_(0, weight[0].numel() ** -0.5)
-    last = model.vision_encoder.neck.layer_norm2  # half as strong as pocket's: there are more masks, and smaller ones
-    last.weight.mul_(0.5)
+    last = getattr(model.vision_encoder.neck, "layer_norm2", None)
+    if last is None:
+        quieten(model)
+        return model
+    last.weight.mul_(0.5)  # half as strong as pocket's: there are more masks, and smaller ones
     last.bias.mul_(0.5)
     return model
+
+
+@torch.no_grad()
+def quieten(model: SamModel) -> None:
+    """Scale the maps of SAM 2's neck, so that `pocket`'s decoder sees values as large as those that it knows."""
+    image = read_image(Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg")
+    pixels = SamPredictor(model).processor(image, return_tensors="pt")["pixel_values"]
+    encoded = model.vision_encoder(pixels)
+    coarsest, coarse, middle, fine = model.vision_encoder.neck.convs
+    for convs, found, wanted in (
+        ((coarsest, coarse), encoded.embedding, 0.5),
+        ((middle,), encoded.features["stride_8"], 0.2),
+        ((fine,), encoded.features["stride_4"], 0.2),
+    ):
+        for conv in convs:
+            conv.weight.mul_(wanted / found.std())
+            conv.bias.zero_()
+
+
+def borrow_decoder(model: SamModel) -> None:
+    """Give a model `pocket`'s prompt encoder and decoder, as far as it has such layers; SAM 2 names some otherwise."""
+    trained, own = SamModel.from_pretrained("pocket").state_dict(), model.state_dict()
+    points = [trained[f"prompt_encoder.point_embed.{i}.weight"] for i in range(4)]
+    found = {"prompt_encoder.point_embed.weight": torch.cat(points), **trained}
+    names = {"out_proj": "o_proj", "mlp.lin1": "mlp.proj_in", "mlp.lin2": "mlp.proj_out"}
+    for old, new in names.items():
+        found |= {key.replace(f".{old}.", f".{new}."): value for key, value in trained.items() if f".{old}." in key}
+    fits = {key: value for key, value in found.items() if key in own and own[key].shape == value.shape}
+    model.load_state_dict({k: v for k, v in fits.items() if not k.startswith("vision_encoder.")}, strict=False)
+
+
+def without_finer_features(model: SamModel) -> SamModel:
+    """A model whose decoder is SAM's own, with the same other weights: no other library reads `pocket`'s maps."""
+    if type(model.mask_decoder) is not FineMaskDecoder:
+        return model
+    config = SamConfig.from_dict(model.config.to_dict())
+    decoder = {k: getattr(config.mask_decoder_config, k) for k in SamMaskDecoderConfig().to_dict() if k != "model_type"}
+    config.mask_decoder_config = SamMaskDecoderConfig(**decoder)
+    config.vision_config.output_fine_features = False
+    plain = SamModel(config)
+    plain.load_state_dict(model.state_dict(), strict=False)
+    return plain
 
 
 def pictures(path: Path, limit: int) -> Iterator[np.ndarray]:

@@ -10,11 +10,16 @@ from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
+from transformers import BatchFeature
 from transformers.models.sam import image_processing_pil_sam as processing
 
 from sam_hub import SamModel, SamPredictor
+from sam_hub.models.image_processing_sam import SamImageProcessor
 
 if __package__:
     from .original import batched_nms
@@ -49,8 +54,43 @@ class _Encoder(nn.Module):
         return (self.model.encode(pixel_values).embedding,)
 
 
-def transformers_sam(model: SamModel) -> transformers.SamModel:
-    """``transformers.SamModel`` with its own prompt encoder and mask decoder, our encoder and our weights."""
+class _Stretched(_Processor):
+    """Of SAM 2: photos are squashed, and clicks, unlike in ``transformers``, scaled along each side for itself."""
+
+    def __init__(self, ours: SamImageProcessor) -> None:
+        super().__init__(size=ours.size)
+        self.ours = ours
+
+    def __call__(self, images: list, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
+        images = [np.asarray(image) for image in images]
+        images = [image.transpose(1, 2, 0) if image.shape[0] == 3 else image for image in images]
+        pixels = self.ours(images, return_tensors="pt")["pixel_values"]
+        return BatchFeature({"pixel_values": pixels, "original_sizes": torch.tensor([i.shape[:2] for i in images])})
+
+    def generate_crop_boxes(self, image: Any, target_size: int, *args: Any, **kwargs: Any) -> tuple:
+        boxes, points, images, labels = super().generate_crop_boxes(image, target_size, *args, **kwargs)
+        scaled = [int(side * target_size / max(image.size) + 0.5) for side in image.size]  # what it took them to be
+        return boxes, points * target_size / torch.tensor(scaled, dtype=points.dtype), images, labels
+
+    def post_process_masks(self, masks: Tensor, original_sizes: Any, *args: Any, **kwargs: Any) -> list[Tensor]:
+        sizes = [tuple(int(side) for side in size) for size in original_sizes]
+        return [F.interpolate(m, s, mode="bilinear", align_corners=False) for m, s in zip(masks, sizes, strict=True)]
+
+
+def transformers_sam2(model: SamModel) -> transformers.Sam2Model:
+    """``transformers.Sam2Model`` with our weights."""
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return transformers.Sam2Model.from_pretrained(folder).eval()
+
+
+def transformers_sam(model: SamModel) -> transformers.SamModel | transformers.Sam2Model:
+    """``transformers.SamModel`` with its own prompt encoder and mask decoder, our encoder and our weights.
+
+    For a SAM 2, `transformers_sam2`.
+    """
+    if model.config.to_dict()["model_type"] == "sam2":
+        return transformers_sam2(model)
     size = model.config.prompt_encoder_config.image_size
     with TemporaryDirectory() as folder:
         ours = SamModel(
@@ -79,6 +119,8 @@ def transformers_sam(model: SamModel) -> transformers.SamModel:
 def pipeline(model: SamModel) -> Callable[..., dict]:
     """The pipeline; call it with a PIL image and its own arguments."""
     ours = SamPredictor(model).processor
+    if ours.resize_mode != "longest_side":
+        return transformers.pipeline("mask-generation", model=transformers_sam(model), image_processor=_Stretched(ours))
     processor = _Processor(
         size=ours.size,
         pad_size=ours.pad_size,
