@@ -52,7 +52,7 @@ MATCH = 0.99
 Rle = dict[str, Any]
 
 
-RANDOM = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.5, "stability_score_offset": 0.5}
+RANDOM = {"pred_iou_thresh": 0.55, "stability_score_thresh": 0.05, "stability_score_offset": 0.5}
 """Thresholds for a random encoder, whose masks score less."""
 
 
