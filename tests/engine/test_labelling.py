@@ -61,7 +61,7 @@ def test_a_photo_from_first_to_last(make_project, serve):
     assert data == Path(desk.project.photo(photo).path).read_bytes()
 
     answer = desk.post("save", **desk.mask(photo, "r1")).json()
-    assert answer["saved"] == "r1"
+    assert answer["saved"] == "r1" and answer["counts"]["masks"] == 1
     (row,) = desk.project.objects(photo)
     assert row["counts"] == mask_to_rle(blob(0))["counts"]
     assert (row["annotator"], row["clicks"], row["seconds"], row["stage"]) == ("ann", 2, 3.5, "assisted")
@@ -74,6 +74,17 @@ def test_a_photo_from_first_to_last(make_project, serve):
     assert back["photo"]["id"] == photo and back["objects"][0]["object"] == "a"
     assert back["objects"][0]["points"] == [[1, 2]] and back["objects"][0]["path"]
     assert not problems(desk.project)
+
+
+def test_a_sign_of_life_that_is_slower_than_what_follows(make_project, serve):
+    desk = serve(make_project(2))
+    first = desk.post("next", holder="me").json()["photo"]["id"]
+    desk.post("finish", holder="me", photo=first, state="done")
+    assert desk.post("keep", holder="me", photo=first).status_code == 200
+    second = desk.post("next", holder="me").json()["photo"]["id"]
+    assert desk.post("keep", holder="me", photo=first).status_code == 200
+    assert first != second == desk.post("next", holder="me").json()["photo"]["id"]
+    assert desk.post("next", holder="you").json()["photo"] is None, "it would be given twice"
 
 
 def test_two_people(make_project, serve):
