@@ -3,7 +3,6 @@
 They are skipped where they are not installed: ``docs/how-to/from-segment-anything.md`` says how.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -47,6 +46,17 @@ def predictor(photo: np.ndarray) -> SamPredictor:
     return predictor
 
 
+@pytest.fixture
+def scene(photo: np.ndarray, tmp_path: Path) -> Path:
+    """The photo as a map."""
+    rasterio = pytest.importorskip("rasterio")
+    height, width = photo.shape[:2]
+    place = {"driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(tmp_path / "scene.tif", "w", transform=rasterio.Affine(1, 0, 5e5, 0, -1, 5e6), **place) as file:
+        file.write(photo.transpose(2, 0, 1))
+    return tmp_path / "scene.tif"
+
+
 FEW = {"points_per_side": 4, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.6}
 
 
@@ -54,23 +64,17 @@ def everything(photo: np.ndarray, **settings: object) -> list[dict]:
     return SamAutomaticMaskGenerator(SamModel.from_pretrained("pocket").eval(), **settings).generate(photo)
 
 
-def test_samgeo(weights, photo, predictor, tmp_path, monkeypatch):
+def test_samgeo(weights, photo, predictor, scene, monkeypatch):
     """segment-geospatial: everything in a GeoTIFF, and boxes and clicks."""
-    rasterio = pytest.importorskip("rasterio")
     samgeo = pytest.importorskip("samgeo.samgeo")
-    monkeypatch.chdir(tmp_path)
-    height, width = photo.shape[:2]
-    place = {"driver": "GTiff", "height": height, "width": width, "count": 3, "dtype": "uint8", "crs": "EPSG:32633"}
-    with rasterio.open("scene.tif", "w", transform=rasterio.Affine(1, 0, 5e5, 0, -1, 5e6), **place) as file:
-        file.write(photo.transpose(2, 0, 1))
-
+    monkeypatch.chdir(scene.parent)
     sam = samgeo.SamGeo(model_type="vit_h", checkpoint=str(weights), device="cpu", sam_kwargs=FEW)
     sam.generate("scene.tif", output="masks.tif", foreground=True, unique=True)
     found, expected = sam.masks, everything(photo, **FEW)
     assert len(found) == len(expected) > 0
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one["segmentation"], other["segmentation"]) and one["bbox"] == other["bbox"]
-    with rasterio.open("masks.tif") as file:
+    with pytest.importorskip("rasterio").open("masks.tif") as file:
         assert file.crs.to_epsg() == 32633 and file.read(1).max() > 0
 
     sam = samgeo.SamGeo(model_type="vit_h", checkpoint=str(weights), device="cpu", automatic=False)
@@ -78,8 +82,9 @@ def test_samgeo(weights, photo, predictor, tmp_path, monkeypatch):
     masks, scores, _ = sam.predict(point_coords=[[200, 150]], point_labels=[1], return_results=True)
     expected = predictor.predict(np.array([[200, 150]]), np.array([1]), multimask_output=True)
     assert np.array_equal(scores, expected[1]) and np.array_equal(masks, expected[0])
-    boxes = [[25, 1, 400, 298], [60, 20, 440, 290]]  # in the picture's own system samgeo reads them as pixels
-    masks = sam.predict(boxes=boxes, point_crs="EPSG:32633", return_results=True)[0]
+    boxes = [[25, 1, 400, 298], [60, 20, 440, 290]]
+    upside_down = [[x0, y1, x1, y0] for x0, y0, x1, y1 in boxes]  # as samgeo takes pixels in a picture's own system
+    masks = sam.predict(boxes=upside_down, point_crs="EPSG:32633", return_results=True)[0]
     boxes = predictor.transform.apply_boxes_torch(torch.tensor(boxes), photo.shape[:2])
     assert torch.equal(masks.cpu(), predictor.predict_torch(None, None, boxes, multimask_output=True)[0].cpu())
 
@@ -93,24 +98,11 @@ def test_segment_anything_utils(weights, photo):
     assert [one["segmentation"] for one in found] == [one["segmentation"] for one in expected] != []
 
 
-def test_autodistill(weights, photo, root, tmp_path, monkeypatch):
-    """autodistill-segment-anything: supervision's detections of a photo, from a checkpoint in its cache."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    cache = tmp_path / ".cache" / "autodistill" / "segment_anything"
-    cache.mkdir(parents=True)
-    (cache / "sam_vit_h_4b8939.pth").symlink_to(weights / "model.safetensors")
-    module = pytest.importorskip("autodistill_segment_anything.sam_model")
-    generator = module.load_SAM()
-    detections = module.sv.Detections.from_sam(generator.generate(photo))
-    assert len(detections) == len(everything(photo)) and os.path.isabs(module.HOME)
-
-
-def test_sam_annotator(weights, photo, predictor):
-    """sam-annotator: the predictor behind its window."""
-    module = pytest.importorskip("sam_annotator.core.predictor")
-    one = module.SAM1Predictor("vit_b")
-    one.initialize(str(weights))
-    one.set_image(photo)
-    masks, scores, _ = one.predict(point_coords=np.array([[200, 150]]), point_labels=np.array([1]))
-    expected = predictor.predict(np.array([[200, 150]]), np.array([1]), multimask_output=True)
-    assert np.array_equal(scores, expected[1]) and np.array_equal(masks, expected[0])
+def test_orthomasker(weights, photo, scene, tmp_path):
+    """orthomasker: everything in a GeoTIFF as polygons in its coordinate system."""
+    module = pytest.importorskip("orthomasker.mask_generator")
+    found = module.MaskGenerator(str(weights), "vit_h").generate_geojson(str(scene), str(tmp_path / "masks.geojson"))
+    expected = everything(photo)
+    assert found.crs.to_epsg() == 32633 and set(found["id"]) == set(range(len(expected))) != set()
+    scores = found.groupby("id")["confidence"].first()
+    assert scores.tolist() == [round(one["stability_score"] * 100, 1) for one in expected]

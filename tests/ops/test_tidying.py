@@ -39,6 +39,20 @@ def test_what_was_clicked_stays(mask):
     assert not tidied[50:53, 5:8].any()  # a speck under a background click goes
 
 
+def test_a_click_in_the_outermost_row_and_column_counts(mask):
+    cases = (
+        (slice(0, 1), slice(50, 53), (51.5, 0.2)),
+        (slice(45, 48), slice(0, 1), (0.4, 46.0)),
+        (slice(59, 60), slice(50, 53), (51.0, 60.0)),
+        (slice(45, 48), slice(59, 60), (60.0, 46.0)),
+    )
+    for rows, columns, point in cases:
+        speck = mask.copy()
+        speck[rows, columns] = True
+        assert tidy(speck, 0.02, np.array([point]), np.array([1]))[rows, columns].all()
+        assert not tidy(speck, 0.02)[rows, columns].any()
+
+
 def test_the_largest_part_stays_however_small_its_share():
     scattered = np.zeros((40, 40), bool)
     scattered[::4, ::4] = True
