@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import original
@@ -63,7 +64,13 @@ def theirs(model: SamModel, points: int, narrow: bool, compiles: bool) -> Run:
     generator = original.load().SamAutomaticMaskGenerator(
         network, points, FAST_BATCH if narrow else 64, output_mode="coco_rle", **RANDOM_THRESHOLDS
     )
-    device = model.device.type
+    device, predict = model.device.type, generator.predictor.predict_torch
+
+    def with_wide_scores(*given: Any, **named: Any) -> tuple[Tensor, ...]:
+        masks, iou, low_res = predict(*given, **named)
+        return masks, iou.float(), low_res  # NumPy, which the generator ends in, has no bfloat16
+
+    generator.predictor.predict_torch = with_wide_scores
 
     def run(image: np.ndarray) -> list[Rle]:
         with torch.autocast(device, torch.bfloat16) if narrow else nullcontext():

@@ -21,6 +21,7 @@ from sam_hub.models.fine_decoder import FineMaskDecoder
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Greedy suppression among boxes of the same idx; indices by descending score."""
+    boxes, scores, idxs = boxes.cpu(), scores.cpu(), idxs.cpu()  # on a GPU each step would wait for the device
     keep: list[int] = []
     areas = box_area(boxes)
     order = scores.sort(descending=True, stable=True).indices
