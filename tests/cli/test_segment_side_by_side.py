@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,10 +29,13 @@ class Brightness(Backend):
         self.together = threading.Barrier(at_once)
         self.seen = 0
 
-    def encode(self, image: Prepared) -> np.ndarray:
-        self.seen += 1
+    def wait(self) -> None:
         if self.seen > 1:  # the first photo, with which the model is loaded, is alone
             self.together.wait(timeout=20)
+
+    def encode(self, image: Prepared) -> np.ndarray:
+        self.seen += 1
+        self.wait()
         self.threads.add(threading.get_ident())
         grey = image.pixel_values[0].mean(0)
         return grey - grey.mean()
@@ -40,6 +44,14 @@ class Brightness(Backend):
         self, held: np.ndarray, prompts: Prompts, multimask_output: bool = True, hq_token_only: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         return held[None, None, ::4, ::4], np.full((1, 1), held.std(), np.float32)
+
+
+class Patient(ImagePredictor):
+    """Predicts when the others have set their images too: on one predictor, all but one would have lost theirs."""
+
+    def predict(self, *given: Any, **named: Any) -> tuple:
+        self.backend.wait()
+        return super().predict(*given, **named)
 
 
 @pytest.fixture
@@ -53,7 +65,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 def results(photos: list[Path], backend: Backend, out: Path, raises: bool = False) -> list[PhotoResult]:
     request = Request.parse(["5,5"], [], None, None)
-    segmenter = Segmenter(request, lambda: ImagePredictor(backend))
+    segmenter = Segmenter(request, lambda: Patient(backend))
     to = plan_outputs(str(out), [], False, photos, [], request.objects, request.candidates)
     return list(segment_photos(photos, segmenter, to, raises))
 
