@@ -21,8 +21,8 @@ from ..backends import Backend, Prompts
 from ..runtime import read_capabilities, read_preparation
 from . import decoder
 
-MOST_PHOTOS = 8
-"""Side by side: each takes some 60 MB."""
+MOST_PHOTOS = 4
+"""Side by side: each takes its photo and some 60 MB."""
 
 
 def supports(folder: Path) -> bool:
