@@ -1,17 +1,16 @@
 """After the photos: one COCO file of all annotations, and the summary."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..errors import DataError
 from ..labels.coco import coco_parts
 from ..labels.images import ImageLabels
 from ..ops.files import write_atomically
 from .plan import Plan, masks_path
+from .stored import read_annotations
 from .work import Outcome
 
 
@@ -89,15 +88,3 @@ def labels_of(plan: Plan) -> Iterator[ImageLabels]:
     for photo in plan.done():
         document = read_annotations(masks_path(plan.out, photo.name))
         yield ImageLabels.from_document(document, Path(photo.source), photo.name)
-
-
-def read_annotations(path: Path) -> dict[str, Any]:
-    """A photo's annotations as `Annotator` wrote them; raises DataError"""
-    try:
-        document = json.loads(path.read_text("ascii"))
-        document["annotations"][:0]
-        image = document["image"]
-        image["file_name"], image["height"] * image["width"]
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise DataError(f"{path} is damaged ({e}); delete it and run again with --resume") from e
-    return document

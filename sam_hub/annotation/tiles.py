@@ -26,6 +26,7 @@ from ..tiling.grid import Grid
 from ..tiling.picture import Picture
 from ..tiling.pieces import Piece
 from .plan import tiles_folder
+from .stored import annotation_lines
 
 FACTS = {"predicted_iou", "stability_score", "crop_box", "point_coords"}
 """What a tile's file tells of each piece, beside its mask."""
@@ -94,13 +95,12 @@ class TiledPicture:
         image: dict[str, Any] = {"image_id": 1, "file_name": file_name, "width": width, "height": height}
         if self.picture.georeference is not None:
             image["georeference"] = asdict(self.picture.georeference)
-        yield b'{"image": ' + json.dumps(image).encode("ascii") + b', "annotations": ['
-        for number, piece in enumerate(self.pieces, start=1):
-            record = record_of(piece, self.grid.size)
-            x, y, w, h = record["bbox"]
-            record = {"id": number, **record, "bbox": [x, y, w + 1, h + 1]}
-            yield (b", " if number > 1 else b"") + json.dumps(record).encode("ascii")
-        yield b"]}\n"
+        return annotation_lines(image, map(self._record, range(1, len(self.pieces) + 1), self.pieces))
+
+    def _record(self, number: int, piece: Piece) -> dict[str, Any]:
+        record = record_of(piece, self.grid.size)
+        x, y, w, h = record["bbox"]
+        return {"id": number, **record, "bbox": [x, y, w + 1, h + 1]}
 
     def preview(self, longest: int) -> np.ndarray:
         """The picture with its masks in colours, small ones over large ones, at most ``longest`` pixels long."""

@@ -11,6 +11,8 @@ from .images import File, ImageLabels, Labelled, numbered
 from .maps import on_earth
 
 LAYER = "objects"
+COLUMNS = (("id", np.int64), ("name", object), ("area", np.int64))
+SCORES = ("predicted_iou", "stability_score")
 
 
 def gpkg_files(images: Iterable[ImageLabels]) -> Iterator[File]:
@@ -23,7 +25,7 @@ def gpkg_files(images: Iterable[ImageLabels]) -> Iterator[File]:
         if image.georeference is None:
             missing.append(image.file_name)
             continue
-        yield f"{image.stem}.gpkg", _layer(image, [o for o in objects if o.area])
+        yield f"{image.stem}.gpkg", _layer(image, objects)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
@@ -32,26 +34,27 @@ def gpkg_files(images: Iterable[ImageLabels]) -> Iterator[File]:
         )
 
 
-def _layer(image: ImageLabels, objects: list[Labelled]) -> bytes:
+def _layer(image: ImageLabels, objects: Iterable[Labelled]) -> bytes:
     import pyogrio
     import shapely
 
     place = image.georeference
-    shapes = [
-        shapely.MultiPolygon([(part[0], part[1:]) for part in on_earth(o.parts(), place["transform"])]) for o in objects
-    ]
+    shapes, rows = [], []
+    for o in objects:
+        if not o.area:
+            continue
+        parts = [(part[0], part[1:]) for part in on_earth(o.parts(), place["transform"])]
+        shapes.append(shapely.to_wkb(shapely.MultiPolygon(parts)))
+        rows.append([o.number, o.name, o.area, *(o.facts.get(fact, np.nan) for fact in SCORES)])
     columns = {
-        "id": np.array([o.number for o in objects], np.int64),
-        "name": np.array([o.name for o in objects], object),
-        "area": np.array([o.area for o in objects], np.int64),
-        "predicted_iou": np.array([o.facts.get("predicted_iou", np.nan) for o in objects], np.float64),
-        "stability_score": np.array([o.facts.get("stability_score", np.nan) for o in objects], np.float64),
+        name: np.array([row[k] for row in rows], kind)
+        for k, (name, kind) in enumerate([*COLUMNS, *((fact, np.float64) for fact in SCORES)])
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.gpkg")
         pyogrio.raw.write(
             path,
-            np.array(shapely.to_wkb(shapes), object),
+            np.array(shapes, object),
             list(columns.values()),
             list(columns),
             layer=LAYER,

@@ -112,11 +112,29 @@ class Labelled:
         return [ring + np.array(origin, np.int32) for ring in mask_to_closed_rings(mask)]
 
 
-def numbered(images: Iterable[ImageLabels]) -> Iterator[tuple[ImageLabels, list[Labelled]]]:
+class Numbered(Sequence[Labelled]):
+    """The objects of an image. Each is made when it is asked for and not kept: their masks would fill the memory."""
+
+    def __init__(self, image: ImageLabels, first: int) -> None:
+        self._image, self._first = image, first
+
+    def __len__(self) -> int:
+        return len(self._image.objects)
+
+    def __iter__(self) -> Iterator[Labelled]:
+        for number, record in enumerate(self._image.objects, start=self._first):
+            yield Labelled(number, record, self._image)
+
+    def __getitem__(self, index: Any) -> Any:
+        i = range(len(self))[index]
+        return Labelled(self._first + i, self._image.objects[i], self._image)
+
+
+def numbered(images: Iterable[ImageLabels]) -> Iterator[tuple[ImageLabels, Numbered]]:
     """Each image with its objects, numbered as in coco.json: from 1 over all images, in order."""
-    number = 0
+    number = 1
     for image in images:
-        yield image, [Labelled(number + i, record, image) for i, record in enumerate(image.objects, start=1)]
+        yield image, Numbered(image, number)
         number += len(image.objects)
 
 

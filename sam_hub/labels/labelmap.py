@@ -25,24 +25,28 @@ def labelmap_files(images: Iterable[ImageLabels], *, non_overlapping: bool = Fal
                 f"{image.file_name}: a label map numbers at most {MOST:,} objects, and this is object "
                 f"{objects[-1].number:,}; write fewer images at a time, or another format"
             )
-        if non_overlapping:  # painted later, so on top: the smaller; of equal ones the first
-            objects.sort(key=lambda o: (-o.area, -o.number))
         yield f"{image.stem}.png", _png(image, objects, non_overlapping)
 
 
 def _png(image: ImageLabels, objects: Sequence[Labelled], cover: bool) -> Iterator[bytes]:
+    places = [(-o.area, -o.number, o.box[1], o.box[3]) for o in objects]
+    order = list(range(len(places)))
+    if cover:  # painted later, so on top: the smaller; of equal ones the first
+        order.sort(key=places.__getitem__)
+
     def paint(strip: np.ndarray, top: int) -> None:
-        for o in objects:
-            _paint(strip, top, o, cover, image.file_name)
+        for i in order:
+            y0, y1 = places[i][2:]
+            if y0 < top + len(strip) and y1 > top:
+                _paint(strip, top, objects[i], cover, image.file_name)
 
     return grey_png(image.size, paint, np.uint16)
 
 
 def _paint(strip: np.ndarray, top: int, o: Labelled, cover: bool, name: str) -> None:
+    """An object that has rows in the strip."""
     x0, y0, x1, y1 = o.box
     low, high = max(y0, top), min(y1, top + len(strip))
-    if low >= high:
-        return
     mask = o.window[0][low - y0 : high - y0]
     place = strip[low - top : high - top, x0:x1]
     if not cover and place[mask].any():

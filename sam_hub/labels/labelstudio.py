@@ -8,7 +8,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from ..ops.masks import Rle, rle_counts
+from ..ops.masks import Rle, rle_to_window
 from .images import File, ImageLabels, Labelled, numbered
 
 PLACE = "/data/local-files/?d="
@@ -93,11 +93,15 @@ def brush_rle(rle: Rle) -> list[int]:
 def _row_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray]:
     """Column-major run lengths -> lengths, in values of RGBA, and values of the runs row by row."""
     height, width = (int(side) for side in rle["size"])
-    counts = rle_counts(rle, rle["size"])
-    mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T.ravel()
-    starts = np.r_[0, np.flatnonzero(mask[1:] != mask[:-1]) + 1] if mask.size else np.empty(0, np.int64)
-    runs = 4 * np.diff(np.r_[starts, mask.size])
-    return runs.astype(np.int64), np.where(mask[starts], 255, 0).astype(np.int64)
+    mask, (x0, y0) = rle_to_window(rle)
+    beside = np.pad(mask, ((0, 0), (1, 1)))
+    row, column = np.nonzero(beside[:, 1:] != beside[:, :-1])  # where runs begin and end, in turn
+    edges = (row + y0) * width + column + x0
+    on = np.flatnonzero(edges[1:] == edges[:-1])  # a run that goes on in the next row
+    edges = np.delete(edges, np.r_[on, on + 1])
+    runs = np.diff(edges, prepend=0, append=height * width)
+    values = np.arange(len(runs)) % 2 * 255
+    return 4 * runs[runs > 0], values[runs > 0]
 
 
 def _packed(words: np.ndarray, sizes: np.ndarray) -> list[int]:

@@ -14,7 +14,7 @@ PART = 1 << 22
 """Pixels of a large mask that are unpacked at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Piece:
     """A mask, not empty, as its window's run lengths; a few hundred bytes.
 

@@ -68,9 +68,12 @@ class AnnotatedCoco:
         return self.photos[self.records[key]].image
 
     def annotations(self, key: str, size: tuple[int, int]) -> list[dict]:
-        """COCO annotations of one image with compressed run lengths; those that are damaged are left out."""
+        """COCO annotations of one image with compressed run lengths.
+
+        raises: DataError for one that is damaged or of another size: without it the image's score would be wrong
+        """
         found = []
-        for record in self.photos.records(self.records[key]):
+        for number, record in enumerate(self.photos.records(self.records[key])):
             shape = record.get("segmentation")
             try:
                 if isinstance(shape, list) and shape:
@@ -79,12 +82,13 @@ class AnnotatedCoco:
                     rle = compressed(check_rle(shape, size))
                 x, y, w, h = map(float, record["bbox"])
                 area = float(record.get("area") or 0)
-                number = int(record["id"])
-            except (DataError, KeyError, TypeError, ValueError, OverflowError):
-                continue
+                own = int(record["id"])
+            except (DataError, KeyError, TypeError, ValueError, OverflowError) as e:
+                why = f"it has no {e}" if isinstance(e, KeyError) else str(e)
+                raise DataError(f"{self.path.name}: annotation {number} of image {key} is damaged ({why})") from e
             crowd, category = int(bool(record.get("iscrowd"))), record.get("category_id")
             found.append(
-                {"id": number, "image_id": key, "category_id": category, "segmentation": rle, "bbox": [x, y, w, h],
+                {"id": own, "image_id": key, "category_id": category, "segmentation": rle, "bbox": [x, y, w, h],
                  "area": area, "iscrowd": crowd}
             )  # fmt: skip
         return found

@@ -93,21 +93,27 @@ class PointsTable(Table):
         if self.max_objects:
             order = np.random.default_rng([self.request.seed, index]).permutation(len(sample.annotations))
             chosen = sorted(order[: self.max_objects].tolist())
-        masks, ids = [], []
+        masks, ids, damaged = [], [], []
         for i in chosen:
-            if sample.annotations[i].get(PROBLEM):
+            try:
+                if why := sample.annotations[i].get(PROBLEM):
+                    raise DataError(why)
+                mask = sample.mask(i)
+            except DataError as e:
+                damaged.append(" ".join(str(e).split()))
                 continue
-            mask = sample.mask(i)
             if mask.any():
                 masks.append(mask)
                 ids.append(str(sample.annotations[i].get("id", i)))
+        if damaged and not masks:
+            raise DataError(damaged[0])
         objects: list[dict[str, Any]] = []
         if masks:
             predictor.set_image(sample.image)
             rng = np.random.default_rng([self.request.seed, index])
             rounds = click_rounds(predictor, np.stack(masks), self.protocol, rng)
             objects = [{"id": key, **asdict(r)} for key, r in zip(ids, rounds, strict=True)]
-        return {"count": len(objects), "set": name, "image": sample.name, "objects": objects}
+        return {"count": len(objects), "set": name, "image": sample.name, "objects": objects, "damaged": damaged}
 
     def rows(self, parts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
         rows = []

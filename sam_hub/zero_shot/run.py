@@ -206,6 +206,7 @@ def build_report(run: TableRun) -> dict[str, Any]:
         if "left_out" in part:
             left_out.append(part["left_out"])
         else:
+            left_out += part.get("damaged", [])
             parts[name] = part
     if not parts:
         raise DataError(f"nothing could be measured ({left_out[0] if left_out else 'there are no images'})")

@@ -7,6 +7,8 @@ from pathlib import Path
 from ..errors import DataError
 
 PAPER = "paper"
+LIST = Path(__file__).with_name("paper.toml")
+"""The paper's suite, and an example to write others after."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,16 @@ def read_suite(name: str) -> list[SuiteEntry]:
 
     raises: DataError when it cannot be read
     """
-    path = Path(__file__).with_name("paper.toml") if name == PAPER else Path(name)
+    path = LIST if name == PAPER else Path(name)
     known = {field.name for field in fields(SuiteEntry)}
     try:
         if not path.exists():
-            raise DataError(f"there is no suite {name}; give --suite paper, or a TOML file with [[dataset]] tables")
+            raise DataError(f"there is no suite {name}; give --suite paper, or a TOML file like {LIST}")
         tables = tomllib.loads(path.read_text("utf-8"))["dataset"]
         entries = [SuiteEntry(**{key: value for key, value in table.items() if key in known}) for table in tables]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(
-            f"{path} is not a suite ({e}); give --suite paper, or a TOML file with [[dataset]] tables of name and path"
+            f"{path} is not a suite ({e}); give --suite paper, or a TOML file with [[dataset]] tables like {LIST}"
         ) from e
     if not entries or any(not isinstance(e.name, str) or not isinstance(e.path, str) for e in entries):
         raise DataError(f"{path} is not a suite: each [[dataset]] needs a name and a path")
@@ -61,7 +63,8 @@ def find_suite(name: str, root: Path) -> tuple[list[tuple[SuiteEntry, Path]], li
     if not there:
         paths = ", ".join(entry.path for entry in entries[:3])
         raise DataError(
-            f"none of the {len(entries)} data sets of the suite is in {root}; it is searched for {paths}, ..."
+            f"none of the {len(entries)} data sets of the suite is in {root}; it is searched for {paths}, ...: "
+            f"{LIST if name == PAPER else name} says what each should hold, and where to get it"
         )
     found = {entry.path for entry, _ in there}
     return there, [entry for entry in entries if entry.path not in found]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from sam_hub.cli import app
 from sam_hub.ops.masks import mask_to_rle
 from sam_hub.zero_shot.run import FILES, PartWriter
+from sam_hub.zero_shot.suite import LIST
 
 HEIGHT, WIDTH = 30, 40
 
@@ -186,6 +187,25 @@ def test_a_damaged_image_is_left_out_and_named(tiny_model: Path, shard: Callable
     assert report["images"] == 3 and len(report["left_out"]) == 1
 
 
+def test_a_mask_of_another_size_is_left_out_and_named(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cats"
+    folder.mkdir()
+    Image.fromarray(picture(0)).save(folder / "a.png")
+    masks = [*squares(), np.ones((5, 5), bool)]
+    annotations = [{"id": k, "segmentation": mask_to_rle(mask)} for k, mask in enumerate(masks)]
+    (folder / "a.json").write_text(json.dumps({"annotations": annotations}))
+    result = _eval(tiny_model, folder, "--task", "points", "--counts", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["rows"][0]["masks"] == 2 and len(report["left_out"]) == 1
+    assert "a.png" in report["left_out"][0] and "5" in report["left_out"][0] and report["left_out"][0] in result.stderr
+    (folder / "a.json").write_text(json.dumps({"annotations": annotations[2:]}))
+    out = tmp_path / "out"
+    result = _eval(tiny_model, folder, "--task", "points", "--counts", "1", "--out", out)
+    assert result.exit_code == 1 and "nothing could be measured (" in result.stderr
+    assert not any((out / name).exists() for name in FILES)
+
+
 def test_a_suite_scores_what_is_there_and_lists_the_rest(
     tiny_model: Path, shard: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -200,6 +220,7 @@ def test_a_suite_scores_what_is_there_and_lists_the_rest(
     (tmp_path / "empty").mkdir()
     nothing = _eval(tiny_model, "--suite", "paper", "--root", tmp_path / "empty")
     assert nothing.exit_code == 1 and "none of the 23 data sets" in nothing.stderr
+    assert f"{LIST} says what each should hold" in nothing.stderr
 
 
 def test_what_is_wrong_is_one_sentence(
@@ -214,7 +235,10 @@ def test_what_is_wrong_is_one_sentence(
         ((tmp_path / "absent", "--task", "points"), "is no data set"),
         ((data, "--task", "points", "--groups", empty), "names no groups"),
         (("--suite", tmp_path / "bad.toml", "--root", tmp_path), "needs a name and a path"),
-        (("--suite", tmp_path / "absent.toml", "--root", tmp_path), "there is no suite"),
+        (
+            ("--suite", "papers", "--root", tmp_path),
+            f"there is no suite papers; give --suite paper, or a TOML file like {LIST}",
+        ),
         ((data, "--task", "points", "--groups", tmp_path / "absent.csv"), "absent.csv does not exist; give a CSV file"),
     ):
         result = _eval(tiny_model, *arguments, "--out", out)

@@ -273,12 +273,24 @@ def test_lvis_names_its_photos_by_address(folder, made):
     assert coco.is_lvis and len(coco.ids()) == 4
 
 
-def test_a_mask_of_another_size_is_left_out(folder, made):
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("segmentation", mask_to_rle(np.ones((5, 5), bool)), r"size \[5, 5\]"),
+        ("segmentation", None, ""),
+        ("bbox", "wide", ""),
+        ("id", "first", ""),
+    ],
+)
+def test_a_damaged_annotation_or_one_of_another_size_is_named(folder, made, field, value, words):
+    """Without it a detection of the object would count as false."""
     document, _ = made
-    count = sum(a["image_id"] == 1 for a in document["annotations"])
-    document["annotations"][0]["segmentation"] = mask_to_rle(np.ones((5, 5), bool))
+    document["annotations"][0][field] = value
     (folder / "instances.json").write_text(json.dumps(document))
-    assert len(AnnotatedCoco(folder / "instances.json").annotations("1", SIZE)) == count - 1
+    coco = AnnotatedCoco(folder / "instances.json")
+    with pytest.raises(DataError, match=rf"instances\.json: annotation 0 of image 1 is damaged \(.*{words}"):
+        coco.annotations("1", SIZE)
+    assert coco.annotations("2", SIZE)
 
 
 def test_proposals_take_the_grid_of_the_paper_without_filters(folder, tiny_predictor, monkeypatch):
