@@ -2,9 +2,12 @@
 
 python benchmarks/large_pictures.py --sides 1024 1792 3328 7936 --out out/large     # the curve over 1, 4, 16, 100 tiles
 python benchmarks/large_pictures.py --sides 2000 20000 --out out/large              # memory
+python benchmarks/large_pictures.py --sides 2000 20000 --planted 60 --out out/large # merging and writing many masks
 python benchmarks/large_pictures.py --seams 4000 --out out/large                    # against one untiled run
 
-`--model tiny` stands for a model of random weights with an input of 64 pixels, so that what is measured is the tiling.
+`--planted N` writes about N made-up objects into the file of each tile, as a search would leave them, and lets the run
+go on from there: every object must come back once. `--model tiny` stands for a model of random weights with an input of
+64 pixels, so that what is measured is the tiling.
 Photos are those of a folder (--photos), by default ../shared/data/val where it is, else examples/. Each mosaic is a
 tiled BigTIFF, written and read in parts. Prints one JSON line for each run.
 """
@@ -13,14 +16,20 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from sam_hub.tiling.grid import Grid
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 512
@@ -52,11 +61,10 @@ def write_mosaic(path: Path, side: int, cells: list[np.ndarray]) -> None:
     tifffile.imwrite(path, tiles, shape=(side, side, 3), dtype=np.uint8, **layout)
 
 
-def run(picture: Path, out: Path, arguments: list[str]) -> dict:
-    """One run of the command, in a fork of this process: seconds and peak memory in MB."""
+def started(picture: Path, out: Path, arguments: list[str]) -> int:
+    """The command in a fork of this process, whose id is returned."""
     from sam_hub.cli import main
 
-    start = time.perf_counter()
     child = os.fork()
     if child == 0:
         sys.argv = ["sam-hub", "everything", str(picture), "--out", str(out), *arguments]
@@ -67,11 +75,53 @@ def run(picture: Path, out: Path, arguments: list[str]) -> dict:
             code = e.code or 0
         finally:
             os._exit(code)
-    _, status, usage = os.wait4(child, 0)
+    return child
+
+
+def run(picture: Path, out: Path, arguments: list[str]) -> dict:
+    """One run of the command: seconds and peak memory in MB."""
+    start = time.perf_counter()
+    _, status, usage = os.wait4(started(picture, out, arguments), 0)
     if status:
         raise SystemExit(f"the run on {picture} failed")
     seconds, busy = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
     return {"seconds": round(seconds, 1), "cpu_seconds": round(busy, 1), "peak_mb": round(usage.ru_maxrss / 1024)}
+
+
+def plant(picture: Path, out: Path, arguments: list[str], grid: "Grid", count: int) -> int:
+    """Stop a run at its first tile and write what the tiles hold: discs on a lattice, ``count`` to an area of a tile.
+
+    returns: how many discs there are
+    """
+    from sam_hub.results import json_bytes
+    from sam_hub.tiling.pieces import Piece
+
+    folder = out / "tiles" / picture.stem
+    child = started(picture, out, arguments)
+    while not folder.is_dir():
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    step = grid.tile / count**0.5
+    radius, columns = 0.35 * step, len(grid.lefts)
+    per_side = int(grid.size[0] / step)
+    for number, (x0, y0, x1, y1) in enumerate(grid.windows):
+        pieces = []
+        for j in range(max(0, int(y0 / step) - 1), min(per_side, int(y1 / step) + 1)):
+            for i in range(max(0, int(x0 / step) - 1), min(per_side, int(x1 / step) + 1)):
+                x, y = (i + 0.5) * step, (j + 0.5) * step
+                left, top = max(x0, int(x - radius)), max(y0, int(y - radius))
+                right, bottom = min(x1, int(x + radius) + 1), min(y1, int(y + radius) + 1)
+                if left >= right or top >= bottom:
+                    continue
+                rows, across = np.ogrid[top:bottom, left:right]
+                mask = (rows - y) ** 2 + (across - x) ** 2 <= radius**2
+                if mask.any():
+                    facts = {"predicted_iou": 0.9, "point_coords": [[x, y]], "stability_score": 0.95}
+                    facts["crop_box"] = [x0, y0, x1 - x0, y1 - y0]
+                    pieces.append(asdict(Piece.of(mask, (left, top), number, facts)))
+        (folder / f"{number // columns}-{number % columns}.json").write_bytes(json_bytes(pieces))
+    return per_side**2
 
 
 def tiny_model(folder: Path) -> Path:
@@ -91,12 +141,6 @@ def tiny_model(folder: Path) -> Path:
     model.save_pretrained(folder)
     SamImageProcessor.for_config(model.config).save_pretrained(folder)
     return folder
-
-
-def tiles_of(side: int, tile: int, overlap: float) -> int:
-    from sam_hub.tiling.grid import Grid
-
-    return len(Grid((side, side), tile, overlap).windows)
 
 
 def seams(out: Path, side: int, cells: list[np.ndarray], tile: int, overlap: float, arguments: list[str]) -> dict:
@@ -138,6 +182,7 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--seams", type=int, nargs="*", default=[])
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlap", type=float, default=0.25)
+    parser.add_argument("--planted", type=int, metavar="N")
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_known_args()
@@ -150,6 +195,8 @@ def main() -> None:
     cells = photos(options.photos)
     import transformers  # noqa: F401 once, before the forks
 
+    from sam_hub.tiling.grid import Grid
+
     if more[:2] == ["--model", "tiny"]:
         loose = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
         more = ["--model", str(tiny_model(options.out / "tiny")), *loose, *more[2:]]
@@ -159,14 +206,17 @@ def main() -> None:
         if not picture.exists():
             write_mosaic(picture, side, cells)
         made = round(time.perf_counter() - start, 1)
-        found = run(
-            picture,
-            options.out / f"run-{side}",
-            ["--tile", str(options.tile), "--overlap", str(options.overlap), *more],
-        )
-        document = json.loads((options.out / f"run-{side}" / "summary.json").read_text())
-        tiles = tiles_of(side, options.tile, options.overlap)
-        print(json.dumps({"side": side, "tiles": tiles, **found, "masks": document["masks"], "made": made}), flush=True)
+        out = options.out / (f"planted-{side}" if options.planted else f"run-{side}")
+        arguments = ["--tile", str(options.tile), "--overlap", str(options.overlap), *more]
+        grid = Grid((side, side), options.tile, options.overlap)
+        planted = {}
+        if options.planted:
+            planted["planted"] = plant(picture, out, arguments, grid, options.planted)
+            arguments.append("--resume")
+        found = run(picture, out, arguments)
+        masks = json.loads((out / "summary.json").read_text())["masks"]
+        row = {"side": side, "tiles": len(grid.windows), **found, "masks": masks, **planted, "made": made}
+        print(json.dumps(row), flush=True)
     for side in options.seams:
         found = seams(options.out, side, cells, options.tile, options.overlap, more)
         print(json.dumps({"seams": side, **found}), flush=True)
