@@ -144,6 +144,17 @@ def test_masks_that_differ_a_little_on_a_seam():
     assert found.box == (20, 10, 50, 31)
 
 
+def test_a_part_and_its_whole_that_agree_by_more_than_half_stay_two():
+    """Each is joined with what it agrees with most, and with nothing else."""
+    grid = Grid((40, 70), 40, 0.25)
+    part, whole = np.zeros((2, 40, 70), bool)
+    part[10:26, 20:50] = whole[10:36, 20:50] = True
+    windows = enumerate(grid.windows)
+    pieces = [Piece.of(mask[:, x0:x1], (x0, 0), tile) for tile, (x0, _, x1, _) in windows for mask in (part, whole)]
+    found = merge(pieces, grid)
+    assert [piece.box for piece in found] == [(20, 10, 50, 26), (20, 10, 50, 36)]
+
+
 def test_a_fragment_and_a_duplicate_go_and_a_part_stays():
     """Not joined, because they do not agree on the strip: a tile saw a sliver of what the other has whole."""
     grid = Grid((40, 70), 40, 0.25)
