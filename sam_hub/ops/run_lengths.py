@@ -5,7 +5,7 @@ or a str or bytes (compressed): 5 bits in a character, and from the fourth on ea
 before it (pycocotools, ``maskApi.c``, rleFrString).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from .images import LIFTED, pixel_limit
 
 Rle = dict[str, Any]
 """``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
+
+BLOCK = 1 << 18
+"""Characters that are unpacked at a time: each takes some forty bytes meanwhile."""
 
 COUNT_LENGTH = 7
 """Characters of the longest compressed count: 35 bits hold any difference of two 32-bit counts, and no sum of as many
@@ -69,7 +72,7 @@ def compressed(rle: Rle) -> Rle:
     """As `compress_rle`, of run lengths that were just made or checked."""
     if isinstance(rle["counts"], str):
         return rle
-    packed = coco_mask.frPyObjects(rle, *rle["size"])
+    packed = coco_mask.frPyObjects(rle, *rle["size"])  # of a list or an array
     return {"size": list(rle["size"]), "counts": packed["counts"].decode("ascii")}
 
 
@@ -124,6 +127,27 @@ def _decompressed(text: str | bytes, most: int) -> np.ndarray:
         raise _damaged("a character is none of theirs")
     if not len(codes):
         return np.empty(0, np.int64)
+    counts = np.concatenate([_unpacked(block) for block in _blocks(codes)])
+    if len(counts) > most:
+        raise _damaged("there are more than pixels")
+    for start in (1, 2):
+        counts[start::2] = counts[start::2].cumsum()
+    return counts
+
+
+def _blocks(codes: np.ndarray) -> Iterator[np.ndarray]:
+    """Characters in parts of about `BLOCK`, cut where a count ends."""
+    start = 0
+    while start < len(codes):
+        end = start + BLOCK
+        if end < len(codes):
+            end += 1 + int((codes[end : end + COUNT_LENGTH] < 80).argmax())
+        yield codes[start:end]
+        start = end
+
+
+def _unpacked(codes: np.ndarray) -> np.ndarray:
+    """The numbers that characters stand for."""
     codes = codes.astype(np.int64) - 48
     last = codes & 32 == 0  # of the characters of a count
     if not last[-1]:
@@ -132,14 +156,9 @@ def _decompressed(text: str | bytes, most: int) -> np.ndarray:
     lengths = np.diff(np.r_[first, len(codes)])
     if lengths.max() > COUNT_LENGTH:
         raise _damaged("a count is too long")
-    if len(first) > most:
-        raise _damaged("there are more than pixels")
     place = 5 * (np.arange(len(codes)) - np.repeat(first, lengths))
     negative = last & (codes & 16 > 0)
-    counts = np.add.reduceat(((codes & 31) << place) - (negative * 32 << place), first)
-    for start in (1, 2):
-        counts[start::2] = counts[start::2].cumsum()
-    return counts
+    return np.add.reduceat(((codes & 31) << place) - (negative * 32 << place), first)
 
 
 def _damaged(why: str) -> DataError:

@@ -86,7 +86,7 @@ class Piece:
         counts = np.diff(np.stack([starts, ends], axis=1).ravel(), prepend=0, append=height * width)
         if counts[-1] == 0:
             counts = counts[:-1]
-        return compressed({"size": [height, width], "counts": counts.tolist()})
+        return compressed({"size": [height, width], "counts": counts})
 
 
 def paste(canvas: np.ndarray, origin: tuple[int, int], piece: Piece) -> None:
@@ -150,7 +150,7 @@ def united(pieces: Iterable[Piece]) -> Piece:
     counts = np.diff(np.stack([starts, ends], axis=1).ravel(), prepend=0, append=total)
     if counts[-1] == 0:
         counts = counts[:-1]
-    packed = compressed({"size": [y1 - y0, x1 - x0], "counts": counts.tolist()})["counts"]
+    packed = compressed({"size": [y1 - y0, x1 - x0], "counts": counts})["counts"]
     largest = max(pieces, key=lambda p: p.area)
     facts = dict(largest.facts)
     crops = [p.facts["crop_box"] for p in pieces if "crop_box" in p.facts]

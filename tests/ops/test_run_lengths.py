@@ -191,3 +191,21 @@ def test_a_negative_run_in_a_file_is_named_and_the_rest_is_read(tmp_path, reader
     (tmp_path / "a.json").write_text(json.dumps(document))
     found = inspect(open_dataset(tmp_path))
     assert found.objects == 1 and any("negative" in p for p in found.problems)
+
+
+@pytest.mark.parametrize("block", [1, 2, 5, 1000])
+def test_long_texts_are_unpacked_in_blocks(block, monkeypatch):
+    """The same counts and the same refusals, wherever a text is cut."""
+    from sam_hub.ops import run_lengths
+
+    rng = np.random.default_rng(0)
+    masks = [rng.random((90, 70)) < share for share in (0.02, 0.5)] + [np.ones((90, 70), bool)]
+    masks[0][:, 20:60] = True
+    monkeypatch.setattr(run_lengths, "BLOCK", block)
+    for mask in masks:
+        rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+        np.testing.assert_array_equal(rle_to_mask(rle), mask)
+        text = rle["counts"].decode()
+        for damaged in (text[:-1] + "o", text + "oooooooo0", text + "!", text + "1"):
+            with pytest.raises(DataError, match="damaged run lengths"):
+                rle_to_mask({"size": [90, 70], "counts": damaged})
