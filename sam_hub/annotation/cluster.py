@@ -20,6 +20,8 @@ from .work import AnnotationTask, Annotator, Outcome
 OBJECT_STORE = 128 * 2**20
 """Bytes of shared memory on this machine: only paths and numbers travel."""
 MOST_TASKS = 10_000
+STARTS = 3
+"""How often Ray is started on this machine: it gives up after 30 seconds, which a busy machine may need."""
 TIMEOUT = 10
 """Seconds until a machine that says nothing counts as not there."""
 RETRIES = 5
@@ -78,16 +80,25 @@ def spread_on_ray(
         _knock(address)
     gpus = 1 if (device or "").startswith("cuda") else 0
     local = {} if address else {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
-    try:
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
-    except Exception as e:  # connection errors of several kinds
-        raise SamHubError(
-            f"Ray cannot be reached at {address} ({e}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
-        ) from e
+    for tries_left in reversed(range(1 if address else STARTS)):
+        try:
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
+            break
+        except Exception as e:  # connection errors of several kinds
+            ray.shutdown()
+            if not tries_left:
+                raise SamHubError(_unreachable(address, e)) from e
     try:
         yield from _run(ray, worker, task, rows, threads, gpus, workers)
     finally:
         ray.shutdown()
+
+
+def _unreachable(address: str | None, error: Exception) -> str:
+    if address:
+        return f"Ray cannot be reached at {address} ({error}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
+    why = " ".join(str(error).split())
+    return f"Ray did not start on this machine ({why}); try again when it is less busy, or take --engine local"
 
 
 def _knock(address: str) -> None:

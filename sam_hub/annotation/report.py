@@ -53,7 +53,7 @@ class Summary:
     def text(self) -> str:
         """Some lines for a person."""
         now = len(self.outcomes) - len(self.failed)
-        before = len(self.masks) - now
+        before = len(self.masks.keys() - {outcome.name for outcome in self.outcomes})
         parts = [f"{now} done in {self.seconds:.1f} s"]
         parts += [f"{before} done before"] * (before > 0)
         parts += [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{self.missed} left"] * (self.missed > 0)

@@ -99,6 +99,21 @@ def test_same_files_though_a_worker_is_killed(tiny_model: Path, tmp_path: Path, 
     ]
 
 
+def test_a_machine_that_is_too_busy_for_ray(tmp_path: Path, monkeypatch) -> None:
+    import ray
+
+    starts = []
+
+    def refuse(**arguments):
+        starts.append(arguments["address"])
+        raise RuntimeError("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(SamHubError, match=r"did not start on this machine \(.* timed out during .*--engine local"):
+        next(annotate_on_ray(AnnotationTask(tmp_path, "pocket"), []))
+    assert starts == ["local"] * 3
+
+
 def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch) -> None:
     import ray
 

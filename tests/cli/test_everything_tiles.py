@@ -151,7 +151,9 @@ def test_a_damaged_tile(everything):
     good = path.read_bytes()
     everything("a.tif", "--out", "good")
     damage(path, 0)
-    error = everything("a.tif", "--out", "out", code=1).stderr
+    result = everything("a.tif", "--out", "out", code=1)
+    assert "photos: 0 done" in result.stdout and "done before" not in result.stdout
+    error = result.stderr
     assert "1 of 9 tiles could not be read, the others are done (the tile at 0, 0: " in error
     assert len(annotations()) > 0 and Path("out/coco.json").is_file() and Path("out/tiles/a").is_dir()
     assert "1 of" in everything("a.tif", "--out", "out", "--resume", code=1).stderr
