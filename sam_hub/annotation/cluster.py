@@ -96,7 +96,9 @@ def spread_on_ray(
 
 def _unreachable(address: str | None, error: Exception) -> str:
     if address:
-        return f"Ray cannot be reached at {address} ({error}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
+        return (
+            f"Ray cannot be reached at {address} ({error}); check --ray-address; for a token, set RAY_AUTH_MODE=token"
+        )
     why = " ".join(str(error).split())
     return f"Ray did not start on this machine ({why}); try again when it is less busy, or take --engine local"
 

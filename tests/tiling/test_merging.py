@@ -168,6 +168,17 @@ def test_a_fragment_and_a_duplicate_go_and_a_part_stays():
     assert merge([*pieces, left_over], grid) == pieces
 
 
+@pytest.mark.parametrize("box", [(0, 12, 8, 20), (12, 0, 20, 8), (92, 80, 100, 88), (80, 92, 88, 100)])
+def test_a_part_at_the_border_of_the_picture_is_no_fragment(box):
+    """The border of its tile cuts it off only where the picture goes on."""
+    x0, y0, x1, y1 = box
+    pieces = [Piece.of(np.ones((40, 40), bool), window[:2], tile) for tile, window in enumerate(GRID.windows)]
+    inside = [tile for tile, w in enumerate(GRID.windows) if w[0] <= x0 and w[1] <= y0 and x1 <= w[2] and y1 <= w[3]]
+    part = Piece.of(np.ones((y1 - y0, x1 - x0), bool), (x0, y0), inside[0])
+    found = merge([*pieces, part], GRID)
+    assert [piece.box for piece in found] == [(0, 0, 100, 100), box]
+
+
 @settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 10**6), part=st.integers(1, 400))
 def test_masks_in_strips(seed, part):
