@@ -3,7 +3,7 @@
 python benchmarks/large_pictures.py --sides 1024 1792 3328 7936 --out out/large     # the curve over 1, 4, 16, 100 tiles
 python benchmarks/large_pictures.py --sides 2000 20000 --out out/large              # memory
 python benchmarks/large_pictures.py --sides 2000 20000 --planted 60 --out out/large # merging and writing many masks
-python benchmarks/large_pictures.py --seams 4000 --out out/large                    # against one untiled run
+python benchmarks/large_pictures.py --seams 4000 --out out/large                    # masks at seams
 
 `--planted N` writes about N made-up objects into the file of each tile, as a search would leave them, and lets the run
 go on from there: every object must come back once. `--model tiny` stands for a model of random weights with an input of
@@ -143,37 +143,46 @@ def tiny_model(folder: Path) -> Path:
     return folder
 
 
-def seams(out: Path, side: int, cells: list[np.ndarray], tile: int, overlap: float, arguments: list[str]) -> dict:
-    """The share of masks near seams of an untiled run that a tiled one has too, at an IoU of 0.9."""
+def seams(picture: Path, grid: "Grid", model: str, points_per_side: int) -> dict:
+    """Masks at seams that are smaller than the overlap, merged, at an IoU of 0.9 beside those that no seam has cut.
+
+    uncut: of the masks that a tile shows whole, the share that are among the merged ones
+    untiled: of the masks of one run over the whole picture, with as many clicks to a pixel, the same
+    """
     from pycocotools import mask as coco_mask
 
-    from sam_hub.tiling.grid import Grid, shared
+    from sam_hub import SamAutomaticMaskGenerator
+    from sam_hub.inference.opening import open_predictor
+    from sam_hub.ops.images import read_image
+    from sam_hub.tiling.generate import finish, pieces_of_tile
+    from sam_hub.tiling.grid import shared
+    from sam_hub.tiling.merging import touches_seam
+    from sam_hub.tiling.picture import Picture
 
-    picture = out / f"mosaic-{side}.tif"
-    write_mosaic(picture, side, cells)
-    runs = {"whole": arguments, "tiles": ["--tile", str(tile), "--overlap", str(overlap), *arguments]}
-    rles, boxes = {}, {}
-    for name, more in runs.items():
-        run(picture, out / f"{name}-{side}", more)
-        document = json.loads((out / f"{name}-{side}" / "masks" / f"mosaic-{side}.json").read_text())
-        rles[name] = [a["segmentation"] for a in document["annotations"]]
-        boxes[name] = [a["bbox"] for a in document["annotations"]]
-    grid = Grid((side, side), tile, overlap)
+    predictor = open_predictor(model)
     strips = [shared(grid.windows[a], grid.windows[b]) for a, b in grid.neighbours]
+    small = grid.overlap * grid.tile
 
-    def on_seam(box: list[float]) -> bool:
-        x, y, w, h = box
-        return any(x < s[2] and x + w > s[0] and y < s[3] and y + h > s[1] for s in strips)
+    def counts(x0: float, y0: float, x1: float, y1: float) -> bool:
+        near = any(x0 < s[2] and x1 > s[0] and y0 < s[3] and y1 > s[1] for s in strips)
+        return near and max(x1 - x0, y1 - y0) < small
 
-    ious = coco_mask.iou(rles["tiles"], rles["whole"], [0] * len(rles["whole"]))
-    best = ious.max(axis=0)
-    near = np.array([on_seam(box) for box in boxes["whole"]])
-    return {
-        "masks": {name: len(found) for name, found in rles.items()},
-        "on_seams": int(near.sum()),
-        "matched_at_0.9": round(float((best[near] >= 0.9).mean()), 4),
-        "matched_at_0.5": round(float((best[near] >= 0.5).mean()), 4),
-    }
+    generator = SamAutomaticMaskGenerator(predictor, points_per_side=points_per_side, output_mode="coco_rle")
+    with Picture(picture) as opened:
+        pieces = [p for n, window in enumerate(grid.windows) for p in pieces_of_tile(generator, opened, window, n)]
+    merged = [piece.rle(grid.size) for piece in finish(pieces, grid, generator)]
+    references = {"uncut": [p.rle(grid.size) for p in pieces if counts(*p.box)
+                            and not touches_seam(p.box, grid.windows[p.tile], grid.size)]}  # fmt: skip
+    in_all = round(points_per_side * max(grid.size) / grid.tile)
+    generator = SamAutomaticMaskGenerator(predictor, points_per_side=in_all, output_mode="coco_rle")
+    whole = generator.generate(read_image(picture))
+    boxes = [(x, y, x + w, y + h) for x, y, w, h in (r["bbox"] for r in whole)]
+    references["untiled"] = [r["segmentation"] for r, box in zip(whole, boxes, strict=True) if counts(*box)]
+    row: dict = {"pieces": len(pieces), "merged": len(merged), "whole": len(whole)}
+    for name, rles in references.items():
+        best = coco_mask.iou(merged, rles, [0] * len(rles)).max(axis=0)
+        row[name] = {"masks": len(rles), "at_0.9": round(float((best >= 0.9).mean()), 4)}
+    return row
 
 
 def parsed() -> tuple[argparse.Namespace, list[str]]:
@@ -183,6 +192,8 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--planted", type=int, metavar="N")
+    parser.add_argument("--model", default="pocket")
+    parser.add_argument("--points-per-side", dest="points", type=int, default=8, help="of a tile's grid of clicks")
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_known_args()
@@ -197,9 +208,11 @@ def main() -> None:
 
     from sam_hub.tiling.grid import Grid
 
-    if more[:2] == ["--model", "tiny"]:
-        loose = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
-        more = ["--model", str(tiny_model(options.out / "tiny")), *loose, *more[2:]]
+    model = options.model
+    if model == "tiny":
+        model = str(tiny_model(options.out / "tiny"))
+        more += ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
+    more += ["--model", model, "--points-per-side", str(options.points)]
     for side in options.sides:
         picture = options.out / f"mosaic-{side}.tif"
         start = time.perf_counter()
@@ -218,8 +231,11 @@ def main() -> None:
         row = {"side": side, "tiles": len(grid.windows), **found, "masks": masks, **planted, "made": made}
         print(json.dumps(row), flush=True)
     for side in options.seams:
-        found = seams(options.out, side, cells, options.tile, options.overlap, more)
-        print(json.dumps({"seams": side, **found}), flush=True)
+        picture = options.out / f"mosaic-{side}.tif"
+        if not picture.exists():
+            write_mosaic(picture, side, cells)
+        grid = Grid((side, side), options.tile, options.overlap)
+        print(json.dumps({"seams": side, **seams(picture, grid, model, options.points)}), flush=True)
 
 
 if __name__ == "__main__":
