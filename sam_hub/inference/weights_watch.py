@@ -1,5 +1,6 @@
 """Whether the weights of an encoder are still those that an embedding was made with."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import chain
 
@@ -13,12 +14,26 @@ from .plain_modules import is_hooked
 WORDS = 1 << 16
 """Words of 64 bits that are multiplied at once: 512 KB, which stay in a processor's cache."""
 
+LARGE = 1 << 20
+"""Bytes of a tensor that is not copied."""
+
 
 @lru_cache(maxsize=4)
 def multipliers(device: torch.device) -> Tensor:
     """(2, WORDS) odd int64, drawn once for this process and device."""
     drawn = np.random.default_rng().integers(-(2**62), 2**62, (2, WORDS), dtype=np.int64)
     return torch.from_numpy(2 * drawn + 1).to(device)
+
+
+def checksums(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """A `checksum` of each large tensor, and one of all small ones of a device together: calls cost more than bits."""
+    found, small = [], {}
+    for t in tensors:
+        if t.nbytes < LARGE:
+            small.setdefault(t.device, []).append(t.detach().reshape(-1).view(torch.uint8))
+        else:
+            found.append(checksum(t))
+    return found + [checksum(torch.cat(parts)) for parts in small.values()]
 
 
 def checksum(t: Tensor) -> Tensor:
@@ -86,7 +101,7 @@ class Watched:
             return None
         facts = [(t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device) for t in tensors]
         facts.append(tuple(training))
-        sums = torch.stack([checksum(t).to(tensors[0].device) for t in tensors])
+        sums = torch.stack([number.to(tensors[0].device) for number in checksums(tensors)])
         if self._seen is not None:
             old, old_facts, old_sums, token = self._seen
             same = len(old) == len(tensors) and all(a is b for a, b in zip(old, tensors, strict=True))

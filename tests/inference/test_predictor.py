@@ -11,7 +11,7 @@ from PIL import Image
 
 from sam_hub.errors import CheckpointError, ImageError, PromptError
 from sam_hub.inference.predictor import SamPredictor
-from sam_hub.inference.weights_watch import checksum
+from sam_hub.inference.weights_watch import checksum, checksums
 from sam_hub.models.configuration_sam import SamConfig
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
@@ -685,6 +685,7 @@ def test_a_checksum_tells_bits_apart(length, dtype):
         other = t.clone()
         other.view(torch.uint8)[at * t.element_size()] ^= 1
         assert checksum(other) != checksum(t)
+        assert [*map(int, checksums([t, other]))] != [*map(int, checksums([t, t]))]
     if length > 1:
         assert checksum(t.flip(0)) != checksum(t)
 
