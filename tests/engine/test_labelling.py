@@ -1,5 +1,6 @@
 """Project mode of the page over HTTP: what is acknowledged is in the project's file."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -155,9 +156,10 @@ def annotate_for(desk: Desk, name: str, seconds: float, done: list[int]) -> None
         done.append(id)
 
 
-def test_two_annotators_for_a_while(make_project, serve, seconds=4.0, count=400):
-    """``seconds=300, count=6000`` is the long run."""
-    desk = serve(make_project(count))
+def test_two_annotators_for_a_while(make_project, serve):
+    """ANNOTATE_SECONDS=300 is the long run."""
+    seconds = float(os.environ.get("ANNOTATE_SECONDS", 4))
+    desk = serve(make_project(400 if seconds <= 4 else 4000))
     done: dict[str, list[int]] = {"ann": [], "bob": []}
     threads = [threading.Thread(target=annotate_for, args=(desk, who, seconds, ids)) for who, ids in done.items()]
     [t.start() for t in threads]
