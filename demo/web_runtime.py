@@ -1,7 +1,9 @@
 """onnxruntime-web, the runtime of the page without a server: from npm, once, checked by hash."""
 
+import hashlib
 import os
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
 PACKAGE_BYTES = 33_106_585
 PACKAGE_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+ADVICE = f"get it with `npm pack onnxruntime-web@{VERSION}`"
 REGISTRY = "https://registry.npmjs.org"
 PATIENCE = 6
 """Seconds within which the registry must answer."""
@@ -62,18 +65,31 @@ def runtime_files(source: Path | None = None, tell: Callable[[str], None] = lamb
         return {name: kept / name for name in HASHES}
     if source is not None and source.is_dir():
         return _checked({name: _find(source, name) for name in HASHES}, source)
+    if source is not None and not source.is_file():
+        raise OutputError(f"{source} is neither a file nor a folder; {ADVICE}")
     archive = source or _fetch(kept.parent, tell)
     make_folder(kept)
+    for name, content in _unpacked(archive).items():
+        write_atomically(kept / name, content)
+    if source is None:
+        archive.unlink(missing_ok=True)
+    return {name: kept / name for name in HASHES}
+
+
+def _unpacked(archive: Path) -> dict[str, bytes]:
+    """Name -> content of what is needed of the package. raises: OutputError where it is another one, or damaged"""
+    found = {}
     try:
         with tarfile.open(archive) as package:
             for name in HASHES:
                 member = package.extractfile(f"package/dist/{name}")
-                write_atomically(kept / name, member.read() if member else b"")
-    except (OSError, KeyError, tarfile.TarError) as e:
-        raise OutputError(f"{archive} is not the package onnxruntime-web {VERSION} of npm ({e}); get it again") from e
-    if source is None:
-        archive.unlink(missing_ok=True)
-    return _checked({name: kept / name for name in HASHES}, archive)
+                found[name] = member.read() if member else b""
+    except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as e:
+        raise OutputError(f"{archive} is not npm's package onnxruntime-web, or not whole; {ADVICE}") from e
+    for name, content in found.items():
+        if hashlib.sha256(content).hexdigest() != HASHES[name]:
+            raise OutputError(f"{archive} is not onnxruntime-web {VERSION}: its {name} differs; {ADVICE}")
+    return found
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -84,10 +100,7 @@ def _find(folder: Path, name: str) -> Path:
 def _checked(files: dict[str, Path], source: Path) -> dict[str, Path]:
     for name, path in files.items():
         if not path.is_file() or sha256(path) != HASHES[name]:
-            raise OutputError(
-                f"{source} does not hold {name} of onnxruntime-web {VERSION}; "
-                f"get it with `npm pack onnxruntime-web@{VERSION}`"
-            )
+            raise OutputError(f"{source} does not hold {name} of onnxruntime-web {VERSION}; {ADVICE}")
     return files
 
 

@@ -95,7 +95,7 @@ export async function startStrip(app) {
       const choose = make("button", { class: "shelved", title: `${entry.name}: ${count}`, "aria-label": `${entry.name}, ${count}`,
         "aria-current": String(entry === here), onclick: () => goTo(entry) }, entry.picture, make("span", {}, entry.name));
       const away = make("button", { class: "icon away", title: `Put ${entry.name} away`, "aria-label": `Put ${entry.name} away`, onclick: () => putAway(entry) }, icon("clear"));
-      return make("span", { class: "shelved-one" }, choose, away);
+      return make("span", { class: "shelved-one", "data-kept": String(entry.key >= 0) }, choose, away);
     }));
     const last = entries.at(-1);
     $("go-on").hidden = Boolean(here || !last);

@@ -14,18 +14,23 @@ if not CHROMIUM:
     pytest.skip("no chromium: apt-get install chromium", allow_module_level=True)
 
 
+PATIENCE = 180
+"""Seconds to wait for what should happen at once: a busy machine is no failure."""
+
+
 class Person:
     """Somebody before the page; coordinates are pixels of the photo."""
 
     def __init__(self, page: sync_api.Page, url: str, shots: Path) -> None:
         self.page, self.shots, self.troubles = page, shots, []
+        page.set_default_timeout(PATIENCE * 1000)
         page.on("pageerror", lambda e: self.troubles.append(str(e)))
         page.on("console", lambda m: m.type == "error" and self.troubles.append(m.text))
         page.on("request", lambda r: r.url.startswith((url, "blob:", "data:")) or self.troubles.append(r.url))
         page.goto(url)
         self.until("window.samHub?.ready")
 
-    def until(self, condition: str, seconds: float = 60) -> None:
+    def until(self, condition: str, seconds: float = PATIENCE) -> None:
         """Wait for what is true in the page; its content policy forbids playwright's own way."""
         end = time.monotonic() + seconds
         while not self.look(f"Boolean({condition})"):
@@ -38,6 +43,13 @@ class Person:
     def open(self, name: str) -> None:
         self.page.click(f"[data-example='example-{name}']")
         self.until("samHub.photo?.id")
+
+    def kept(self, count: int) -> None:
+        """Once so many photos, with what is known of the open one, are where a reload finds them."""
+        self.until(
+            f"document.querySelectorAll('[data-kept=true]').length === {count} && "
+            "document.querySelectorAll('[data-kept=false]').length === 0"
+        )
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         place = "document.getElementById('canvas').getBoundingClientRect()"

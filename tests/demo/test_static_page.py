@@ -1,7 +1,9 @@
 """`sam-hub demo --static`: what is written, and what is said where it cannot be."""
 
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +129,39 @@ def test_without_a_registry_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     assert not (tmp_path / "page").exists()
     done = CliRunner().invoke(app, ["demo", "--runtime", "x.tgz"])
     assert done.exit_code == 2 and "--runtime goes with --static" in done.output
+
+
+def test_a_wrong_runtime_is_one_sentence_and_leaves_the_kept_one(tmp_path, package, monkeypatch):
+    """No file, no archive, one cut short, another package, another version; and the right one."""
+    monkeypatch.setattr(web_runtime, "HF_HOME", str(tmp_path / "cache"))
+
+    def packed(name: str, change: bytes = b"") -> Path:
+        with tarfile.open(tmp_path / name, "w:gz") as archive:
+            for file in web_runtime.HASHES:
+                content = file.encode() + change
+                info = tarfile.TarInfo(f"package/dist/{file}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        return tmp_path / name
+
+    right = packed("right.tgz")
+    assert all(path.read_bytes() == name.encode() for name, path in web_runtime.runtime_files(right).items())
+    (tmp_path / "text.tgz").write_text("not an archive")
+    (tmp_path / "cut.tgz").write_bytes(right.read_bytes()[:-20])
+    with tarfile.open(tmp_path / "other.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "text.tgz", "package/x")
+    for name, words in (
+        ("nowhere.tgz", "neither a file nor a folder"),
+        ("text.tgz", "is not npm's package"),
+        ("cut.tgz", "not whole"),
+        ("other.tgz", "is not npm's package"),
+        (packed("older.tgz", b"older").name, f"is not onnxruntime-web {web_runtime.VERSION}"),
+    ):
+        done = CliRunner().invoke(app, ["demo", "--static", str(tmp_path / "page"), "--runtime", str(tmp_path / name)])
+        output = " ".join(done.output.split())
+        assert done.exit_code == 1 and words in output and "npm pack onnxruntime-web@" in output, output
+        assert not (tmp_path / "page").exists() and "Traceback" not in output
+    assert web_runtime.runtime_files()  # what was kept is whole
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
