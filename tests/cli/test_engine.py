@@ -1,5 +1,6 @@
 """``sam-hub engine`` from a shell: the loop with a tiny model, and one sentence for each thing that is wrong."""
 
+import importlib.util
 import json
 import os
 import sqlite3
@@ -89,6 +90,22 @@ def test_the_loop(engine, truth, tiny_model):
     out = engine("export", "cells", "--format", "coco", "--out", "out", "--people-only")
     assert out.stdout.strip() == "out" and "24 masks of 12 photos" in out.stderr
     assert len(json.loads((truth.parent / "out" / "coco.json").read_text())["annotations"]) == 24
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "sam-hub[ray]"')
+def test_the_model_alone_on_ray_as_here(engine, truth, tiny_model, monkeypatch):
+    from sam_hub.engine import automatic
+
+    loose = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+    monkeypatch.setattr(automatic, "full_arguments", lambda kind: loose)
+    found = {}
+    for name, more in (("here", ()), ("there", ("--engine", "ray", "--workers", 1))):
+        engine("init", name, "--images", truth, "--model", tiny_model)
+        told = json.loads(engine("auto", name, "--stage", "full", "--photos", 3, *more, "--json").stdout)
+        assert told["photos"] == 3 and told["masks"] >= 3 and not told["problems"]
+        with sqlite3.connect(truth.parent / name / "project.db") as database:
+            found[name] = database.execute("SELECT photo, object, counts, score FROM masks ORDER BY id").fetchall()
+    assert sorted(found["here"]) == sorted(found["there"])
 
 
 def test_simulate(engine, truth, tiny_model):
