@@ -21,8 +21,32 @@ from demo_server import PHOTOS, memory, serving
 SECRET = ("root:", "Traceback", 'File "/', "site-packages", "/home/", "/work/")
 """What no answer may hold: files of the machine, and the inside of the program."""
 
-ENDPOINTS = ("segment", "everything", "export", "import", "again", "encode", "photo", "api/encode", "api/segment",
+ENDPOINTS = ("segment", "everything", "export", "import", "again", "encode", "photo", "words", "project",
+             "project_photo", "about", "api/encode", "api/segment",
              "api/everything", "address", "raw", "join", "gradio", "stream", "mcp", "login", "host", "cut")  # fmt: skip
+SERVER = """
+import tempfile
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from sam_hub.demo import app
+from sam_hub.demo.labelling import Labelling
+from sam_hub.engine import photos
+from sam_hub.engine.store import Project
+folder = Path(tempfile.mkdtemp())
+(folder / "photos").mkdir()
+for number in range(40):
+    noise = np.random.default_rng(number).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "photos" / f"{number}.png")
+project = Project.create(folder / "project", "pocket", 0.2)
+photos.add(project, photos.find([folder / "photos"], project.folder))
+server, service = app.build()
+service.finder = lambda image, text: (np.array([[20.0, 20, 200, 150], [50, 50, 60, 70]]), np.array([0.9, 0.3]))
+Labelling(project, service, lambda request: "me").add_to(server)
+app.launch(server, port=port, mcp=True)
+"""
+"""The page with every route that it can have: MCP, a project of photos, and words by a stand-in for a detector."""
+
 GRADIO = {
     "GET": ("/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/login_check", "/robots.txt",
             "/favicon.ico", "/gradio_api/startup-events", "/gradio_api/mcp", "/gradio_api/mcp/schema", "/logout"),
@@ -173,6 +197,41 @@ class Fuzzer:
                 damaged[r.randrange(len(damaged))] = r.randrange(256)
         return self.http.post("/sam/encode", params={"model": r.choice(["", "pocket", "x"])}, content=bytes(damaged))
 
+    def call_about(self, kind: str) -> httpx.Response:
+        return self.http.get("/sam/about", params={"x": str(self.scalar())[:80]})
+
+    def call_words(self, kind: str) -> httpx.Response:
+        body = {"id": self.maybe(self.id, 0.2), "text": self.maybe("a cat")}
+        return self.post("/sam/words", self.maybe(body, 0.05))
+
+    def call_project(self, kind: str) -> httpx.Response:
+        """Photos are taken, masks stored, photos put away, by three windows."""
+        r = self.random
+        zeros = r.randint(0, 60 * 80)
+        body = {
+            "holder": self.maybe(r.choice(["a", "b", "c"]), 0.1),
+            "photo": self.maybe(r.randint(0, 45), 0.2),
+            "request": self.maybe(f"r{r.randint(0, 10**9)}", 0.1),
+            "object": self.maybe(f"o{r.randint(0, 5)}", 0.1),
+            "state": self.maybe(r.choice(["accepted", "proposed", "removed", "done", "skipped"]), 0.1),
+            "rle": self.maybe({"size": [60, 80], "counts": [zeros, 60 * 80 - zeros]}, 0.2),
+            "name": self.maybe("cat"),
+            "prompts": self.maybe({"points": self.maybe([self.xy()]), "labels": self.maybe([1])}),
+            "score": self.maybe(0.5),
+            "clicks": self.maybe(1),
+            "seconds": self.maybe(1.5),
+            "semi": self.maybe(False),
+        }
+        path = r.choice(["next", "before", "save", "save", "save", "finish", "keep"])
+        text = json.dumps(self.maybe({k: v for k, v in body.items() if r.random() < 0.95}, 0.03))
+        if r.random() < 0.1:  # what JSON allows and Python does not write
+            text = text.replace("1.5", r.choice(["1e999", "-1e999", "NaN", '"\\ud800"', "[" * 2000 + "]" * 2000]))
+        return self.http.post(f"/sam/project/{path}", content=text)
+
+    def call_project_photo(self, kind: str) -> httpx.Response:
+        word = self.random.choice(["1", "2", "77", "-1", "x", "9" * 40, "1e9", "..%2f1", "%00", "%ef%bc%91"])
+        return self.http.get(f"/sam/project/photo/{word}")
+
     def call_photo(self, kind: str) -> httpx.Response:
         return self.http.get(f"/sam/photo/{self.random.choice(['x', 'a' * 32, '%00', '%2e%2e', '..%5c..'])}")
 
@@ -203,7 +262,7 @@ class Fuzzer:
 
     def call_raw(self, kind: str) -> httpx.Response:
         r = self.random
-        path = "/sam/" + r.choice(["segment", "everything", "export", "import", "again"])
+        path = "/sam/" + r.choice(["segment", "everything", "export", "import", "again", "words", "project/save"])
         return self.http.post(path, content=r.randbytes(r.randint(0, 400)))
 
     def call_join(self, kind: str) -> httpx.Response:
@@ -246,6 +305,10 @@ class Fuzzer:
         return self.http.post("/gradio_api/mcp/", content=json.dumps(body), headers=accept)
 
     def call_login(self, kind: str) -> httpx.Response:
+        if self.random.random() < 0.3:
+            kinds = ["application/json", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", ""]
+            headers = {"content-type": self.random.choice(kinds)}
+            return self.http.post("/login", content=self.random.randbytes(self.random.randint(0, 300)), headers=headers)
         form = {"username": str(self.scalar())[:100], "password": str(self.scalar())[:100]}
         return self.http.post("/login", data=form)
 
@@ -277,7 +340,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    with serving("--mcp") as (url, pid):
+    with serving(code=SERVER) as (url, pid):
         fuzz(url, min(500, given.calls // 10), given.seed + 1)  # caches fill, threads and pages are there
         before, began = memory(pid), time.monotonic()
         done = fuzz(url, given.calls, given.seed)

@@ -16,12 +16,17 @@ PHOTOS = [ROOT / "examples" / name for name in ("cat.jpg", "coffee.jpg", "astron
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[str, int]]:
-    """Yields the address, without a slash at its end, and the process id."""
+def serving(*arguments: str, code: str | None = None) -> Iterator[tuple[str, int]]:
+    """Yields the address, without a slash at its end, and the process id.
+
+    arguments: of ``sam-hub demo``; code: Python that serves at ``port`` instead
+    """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     command = [sys.executable, "-m", "sam_hub", "demo", "--model", "pocket", "--port", str(port), *arguments]
+    if code is not None:
+        command = [sys.executable, "-c", f"port = {port}\n{code}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from .callers import Callers
 from .failures import status_and_message
 from .photos import decode_base64
 from .service import SegmentationService, last
@@ -70,14 +71,29 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
         answer = await last(service.everything(id, preset))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
+    callers = Callers(lambda: server.get_blocks()._queue, service.limits)
+
+    def endpoint(function: Callable[..., Awaitable[dict]]) -> Callable[..., Awaitable[dict]]:
+        return _named(_awaited(function, callers))
+
     slow = {"concurrency_id": "encode", "concurrency_limit": service.limits.encodes}
-    server.api(_named(encode), name="encode", **slow)
-    server.api(_named(everything), name="everything", **slow)
-    server.api(_named(segment), name="segment", concurrency_limit=service.limits.decodes)
+    server.api(endpoint(encode), name="encode", **slow)
+    server.api(endpoint(everything), name="everything", **slow)
+    server.api(endpoint(segment), name="segment", concurrency_limit=service.limits.decodes)
 
 
 def _without_outline(mask: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in mask.items() if k != "path"}
+
+
+def _awaited(function: Callable[..., Awaitable[dict]], callers: Callers) -> Callable[..., Awaitable[dict]]:
+    """The call is given up once its caller is gone."""
+
+    @wraps(function)
+    async def awaited(*arguments: Any, **more: Any) -> dict:
+        return await callers.wait(function(*arguments, **more))
+
+    return awaited
 
 
 def _named(function: Callable[..., Awaitable[dict]]) -> Callable[..., Awaitable[dict]]:

@@ -42,14 +42,18 @@ class BodyLimits:
 
     values: of its JSON, None where it is none
     plain: whether objects that stand for files are refused
+    login: whether it is an attempt to sign in
     """
 
     size: int
     values: int | None
     plain: bool = False
+    login: bool = False
 
     @classmethod
     def of(cls, path: str, limits: Limits) -> "BodyLimits":
+        if path.rstrip("/") == "/login":
+            return cls(limits.login_bytes, limits.small_values, login=True)
         if path == "/sam/encode":
             return cls(limits.upload_bytes, None)
         if path in ("/sam/import", "/sam/export", "/sam/project/save"):
@@ -103,16 +107,20 @@ class Body:
 
     async def plain(self) -> Receive:
         """Read all of it, refuse what stands for files, and return what gives it out again."""
+        whole, again = await self.whole()
+        if whole:
+            await asyncio.to_thread(refuse_files, whole)
+        return again
+
+    async def whole(self) -> tuple[bytes, Receive]:
+        """All of it, and what gives it out again; nothing where the visitor has left."""
         parts = []
         while not parts or not self._complete:
             message = await self.receive()
             if message["type"] != "http.request":
-                return self._receive  # the visitor has left
+                return b"", self._receive
             parts.append(message.get("body", b""))
         whole = b"".join(parts)
-        parts.clear()
-        if whole:
-            await asyncio.to_thread(refuse_files, whole)
         given = False
 
         async def again() -> dict[str, Any]:
@@ -122,7 +130,7 @@ class Body:
             given = True
             return {"type": "http.request", "body": whole, "more_body": False}
 
-        return again
+        return whole, again
 
     def release(self) -> None:
         """Give its bytes back to the budget."""
@@ -131,7 +139,8 @@ class Body:
 
     def _too_large(self) -> Refusal:
         what = "the request" if self.most.values is not None else "the photo"
-        return Refusal(f"{what} is larger than {max(1, self.most.size >> 20)} MB; send less", 413)
+        most = f"{self.most.size >> 20} MB" if self.most.size >> 20 else f"{self.most.size} bytes"
+        return Refusal(f"{what} is larger than {most}; send less", 413)
 
 
 def refuse_files(body: bytes) -> None:

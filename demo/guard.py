@@ -9,12 +9,13 @@ import logging
 import os
 import socket
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import parse_qs
 
-from ..errors import SamHubError
+from ..errors import DataError, SamHubError
 from .bodies import Body, BodyLimits, ByteBudget
 from .failures import ServerFailure, send_failure, status_and_message
 from .limits import Limits, Refusal
@@ -83,26 +84,36 @@ class HostNames:
 
 
 class LoginLimit:
-    """Counts attempts to sign in, for each address, over a minute; the addresses themselves are bounded too."""
+    """Counts attempts to sign in over a minute, under each name and under all together.
 
-    MOST = 10_000
+    Not by address: behind a proxy everybody has the same.
+    """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most, self._clock = most, clock
-        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+    def __init__(self, each: int, together: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.each, self.together, self._clock = each, together, clock
+        self._attempts: deque[tuple[float, str]] = deque()
 
-    def check(self, address: str) -> None:
+    def check(self, name: str) -> None:
         """Count one attempt. raises: Refusal (429)"""
         now = self._clock()
-        times = self._attempts.setdefault(address, deque())
-        self._attempts.move_to_end(address)
-        while times and times[0] <= now - 60:
-            times.popleft()
-        if len(times) >= self.most:
+        while self._attempts and self._attempts[0][0] <= now - 60:
+            self._attempts.popleft()
+        here = sum(attempt[1] == name for attempt in self._attempts)
+        if here >= self.each or len(self._attempts) >= self.together:
             raise Refusal("too many attempts to sign in; wait a minute", 429)
-        times.append(now)
-        while len(self._attempts) > self.MOST:
-            self._attempts.popitem(last=False)
+        self._attempts.append((now, name))
+
+
+def login_name(body: bytes) -> str:
+    """Under which somebody tries to sign in, as Gradio reads it. raises: DataError"""
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
+    except ValueError as e:
+        raise DataError("the request to sign in cannot be read; send username and password as a form") from e
+    names = fields.get("username", [])
+    if len(names) != 1:
+        raise DataError("the request to sign in has no username, or several; send one, and a password")
+    return names[0].strip()
 
 
 class RequestGuard:
@@ -122,7 +133,7 @@ class RequestGuard:
         user_of: Callable[[Any], str | None] | None = None,
     ) -> None:
         self.app, self.limits, self.budget, self.hosts, self.user_of = app, limits, budget, hosts, user_of
-        self.logins = LoginLimit(limits.logins)
+        self.logins = LoginLimit(limits.logins, limits.all_logins)
         self.headers = security_headers()
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable[[dict], Awaitable[None]]) -> None:
@@ -150,7 +161,12 @@ class RequestGuard:
             self.hosts.check(headers.get(b"host"))
             self._check(path, scope)
             body.check_announced()
-            readable = await body.plain() if most.plain and scope["method"] == "POST" else body.receive
+            readable = body.receive
+            if scope["method"] == "POST" and most.login:
+                whole, readable = await body.whole()
+                self._check_login(headers, whole)
+            elif scope["method"] == "POST" and most.plain:
+                readable = await body.plain()
             await self.app(scope, readable, answer)
         except Exception as e:
             if path.startswith(GRADIO) and not isinstance(e, SamHubError | MemoryError):
@@ -163,10 +179,15 @@ class RequestGuard:
         finally:
             body.release()
 
+    def _check_login(self, headers: dict[bytes, bytes], whole: bytes) -> None:
+        """Refusal (429) for too many attempts."""
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/x-www-form-urlencoded":  # in another form the name could be another
+            raise Refusal("send username and password as a form, application/x-www-form-urlencoded", 415)
+        self.logins.check(login_name(whole))
+
     def _check(self, path: str, scope: dict) -> None:
         """Refusal unless the address exists and the sender may use it."""
-        if path.rstrip("/") == "/login" and scope["method"] == "POST":
-            self.logins.check((scope.get("client") or ("",))[0])
         if path == "/" or path.startswith(OPEN):
             return
         if not path.startswith((*OWN, *GRADIO)):

@@ -8,9 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from ..engine.photos import is_photo
 from ..engine.queue import NotYours, Queue
 from ..engine.rounds import model_source
-from ..engine.store import MaskVersion, PhotoRow, Project, insert_mask, rle_of
+from ..engine.store import MaskVersion, PhotoRow, Project, insert_mask, read_object, rle_of
 from ..errors import DataError, OutputError
 from ..ops.run_lengths import rle_to_mask
 from .limits import Refusal
@@ -21,6 +22,9 @@ from .shapes import shape_of_mask
 
 TEXT = 200
 """Characters of an id or a name that the page may send."""
+
+PROMPTS = 100_000
+"""Characters of the prompts of an object, as JSON."""
 
 STATES = {"proposed", "accepted", "removed"}
 
@@ -47,6 +51,8 @@ class Labelling:
         photo = self.project.photo(_number(request.path_params["id"]))
         if not Path(photo.path).is_file():
             raise Refusal(f"{Path(photo.path).name} is not there any more; go on with the next photo", 404)
+        if not await self.service.files.run(is_photo, photo.path):  # a project that others made may name any file
+            raise Refusal(f"{Path(photo.path).name} is no photo; go on with the next one", 404)
         return FileResponse(photo.path, media_type="application/octet-stream", headers=PRIVATE)
 
     async def next(self, request: Request) -> Response:
@@ -58,9 +64,10 @@ class Labelling:
     async def before(self, request: Request) -> Response:
         body = await read_json(request)
         holder, who, now = _text(body, "holder"), self.annotator(request), body.get("photo")
+        now = None if now is None else _number(now)
 
         def work() -> PhotoRow | None:
-            id = self.queue.before(who, now if isinstance(now, int) else None)
+            id = self.queue.before(who, now)
             return None if id is None else self.queue.take(id, holder, who)
 
         with Named():
@@ -108,9 +115,6 @@ class Labelling:
         """raises: DataError"""
         if body.get("state") not in STATES:
             raise DataError(f"the state of a mask is one of {', '.join(sorted(STATES))}")
-        prompts = body.get("prompts", {})
-        if not isinstance(prompts, dict):
-            raise DataError("prompts must be an object")
         round = self.project.setting("round")
         return MaskVersion(
             request=_text(body, "request"),
@@ -122,10 +126,10 @@ class Labelling:
             model=self.project.one("SELECT model FROM rounds WHERE round = ?", (round,))["model"],
             annotator=who,
             name=_text(body, "name", least=0),
-            prompts=json.loads(json.dumps(prompts)),
+            prompts=_prompts(body),
             score=_real(body.get("score")),
             clicks=_count(body.get("clicks")),
-            seconds=_real(body.get("seconds")) or 0.0,
+            seconds=max(0.0, _real(body.get("seconds")) or 0.0),
         )
 
     async def _answer(self, photo: PhotoRow | None) -> Response:
@@ -141,7 +145,7 @@ class Labelling:
         return self.project.objects(photo.id)
 
     def _object(self, row: Any, photo: PhotoRow) -> dict[str, Any]:
-        prompts = json.loads(row["prompts"])
+        prompts = read_object(row["prompts"], "what an object was made with")
         return {
             **{key: row[key] for key in ("object", "state", "name", "score", "clicks", "seconds")},
             "points": prompts.get("points", []),
@@ -189,21 +193,41 @@ class Named:
 
 
 def _number(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError) as e:
-        raise DataError("a photo is a number of the project") from e
+    """A photo, also as text in an address. raises: DataError"""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:  # as SQLite counts
+        raise DataError("a photo is a number of the project")
+    return value
 
 
 def _text(body: dict[str, Any], key: str, least: int = 1) -> str:
     value = body.get(key, "")
     if not isinstance(value, str) or not least <= len(value) <= TEXT:
         raise DataError(f"{key} must be a text of {least} to {TEXT} characters")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise DataError(f"{key} holds half a character; send whole ones")
     return value
 
 
 def _real(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A finite number; None for anything else."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if plain and abs(value) < 1e9 else None  # NaN is not
+
+
+def _prompts(body: dict[str, Any]) -> dict[str, Any]:
+    """What an object was made with, to be shown again. raises: DataError"""
+    prompts = body.get("prompts", {})
+    if not isinstance(prompts, dict):
+        raise DataError("prompts must be an object")
+    try:
+        text = json.dumps(prompts, allow_nan=False)
+    except (ValueError, RecursionError) as e:
+        raise DataError("prompts hold a number that is not finite, or are nested too deeply") from e
+    if len(text) > PROMPTS:
+        raise DataError(f"prompts take {len(text)} characters, more than {PROMPTS}; send fewer points")
+    return prompts
 
 
 def _count(value: Any) -> int:

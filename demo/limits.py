@@ -24,12 +24,14 @@ class Limits:
     encodes: photos that are encoded, or searched in everything mode, at once; decodes: prompts
     waiting: requests that wait for their turn; further ones are refused
     queued: calls of the named endpoints that wait in Gradio's queue
+    call_seconds: how long such a call goes on while nobody reads what the server says of it
     photos, photo_bytes, photo_seconds: photos whose embeddings are kept: their number, the memory that they and
         their pixels take, and how long an unused one stays
     results: masks of earlier prompts that are remembered for each photo, to go on from
     models: models in memory at once, and being loaded at once
     hub_seconds: how long a visitor waits for a Hub that does not answer
-    logins: attempts in a minute, of one address
+    logins, all_logins: attempts to sign in within a minute, under one name and under all names together
+    login_bytes: of such an attempt
     """
 
     upload_bytes: int = 30 * MEGABYTE
@@ -56,6 +58,7 @@ class Limits:
     decodes: int = 2
     waiting: int = 24
     queued: int = 8
+    call_seconds: float = 30
     photos: int = 64
     photo_bytes: int = 1024 * MEGABYTE
     photo_seconds: float = 30 * 60
@@ -63,6 +66,8 @@ class Limits:
     models: int = 2
     hub_seconds: float = 4.5
     logins: int = 10
+    all_logins: int = 200
+    login_bytes: int = 4096
 
 
 class Refusal(SamHubError):

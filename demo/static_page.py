@@ -92,6 +92,7 @@ def _add_model(aside: Path, name: str, tell: Tell) -> dict[str, Any]:
     source = Path(name)
     if source.is_dir() and is_onnx_folder(source):
         exported = _read_json(source / MANIFEST).get("model")
+        exported = exported if isinstance(exported, str) else ""
         name = exported if exported and not (aside / "models" / _safe(exported)).exists() else source.resolve().name
         return _copy_model(aside, source, name)
     key = canonical_name(name)

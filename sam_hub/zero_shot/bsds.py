@@ -10,6 +10,12 @@ from ..errors import DataError
 from ..ops.packages import require
 
 LAYOUT = "a folder with images/NAME.jpg and groundTruth/NAME.mat, in BSDS500 also below data/ and with test/ in both"
+UNPACKED = 256 * 2**20
+"""Most bytes that the packed parts of a file may have; BSDS500's have 3 MB."""
+
+PACKED, HEADER, PIECE = 15, 128, 1 << 20
+"""Of MATLAB's level 5: the kind of a packed part, and bytes before the first part; bytes unpacked at a time."""
+
 PARTS = ("test", "val", "train")
 
 
@@ -50,10 +56,14 @@ def read_boundaries(path: Path, size: tuple[int, int] | None = None) -> list[np.
     if not path.is_file():
         raise DataError(f"{path} does not exist; {LAYOUT} is expected")
     try:
+        if unpacked_bytes(path) > UNPACKED:
+            raise DataError(f"{path} unpacks to more than {UNPACKED >> 20} MB, which boundaries do not need")
         cells = loadmat(path, variable_names=["groundTruth"])["groundTruth"]
         maps = [np.asarray(cell["Boundaries"][0, 0]) for cell in cells.ravel()]
     except (KeyError, IndexError, TypeError) as e:
         raise DataError(f"{path} is no annotation of BSDS500: it has no groundTruth with Boundaries") from e
+    except DataError:
+        raise
     except (OSError, ValueError, MatReadError, NotImplementedError, EOFError, zlib.error, MemoryError) as e:
         raise DataError(f"{path} is not a readable .mat file ({e}); get it again") from e
     good = all(m.ndim == 2 and m.dtype.kind in "bui" and m.shape == maps[0].shape for m in maps)
@@ -63,3 +73,22 @@ def read_boundaries(path: Path, size: tuple[int, int] | None = None) -> list[np.
         have, want = maps[0].shape, size
         raise DataError(f"{path} is of an image of {have[1]} x {have[0]} pixels, not {want[1]} x {want[0]}")
     return [m > 0 for m in maps]
+
+
+def unpacked_bytes(path: Path) -> int:
+    """Of the packed parts of a MATLAB file, as far as they are below twice `UNPACKED`. raises: OSError, zlib.error"""
+    total = 0
+    with open(path, "rb") as file:
+        order = "little" if file.read(HEADER)[-2:] == b"IM" else "big"
+        while len(tag := file.read(8)) == 8 and total <= UNPACKED:
+            kind, size = (int.from_bytes(part, order) for part in (tag[:4], tag[4:]))
+            if kind != PACKED:
+                file.seek(size, 1)
+                continue
+            unpacker, left = zlib.decompressobj(), size
+            while left > 0 and total <= UNPACKED and (data := file.read(min(left, PIECE))):
+                left -= len(data)
+                while data and total <= UNPACKED:
+                    total += len(unpacker.decompress(data, PIECE))
+                    data = unpacker.unconsumed_tail
+    return total

@@ -53,11 +53,11 @@ class Running:
         self.url, self.service, self.server = url.rstrip("/"), service, server
 
     def post(self, path: str, body: object) -> httpx.Response:
-        return httpx.post(f"{self.url}/sam/{path}", json=body, timeout=60)
+        return httpx.post(f"{self.url}/sam/{path}", json=body, timeout=300)
 
     def encode(self, data: bytes) -> dict:
         """The last event."""
-        return _last(httpx.post(f"{self.url}/sam/encode", content=data, timeout=60))
+        return _last(httpx.post(f"{self.url}/sam/encode", content=data, timeout=300))
 
     def segment(self, key: str, prompt: dict) -> dict:
         """The last event."""

@@ -110,6 +110,17 @@ def test_a_folder_of_somebody_else_understands_clicks(package, tmp_path):
     assert model["name"] == "bundle" and model["prompts"] == ["points"]
 
 
+@pytest.mark.parametrize("name", [5, ["x"], {}, None, "../../out"])
+def test_a_folder_with_a_name_that_is_none(package, tmp_path, name):
+    """What a foreign export.json says of the model names a folder of the page, and never one outside."""
+    bundle = model_folder(tmp_path / "bundle", "_quantized")
+    (bundle / "export.json").write_text(json.dumps({"model": name, "low_res": 16}))
+    out = tmp_path / "page"
+    static_page.write_static(out, [str(bundle)], package)
+    (folder,) = (out / "models").iterdir()
+    assert folder.name == ("out" if isinstance(name, str) else "bundle")
+
+
 def test_failures_leave_nothing_behind(package, tmp_path):
     bundle = model_folder(tmp_path / "bundle", "_fp16")
     out = tmp_path / "page"

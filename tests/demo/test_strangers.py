@@ -1,5 +1,7 @@
 """Visitors who leave, send nonsense, or send too much, over real HTTP: the others are served."""
 
+import asyncio
+import gc
 import io
 import json
 import os
@@ -12,20 +14,26 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sam_hub.demo import app, exports, routes
+from sam_hub.demo.guard import HostNames
+from sam_hub.demo.limits import Limits
+from sam_hub.demo.streams import WorkLimit
 
 from sam_hub.ops.masks import mask_to_rle
 
 from .conftest import Running, free_port, start
 
-SECONDS = 60
-"""What a visitor may wait here, on a busy machine; who is blocked waits for ever."""
+SECONDS = 300
+"""A guard: who is blocked waits for ever."""
 
 
 def address(running: Running) -> tuple[str, int]:
@@ -66,8 +74,7 @@ def test_an_upload_that_is_cut_holds_nobody_up(running, cat):
     for wait in (0.05, 0.05, 0.0, 0.2):
         with sent(running, "/sam/encode", cat):
             time.sleep(wait)
-        began = time.monotonic()
-        assert encode(running, cat)["stage"] == "done" and time.monotonic() - began < SECONDS
+        assert encode(running, cat)["stage"] == "done"
     until(lambda: running.service._encoders.ahead == 0)
 
 
@@ -86,17 +93,73 @@ def test_a_visitor_who_reads_nothing_holds_nobody_up(running, cat, photo):
         assert encode(running, cat)["stage"] == "done"
 
 
+class Endless:
+    """Work in steps that never ends on its own. begun: set by the first step; closed: once it was given up"""
+
+    def __init__(self) -> None:
+        self.begun, self.closed = threading.Event(), threading.Event()
+
+    def steps(self, *_: object) -> Iterator[None]:
+        self.begun.set()
+        try:
+            while True:
+                time.sleep(0.001)
+                yield None
+        finally:
+            self.closed.set()
+
+    async def events(self, *_: object) -> AsyncIterator[dict]:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+            yield {}
+        finally:
+            self.closed.set()
+
+
 @pytest.mark.parametrize("path", ["/sam/export", "/sam/import"])
-def test_leaving_ends_an_export_or_import(running, large, path):
-    """Some ten seconds of work, given up after a fraction of one."""
-    key, objects = large
-    records = [{"segmentation": o["rle"]} for o in objects]
-    more = {"objects": objects, "formats": ["masks"]} if path == "/sam/export" else {"document": records}
-    with sent(running, path, json_body(id=key, **more)):
-        time.sleep(0.3)
-    time.sleep(0.3)
-    files = running.service.files
-    until(lambda: files.ahead == 0 and not files._running, 3)
+def test_leaving_ends_an_export_or_import(running, photo, monkeypatch, path):
+    endless = Endless()
+    monkeypatch.setattr(routes, "WorkLimit", lambda _: WorkLimit(float("inf")))
+    monkeypatch.setattr(routes, "export", lambda *_: ("x.zip", endless.steps()))
+    monkeypatch.setattr(routes, "read_annotations", endless.steps)
+    rle = mask_to_rle(np.ones((photo["height"], photo["width"]), bool))
+    more = {"objects": [{"rle": rle}], "formats": ["masks"]} if path == "/sam/export" else {"document": []}
+    with sent(running, path, json_body(id=photo["id"], **more)):
+        assert endless.begun.wait(SECONDS)
+    until(lambda: gc.collect() >= 0 and endless.closed.is_set())  # nobody holds its steps any more
+    until(lambda: running.service.files.ahead == 0)
+
+
+def call_everything(running: Running) -> str:
+    """Begin a call of a named endpoint; returns the path of its answer."""
+    url = f"{running.url}/gradio_api/call/everything"
+    call = httpx.post(url, json={"data": ["x", "fast"]}, timeout=SECONDS).json()
+    return f"/gradio_api/call/everything/{call['event_id']}"
+
+
+def test_a_call_whose_caller_leaves_is_given_up(running, monkeypatch):
+    endless = Endless()
+    monkeypatch.setattr(running.service, "everything", endless.events)
+    path = call_everything(running)
+    assert endless.begun.wait(SECONDS)
+    with socket.create_connection(address(running), timeout=SECONDS) as s:
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert s.recv(100).startswith(b"HTTP/1.1 200")
+        assert not endless.closed.is_set(), "somebody listens"
+    assert endless.closed.wait(SECONDS)
+
+
+def test_a_call_whose_answer_nobody_fetches_is_given_up(monkeypatch):
+    from dataclasses import replace
+
+    from sam_hub.demo.limits import Limits
+
+    for running in start(limits=replace(Limits(), call_seconds=0.5)):
+        endless = Endless()
+        monkeypatch.setattr(running.service, "everything", endless.events)
+        call_everything(running)
+        assert endless.begun.wait(SECONDS) and endless.closed.wait(SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -161,24 +224,37 @@ def test_the_thinnest_picture_that_is_taken_needs_little_memory(running):
     running.service.photos.drop(answer["id"])
 
 
-def test_an_export_is_bounded_in_output_before_it_begins(running, large):
+def test_an_export_is_bounded_in_output_before_it_begins(running, large, monkeypatch):
     key, (one, *_) = large
+    drawn = []
+    monkeypatch.setattr(exports.results, "cutout_png", lambda *_: drawn.append(1))
     body = {"id": key, "objects": [one] * 40, "formats": ["cutouts"]}
-    began = time.monotonic()
     answer = running.post("export", body)
     assert answer.status_code == 413 and "too much" in answer.json()["error"]
-    assert time.monotonic() - began < 5
+    assert not drawn
 
 
-def test_an_export_arrives_in_pieces_and_whole(running, large):
+def test_an_export_arrives_in_pieces_and_whole(running, large, monkeypatch):
+    """What is made first is here before the last is made: that waits for it."""
     key, objects = large
+    mask_png, made, go = exports.results.mask_png, [], threading.Event()
+
+    def last_waits(*arguments: object) -> bytes:
+        if len(made) == 19:
+            assert go.wait(SECONDS)
+        made.append(1)
+        return mask_png(*arguments)
+
+    monkeypatch.setattr(exports.results, "mask_png", last_waits)
     body = {"id": key, "objects": objects[:20], "formats": ["masks", "coco"]}
-    with httpx.stream("POST", f"{running.url}/sam/export", json=body, timeout=60) as answer:
+    with httpx.stream("POST", f"{running.url}/sam/export", json=body, timeout=SECONDS) as answer:
         assert "content-length" not in answer.headers
-        pieces = [(time.monotonic(), piece) for piece in answer.iter_raw()]
-    archive = zipfile.ZipFile(io.BytesIO(b"".join(piece for _, piece in pieces)))
-    assert archive.testzip() is None and len(archive.namelist()) == 21
-    assert pieces[-1][0] - pieces[0][0] > 0.05, "the first arrives while the last is made"
+        content = b""
+        for piece in answer.iter_raw():
+            content += piece
+            go.set()
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.testzip() is None and len(archive.namelist()) == 21 and len(made) == 20
 
 
 def test_too_fine_outlines_are_refused(running, photo):
@@ -197,9 +273,8 @@ def test_yolo_of_a_speckled_mask_is_quick(running, photo):
     h, w = photo["height"], photo["width"]
     mask = np.zeros((h, w), bool)
     mask[::2, ::2] = True
-    began = time.process_time()
     answer = running.post("export", {"id": photo["id"], "objects": [{"rle": mask_to_rle(mask)}], "formats": ["yolo"]})
-    assert answer.status_code == 200 and time.process_time() - began < 15, "some two seconds of computing"
+    assert answer.status_code == 200
     label = zipfile.ZipFile(io.BytesIO(answer.content)).read("yolo/labels/photo.txt").split()
     assert 1000 < len(label) < 50_000
 
@@ -332,12 +407,39 @@ def test_on_a_space_the_hub_frames_the_page(monkeypatch):
     HostNames().check(b"me-masks.hf.space")
 
 
+def sign_in(running: Running, name: str, password: str, **headers: str) -> int:
+    form = {"username": name, "password": password}
+    return httpx.post(f"{running.url}/login", data=form, headers=headers).status_code
+
+
 def test_passwords_cannot_be_guessed_in_bulk(locked):
-    guesses = [
-        httpx.post(f"{locked.url}/login", data={"username": "me", "password": str(i)}).status_code for i in range(14)
-    ]
-    assert guesses == [400] * 10 + [429] * 4
-    assert httpx.post(f"{locked.url}/login", data={"username": "me", "password": "secret"}).status_code == 429
+    """Behind a proxy all visitors have one address: what counts is the name."""
+    assert [sign_in(locked, "me", str(i)) for i in range(14)] == [400] * 10 + [429] * 4
+    assert (
+        sign_in(locked, " me ", "secret") == 429 and sign_in(locked, "me", "secret", **{"x-forwarded-for": "1"}) == 429
+    )
+    assert sign_in(locked, "you", "secret") == 400, "others are not held up"
+
+
+def test_a_name_to_sign_in_cannot_be_hidden(locked):
+    url = f"{locked.url}/login"
+    forms = {
+        "application/x-www-form-urlencoded": [
+            b"",
+            b"username=a&username=me&password=x",
+            b"username=\xff",
+            b"a=1&" * 90,
+        ],
+        "multipart/form-data; boundary=x": [
+            b'--x\r\nContent-Disposition: form-data; name="username"\r\n\r\nme\r\n--x--'
+        ],
+        "application/json": [b'{"username": "me"}'],
+    }
+    for kind, bodies in forms.items():
+        for body in bodies:
+            answer = httpx.post(url, content=body, headers={"content-type": kind})
+            assert answer.status_code in (400, 415) and "username" in answer.json()["error"], body
+    assert httpx.post(url, data={"username": "me", "password": "x" * 5000}).status_code == 413
 
 
 def test_attempts_are_forgotten_after_a_minute():
@@ -345,14 +447,44 @@ def test_attempts_are_forgotten_after_a_minute():
     from sam_hub.demo.limits import Refusal
 
     now = [0.0]
-    limit = LoginLimit(2, lambda: now[0])
-    limit.check("a")
-    limit.check("a")
+    limit = LoginLimit(2, 5, lambda: now[0])
+    for name in ("a", "a", "b", "c", "d"):
+        limit.check(name)
+    for name in ("a", "b", "e"):  # one name, and all names together
+        with pytest.raises(Refusal):
+            limit.check(name)
+    now[0] = 59
     with pytest.raises(Refusal):
-        limit.check("a")
-    limit.check("b")
+        limit.check("e")
     now[0] = 61
     limit.check("a")
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({}, False),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "localhost"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "192.168.1.9"}, True),
+        ({"host": "masks.example.org"}, True),
+        ({"share": True}, True),
+        ({"host": "0.0.0.0", "share": True, "auth": ("me", "secret")}, False),
+    ],
+)
+def test_an_open_server_without_a_password_is_warned_of(options, warned, capsys, monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    blocks = SimpleNamespace(_queue=SimpleNamespace(pending_messages_per_session=SimpleNamespace()))
+    server = SimpleNamespace(
+        state=SimpleNamespace(limits=Limits(), hosts=HostNames()),
+        launch=lambda **_: (None, "http://127.0.0.1:7860/", "https://x.gradio.live"),
+        get_blocks=lambda: blocks,
+    )
+    app.launch(server, block=False, **options)
+    told = capsys.readouterr().err
+    assert ("everybody who reaches this page may use it; --auth" in told) is warned
 
 
 def test_a_radius_that_is_a_list_is_a_sentence(running, photo):
@@ -366,10 +498,8 @@ def test_a_radius_that_is_a_list_is_a_sentence(running, photo):
 
 
 @contextmanager
-def served(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen, str]]:
-    """`sam-hub demo` in a process, and its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "sam_hub", "demo", "--port", str(port), *arguments]
+def served(*command: str, port: int, **environment: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A process that serves the page, and its address."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -386,40 +516,75 @@ def served(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Pop
         process.communicate()
 
 
+STUCK = """
+import threading
+from sam_hub.demo import app
+server, service = app.build()
+threading.Thread(target=threading.Event().wait).start()
+service._encoders.submit(lambda stopped: threading.Event().wait())
+app.launch(server, port={port})
+"""
+
+
 def test_ctrl_c_ends_a_server_that_is_stuck(cat):
-    with served("--host", "0.0.0.0") as (process, url):
+    """Threads that never end, one of them within a photo, and an upload that never arrives."""
+    port = free_port()
+    with served(sys.executable, "-c", STUCK.format(port=port), port=port) as (process, url):
         running = Running(url, None, None)
-        key = encode(running, cat)["id"]
-        with (
-            sent(running, "/sam/everything", json_body(id=key, preset="fine")),
-            sent(running, "/sam/encode", cat[:-9], announced=len(cat)),
-        ):
-            time.sleep(0.5)
-            began = time.monotonic()
+        with sent(running, "/sam/encode", cat[:-9], announced=len(cat)), sent(running, "/sam/encode", cat) as s:
+            assert s.recv(100), "it is told that it waits"
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0 and time.monotonic() - began < 3
-        assert "warning: everybody who reaches this page may use it" in process.stderr.read()
+            assert process.wait(SECONDS) == 0
 
 
-def test_a_hub_that_does_not_answer_holds_nobody_up(cat, tmp_path):
+def test_what_is_stuck_has_two_seconds(monkeypatch):
+    waits = []
+    monkeypatch.setattr(
+        app.threading, "Timer", lambda seconds, leave: waits.append(seconds) or SimpleNamespace(start=int)
+    )
+    app._exit_after(app.PATIENCE)
+    assert waits == [2.0]
+
+
+SLOW_HUB = """
+from dataclasses import replace
+from sam_hub.demo import app
+from sam_hub.demo.limits import Limits
+server, service = app.build(["pocket", "sam-vit-b"], limits=replace(Limits(), hub_seconds={seconds}))
+app.launch(server, port={port})
+"""
+
+
+@contextmanager
+def silent_hub(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment of a Hub that takes connections and never answers."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(50)
-        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HOME": str(tmp_path)}
-        with served("--model", "pocket", "--model", "sam-vit-b", **hub) as (_, url):
-            answers = {}
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        patient = {"HF_HUB_ETAG_TIMEOUT": "10000", "HF_HUB_DOWNLOAD_TIMEOUT": "10000"}
+        yield {"HF_ENDPOINT": address, "HF_HOME": str(folder), **patient}
 
-            def ask(model: str) -> None:
-                began = time.monotonic()
-                answer = httpx.post(f"{url}/sam/encode?model={model}", content=cat, timeout=60)
-                answers[model] = json.loads(answer.text.splitlines()[-1]), time.monotonic() - began
 
-            threads = [threading.Thread(target=ask, args=(model,)) for model in ("sam-vit-b", "pocket")]
-            for thread in threads:
-                thread.start()
-                time.sleep(0.5)
-            for thread in threads:
-                thread.join()
-    assert answers["pocket"][0]["stage"] == "done" and answers["pocket"][1] < SECONDS
-    failed, seconds = answers["sam-vit-b"]
-    assert failed["status"] == 503 and "does not answer" in failed["error"] and seconds < 20
+def test_a_hub_that_does_not_answer_holds_nobody_up(cat, tmp_path):
+    port = free_port()
+    with silent_hub(tmp_path) as hub:
+        code = SLOW_HUB.format(seconds=1e6, port=port)
+        with served(sys.executable, "-c", code, port=port, **hub) as (_, url):
+            running = Running(url, None, None)
+            with sent(running, "/sam/encode?model=sam-vit-b", cat) as s:
+                assert b"200" in s.recv(100), "it waits for the Hub"
+                assert encode(running, cat)["stage"] == "done"
+                s.setblocking(False)
+                with suppress(BlockingIOError):
+                    assert b"failed" not in s.recv(100_000), "it waits still"
+
+
+def test_a_hub_that_does_not_answer_is_a_sentence(cat, tmp_path):
+    port = free_port()
+    with silent_hub(tmp_path) as hub:
+        code = SLOW_HUB.format(seconds=0.5, port=port)
+        with served(sys.executable, "-c", code, port=port, **hub) as (_, url):
+            answer = httpx.post(f"{url}/sam/encode?model=sam-vit-b", content=cat, timeout=SECONDS)
+    failed = json.loads(answer.text.splitlines()[-1])
+    assert failed["status"] == 503 and "does not answer" in failed["error"]

@@ -1,5 +1,6 @@
 """Project mode of the page over HTTP: what is acknowledged is in the project's file."""
 
+import json
 import os
 import threading
 import time
@@ -118,6 +119,46 @@ def test_what_is_wrong_is_a_sentence_and_stores_nothing(make_project, serve):
     assert desk.post("finish", holder="me", photo=photo, state="lost").status_code == 400
     assert desk.client.get("project/photo/77").status_code == 400
     assert not desk.project.objects(photo)
+
+
+def test_numbers_and_texts_that_no_database_holds(make_project, serve):
+    desk = serve(make_project(1))
+    photo = desk.post("next", holder="me").json()["photo"]["id"]
+    sound = json.dumps(desk.mask(photo, "r"))
+    for old, new, word in [
+        (f'"photo": {photo}', '"photo": 1e999', "a number of the project"),
+        (f'"photo": {photo}', f'"photo": {10**30}', "a number of the project"),
+        (f'"photo": {photo}', '"photo": 1.5', "a number of the project"),
+        ('"object": "a"', r'"object": "\ud800"', "half a character"),
+        ("[[1, 2]]", "[[1, 1e999]]", "not finite"),
+        ("[[1, 2]]", json.dumps([[1, 2]] * 20_000), "send fewer"),
+    ]:
+        answer = desk.client.post("project/save", content=sound.replace(old, new))
+        assert answer.status_code == 400 and word in answer.json()["error"], (new, answer.text)
+    assert not desk.project.objects(photo)
+    for path in ("before", "keep", "finish"):
+        body = sound.replace('"accepted"', '"done"').replace(f'"photo": {photo}', f'"photo": {10**30}')
+        assert desk.client.post(f"project/{path}", content=body).status_code == 400, path
+    for number in ("-1", "1e3", "9" * 30, "x", "..%2f1"):
+        assert desk.client.get(f"project/photo/{number}").status_code in (400, 404)
+    odd = sound.replace('"seconds": 3.5', '"seconds": 1e999').replace('"clicks": 2', f'"clicks": {10**30}')
+    assert desk.client.post("project/save", content=odd).status_code == 200, "what only measures is left out"
+    assert (desk.project.objects(photo)[0]["seconds"], desk.project.objects(photo)[0]["clicks"]) == (0, 0)
+
+
+def test_a_project_that_names_other_files_gives_none_of_them_out(make_project, serve, tmp_path):
+    """A project's file that others made may name anything; only photos are served."""
+    project = make_project(1)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("password")
+    state = secret.stat()
+    with project.writing() as db:
+        values = (str(secret), state.st_size, state.st_mtime_ns)
+        db.execute("UPDATE photos SET path = ?, bytes = ?, modified = ?", values)
+    desk = serve(project)
+    assert desk.post("next", holder="me").status_code == 200
+    answer = desk.client.get("project/photo/1")
+    assert answer.status_code == 404 and "is no photo" in answer.json()["error"]
 
 
 def test_a_full_disk_is_a_507(make_project, serve):

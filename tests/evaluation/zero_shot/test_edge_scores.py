@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from sam_hub.zero_shot.bsds import read_boundaries
+from sam_hub.errors import DataError
+from sam_hub.zero_shot import bsds as reader
+from sam_hub.zero_shot.bsds import read_boundaries, unpacked_bytes
 from sam_hub.zero_shot.edge_scores import THRESHOLDS, EdgeCounts, best_f, count_edges, f_measure, score_edges
 from sam_hub.zero_shot.thinning import thin
 
@@ -115,3 +117,15 @@ def test_the_best_threshold_of_each_image_and_of_all():
 
 def test_f_measure():
     assert f_measure(np.array([0.5, 0.0]), np.array([1.0, 0.0])) == pytest.approx([2 / 3, 0])
+
+
+def test_a_file_of_boundaries_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    """A few kilobytes of zeros, packed: nothing of it is read once it is known to be too much."""
+    from scipy.io import savemat
+
+    zeros, path = np.zeros((1500, 1000), np.uint8), tmp_path / "a.mat"
+    savemat(path, {"groundTruth": zeros}, do_compression=True)
+    assert path.stat().st_size < 10_000 and 1_500_000 < unpacked_bytes(path) < 1_501_000
+    monkeypatch.setattr(reader, "UNPACKED", 1_400_000)
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_boundaries(path)
