@@ -91,8 +91,7 @@ def _add_model(aside: Path, name: str, tell: Tell) -> dict[str, Any]:
     """Copy the files of a model into ``models/``; returns its entry of app.json."""
     source = Path(name)
     if source.is_dir() and is_onnx_folder(source):
-        exported = _read_json(source / MANIFEST).get("model")
-        exported = exported if isinstance(exported, str) else ""
+        exported = _exported_name(source)
         name = exported if exported and not (aside / "models" / _safe(exported)).exists() else source.resolve().name
         return _copy_model(aside, source, name)
     key = canonical_name(name)
@@ -132,7 +131,7 @@ def _copy_model(aside: Path, source: Path, name: str) -> dict[str, Any]:
         there = ", ".join(VARIANTS["wasm"])
         raise CheckpointError(f"{source} has no file that browsers run without a GPU; export one of {there}")
     facts = asdict(preparation)
-    row = ZOO.get(canonical_name(_read_json(source / MANIFEST).get("model", "")) or canonical_name(name) or "")
+    row = ZOO.get(canonical_name(_exported_name(source)) or canonical_name(name) or "")
     return {
         "name": name,
         "good_for": row.good_for if row else "",
@@ -219,6 +218,12 @@ def _record(aside: Path, path: Path) -> dict[str, Any]:
 
 def _part(source: Path, part: str, variant: str) -> Path:
     return source / ONNX_FOLDER / f"{part}{SUFFIXES[variant]}.onnx"
+
+
+def _exported_name(source: Path) -> str:
+    """What the manifest of an export says of its model; "" where it says nothing of use."""
+    name = _read_json(source / MANIFEST).get("model")
+    return name if isinstance(name, str) else ""
 
 
 def _safe(name: str) -> str:
