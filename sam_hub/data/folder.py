@@ -30,7 +30,7 @@ from ..ops.masks import mask_to_rle
 from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
-MASK_FOLDERS = ("masks", "mask", "labels", "SegmentationObject")
+MASK_FOLDERS = ("masks", "mask", "labels", "labelmap", "SegmentationObject")
 MASK_NAME = re.compile(r"[._-](?:masks?|labels?|gt)(?:[._-]?\d+(?:-[\w-]+)?)?$", re.IGNORECASE)
 """The end of a mask's name beside its image; after the number a name may follow, as the page writes it."""
 

@@ -104,16 +104,22 @@ def test_what_everything_writes_is_evaluated(photos: Path, tiny_model: Path):
     sam_hub("eval", tiny_model, out / "coco.json", out / "masks", *few)
 
 
-def read_masks(folder: Path) -> Sample:
-    (folder / "photo.jpg").rename(folder / "masks" / "photo.jpg")
-    return open_dataset(folder / "masks")[0]
+def read_with_photo(folder: Path, place: str) -> Sample:
+    """The photo is put where a person would put it."""
+    (folder / place).mkdir(exist_ok=True)
+    (folder / "photo.jpg").rename(folder / place / "photo.jpg")
+    return open_dataset(folder if place == "images" else folder / place)[0]
 
 
 READERS: dict[str, tuple[Callable[[Path], Sample], float]] = {
-    "masks": (read_masks, 1),
+    "masks": (lambda d: read_with_photo(d, "masks"), 1),
     "coco": (lambda d: open_dataset(d / "coco.json")[0], 1),
     "sa1b": (lambda d: open_dataset(d)[0], 1),
     "yolo": (lambda d: open_dataset(d / "yolo")[0], 0.9),
+    "cvat": (lambda d: open_dataset(d / "cvat" / "annotations.xml", d)[0], 1),
+    "labelmap": (lambda d: read_with_photo(d, "images"), 1),
+    "labelme": (lambda d: read_with_photo(d, "labelme"), 1),
+    "labelstudio": (lambda d: open_dataset(d / "labelstudio", d)[0], 1),
 }
 FOR_PEOPLE = {"cutouts", "svg"}
 
