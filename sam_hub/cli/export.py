@@ -180,10 +180,12 @@ def page_writer(
     """
     from ..demo.static_page import VARIANTS, write_static
     from ..demo.web_runtime import runtime_files
+    from ..exporters.formats import FORMATS
 
     if "transformersjs" not in options.get("layouts", ("transformersjs",)):
         raise WrongUsage("--web needs the layout of transformers.js; add --layout transformersjs")
-    if not set(wanted.get("onnx", ())) & set(VARIANTS["wasm"]):
+    there = {variant for name, variants in wanted.items() if FORMATS[name].place == "browser" for variant in variants}
+    if not there & set(VARIANTS["wasm"]):
         raise WrongUsage(f"--web needs ONNX files that browsers run; add --variant {' or '.join(VARIANTS['wasm'])}")
     runtime_files(runtime, tell)
     return lambda folder: write_static(folder / "web", [str(folder)], runtime, tell)
