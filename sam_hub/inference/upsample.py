@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 BLOCK = 64
 """Output pixels that are computed by one small dense product."""
-PIECE = 2**24
+PIECE = 2**22
 """Numbers between the two axes beyond which the order is that which holds fewer."""
 
 

@@ -190,9 +190,9 @@ test("marks: found at their place, moved, taken away", () => {
 });
 
 test("masks that prompts gave are asked for again when tidying changes, and stay chosen", () => {
-  const answer = (result) => ({ result, best: 0, masks: [{ rle: 1 }, { rle: 2 }, { rle: 3 }] });
+  const found = (result) => ({ result, best: 0, masks: [{ rle: 1 }, { rle: 2 }, { rle: 3 }] });
   let h = s.change(s.newHistory(), s.addPoint(s.newHistory().present, 10, 20, 1));
-  h = s.settle(h, 1, s.selectedObject(h.present).rev, answer("r"));
+  h = s.settle(h, 1, s.selectedObject(h.present).rev, found("r"));
   h = s.change(h, s.choose(h.present, 1, 2));
   h = s.change(h, s.addMasks(h.present, [{ rle: { counts: "x" }, bbox: [0, 0, 1, 1] }], "file"));
   const before = h.present;
@@ -201,9 +201,9 @@ test("masks that prompts gave are asked for again when tidying changes, and stay
   assert.deepEqual(s.waiting(h.present), [one]);
   assert.equal(kept, before.objects[1]);
   assert.deepEqual(s.promptOf(one, h.present.tidy), { points: [[10, 20]], labels: [1], tidy: false });
-  h = s.settle(h, 1, one.rev, answer("s"));
+  h = s.settle(h, 1, one.rev, found("s"));
   assert.equal(h.present.objects[0].chosen, 2);
   assert.equal(s.undo(h).present, before);
-  const clicked = s.addPoint(s.select(h.present, 1), 5, 5, 1);
-  assert.equal(s.settle({ past: [], present: clicked, future: [] }, 1, clicked.objects[0].rev, answer("t")).present.objects[0].chosen, 0);
+  const again = s.addPoint(s.select(h.present, 1), 5, 5, 1);
+  assert.equal(s.settle({ past: [], present: again, future: [] }, 1, again.objects[0].rev, found("t")).present.objects[0].chosen, 0);
 });
