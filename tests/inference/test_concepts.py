@@ -146,10 +146,13 @@ def test_bfloat16(finder, photo):
     assert found.scores.dtype == np.float32 and np.isfinite(found.scores).all() and len(found) == len(expected)
 
 
-def test_a_folder_without_a_tokenizer(tmp_path):
-    tiny_sam3.reference().save_pretrained(tmp_path)
-    with pytest.raises(ModelNotFoundError, match=r"no tokenizer for words in .*; give the folder or Hub id of one"):
-        ConceptFinder.from_pretrained(str(tmp_path))
+def test_a_folder_without_a_tokenizer(tmp_path, monkeypatch):
+    """CLIP's own is looked for instead."""
+    tiny_sam3.reference().save_pretrained(tmp_path / "model")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sam_hub.inference.concepts.TOKENIZER", str(tmp_path / "empty"))
+    with pytest.raises(ModelNotFoundError, match=r"no tokenizer for words in .*empty; give the folder or Hub id"):
+        ConceptFinder.from_pretrained(str(tmp_path / "model"))
 
 
 def test_a_predictor_of_another_model(finder, photo):
