@@ -6,7 +6,9 @@
 
 An interpreter needs numpy and one of onnxruntime, openvino and OpenCV. The table shows the largest difference of an
 output to onnxruntime here, in units of its largest value, over photos and prompts of the proof; a runtime that refuses
-a file says why. OpenVINO is told to compute in float32, which it does not of itself on CPUs with bfloat16.
+a file says why. ``--record`` writes both into ``export.json``: a file is proven on a runtime that stays within its
+variant's bound, and seen to fail on any other. OpenVINO is told to compute in float32, which it does not of itself on
+CPUs with bfloat16.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from sam_hub.exporters.formats import FORMATS
 from sam_hub.exporters.manifest import Artefact, Manifest
 from sam_hub.exporters.proof import Proof
 
@@ -107,11 +110,24 @@ def write_cases(bundle: Path, artefact: Artefact, proof: Proof, folder: Path) ->
     return cases
 
 
+def record(manifest: Manifest, bundle: Path, runtime: str, found: dict[str, float | str]) -> None:
+    """Note in a manifest what a runtime made of the files."""
+    for artefact in manifest.artefacts:
+        bound = FORMATS[artefact.format].tolerances[artefact.variant].difference
+        for file in artefact.files:
+            value = found.get(str(bundle / file.path))
+            if isinstance(value, str):
+                file.saw(runtime, value or "does not load")
+            elif value is not None:  # NaN is not within
+                file.saw(runtime, "" if value <= bound else f"outputs differ by {value:.2g} of their largest value")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--python", action="append", type=Path, default=[], help="an interpreter; as many as wanted")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--record", action="store_true", help="write what was seen into export.json")
     arguments = parser.parse_args()
     manifest, proof = Manifest.read(arguments.bundle), Proof.load(arguments.bundle)
     report: dict[str, dict[str, float | str]] = {}
@@ -126,6 +142,9 @@ def main() -> None:
                 sys.exit(f"{python}: {done.stderr.strip().splitlines()[-1]}")
             runtime, found = json.loads(done.stdout.splitlines()[-1])
             report[runtime] = {Path(file).name: value for file, value in found.items()}
+            record(manifest, arguments.bundle, runtime, found)
+    if arguments.record:
+        manifest.write(arguments.bundle)
     for runtime, found in report.items():
         for file, value in found.items():
             print(f"{runtime:24}{file:48}{value if isinstance(value, str) else f'{value:.1e}'}")

@@ -126,6 +126,8 @@ def _prove(folder: Path, artefact: Artefact, proof: Proof) -> None:
     if NOT_ON_DEVICE in runner.runtime and NOT_ON_DEVICE not in artefact.notes:
         artefact.notes.append(NOT_ON_DEVICE)
     artefact.gate = prove(runner, proof, tolerance, artefact.name).facts(tolerance)
+    for record in artefact.files:
+        record.saw(runner.runtime)
 
 
 def check_installed(format: str, to_export: bool = True) -> Format:

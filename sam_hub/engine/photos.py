@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..ops.files import sha256
-from ..ops.images import IMAGE_FORMATS, IMAGE_SUFFIXES, MAX_PIXELS
+from ..ops.images import IMAGE_SUFFIXES, MAX_PIXELS, readable_formats
 from .store import PhotoRow, Project, photo_of
 
 BATCH = 500
@@ -116,8 +116,7 @@ def measure(path: Path) -> Facts:
 
 
 def _head(path: str | Path) -> Image.Image:
-    Image.init()
-    return Image.open(path, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN])
+    return Image.open(path, formats=readable_formats())
 
 
 def is_photo(path: str | Path) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError
+from ..installing import how_to_install
 from ..rasters.opening import is_tiff
 from .bands import Bands, choose_bands
 from .geometry import resized_size
@@ -42,6 +43,7 @@ IMAGE_FORMATS = {
     "AVIF": (".avif",),
     "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "HEIF": (".heic", ".heif"),
 }
 """What is decoded: Pillow's name of a format -> suffixes of its files. Other formats that Pillow knows start programs
 (EPS) or do not hold photos (PDF, HDF5, MPEG)."""
@@ -71,6 +73,20 @@ BACK_TURNS = {
 
 BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
 """Modes that Pillow converts to RGB in two steps: a transparent palette warns, premultiplied alpha is refused."""
+
+
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+"""What a HEIC file says of itself in its bytes 8 to 12."""
+
+
+def readable_formats() -> list[str]:
+    """Those of `IMAGE_FORMATS` that this Pillow has; HEIF with pillow-heif, of the extra ``heic``."""
+    Image.init()
+    if "HEIF" not in Image.OPEN and util.find_spec("pillow_heif"):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    return [name for name in IMAGE_FORMATS if name in Image.OPEN]  # Pillow raises KeyError for one that it lacks
 
 
 def pixel_limit() -> int:
@@ -262,8 +278,7 @@ def _open(
     if page:
         raise ImageError(f"{name} has one page; leave the page out")
     try:
-        Image.init()  # or a format that this Pillow lacks would be a KeyError
-        image = Image.open(file, formats=[f for f in IMAGE_FORMATS if f in Image.OPEN])
+        image = Image.open(file, formats=readable_formats())
     except Exception as e:  # Pillow's readers raise anything on damaged files
         if tiff and isinstance(e, Image.UnidentifiedImageError):
             return _from_tiff(path or file, name, value_range, bands, page)
@@ -349,8 +364,19 @@ def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
     if empty:
         return f"{name} is empty (0 bytes); save or download the image again"
     if isinstance(error, Image.UnidentifiedImageError):
+        if file is not None and _is_heic(file) and "HEIF" not in Image.OPEN:
+            return f"{name} is a HEIC photo, which needs pillow-heif: install it with {how_to_install('heic')}"
         return f"{name} is not an image in a format that is read here; convert it to PNG or JPEG"
     return f"{name} is damaged or cut short ({error}); save or download the image again"
+
+
+def _is_heic(file: BinaryIO) -> bool:
+    try:
+        file.seek(0)
+        head = file.read(12)
+    except (OSError, ValueError):  # not seekable, or closed
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
 
 
 def _too_large(name: str) -> str:

@@ -1,7 +1,9 @@
 """A bundle is whole and what was exported, or says what is wrong."""
 
+import importlib.util
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 from sam_hub.exporters import bundle as bundles
@@ -138,7 +140,9 @@ def test_a_format_without_its_libraries_says_what_to_install(tmp_path, monkeypat
 def test_plan_reads_formats_and_variants():
     assert plan(["onnx"], []) == {"onnx": FORMATS["onnx"].default}
     assert plan(["onnx", "coreml"], ["fp16"]) == {"onnx": ("fp16",), "coreml": ("fp16",)}
-    assert set(plan(["all"], [])) == set(FORMATS)
+    assert set(plan(["all"], [])) == {name for name in FORMATS if all(map(find_spec, FORMATS[name].packages))}
+    with pytest.raises(WrongUsage, match="no ncnn files are made, as none was proven on ncnn"):
+        plan(["ncnn"], [])
     with pytest.raises(WrongUsage, match="did you mean onnx"):
         plan(["onx"], [])
     with pytest.raises(WrongUsage, match="did you mean fp16"):
@@ -153,3 +157,9 @@ def test_presets_ask_for_what_there_is_and_say_why(name):
     assert len(preset.why) > 40
     for format, variants in preset.wanted.items():
         assert set(variants) <= set(FORMATS[format].variants)
+
+
+def test_all_formats_are_those_that_are_installed(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "executorch" else find_spec(n, *a))
+    assert "executorch" not in plan(["all"], []) and "onnx" in plan(["all"], [])
+    assert "left out: executorch needs executorch: install it with" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from sam_hub.exporters import formats
 from sam_hub.exporters.backend import BundleBackend
-from sam_hub.exporters.bundle import export_bundle, verify_bundle
+from sam_hub.exporters.bundle import check_installed, export_bundle, verify_bundle
 from sam_hub.exporters.format import EXACT, HALF, Format
 from sam_hub.exporters.formats import FORMATS, default_format, register_format
 from sam_hub.exporters.gate import ExportMismatch
@@ -80,6 +80,10 @@ def model() -> SamModel:
 def exported(request, found_outside, model, tmp_path_factory) -> tuple[Format, Path]:
     """Each format in turn, and a bundle of its first variant."""
     format = FORMATS[request.param]
+    try:
+        check_installed(format.name)
+    except ExportError as e:
+        pytest.skip(str(e))
     out = tmp_path_factory.mktemp(format.name) / "bundle"
     wanted = {format.name: format.default[:1]}
     export_bundle("tiny", out, wanted, {"slots": 8}, model=model, processor=SamImageProcessor.for_config(model.config))
@@ -118,6 +122,8 @@ def test_snippets_are_filled_and_listed(exported):
     format, out = exported
     manifest = Manifest.read(out)
     for snippet in format.snippets:
+        if snippet.layout != manifest.artefacts[0].layout:
+            continue
         text = (out / snippet.path).read_text()
         assert snippet.path in manifest.others and not re.search(r"@[\w.-]+\.[\w.-]+@|@[A-Z_]+@", text)
         assert manifest.artefacts[0].file("encoder").path in text
@@ -251,6 +257,7 @@ ACCEPTED = {
         "p6": (0.5, 0.98, 0.98, 0.8, 0.1),
         "p4": (0.7, 0.95, 0.97, 0.7, 0.15),
     },
+    "openvino": {"int8": (0.5, 0.98, 0.985, 0.8, 0.1)},
     "executorch": {"coreml": (0.05, 0.999, 0.998, 0.98, 0.01), "int8": (0.5, 0.98, 0.97, 0.8, 0.1)},
 }
 """The bounds that files were published under; they may become stricter, never looser."""

@@ -27,7 +27,10 @@ FORMAT = Format(
     extra="onnx",
     place="browser",
     is_default=True,
-    snippets=(Snippet("SegmentOnnx.kt", "android/SegmentOnnx.kt", "transformersjs", names_inputs=True),),
+    snippets=(
+        Snippet("SegmentOnnx.kt", "android/SegmentOnnx.kt", "transformersjs", names_inputs=True),
+        Snippet("trtexec.sh", "jetson/trtexec.sh", "meta"),
+    ),
     presets={
         "android": Choice(
             ("int8",),

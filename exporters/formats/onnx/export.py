@@ -10,7 +10,8 @@ from typing import Any
 
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from google.protobuf.message import EncodeError
+from onnx import ModelProto, TensorProto, external_data_helper, helper, numpy_helper
 
 from ....errors import ExportError
 from ....inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
@@ -29,6 +30,10 @@ from .plain import make_plain, runtime_notes, silent_faults
 from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
 
 OPSET = 18
+
+WHOLE_BYTES = 2**31 - 2**24
+"""Weights of more bytes lie in a file beside the graph; protobuf ends at 2 GiB, of which the graph itself has some."""
+
 LAYOUTS = {"transformersjs": (ONNX_FOLDER, ENCODER, DECODER), "meta": ("meta", "image_encoder", "mask_decoder")}
 """Layout -> folder, name of the encoder's file, name of the decoder's."""
 
@@ -262,7 +267,15 @@ def _artefact(
     files = []
     for role, stem in zip(("encoder", "decoder"), stems, strict=True):
         model = onnx.ModelProto()
-        model.CopyFrom(CONVERSIONS[variant](graphs[role], contexts[role]))
+        try:
+            model.CopyFrom(CONVERSIONS[variant](graphs[role], contexts[role]))
+        except (EncodeError, ValueError) as e:
+            if weight_bytes(graphs[role]) <= WHOLE_BYTES:
+                raise
+            raise ExportError(
+                f"the {role} has more than 2 GiB of weights, and onnxruntime's conversion to {variant} cannot read so "
+                "many; take --variant fp32 or int8"
+            ) from e
         facts: dict[str, Any] = {}
         if role == "encoder":
             facts["points_scale"] = points_scale(job) if layout == "transformersjs" else 1.0
@@ -285,8 +298,10 @@ def _artefact(
             facts["lint"] = found
         _describe(model, job, variant)
         path = job.out / folder / f"{stem}{SUFFIXES[variant]}.onnx"
-        _save(model, path)
-        files.append(_record(model, path.relative_to(job.out).as_posix(), role, facts))
+        beside = save(model, path)
+        record = _record(model, path.relative_to(job.out).as_posix(), role, facts)
+        record.weights = {other.relative_to(job.out).as_posix(): "" for other in beside}
+        files.append(record)
     return Artefact(FORMAT.name, variant, layout, files)
 
 
@@ -326,13 +341,19 @@ def _describe(model: ModelProto, job: Job, variant: str) -> None:
     helper.set_model_props(model, facts)
 
 
-def _save(model: ModelProto, path: Path) -> None:
-    try:
+def save(model: ModelProto, path: Path) -> list[Path]:
+    """Write a graph; returns the files beside it that hold its weights, where they are more than one file can have."""
+    if weight_bytes(model) <= WHOLE_BYTES:
         onnx.save(model, path)
-    except ValueError as e:  # protobuf's limit of 2 GiB
-        raise ExportError(
-            f"{path.name} is larger than the 2 GiB of an ONNX file; export a smaller variant (fp16) or model"
-        ) from e
+        return []
+    beside = path.with_name(f"{path.name}_data")
+    onnx.save(model, path, save_as_external_data=True, location=beside.name)
+    external_data_helper.load_external_data_for_model(model, str(path.parent))  # saving takes them out of the model
+    return [beside]
+
+
+def weight_bytes(model: ModelProto) -> int:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 def _record(model: ModelProto, path: str, role: str, facts: dict[str, Any]) -> FileRecord:

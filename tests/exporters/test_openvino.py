@@ -1,0 +1,93 @@
+"""OpenVINO files: what only they have. What every format has is in `test_every_format`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sam_hub.exporters.backend import BundleBackend
+from sam_hub.exporters.bundle import export_bundle, verify_bundle
+from sam_hub.exporters.formats.onnx import variants
+from sam_hub.exporters.formats.openvino.runner import PINNED, compiled
+from sam_hub.exporters.manifest import BundleError, Manifest
+
+from sam_hub.inference.image_predictor import ImagePredictor
+from sam_hub.models.image_processing_sam import SamImageProcessor
+from sam_hub.models.modeling_sam import SamModel
+
+from ..models.conftest import randomise, tiny_config
+
+pytest.importorskip("openvino")
+VARIANTS = ("fp32", "fp16", "int8")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = tiny_config("sam_hub_pocket")
+    config.mask_decoder_config.num_hidden_layers = 1
+    model = randomise(SamModel(config)).eval()
+    out = tmp_path_factory.mktemp("openvino") / "bundle"
+    processor = SamImageProcessor.for_config(config)
+    with pytest.MonkeyPatch.context() as patch:  # tiny weights count as large
+        patch.setattr(variants, "HALF_ELEMENTS", 256)
+        patch.setattr(variants, "INT8_ELEMENTS", 512)
+        export_bundle("tiny", out, {"openvino": VARIANTS}, model=model, processor=processor)
+    return out
+
+
+def test_weights_are_hashed_and_counted(bundle, tmp_path):
+    manifest = Manifest.read(bundle)
+    for record in (r for a in manifest.artefacts for r in a.files):
+        (weights,) = record.weights
+        assert weights == record.path.replace(".xml", ".bin") and weights not in manifest.others
+        assert record.bytes == sum((bundle / p).stat().st_size for p in (record.path, weights))
+        assert [r.split()[0] for r in record.proven] == ["openvino"] and not record.failed
+    path = bundle / weights
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:-1])
+        with pytest.raises(BundleError, match=r"\.bin is not the file that was exported"):
+            verify_bundle(bundle)
+    finally:
+        path.write_bytes(whole)
+
+
+def test_weights_shrink(bundle):
+    sizes = {
+        a.variant: sum((bundle / p).stat().st_size for r in a.files for p in r.weights)
+        for a in Manifest.read(bundle).artefacts
+    }
+    assert 0.45 < sizes["fp16"] / sizes["fp32"] < 0.6
+    assert sizes["int8"] < 0.9 * sizes["fp16"]
+    for record in Manifest.read(bundle).find("openvino", "int8").files:
+        assert (bundle / record.path).read_text().count('element_type="i8"') > 3, record.path
+
+
+def test_arithmetic_is_float32(bundle):
+    assert PINNED["INFERENCE_PRECISION_HINT"] == "f32"
+    for artefact in Manifest.read(bundle).artefacts:
+        assert artefact.runtime.endswith("CPU f32")
+        model = compiled(bundle / artefact.file("encoder").path)
+        assert model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+
+
+def test_sides_are_fixed_but_for_prompts_and_points(bundle):
+    encoder, decoder = Manifest.read(bundle).artefacts[0].files
+    assert encoder.inputs[0].shape[0] == 1
+    shapes = {t.name: t.shape for t in decoder.inputs}
+    assert shapes["input_points"] == [1, "prompts", "points", 2] and shapes["input_labels"] == [1, "prompts", "points"]
+    assert all(isinstance(n, int) for name in ("mask_input", "image_embeddings") for n in shapes[name])
+
+
+def test_the_snippet_gives_the_predictors_mask(bundle, root, tmp_path):
+    photo, out = root / "examples" / "coffee.jpg", tmp_path / "mask.png"
+    command = [sys.executable, bundle / "openvino" / "segment.py", photo, "300,200", "20,20,0", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    predictor = ImagePredictor(BundleBackend(bundle))
+    predictor.set_image(photo)
+    masks, scores, _ = predictor.predict(np.array([[300, 200], [20, 20]]), np.array([1, 0]))
+    found, expected = np.asarray(Image.open(out)) > 0, masks[scores.argmax()]
+    assert (found & expected).sum() >= 0.98 * (found | expected).sum() and expected.any()
