@@ -66,12 +66,12 @@ def written(
         save(graph, file)
         try:
             model = openvino.Core().read_model(str(file))
-            model.reshape({value.name: fixed(model.input(value.name)) for value in graph.input})
+            model.reshape({value.name: fixed(model.input(value.name)) for value in graph.graph.input})
             openvino.save_model(model, str(out / f"{path}.xml"), compress_to_fp16=halves)
         except RuntimeError as e:  # all that OpenVINO raises
             raise ExportError(f"OpenVINO cannot read this model ({_reason(e)}); export it to ONNX") from e
-    inputs = [described(value.name, model.input(value.name)) for value in graph.input]
-    outputs = [described(value.name, model.output(value.name)) for value in graph.output]
+    inputs = [described(value.name, model.input(value.name)) for value in graph.graph.input]
+    outputs = [described(value.name, model.output(value.name)) for value in graph.graph.output]
     return FileRecord(f"{path}.xml", role, inputs, outputs, facts=dict(facts), weights={f"{path}.bin": ""})
 
 
