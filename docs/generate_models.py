@@ -19,16 +19,16 @@ INTRODUCTION = """\
 
 <!-- Generated from sam_hub/families by docs/generate_models.py: do not edit. -->
 
-Every name of the catalogue, and what `SamModel.from_pretrained(NAME)`, `--model NAME` and `sam-hub pull NAME` fetch.
+The catalogue: what `SamModel.from_pretrained(NAME)`, `--model NAME` and `sam-hub pull NAME` download.
 
-- **folder**: a repository in the layout of `transformers`, loaded as it is, from the Hub's own cache.
-- **original**: a file as its authors publish it. It is downloaded when the name is first used, its sha256 is compared
-  where the catalogue has one (and with the Hub's where the Hub has it), it is converted once, and the folder that comes
-  out is kept in the assets of the Hub's cache; the file itself is removed. Code in a pickle is never run.
+- **folder**: a repository in the layout of `transformers`, loaded from the Hub's cache without conversion.
+- **original**: a checkpoint as published by its authors. It is downloaded on first use, checked against the sha256 of the
+  catalogue and of the Hub where there is one, and converted once; the converted folder is kept in the assets of the Hub's
+  cache, and the checkpoint is deleted. Code in a pickle is never run.
 - **included**: inside the package.
 
-`transformers` says whether `transformers` alone computes the same thing from the folder; the others load with its Auto
-classes once `sam_hub` is imported. The revision is `main` where none is pinned. Licences are the authors'."""
+The last column says whether `transformers` alone runs the model; the others load with its Auto classes after
+`import sam_hub`. The revision is `main` unless one is given. Licences are the authors'."""
 
 HEADER = """\
 | name | parameters, M | good for | kind | source | file | sha256 | licence | `transformers` |
@@ -48,13 +48,13 @@ def page() -> str:
 {HEADER}
 {chr(10).join(rows)}
 
-Other names: {aliases}; case does not matter, and `_` is `-`.
+Aliases: {aliases}. Case does not matter, and `_` is the same as `-`.
 
 ## Repositories
 
 {listed}
 
-## Files of your own
+## Your own checkpoints
 
 A checkpoint in the layout of one of these families loads by its path, whatever its name: {families}.
 """

@@ -39,7 +39,7 @@ FAMILY = Family(
             family="edgetam",
             params=9_120_641,
             license="apache-2.0",
-            good_for="phones: SAM 2's decoder behind convolutions only",
+            good_for="phones: SAM 2's decoder on a convolutional encoder",
             repo="yonigozlan/EdgeTAM-hf",
             config={"vision_config": {"model_type": "edgetam_vision_model"}, **AFTER_ENCODER},
         )

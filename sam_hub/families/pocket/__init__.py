@@ -35,7 +35,7 @@ FAMILY = Family(
             family="pocket",
             params=7_769_232,
             license="apache-2.0",
-            good_for="works at once and offline: it is inside the package",
+            good_for="bundled with the package: works offline, without a download",
             image_size=512,
             config={
                 "vision_config": {"model_type": "sam_hub_pocket", "image_size": 512, "output_fine_features": True},

@@ -63,7 +63,7 @@ def _published(size: str, config: dict, params: int, good_for: str) -> dict[str,
 CATALOGUE = {
     **_published("tiny", TINY, 31_440_721, "the smallest SAM 2.1, a third of sam-vit-b"),
     **_published("small", SMALL, 38_538_577, "SAM 2.1 between tiny and base-plus"),
-    **_published("base-plus", BASE_PLUS, 73_328_401, "SAM 2.1 of sam-vit-b's kind of size"),
+    **_published("base-plus", BASE_PLUS, 73_328_401, "SAM 2.1 about the size of sam-vit-b"),
     **_published("large", LARGE, 216_924_865, "the largest SAM 2.1"),
 }
 
