@@ -28,13 +28,13 @@ tags: [segment-anything, sam, sam-hub, interactive-segmentation, on-device]
 
 # pocket
 
-A small Segment Anything model that lies inside the Python package `sam-hub`, so that prompting works at once and
-offline. Encoder: EfficientNet-Lite0 and a three-level neck; prompt encoder: SAM's; mask decoder: SAM's, which
+A small Segment Anything model bundled with the Python package `sam-hub`: it works offline, without a download.
+Encoder: EfficientNet-Lite0 and a three-level neck; prompt encoder: SAM's; mask decoder: SAM's, which
 also reads the encoder's features at strides 8 and 4 while masks are upscaled, as SAM 2's does.
 {params:.1f} M parameters, stored in half precision, input {size} x {size}.
 
-**Where quality matters and a network exists, use `facebook/sam-vit-huge` or another large model of the family**
-(`sam-hub zoo` lists them): those were trained on a billion masks, this one on thirty-seven thousand.
+**For better masks, use `facebook/sam-vit-huge` or another large model of the family** (`sam-hub zoo` lists them):
+those were trained on a billion masks, this one on thirty-seven thousand.
 
 ```python
 from sam_hub import SamModel, SamPredictor
@@ -46,7 +46,7 @@ masks, scores, low_res = predictor.predict(box=(40, 20, 360, 480), multimask_out
 
 ## Training
 
-Encoder weights from ImageNet (EfficientNet-Lite0, Apache-2.0); everything else from scratch, by the interactive recipe
+Encoder weights from ImageNet (EfficientNet-Lite0, Apache-2.0); everything else from scratch, with the interactive recipe
 of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {history}.
 
 | data | photos / objects | origin and terms |
@@ -64,23 +64,23 @@ of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {hi
 
 ## Scores
 
-Held-out photos of the same sources, and five sources that training never saw (`zeroshot-*`: Penn-Fudan pedestrians,
+Held-out photos of the same sources, and five sources not used in training (`zeroshot-*`: Penn-Fudan pedestrians,
 Car-Parts-Segmentation, CamVid streets, tools in a bin (NCSU-ARLab-ICRA2025-RMGC), building facades; evaluation only).
 {protocol}
 
 {table}
 
-GrabCut and the ellipse inscribed in the box are what no training at all gives from the same box. {behind}
+GrabCut and the ellipse inscribed in the box are baselines that need no training and get the same box. {behind}
 
 ![loss](loss.png)
 
 ## Limits
 
-- One click is often ambiguous for it; a box, or a few more clicks, help more than with a large SAM.
-- A box much larger than the object gives ragged masks; draw it close.
-- A click on a part of a thing, such as the door of a car, mostly gives the whole, and its predicted IoU does not tell;
-  correct it with more clicks, or draw a box.
-- It knows everyday photos, food, clothing, animals, road surfaces and stained nuclei. Expect less elsewhere.
+- A single click is often ambiguous for it; a box, or a few more clicks, help more than with a large SAM.
+- A box much larger than the object gives ragged masks; draw it tightly.
+- A click on a part of an object, such as a car door, usually gives the whole object, and the predicted IoU does not
+  show it; correct it with more clicks, or draw a box.
+- It was trained on everyday photos, food, clothing, animals, road surfaces and stained nuclei. Expect less elsewhere.
 - Thin parts (fingers, spokes, whiskers) are lost: its low-res masks are {low} x {low}.
 - Everything mode gives far fewer and coarser masks than SAM ViT-H.
 """
@@ -110,9 +110,9 @@ def scores_table(report: dict[str, Any]) -> str:
 def pocket_card(report: dict[str, Any], history: str) -> str:
     """The model card of `pocket`, from its measured scores and one sentence on how it was trained."""
     protocol = report["protocol"]
-    bound = f"at most {protocol['limit']} photos of a shard and " if protocol["limit"] else ""
+    bound = f"at most {protocol['limit']} photos per shard and " if protocol["limit"] else ""
     text = (
-        f"Mean IoU at the photo's own size, {bound}at most {protocol['max_objects']} objects of a photo "
+        f"Mean IoU at the photo's size, {bound}at most {protocol['max_objects']} objects per photo "
         f"(seed {protocol['seed']})."
     )
     behind = [row["name"] for row in report["shards"] if row["box"] < max(row["ellipse"], row["grabcut"])]
@@ -124,9 +124,9 @@ def pocket_card(report: dict[str, Any], history: str) -> str:
         history=history,
         protocol=text,
         table=scores_table(report),
-        behind=f"One of them is still better than its box mask on: {', '.join(behind)}."
+        behind=f"One of them still beats its box mask on: {', '.join(behind)}."
         if behind
-        else "Its box mask is better than both on all of them.",
+        else "Its box mask beats both on every shard.",
     )
 
 

@@ -18,7 +18,7 @@ def report(**scores: float) -> dict:
     return {"protocol": protocol, "shards": [row], "mean": {name: row[name] for name in COLUMNS}}
 
 
-@pytest.mark.parametrize("box, told", [(0.4, "still better than its box mask on: cups"), (0.6, "better than both")])
+@pytest.mark.parametrize("box, told", [(0.4, "still beats its box mask on: cups"), (0.6, "beats both")])
 def test_the_card_tells_where_a_box_without_training_is_better(box: float, told: str):
     card = pocket_card(report(box=box), "three steps")
     assert told in card and "in `sam_hub/training`: three steps." in card
