@@ -22,9 +22,9 @@ INTRODUCTION = """\
 The catalogue: what `SamModel.from_pretrained(NAME)`, `--model NAME` and `sam-hub pull NAME` download.
 
 - **folder**: a repository in the layout of `transformers`, loaded from the Hub's cache without conversion.
-- **original**: a checkpoint as published by its authors. It is downloaded on first use, checked against the sha256 of the
-  catalogue and of the Hub where there is one, and converted once; the converted folder is kept in the assets of the Hub's
-  cache, and the checkpoint is deleted. Code in a pickle is never run.
+- **original**: a checkpoint as published by its authors. It is downloaded on first use, checked against the sha256 of
+  the catalogue and of the Hub where there is one, and converted once; the converted folder is kept in the assets of the
+  Hub's cache, and the checkpoint is deleted. Code in a pickle is never run.
 - **included**: inside the package.
 
 The last column says whether `transformers` alone runs the model; the others load with its Auto classes after

@@ -35,7 +35,7 @@ from .zoo import zoo
 app = typer.Typer(
     name="sam-hub",
     cls=Commands,
-    help="Segment Anything and its family: masks from clicks and boxes, in a shell.",
+    help="Segment Anything and its relatives: masks from clicks, boxes and text.",
     no_args_is_help=True,
     rich_markup_mode=None,  # help by rich takes three times as long to appear
     pretty_exceptions_enable=False,
@@ -71,7 +71,8 @@ def _common(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     trust_size: Annotated[
-        bool, typer.Option("--trust-size", help="Lift the bounds on sizes that files of models and bundles state.")
+        bool,
+        typer.Option("--trust-size", help="Lift the limits on sizes declared in model files and exported folders."),
     ] = False,
 ) -> None:
     if trust_size:

@@ -12,7 +12,7 @@ def bench(
     targets: Annotated[
         list[str], typer.Argument(metavar="MODEL|DIR", help="Models, and folders written by `sam-hub export`.")
     ],
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Measured runs, after a first one.")] = 20,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Measured runs, after a warm-up.")] = 20,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; default: all cores.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="JSON", help="Also write the rows to this file.")
@@ -29,9 +29,9 @@ def bench(
     sam-hub bench pocket pocket-onnx
     sam-hub bench pocket mobile-sam bundle/ --runs 50 --threads 1 --chart bench.png
 
-    Each runs in its own process. Times are in milliseconds, medians (and 95th percentiles) of encoding one photo and of
-    one click; "cold" is the very first, "first" the first click on each photo. Close other programs, and compare only
-    rows of one run. Core ML packages are timed on macOS only; elsewhere the times are an evaluator's.
+    Each runs in its own process. Times are medians (and 95th percentiles), in milliseconds, of encoding one photo and
+    of one click; "cold" is the very first, "first" the first click on each photo. Close other programs, and compare
+    only rows of one run. Core ML packages run only on macOS; elsewhere the times are those of an evaluator.
     """
     from dataclasses import asdict
 

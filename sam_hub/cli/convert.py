@@ -21,7 +21,7 @@ def convert(
     """Convert a checkpoint to a folder for from_pretrained, or a folder back to the authors' file.
 
     The folder holds safetensors, configuration, processor and a card; transformers.SamModel reads it too if it knows
-    the architecture. Tensors stay bit-identical in both directions. SAM 3 keeps its part for words.
+    the architecture. Tensors stay bit-identical in both directions. SAM 3 keeps its text part.
     """
     from .. import convert as layouts
     from ..hub import locate

@@ -23,7 +23,8 @@ def demo(
     catalogue: Annotated[
         bool,
         typer.Option(
-            "--catalogue", help="Offer every model of `sam-hub zoo`; the first visitor who picks one downloads it."
+            "--catalogue",
+            help="Offer every model in `sam-hub zoo`; a model is downloaded when a visitor first picks it.",
         ),
     ] = False,
     host: Host = "127.0.0.1",
@@ -34,25 +35,25 @@ def demo(
         typer.Option(
             "--words",
             metavar="DETECTOR",
-            help="Offer a field that finds all objects that words name, by this OWLv2 or Grounding DINO: a folder, a "
-            "Hub id, or default.",
+            help="Offer a text field that finds all objects of a phrase, with this OWLv2 or Grounding DINO: a folder, "
+            "a Hub id, or default.",
         ),
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Ask Gradio for a public link.")] = False,
     auth: Annotated[
-        str | None, typer.Option("--auth", metavar="USER:PASSWORD", help="Ask visitors for this name and password.")
+        str | None, typer.Option("--auth", metavar="USER:PASSWORD", help="Require this user name and password.")
     ] = None,
-    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the endpoints as MCP tools too.")] = False,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Also offer the endpoints as MCP tools.")] = False,
     space: Annotated[
         Path | None,
-        typer.Option("--space", metavar="DIR", help="Write a folder that runs as a Hugging Face Space, and stop."),
+        typer.Option("--space", metavar="DIR", help="Write a folder that runs as a Hugging Face Space, and exit."),
     ] = None,
     static: Annotated[
         Path | None,
         typer.Option(
             "--static",
             metavar="DIR",
-            help="Write the page as a folder for any web server, where models run in the visitor's browser, and stop.",
+            help="Write the page as a folder for any web server; models run in the visitor's browser. Then exit.",
         ),
     ] = None,
     runtime: Annotated[
@@ -60,13 +61,13 @@ def demo(
         typer.Option(
             "--runtime",
             metavar="PATH",
-            help="With --static: npm's package onnxruntime-web, as a .tgz or a folder, instead of downloading it once.",
+            help="With --static: the npm package onnxruntime-web, as a .tgz or a folder, instead of downloading it.",
         ),
     ] = None,
     device: Device = None,
     debug: Debug = False,
 ) -> None:
-    """Open a web page to segment photos by pointing at things.
+    """Open a web page to segment photos by pointing and clicking.
 
     \b
     sam-hub demo
@@ -76,8 +77,8 @@ def demo(
     sam-hub demo --space my-space/
     sam-hub demo --static my-page/
 
-    The page works offline with the embedded model. Programs may call it too: the endpoints encode, segment and
-    everything are there for gradio_client and, with --mcp, for language models.
+    The page works offline with the bundled model. Programs can use it too: the endpoints encode, segment and
+    everything are available to gradio_client and, with --mcp, to language models.
     """
     pair = None
     if auth is not None:

@@ -52,9 +52,9 @@ def distill(
     sam-hub distill --teacher sam_vit_h_4b8939.pth --student pocket --data sa1b/ --out my-small-model
     sam-hub distill --teacher mobile_sam.pt --student tinysam --fresh --data photos/ --out out --stage encoder
 
-    The student's encoder first learns the teacher's embeddings and takes over its decoder (as in MobileSAM), then its
-    masks for the same prompts (as in EdgeSAM). The teacher encodes each image once; the embeddings stay on disk during
-    the run, about 2 MB per image. Rerun the same command to resume.
+    The student's encoder is first trained on the teacher's embeddings, with the teacher's decoder (as in MobileSAM),
+    then the student on the teacher's masks for the same prompts (as in EdgeSAM). The teacher encodes each image once;
+    the embeddings stay on disk during the run, about 2 MB per image. Rerun the same command to resume.
     """
     from dataclasses import replace
 

@@ -10,8 +10,8 @@ SIGNS = {"ok": ("ok", "green"), "absent": ("--", "yellow"), "problem": ("!!", "r
 def doctor(as_json: Json = False, debug: Debug = False) -> None:
     """Check this installation.
 
-    Shows versions, devices, the included model, the Hub's cache, token and endpoint, and how to install each optional
-    part. Exit code 1 if something that prompting needs does not work. Uses no network.
+    Shows versions, devices, the bundled model, the Hub's cache, token and endpoint, and how to install each optional
+    part. Exit code 1 if something that prompting needs does not work. Needs no network.
     """
     from dataclasses import asdict
 

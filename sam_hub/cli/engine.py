@@ -56,21 +56,21 @@ def init(
     ],
     model: BaseModelName = "pocket",
     held_share: Annotated[
-        float, typer.Option("--held-share", min=0.01, max=0.9, help="Share of the photos that only measure.")
+        float, typer.Option("--held-share", min=0.01, max=0.9, help="Share of the photos held out for scoring.")
     ] = 0.2,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of order and held-out photos.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed for the order and the held-out photos.")] = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a project of photos, or add photos to one.
+    """Create a project of photos, or add photos to one.
 
     \b
     sam-hub engine init cells --images photos/ --model pocket
 
-    Photos are only read: the project remembers where they are, their size and a hash. Folders are searched
-    recursively. Rerun the same command to resume, to add new photos, and to take back photos that had vanished.
-    A share of the photos, drawn by their content, is held out from the first day: people annotate them like the
-    others, but models are only scored on them.
+    Photos are only read: the project stores their path, size and hash. Folders are searched recursively. Rerun the
+    same command to resume, to add new photos, and to restore photos that had been missing. A share of the photos,
+    chosen by a hash of their content, is held out: people annotate them like the others, but models are only scored on
+    them.
     """
     import os
 
@@ -106,14 +106,14 @@ def status(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Tell what is done, by whom, at what cost, and how models score.
+    """Show progress, annotators, cost, and the scores of the models.
 
     \b
     sam-hub engine status cells
     sam-hub engine status cells --check
 
-    With --check also the file's integrity is verified, and that every photo is there and unchanged; the exit code is
-    1 where something is wrong.
+    --check also verifies the integrity of the file, and that every photo is there and unchanged; the exit code is 1 if
+    something is wrong.
     """
     from ..engine.status import as_text, problems
     from ..engine.status import status as status_of
@@ -140,7 +140,7 @@ def use(
     round: Annotated[int, typer.Argument(metavar="ROUND", min=0, help="A round that `status` lists.")],
     debug: Debug = False,
 ) -> None:
-    """Go on with the model of another round.
+    """Switch to the model of another round.
 
     \b
     sam-hub engine use cells 1
@@ -157,7 +157,7 @@ def import_(
     folder: ProjectFolder,
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="Annotations of the project's photos, of any kind that `train` reads."),
+        typer.Argument(metavar="DATA", help="Annotations of the project's photos, in any format that `train` reads."),
     ],
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images of a COCO .json.")
@@ -169,15 +169,15 @@ def import_(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Take masks drawn elsewhere, or bring back what was exported.
+    """Import masks drawn elsewhere, or an earlier export.
 
     \b
     sam-hub engine import cells annotations.json --images photos/
     sam-hub engine import cells from-labelme/ --replace
 
-    Photos are found by their content, else by their name. A mask that nearly equals one of the project (IoU of 0.95)
-    is that one and changes nothing; one that overlaps by half is a new version of it; others are new. Masks of
-    another size are left out, photo by photo, with a sentence; the exit code is 1 then.
+    Photos are matched by content, or else by name. A mask that nearly equals one in the project (IoU of 0.95) changes
+    nothing; one that overlaps by half is a new version of it; others are new. Photos whose masks differ from them in
+    size are listed and skipped, and the exit code is 1.
     """
     from dataclasses import asdict
 
@@ -205,10 +205,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.")],
     format: Annotated[Format, typer.Option("--format", help="What reads it.")] = Format.sa1b,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the photos instead of linking to them.")] = False,
-    people_only: Annotated[bool, typer.Option("--people-only", help="Omit what the model did alone.")] = False,
+    people_only: Annotated[bool, typer.Option("--people-only", help="Omit masks that the model made alone.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Write the accepted masks for trainers and for other tools.
+    """Write the accepted masks for training and for other tools.
 
     \b
     sam-hub engine export cells --format coco --out cells-coco
@@ -247,7 +247,7 @@ class RoundOptions:
     batch: Annotated[int, typer.Option("--batch", min=1, help="Photos per batch.")] = 2
     objects: Annotated[int, typer.Option("--objects", min=1, help="Objects per photo and step.")] = 8
     views: Annotated[int, typer.Option("--views", min=1, help="Augmented views of each photo, encoded once.")] = 6
-    freeze: Annotated[Freeze, typer.Option("--freeze", help="encoder: train the decoder only; none: train all.")] = (
+    freeze: Annotated[Freeze, typer.Option("--freeze", help="encoder: train only the decoder; none: train all.")] = (
         Freeze.encoder
     )
     lora: Annotated[int, typer.Option("--lora", min=0, metavar="R", help="Rank of LoRA adapters; 0: none.")] = 0
@@ -269,15 +269,15 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train the next round's model; take it where it is no worse.
+    """Train the next round's model, and use it if it is no worse.
 
     \b
     sam-hub engine train cells
     sam-hub engine train cells --steps 1000 --freeze none
 
-    The model goes on from the current round's, and is scored beside it on the photos held out; they never train it. A
-    part of the others picks the best checkpoint. Rerun the same command to resume after any stop, with the settings
-    that the round began with. Every round is kept: `sam-hub engine use` goes back.
+    Training starts from the current round's model. Both models are scored on the held-out photos, which are never
+    trained on; the best checkpoint is chosen on a part of the others. Rerun the same command to resume, with the
+    settings that the round began with. Every round is kept: `sam-hub engine use` goes back.
     """
     from dataclasses import asdict
 
@@ -302,10 +302,11 @@ def train(
 def auto(
     folder: ProjectFolder,
     stage: Annotated[
-        AutoStage, typer.Option("--stage", help="semi: pre-fill photos for people; full: do all that is left.")
+        AutoStage, typer.Option("--stage", help="semi: pre-annotate photos for people; full: annotate all the rest.")
     ],
     photos: Annotated[
-        int | None, typer.Option("--photos", min=1, help="At most so many; default: 50 for semi, all for full.")
+        int | None,
+        typer.Option("--photos", min=1, help="Maximum number of photos; default: 50 for semi, all for full."),
     ] = None,
     precision: Annotated[
         float, typer.Option("--precision", min=0, max=1, help="semi: share of the proposals that should be right.")
@@ -323,21 +324,21 @@ def auto(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Let the model work alone: pre-fill photos, or do all the rest.
+    """Annotate automatically: pre-annotate photos for people, or do all the rest.
 
     \b
     sam-hub engine auto cells --stage semi --photos 100
     sam-hub engine auto cells --stage full --engine ray
 
     semi: everything mode, with thresholds chosen on photos that people have annotated so that --precision of the masks
-    are right; what they give on photos held out is told. People accept, mend or remove the masks and add the rest.
-    Photos held out are not pre-filled. With --detector, boxes of a detector (DETR, RT-DETR, YOLOS, ...) that learns the
-    one class "object" from the accepted masks take the place of the grid, as in the paper.
+    are right; the precision on held-out photos is printed. People accept, correct or remove the masks and add the
+    rest. Held-out photos are not pre-annotated. --detector replaces the grid by the boxes of a detector (DETR, RT-DETR,
+    YOLOS, ...), trained on the accepted masks with "object" as the only class, as in the paper.
 
-    full: everything mode as in appendix B of the paper, with crops; thresholds suit the model. The masks count as
-    accepted, marked as the model's own: no round learns from them.
+    full: everything mode as in appendix B of the paper, with crops and the model's own thresholds. The masks count as
+    accepted and are marked as the model's: no round trains on them.
 
-    Photos that somebody is at are left alone. Rerun the same command to resume.
+    Photos that somebody has open are skipped. Rerun the same command to resume.
     """
     from dataclasses import asdict
 
@@ -412,31 +413,32 @@ def _confidence(
 @engine.command()
 @grouped
 def simulate(
-    truth: Annotated[Path, typer.Option("--truth", metavar="DATA", help="Annotated images of any kind.")],
+    truth: Annotated[Path, typer.Option("--truth", metavar="DATA", help="Annotated images in any format.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the report and the project.")],
     held_truth: Annotated[
-        Path | None, typer.Option("--held", metavar="DATA", help="Others to measure on; default: a part of --truth.")
+        Path | None,
+        typer.Option("--held", metavar="DATA", help="Annotated images to score on; default: a part of --truth."),
     ] = None,
     model: BaseModelName = "pocket",
     rounds: Annotated[int, typer.Option("--rounds", min=2, help="Rounds of annotating, with training between.")] = 4,
-    photos: Annotated[int, typer.Option("--photos", min=2, help="Photos that are annotated in each round.")] = 8,
+    photos: Annotated[int, typer.Option("--photos", min=2, help="Photos annotated in each round.")] = 8,
     most_objects: Annotated[int, typer.Option("--most-objects", min=1, help="Objects of each photo.")] = 8,
-    measured: Annotated[int, typer.Option("--measured", min=1, help="Images to measure on.")] = 16,
-    semi: Annotated[bool, typer.Option(help="Pre-fill photos from the second round on.")] = True,
+    measured: Annotated[int, typer.Option("--measured", min=1, help="Images to score on.")] = 16,
+    semi: Annotated[bool, typer.Option(help="Pre-annotate photos from the second round on.")] = True,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     options: RoundOptions = RoundOptions(),
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Try the loop with simulated people, where the truth is known.
+    """Run the loop with simulated annotators, on data with known masks.
 
     \b
     sam-hub engine simulate --truth train.tar --held val.tar --rounds 4 --out simulated
 
-    The people click on the largest mistake until the mask's IoU is 0.90 or 20 clicks are made, and draw what is not
-    good by then by hand; others do the same with the first model throughout. report.md and its plots tell clicks a
-    mask, masks accepted untouched and scores on images that nobody annotates, round by round. Rerun the same command
-    to resume.
+    The annotators click on the largest error until the mask's IoU is 0.90 or 20 clicks are made, and then draw the mask
+    by hand; a second group does the same with the first model throughout. report.md and its plots show clicks per mask,
+    masks accepted untouched and scores on images that nobody annotates, for each round. Rerun the same command to
+    resume.
     """
     from dataclasses import asdict, replace
 
@@ -468,21 +470,22 @@ def label(
     allowed_hosts: AllowedHosts = [],  # noqa: B006 typer reads it, nobody writes to it
     auth: Annotated[
         list[str],
-        typer.Option("--auth", metavar="USER:PASSWORD", help="Who may come in; repeatable, one for each annotator."),
+        typer.Option("--auth", metavar="USER:PASSWORD", help="Require a sign-in; repeatable, one for each annotator."),
     ] = [],  # noqa: B006
     annotator: Annotated[
-        str | None, typer.Option("--annotator", metavar="NAME", help="Who labels, without --auth; default: your login.")
+        str | None,
+        typer.Option("--annotator", metavar="NAME", help="Annotator, without --auth; default: your login name."),
     ] = None,
     device: Device = None,
     debug: Debug = False,
 ) -> None:
-    """Open the page to label the photos, one after the other.
+    """Open the page to label the photos one by one.
 
     \b
     sam-hub engine label cells
     sam-hub engine label cells --host 0.0.0.0 --auth ann:secret --auth bob:geheim
 
-    Every mask is stored as soon as it is there. Several people may label at once: nobody gets a photo that another one
+    Every mask is saved as soon as it is drawn. Several people can label at once: nobody gets a photo that somebody else
     has open. N begins an object, Y accepts a proposed mask, Delete removes one, D goes to the next photo, K skips it, U
     goes back; ? lists all keys.
     """

@@ -42,7 +42,7 @@ def evaluate(
         ),
     ] = None,
     grid: Annotated[
-        Path | None, typer.Option("--grid", metavar="PNG", help="Also draw the masks of several kinds of prompts.")
+        Path | None, typer.Option("--grid", metavar="PNG", help="Also draw masks for several kinds of prompts.")
     ] = None,
     photos: Annotated[int, typer.Option("--photos", min=1, help="Photos per shard in --grid.")] = 2,
     zero_shot: ZeroShotOptions = ZeroShotOptions(),  # noqa: B008 frozen
@@ -59,15 +59,15 @@ def evaluate(
     sam-hub eval pocket BSDS500 --task edges --out edges
     sam-hub eval pocket --suite paper --root data --out points
 
-    Without --task, 1 click scores the mask with the best predicted IoU, oracle the best of the three; each further
-    click corrects the largest error. Shards named zeroshot-* do not count in the mean. sam_hub/evaluation/evaluate.py
-    has the full protocol. Damaged images are listed and left out; a shard with none left is an error.
+    Without --task, 1 click scores the mask with the highest predicted IoU, oracle the best of the three; each further
+    click corrects the largest error. Shards named zeroshot-* are not part of the mean. The full protocol is in
+    sam_hub/evaluation/evaluate.py. Damaged images are listed and skipped; a shard with none left is an error.
 
-    With --task, a table of "Segment Anything", section 7; --out is then a folder, with table.json, .md and .png:
+    --task gives a table of "Segment Anything", section 7; --out is then a folder, with table.json, .md and .png:
 
     \b
     points       7.1  mIoU after 1 to 9 points, most confident mask and oracle; --suite paper: its 23 data sets
-    edges        7.2  edges from a grid of clicks, on BSDS500: ODS, OIS, AP, R50, beside Sobel and Canny
+    edges        7.2  edges from a grid of clicks, on BSDS500: ODS, OIS, AP, R50, with Sobel and Canny
     proposals    7.3  object proposals of everything mode: mask AR@1000 on a COCO or LVIS .json
     instances    7.4  masks from a detector's boxes: AP on a COCO or LVIS .json
     text         7.5  masks from the names of categories in a COCO .json

@@ -44,11 +44,13 @@ def everything(
     preview: Annotated[bool, typer.Option(help="Also write each photo with its masks in colour.")] = True,
     tile: Annotated[
         int | None,
-        typer.Option("--tile", min=16, metavar="PIXELS", help="Search large pictures in tiles of this side (1024)."),
+        typer.Option(
+            "--tile", min=16, metavar="PIXELS", help="Process large images in tiles of this size, such as 1024."
+        ),
     ] = None,
     overlap: Annotated[
         float | None,
-        typer.Option("--overlap", min=0.01, max=0.5, help="Share of a side by which tiles overlap [0.25]."),
+        typer.Option("--overlap", min=0.01, max=0.5, help="Overlap of tiles, as a share of their side [0.25]."),
     ] = None,
     formats: Annotated[
         list[LabelFormat],
@@ -88,10 +90,10 @@ def everything(
 
     \b
     FORMAT, each in a folder of its name
-    labelmap     NAME.png        a label map of 16 bits: pixels are ids of coco.json
+    labelmap     NAME.png        a 16-bit label map: pixels are ids of coco.json
     yolo         data.yaml       YOLO's outlines, with copies of the photos
     labelme      NAME.json       shapes for labelme
-    geojson      NAME.geojson    outlines, in pixels as QuPath has them, or on the map
+    geojson      NAME.geojson    outlines, in pixels (as in QuPath) or map coordinates
     gpkg         NAME.gpkg       GeoPackage, for photos with a coordinate system
     labelstudio  tasks.json      pre-annotations for Label Studio
     cvat         annotations.xml CVAT for images 1.1
@@ -101,12 +103,12 @@ def everything(
     failed, new and changed ones are done. Other settings are refused. Photos that cannot be read do not stop the run:
     they are listed at the end, and the exit code is 1.
 
-    --preset fast clicks on a grid of 16 x 16 instead of 32 x 32; fine searches crops too, and is less strict. Numbers
-    in brackets are the default preset's. The model pocket, and models trained or exported from it, have thresholds of
-    their own; options override both.
+    --preset fast uses a 16 x 16 grid of clicks instead of 32 x 32; fine also searches crops, and is less strict.
+    Numbers in brackets are the default preset's. The model pocket, and models trained or exported from it, have their
+    own thresholds; options override both.
 
     With --tile, TIFFs are read from the file tile by tile, masks are merged where tiles meet, and memory does not grow
-    with the picture. Pixels without data are skipped. Tiles that cannot be read are listed; the others are done.
+    with the image. Pixels without data are skipped. Tiles that cannot be read are listed; the others are done.
 
     With --engine ray, photos and --out must have the same paths on all machines. A cluster started with `ray start`
     asks for its token by default: set RAY_AUTH_MODE=token here too (see Ray's manual).

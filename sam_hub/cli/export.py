@@ -45,7 +45,7 @@ def _print_formats(wanted: bool) -> None:
 def export(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A name of `sam-hub zoo`, a folder, a checkpoint or a Hub id."),
+        typer.Argument(metavar="MODEL", help="A name from `sam-hub zoo`, a folder, a checkpoint or a Hub id."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the bundle; new or empty.")],
     formats: Annotated[
@@ -56,9 +56,7 @@ def export(
         list[str],
         typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, q4, ...; repeat for several."),
     ] = [],  # noqa: B006
-    layouts: Annotated[
-        list[Layout], typer.Option("--layout", help="ONNX: whose names of inputs, outputs and files.")
-    ] = [],  # noqa: B006
+    layouts: Annotated[list[Layout], typer.Option("--layout", help="ONNX: naming of inputs, outputs and files.")] = [],  # noqa: B006
     preset: Annotated[
         str | None, typer.Option("--preset", metavar="DEVICE", help="Format and variant for a device; see --formats.")
     ] = None,
@@ -66,9 +64,7 @@ def export(
         Masks, typer.Option("--masks", help="Meta layout: three masks, the best one, or all four.")
     ] = Masks.multi,
     stability: Annotated[bool, typer.Option("--stability", help="Meta layout: also output stability scores.")] = False,
-    upscale: Annotated[
-        bool, typer.Option(help="Meta layout: the graph enlarges masks to the size of the image.")
-    ] = True,
+    upscale: Annotated[bool, typer.Option(help="Meta layout: the graph resizes masks to the image size.")] = True,
     grey_levels: Annotated[
         bool, typer.Option("--grey-levels", help="ONNX: the encoder takes a resized uint8 image and normalises it.")
     ] = False,
@@ -81,7 +77,7 @@ def export(
         ),
     ] = False,
     slots: Annotated[
-        int | None, typer.Option("--slots", min=2, help="Core ML and ExecuTorch: how many points a prompt may have.")
+        int | None, typer.Option("--slots", min=2, help="Core ML and ExecuTorch: maximum points per prompt.")
     ] = None,
     photos: Annotated[
         list[Path],
@@ -115,10 +111,10 @@ def export(
     sam-hub export pocket --out pocket-demo --layout meta --masks single
     sam-hub export mobile-sam --out mobile --format all
 
-    Encoder and decoder are separate files, so that a click never encodes the photo again. Every file is run and
-    compared with PyTorch in fp32, on photos and prompts of several kinds, before it is kept: export.json in the folder
-    says what was seen. Where one is too far off, the export fails and leaves nothing. `sam-hub verify DIR` repeats the
-    comparison, `sam-hub segment --model DIR` uses the ONNX files.
+    Encoder and decoder are separate files, so that a click does not encode the photo again. Every file is run and
+    compared with PyTorch in fp32, on photos and prompts of several kinds; export.json in the folder has the results.
+    If a file differs too much, the export fails and writes nothing. `sam-hub verify DIR` repeats the comparison;
+    `sam-hub segment --model DIR` uses the exported files.
     """
     from ..exporters.bundle import export_bundle
     from ..models.quiet import quiet_transformers

@@ -39,7 +39,7 @@ class GeneratorOptions:
         int | None, typer.Option(min=1, help="Divide the points per side by this in each further layer [1].")
     ] = None
     min_mask_region_area: Annotated[
-        int | None, typer.Option(min=0, help="Remove holes and islands of fewer pixels [0].")
+        int | None, typer.Option(min=0, help="Remove holes and islands with fewer pixels [0].")
     ] = None
     tidy: Annotated[
         float | None,
@@ -47,10 +47,10 @@ class GeneratorOptions:
             min=0,
             max=0.5,
             metavar="SHARE",
-            help="Drop specks, fill holes below this share of a mask; 0 for none [the model's own].",
+            help="Drop specks and fill holes below this share of a mask; 0 for none [the model's own].",
         ),
     ] = None
-    min_mask_area: Annotated[int | None, typer.Option(min=0, help="Drop masks of fewer pixels [0].")] = None
+    min_mask_area: Annotated[int | None, typer.Option(min=0, help="Drop masks with fewer pixels [0].")] = None
     max_mask_area_ratio: Annotated[
         float | None, typer.Option(min=0, max=1, help="Drop masks that cover a larger share of the photo [1.0].")
     ] = None

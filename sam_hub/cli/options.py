@@ -78,22 +78,20 @@ Bands = Annotated[
         "--bands",
         metavar="R,G,B",
         callback=_check_bands,
-        help="Bands to look at, counted from 0: one or three, such as 3,2,1; default: the first three.",
+        help="Bands to use, counted from 0: one or three, such as 3,2,1; default: the first three.",
     ),
 ]
 Page = Annotated[int | None, typer.Option("--page", min=0, help="Page of a TIFF, counted from 0; default: the first.")]
 Host = Annotated[
-    str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 lets other machines in.")
+    str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 lets other machines in.")
 ]
-Port = Annotated[
-    int | None, typer.Option("--port", min=1, max=65535, help="By default the first free one from 7860 on.")
-]
+Port = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Default: the first free port from 7860.")]
 AllowedHosts = Annotated[
     list[str],
     typer.Option(
         "--allow-host",
         metavar="NAME",
-        help="A domain name of this server, such as that of a proxy before it; may be given several times.",
+        help="A domain name of this server, such as that of a proxy in front of it; repeatable.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

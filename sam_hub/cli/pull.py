@@ -16,7 +16,7 @@ def pull(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Download models, so that they load later without a network.
+    """Download models, to load them later without a network.
 
     \b
     sam-hub pull mobile-sam sam-vit-b

@@ -49,9 +49,9 @@ def push(
     sam-hub push my-model alice/cells --base mobile-sam --results eval.json
     sam-hub push pocket alice/pocket --revision experiment --bundle exported
 
-    Everything is uploaded in one commit, or nothing is; rerun the same command to resume. Only files that belong to a
-    model are sent, with those of every folder that holds an export.json; links out of DIR never are. DIR's README.md is
-    kept, and missing sections of a model card are added. Log in first: hf auth login.
+    Everything is uploaded in one commit; rerun the same command to resume. Only the model's files and those of folders
+    with an export.json are uploaded, never links that lead out of DIR. DIR's README.md is kept, and missing sections
+    of a model card are added. Log in first: hf auth login.
     """
     from ..publishing import push_folder
     from .loading import quiet_but_for_downloads

@@ -40,7 +40,9 @@ def segment(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0, max=1, help="Minimum score for --text: 0.25 of a detector, 0.5 of SAM 3."),
+        typer.Option(
+            "--threshold", min=0, max=1, help="Minimum score for --text; default: 0.25 with a detector, 0.5 with SAM 3."
+        ),
     ] = None,
     model: ModelName = "pocket",
     out: Annotated[
@@ -49,7 +51,10 @@ def segment(
     formats: Annotated[
         list[Format],
         typer.Option(
-            "--format", "-f", metavar="FORMAT", help="png, cutout, svg, json, coco or another of the list; repeatable."
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help="png, cutout, svg, json, coco or another from the list above; repeatable.",
         ),
     ] = [],  # noqa: B006
     polygons: Polygons = False,
@@ -70,13 +75,15 @@ def segment(
             min=0,
             max=0.5,
             metavar="SHARE",
-            help="Drop specks, fill holes below this share of a mask; 0 for none.",
+            help="Drop specks and fill holes below this share of a mask; 0 for none.",
             show_default="the model's own",
         ),
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option("--window", min=16, metavar="PIXELS", help="Of a large picture, read this much around prompts."),
+        typer.Option(
+            "--window", min=16, metavar="PIXELS", help="Read only this much of a large image around each prompt."
+        ),
     ] = None,
     value_range: Range = None,
     bands: Bands = None,
@@ -94,28 +101,28 @@ def segment(
     sam-hub segment *.jpg --box 10,20,300,400 --out masks/
     sam-hub segment photo.jpg --text "a cat" --out masks/
 
-    Of a picture that is too large to be read as a whole, --window 1024 reads and encodes the 1024 pixels around each
-    prompt; results are in pixels of the whole picture, cut-outs and the overlay of the window.
+    For an image too large to read whole, --window 1024 reads and encodes a window of 1024 pixels around each prompt.
+    Results are in pixels of the whole image; cut-outs and the overlay show the window.
 
     Coordinates are pixels from the upper left corner of the photo as a viewer shows it. All points, one box and a mask
     describe one object together; several boxes are several objects and cannot be combined with points. All photos get
-    the same prompts. A single click is ambiguous (the shirt or the person?): the candidate with the best predicted IoU
-    is written, or all with --multimask.
+    the same prompts. A single click is ambiguous (the shirt or the person?): the candidate with the highest predicted
+    IoU is written, or all with --multimask.
 
     \b
     FORMAT
     png     photo.mask.png     255 object, 0 background (the default)
-    cutout  photo.cutout.png   the object on transparent ground
+    cutout  photo.cutout.png   the object on a transparent background
     svg     photo.mask.svg     outlines of all masks
     json    photo.mask.json    all masks as in SA-1B (COCO run lengths)
     coco    coco.json          all masks of all photos in one COCO file
 
     \b
     For other tools, each in a folder of its name below --out:
-    labelmap      labelmap/photo.png      a label map of 16 bits: each object a number
+    labelmap      labelmap/photo.png      a 16-bit label map: one number per object
     yolo          yolo/data.yaml          YOLO's outlines, with copies of the photos
     labelme       labelme/photo.json      shapes for labelme
-    geojson       geojson/photo.geojson   outlines, in pixels as QuPath has them, or on the map
+    geojson       geojson/photo.geojson   outlines, in pixels (as in QuPath) or map coordinates
     gpkg          gpkg/   photo.gpkg      GeoPackage, for photos with a coordinate system
     labelstudio   labelstudio/tasks.json  pre-annotations for Label Studio
     cvat          cvat/annotations.xml    CVAT for images 1.1

@@ -35,8 +35,8 @@ def stats(
     sam-hub stats masks/ --against corrected/ --out stats
 
     Each DATA is a curve in the plots: masks per image, relative mask size, concavity, mask centres, image sizes
-    (section 5, figures 5 and 6). No photo and no mask is decoded to pixels, and memory does not grow with the number
-    of masks (a COCO .json is read whole).
+    (section 5, figures 5 and 6). Photos and masks are not decoded to pixels, and memory does not grow with the number
+    of masks (except that a COCO .json is read whole).
 
     --against compares with corrected annotations of the same images: the share of mask pairs with an IoU above 0.90 and
     above 0.75. Masks are paired by id, or else by overlap.

@@ -28,7 +28,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Fine-tune a model on annotated images, and measure what it gained.
+    """Fine-tune a model on annotated images, and measure the gain.
 
     \b
     sam-hub train --data nuclei/ --out my-model
@@ -37,13 +37,13 @@ def train(
     sam-hub train --data 'sa1b/sa_{000000..000009}.tar' --val sa1b/sa_000010.tar --freeze none --out my-model
     torchrun --nproc-per-node 8 -m sam_hub train --data ... (or: accelerate launch -m sam_hub train ...)
 
-    The defaults suit some fifty images on a laptop: the encoder is frozen, and each image is encoded once. Rerun the
-    same command to resume after any stop; at most a minute is lost. A loss or weights that are not finite end the run
-    with an error. With OMP_NUM_THREADS=1 a seed repeats a run exactly; several threads add numbers in changing order,
-    so scores may differ from run to run. The result is a folder for from_pretrained and `sam-hub push`, with a card,
+    The defaults suit about fifty images on a laptop: the encoder is frozen, and each image is encoded once. Rerun the
+    same command to resume after an interruption; at most a minute is lost. A non-finite loss or weight ends the run
+    with an error. With OMP_NUM_THREADS=1 a seed repeats a run exactly; several threads add numbers in varying order,
+    so scores may differ between runs. The result is a folder for from_pretrained and `sam-hub push`, with a card,
     report.json, the loss curve and predictions on held-out images (prompts.png). Numbers in brackets are the defaults
-    without --recipe. Damaged images, and masks that are empty, of another size or larger than 90 % of their image, are
-    listed and left out.
+    without --recipe. Damaged images, and masks that are empty, differ in size from their image or cover more than 90 %
+    of it, are listed and skipped.
     """
     from dataclasses import replace
 

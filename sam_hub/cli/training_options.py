@@ -31,7 +31,7 @@ ImagesOption = Annotated[
     Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images of a COCO .json or of documents.")
 ]
 CrowdsOption = Annotated[
-    Crowds, typer.Option("--crowds", help="COCO masks marked iscrowd: leave them out, or take them as objects.")
+    Crowds, typer.Option("--crowds", help="COCO masks marked iscrowd: skip them, or use them as objects.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The result: a folder for the Hub.")]
 
@@ -82,7 +82,7 @@ class TuningOptions:
     """What is trained, and for how long."""
 
     freeze: Annotated[
-        Freeze, typer.Option("--freeze", help="encoder: train the decoder only, which is quick; none: train all.")
+        Freeze, typer.Option("--freeze", help="encoder: train only the decoder, which is fast; none: train all.")
     ] = Freeze.encoder
     lora: Annotated[
         int, typer.Option("--lora", min=0, metavar="R", help="Rank of LoRA adapters in the encoder; 0: none.")
@@ -101,7 +101,7 @@ class TuningOptions:
         str | None, typer.Option("--clip", metavar="NAME", help="Also train text prompts with this CLIP.")
     ] = None
     patience: Annotated[
-        int, typer.Option("--patience", min=0, help="Stop after this many validations without gain; 0: never.")
+        int, typer.Option("--patience", min=0, help="Stop after this many validations without improvement; 0: never.")
     ] = 4
     checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, more time; for a trained encoder.")

@@ -13,10 +13,10 @@ def verify(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check an exported folder: hashes of all files, then its masks.
+    """Check an exported folder: the hashes of its files, then its masks.
 
-    The folder holds photos, prompts and PyTorch's masks for them. Every artefact is run on them and compared; no model
-    is loaded, and ONNX files need neither torch nor transformers. Exit code 1 if a file or its masks differ.
+    The folder holds photos, prompts and PyTorch's masks for them. Every file is run on them and compared; the original
+    model is not loaded, and ONNX files need neither torch nor transformers. Exit code 1 if a file or its masks differ.
     """
     from ..exporters.bundle import verify_bundle
 

@@ -42,18 +42,23 @@ class ZeroShotOptions:
         Path | None, typer.Option("--root", metavar="DIR", help="Folder with the data sets of --suite.")
     ] = None
     first: Annotated[
-        First | None, typer.Option("--first", help="points: the first point, the object's centre or any of its pixels.")
+        First | None,
+        typer.Option("--first", help="points: first point at the object's centre, or at any of its pixels."),
     ] = None
     error: Annotated[
         ErrorRegion | None,
-        typer.Option("--error", help="points: next points correct all mistakes together, or the largest one [whole]."),
+        typer.Option("--error", help="points: further points correct all errors together, or the largest one [whole]."),
     ] = None
     counts: Annotated[
         str | None, typer.Option("--counts", metavar="N,N", help="points: numbers of points to report [1,2,3,5,9].")
     ] = None
     groups: Annotated[
         Path | None,
-        typer.Option("--groups", metavar="CSV", help="points: image or annotation id, group; a mean for each group."),
+        typer.Option(
+            "--groups",
+            metavar="CSV",
+            help="points: lines of image or annotation id, group; adds a mean for each group.",
+        ),
     ] = None
     boxes: Annotated[
         str | None,
@@ -65,7 +70,7 @@ class ZeroShotOptions:
         int | None, typer.Option("--points-per-side", min=1, help="edges, proposals: clicks per side [16, 64].")
     ] = None
     detector: Annotated[
-        str | None, typer.Option("--detector", metavar="NAME", help="text: what understands words, as in `segment`.")
+        str | None, typer.Option("--detector", metavar="NAME", help="text: the detector, as in `segment`.")
     ] = None
     resume: Annotated[bool, typer.Option("--resume", help="With --task: continue an interrupted run.")] = False
     engine: Annotated[Engine, typer.Option("--engine", help="With --task: this process, or Ray workers.")] = (

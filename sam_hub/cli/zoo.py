@@ -13,19 +13,24 @@ if TYPE_CHECKING:
 def zoo(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this model in full.")] = None,
     family: Annotated[
-        str | None, typer.Option("--family", metavar="NAME", help="Models of this family alone, such as sam2.")
+        str | None, typer.Option("--family", metavar="NAME", help="Only models of this family, such as sam2.")
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option("--licence", metavar="NAME", help="Models under this licence, or commercial: all that allow it."),
+        typer.Option(
+            "--licence",
+            metavar="NAME",
+            help="Only models under this licence; commercial: all that allow commercial use.",
+        ),
     ] = None,
     under: Annotated[
-        float | None, typer.Option("--under", metavar="MILLIONS", min=0, help="Models of fewer million parameters.")
+        float | None,
+        typer.Option("--under", metavar="MILLIONS", min=0, help="Only models with fewer million parameters."),
     ] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
-            "--prompts", metavar="KINDS", help="Models that take these: points, background points, boxes, masks."
+            "--prompts", metavar="KINDS", help="Only models that take these: points, background points, boxes, masks."
         ),
     ] = None,
     as_json: Json = False,

@@ -46,8 +46,8 @@ masks, scores, low_res = predictor.predict(box=(40, 20, 360, 480), multimask_out
 
 ## Training
 
-Encoder weights from ImageNet (EfficientNet-Lite0, Apache-2.0); everything else from scratch, with the interactive recipe
-of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {history}.
+Encoder weights from ImageNet (EfficientNet-Lite0, Apache-2.0); everything else from scratch, with the interactive
+recipe of "Segment Anything" (appendix A) with fewer rounds, in `sam_hub/training`: {history}.
 
 | data | photos / objects | origin and terms |
 |---|---|---|
