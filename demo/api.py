@@ -10,14 +10,17 @@ from typing import Any
 
 import gradio as gr
 
-from .callers import Callers
+from .callers import Callers, Connections
 from .failures import status_and_message
 from .photos import decode_base64
 from .service import SegmentationService, last
 
 
-def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
-    """Put ``encode``, ``segment`` and ``everything`` on a server."""
+def add_endpoints(server: gr.Server, service: SegmentationService, connections: Connections) -> None:
+    """Put ``encode``, ``segment`` and ``everything`` on a server.
+
+    connections: of those who call them over MCP
+    """
 
     async def encode(image: str, model: str = "") -> dict:
         """Encode a photo, once, before asking for masks in it.
@@ -71,7 +74,7 @@ def add_endpoints(server: gr.Server, service: SegmentationService) -> None:
         answer = await last(service.everything(id, preset))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 
-    callers = Callers(lambda: server.get_blocks()._queue, service.limits)
+    callers = Callers(lambda: server.get_blocks()._queue, service.limits, connections)
 
     def endpoint(function: Callable[..., Awaitable[dict]]) -> Callable[..., Awaitable[dict]]:
         return _named(_awaited(function, callers))

@@ -19,6 +19,7 @@ import gradio as gr
 from ..errors import OutputError
 from .api import add_endpoints
 from .bodies import ByteBudget
+from .callers import Connections
 from .guard import HostNames, RequestGuard
 from .limits import Limits
 from .models import ModelPool
@@ -54,7 +55,7 @@ def build(
     service.warm_up()
     server = gr.Server(title=TITLE, docs_url=None, redoc_url=None, openapi_url=None)
     server.state.limits, server.state.hosts = limits, HostNames(*hosts)
-    budget = ByteBudget(limits.bytes_in_flight)
+    budget, connections = ByteBudget(limits.bytes_in_flight), Connections()
 
     def is_private() -> bool:
         return getattr(server, "auth", None) is not None
@@ -64,12 +65,13 @@ def build(
         limits=limits,
         budget=budget,
         hosts=server.state.hosts,
+        connections=connections,
         user_of=lambda scope: user_of(server, scope) if is_private() else "",
     )
     Routes(service, lambda request: not is_private() or user_of(server, request.scope) is not None, budget).add_to(
         server
     )
-    add_endpoints(server, service)
+    add_endpoints(server, service, connections)
     return server, service
 
 

@@ -1,8 +1,10 @@
 """Calls of the named endpoints whose caller is gone: Gradio's queue lets them run on, this gives them up."""
 
 import asyncio
+import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gradio.context import LocalContext
@@ -13,29 +15,69 @@ T = TypeVar("T")
 LOOK = 0.25
 """Seconds between two looks."""
 
+GONE = "nobody waits for this call any more"
+
+
+HEADER = "x-sam-hub-connection"
+
+
+class Connections:
+    """Connections over which a tool is called (MCP), while they are open.
+
+    Gradio makes such a call by calling itself over HTTP, and hands the headers on: one of them names the connection.
+    """
+
+    def __init__(self) -> None:
+        self._open: set[str] = set()
+
+    @contextmanager
+    def opened(self, scope: dict) -> Iterator[dict]:
+        """The request, with the header; the connection is closed when the block ends."""
+        name = secrets.token_urlsafe(16)
+        headers = [(key, value) for key, value in scope["headers"] if key != HEADER.encode()]
+        self._open.add(name)
+        try:
+            yield {**scope, "headers": [*headers, (HEADER.encode(), name.encode())]}
+        finally:
+            self._open.discard(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._open
+
 
 class Callers:
     """Who still waits for the answer of a call.
 
     queue: gives Gradio's queue, in which every call is an event with a list of messages for its caller
+    connections: of those who call over MCP
     """
 
-    def __init__(self, queue: Callable[[], Any], limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._queue, self.limits, self._clock = queue, limits, clock
+    def __init__(
+        self,
+        queue: Callable[[], Any],
+        limits: Limits,
+        connections: Connections,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue, self.limits, self.connections, self._clock = queue, limits, connections, clock
 
     async def wait(self, work: Awaitable[T]) -> T:
         """What ``work`` gives; it is cancelled where nobody waits for it any more. raises: Refusal (408)"""
         event = self._event(LocalContext.event_id.get(None))
+        request = LocalContext.request.get(None)
+        connection = request.headers.get(HEADER) if request is not None else None
         task, heard = asyncio.ensure_future(work), self._clock()
         try:
             while not (await asyncio.wait([task], timeout=LOOK))[0]:
+                if connection is not None and connection not in self.connections:
+                    raise Refusal(GONE, 408)
                 if event is None:
                     continue
                 unread = self._unread(event)
                 if unread == 0:
                     heard = self._clock()
                 if unread is None or not event.alive or self._clock() - heard > self.limits.call_seconds:
-                    raise Refusal("nobody waits for this call any more", 408)
+                    raise Refusal(GONE, 408)
             return task.result()
         finally:
             task.cancel()

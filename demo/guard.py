@@ -11,12 +11,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs
 
 from ..errors import DataError, SamHubError
 from .bodies import Body, BodyLimits, ByteBudget
+from .callers import Connections
 from .failures import ServerFailure, send_failure, status_and_message
 from .limits import Limits, Refusal
 
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
 """For everybody, also before the password: nothing in them is private. Gradio asks for the last when it starts."""
+
+MCP = "/gradio_api/mcp"
 
 GRADIO = (
     "/config",
@@ -36,7 +40,7 @@ GRADIO = (
     "/gradio_api/reset",
     "/gradio_api/login_check",
     "/gradio_api/app_id",
-    "/gradio_api/mcp",
+    MCP,
 )
 """Of Gradio's own addresses, what its clients and MCP need."""
 
@@ -120,7 +124,7 @@ class RequestGuard:
     """ASGI middleware.
 
     limits: bodies larger than they allow are refused while they arrive
-    budget: that all bodies share; hosts: names of this server
+    budget: that all bodies share; hosts: names of this server; connections: those of MCP are kept there
     user_of: the name of who sends a request, None for a stranger; itself None where everybody may come in
     """
 
@@ -130,9 +134,11 @@ class RequestGuard:
         limits: Limits,
         budget: ByteBudget,
         hosts: HostNames,
+        connections: Connections,
         user_of: Callable[[Any], str | None] | None = None,
     ) -> None:
         self.app, self.limits, self.budget, self.hosts, self.user_of = app, limits, budget, hosts, user_of
+        self.connections = connections
         self.logins = LoginLimit(limits.logins, limits.all_logins)
         self.headers = security_headers()
 
@@ -167,7 +173,8 @@ class RequestGuard:
                 self._check_login(headers, whole)
             elif scope["method"] == "POST" and most.plain:
                 readable = await body.plain()
-            await self.app(scope, readable, answer)
+            with self.connections.opened(scope) if path.startswith(MCP) else nullcontext(scope) as known:
+                await self.app(known, readable, answer)
         except Exception as e:
             if path.startswith(GRADIO) and not isinstance(e, SamHubError | MemoryError):
                 logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio fails at what it cannot read

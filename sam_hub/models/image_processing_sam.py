@@ -106,6 +106,10 @@ class SamBatchFeature(BatchFeature):
         return self
 
 
+NEEDS = {"do_resize": ("resample",), "do_rescale": ("rescale_factor",), "do_normalize": ("image_mean", "image_std")}
+"""What each step cannot do without; a file may not set it to null."""
+
+
 class SamImageProcessor(MaskGenerationMixin, PilBackend):
     """Resizes the long side to ``size["longest_edge"]``, normalises, then pads with zeros at the right and bottom.
 
@@ -163,8 +167,8 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
         check_preparation(known)
         known = from_two_sides(known)
-        for step, needed in (("do_rescale", ("rescale_factor",)), ("do_normalize", ("image_mean", "image_std"))):
-            if known.get(step) and None in [known.get(name, "") for name in needed]:
+        for step, needed in NEEDS.items():
+            if known.get(step, True) and None in [known.get(name, "") for name in needed]:
                 raise ValueError(f"{step} is true without {' and '.join(needed)}")
         return super().from_dict(known, **with_changes(known, kwargs))
 

@@ -91,6 +91,9 @@ def check_preparation(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"mask_stride is {stride!r}; expected pixels")
     if settings.get("resample") not in (None, *range(6)):
         raise ValueError(f"resample is {settings['resample']!r}; expected the number of one of Pillow's filters")
+    for name in ("resize_mode", "mask_resize"):
+        if not isinstance(settings.get(name), str | None):
+            raise ValueError(f"{name} is {settings[name]!r}; expected a name")
     for name, value in settings.items():
         if name.startswith("do_") and not isinstance(value, bool | None):
             raise ValueError(f"{name} is {value!r}; expected true or false")

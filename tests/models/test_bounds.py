@@ -118,6 +118,8 @@ def test_whatever_a_setting_is_it_ends_in_a_sentence_or_a_configuration(folder: 
         ("rescale_factor", float("inf")),
         ("resample", 0.5),
         ("resample", []),
+        ("resize_mode", []),
+        ("mask_resize", {}),
         ("do_pad", "no"),
     ],
 )
@@ -136,12 +138,15 @@ def test_odd_settings_of_a_processor_are_named(folder: Path, name: str, value: o
         read_preparation(folder)
 
 
-@pytest.mark.parametrize("name", ["rescale_factor", "image_mean", "image_std"])
+@pytest.mark.parametrize("name", ["resample", "rescale_factor", "image_mean", "image_std"])
 def test_a_step_without_its_numbers_is_named(folder: Path, name: str) -> None:
+    """Whether the file asks for the step or leaves it to the default."""
     from sam_hub import SamImageProcessor
 
     settings = SamImageProcessor.from_pretrained("pocket").to_dict() | {name: None}
     (folder / "processor_config.json").unlink(missing_ok=True)
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    with pytest.raises(CheckpointError, match=f"without .*{name}"):
-        SamImageProcessor.from_pretrained(folder)
+    for left_out in ((), ("do_resize", "do_rescale", "do_normalize")):
+        content = {key: value for key, value in settings.items() if key not in left_out}
+        (folder / "preprocessor_config.json").write_text(json.dumps(content))
+        with pytest.raises(CheckpointError, match=f"without .*{name}"):
+            SamImageProcessor.from_pretrained(folder)
