@@ -33,7 +33,33 @@ export class Models {
 
   async load(facts, emit) {
     const runtime = await startRuntime(this.facts.runtime, facts, (event) => emit({ stage: "loading", model: facts.name, ...event }));
-    const { ort, providers, variant } = runtime, files = facts.variants[variant], parts = [files.encoder, files.decoder];
+    const model = (runtime.gpu && (await this.onGpu(runtime.ort, facts, emit))) || (await this.start(runtime.ort, "wasm", facts, emit));
+    this.opened.set(facts.name, model);
+    for (const [name, old] of this.opened) {
+      if (this.opened.size <= IN_MEMORY) break;
+      this.opened.delete(name);
+      this.dropped(old);
+    }
+    return model;
+  }
+
+  /** The model on the GPU, or null where that does not run it or gives no masks: some drivers do not, and report no error. */
+  async onGpu(ort, facts, emit) {
+    let model = null;
+    try {
+      model = await this.start(ort, "webgpu", facts, emit);
+      if (await answers(model)) return model;
+      console.warn(`${facts.name} gives no masks on this GPU; it runs in WebAssembly instead`);
+    } catch (e) {
+      console.warn(e);
+    }
+    await model?.release().catch(console.warn);
+    return null;
+  }
+
+  /** variant: "webgpu" or "wasm", also the name of onnxruntime's provider */
+  async start(ort, variant, facts, emit) {
+    const files = facts.variants[variant], parts = [files.encoder, files.decoder];
     const whole = parts.reduce((sum, part) => sum + part.bytes, 0), arrived = parts.map(() => 0);
     const bytes = await Promise.all(parts.map((part, i) => fetchChecked(part, (n) => {
       arrived[i] = n;
@@ -44,29 +70,35 @@ export class Models {
     const sessions = [];
     for (const [i, data] of bytes.entries()) {
       try {
-        sessions.push(await ort.InferenceSession.create(data, { ...OPTIONS, executionProviders: providers }));
+        sessions.push(await ort.InferenceSession.create(data, { ...OPTIONS, executionProviders: [variant] }));
       } catch (e) {
         console.warn(e);
         await forget(parts[i]);
         throw new Failure(502, `the file ${parts[i].file} does not load; reload the page, or choose another model`);
       }
     }
-    const device = providers[0] === "webgpu" ? "WebGPU" : `WebAssembly, ${ort.env.wasm.numThreads} thread${ort.env.wasm.numThreads > 1 ? "s" : ""}`;
-    const model = new Model(ort, facts, ...sessions, device);
-    this.opened.set(facts.name, model);
-    for (const [name, old] of this.opened) {
-      if (this.opened.size <= IN_MEMORY) break;
-      this.opened.delete(name);
-      this.dropped(old);
-    }
-    return model;
+    const device = variant === "webgpu" ? "WebGPU" : `WebAssembly, ${ort.env.wasm.numThreads} thread${ort.env.wasm.numThreads > 1 ? "s" : ""}`;
+    return new Model(ort, facts, ...sessions, device);
   }
+}
+
+/** Whether a model answers a click on a bright square with numbers that differ from each other and from 0. */
+export async function answers(model) {
+  const side = 64, size = [side, side], bright = (i) => i >= side / 4 && i < (3 * side) / 4;
+  const rows = (top, count) => {
+    const pixels = new Uint8ClampedArray(4 * count * side);
+    for (let y = 0; y < count; y++) for (let x = 0; x < side; x++) pixels.fill(bright(top + y) && bright(x) ? 230 : 40, 4 * (y * side + x), 4 * (y * side + x + 1));
+    return pixels;
+  };
+  const { scores, low } = await model.decode(await model.encode(rows, size), size, [[[side / 2, side / 2]]], [[1]], null, true);
+  const range = low.reduce(([least, most], v) => [Math.min(least, v), Math.max(most, v)], [Infinity, -Infinity]); // NaN stays
+  return scores.every(Number.isFinite) && scores.some(Boolean) && range.every(Number.isFinite) && range[0] < range[1];
 }
 
 const megabytes = (bytes) => (bytes / 2 ** 20).toFixed(1);
 
 let started = null;
-/** onnxruntime-web for this device: {ort, providers, variant} */
+/** onnxruntime-web for this device: {ort, gpu: whether to try the GPU} */
 async function startRuntime(files, facts, emit) {
   const gpu = files.webgpu && facts.variants.webgpu && (await hasGpu());
   const part = gpu ? files.webgpu : files.wasm;
@@ -79,7 +111,7 @@ async function startRuntime(files, facts, emit) {
     return ort;
   })();
   started.catch(() => (started = null));
-  return { ort: await started, providers: gpu ? ["webgpu"] : ["wasm"], variant: gpu ? "webgpu" : "wasm" };
+  return { ort: await started, gpu: Boolean(gpu) };
 }
 
 /** Whether there is a GPU that computes in fp16 (without it such files give empty masks, and no error). */
