@@ -1,4 +1,4 @@
-"""The Segment Anything Model and its family: load, prompt, fine-tune, evaluate and ship.
+"""The Segment Anything Model and its relatives: load, prompt, fine-tune, evaluate and export.
 
 Public names are imported when they are first used (PEP 562): ``import sam_hub`` loads neither torch nor
 transformers.

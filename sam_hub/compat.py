@@ -99,7 +99,7 @@ def _missing_in(module: str) -> Callable[[str], Any]:
     """What a module answers when it is asked for a name that it lacks."""
 
     def answer(name: str) -> Any:
-        raise AttributeError(f"sam_hub stands in for {module} and has no {name}; import it from the original")
+        raise AttributeError(f"sam_hub replaces {module} here and has no {name}; import it from the original")
 
     return answer
 

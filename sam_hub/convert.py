@@ -41,11 +41,11 @@ def detect_family(shapes: Shapes) -> str:
             return name
     if shapes and any(len(left_out(shapes, name)[0]) == len(shapes) for name in known):
         raise CheckpointError(
-            "this checkpoint holds parts for videos alone, and no image encoder; give the whole checkpoint of the model"
+            "this checkpoint holds only parts for video, and no image encoder; give the model's whole checkpoint"
         )
     some = ", ".join(sorted(shapes)[:3]) or "no tensors at all"
     raise CheckpointError(
-        f"this checkpoint is of no known family (it has {some} ...); known families: {', '.join(sorted(known))}"
+        f"this checkpoint belongs to no known family (it has {some} ...); known families: {', '.join(sorted(known))}"
     )
 
 
@@ -78,7 +78,7 @@ def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
     try:
         config = table.config(shapes)
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as e:
-        raise CheckpointError(f"a {family} checkpoint in part only: {e} is missing or has an impossible shape") from e
+        raise CheckpointError(f"an incomplete {family} checkpoint: {e} is missing or has an impossible shape") from e
     return family, config, renamed(weights, table, family)
 
 
@@ -163,7 +163,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as e:  # torch.load raises many kinds: UnpicklingError, EOFError, RuntimeError, KeyError ...
         if "weights_only" in str(e).lower() or "Unsupported" in str(e):
             raise CheckpointError(
-                f"{path} is refused: it holds code or objects besides tensors, which loading would execute; "
+                f"{path} is refused: it holds code or objects besides tensors, and loading would run them; "
                 "get a file that holds a state dict only, or convert it where you trust it"
             ) from e
         reason = str(e).splitlines()[0][:120] if str(e) else type(e).__name__

@@ -1,4 +1,4 @@
-"""Failures that a person can act on. The command line prints the sentence and exits with 1."""
+"""Errors that a user can act on. The command line prints the message and exits with 1."""
 
 
 class SamHubError(Exception):
@@ -14,11 +14,11 @@ class PromptError(SamHubError, ValueError):
 
 
 class CheckpointError(SamHubError, ValueError):
-    """Weights are unsafe, damaged or not of a known family."""
+    """Weights are unsafe, damaged or of an unknown family."""
 
 
 class ModelNotFoundError(SamHubError, LookupError):
-    """No model of that name: neither a folder, a file, a catalogue entry nor a repository."""
+    """No folder, file, catalogue entry or repository has this name."""
 
 
 class DataError(SamHubError, ValueError):
@@ -30,7 +30,7 @@ class OutputError(SamHubError, OSError):
 
 
 class TrainingError(SamHubError, ArithmeticError):
-    """Training cannot start or continue: a loss or a weight is not finite, or the model lacks what was asked for."""
+    """Training cannot start or continue: a loss or a weight is not finite, or the model lacks a requested feature."""
 
 
 class DeviceError(SamHubError, RuntimeError):
@@ -38,7 +38,7 @@ class DeviceError(SamHubError, RuntimeError):
 
 
 class ExportError(SamHubError, RuntimeError):
-    """A model cannot be exported, or an exported file differs from what was checked."""
+    """A model cannot be exported, or an exported file has changed since it was checked."""
 
 
 class HubError(SamHubError, OSError):
@@ -46,20 +46,20 @@ class HubError(SamHubError, OSError):
 
 
 class SharedPredictorError(SamHubError, RuntimeError):
-    """Several threads or tasks set images on one predictor, and one of them has lost its image."""
+    """Several threads or tasks set images on one predictor, so one of them has lost its image."""
 
 
 class WrongUsage(Exception):
-    """A request that means nothing: its text says what is wrong and gives an example of what is right."""
+    """An invalid request: the text says what is wrong and gives a correct example."""
 
 
 class ImageRangeWarning(UserWarning):
-    """An image's values leave its black and white points open, so a default was used."""
+    """An image's values do not determine black and white, so a default was used."""
 
 
 class ImageBandsWarning(UserWarning):
-    """An image has more bands than a model looks at, so the first were taken."""
+    """An image has more bands than a model reads, so the first ones were used."""
 
 
 class NoMasksWarning(UserWarning):
-    """Everything mode found masks, and its thresholds left none of them."""
+    """Everything mode found masks, but its thresholds removed all of them."""

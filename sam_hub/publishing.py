@@ -77,7 +77,9 @@ def push_folder(
     """
     place = locate(model)
     if place.repo:
-        raise ModelNotFoundError(f"{model} is on the Hub already; give a folder, which `sam-hub pull {model}` makes")
+        raise ModelNotFoundError(
+            f"{model} is already on the Hub; give a folder, such as the one `sam-hub pull {model}` makes"
+        )
     folder = prefetch(model)
     if folder.is_file():
         raise ModelNotFoundError(f"{folder} is a checkpoint; `sam-hub convert {folder} --to DIR` makes a folder first")
@@ -252,10 +254,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as e:
-        raise DataError(f"{path} is no readable JSON; give what `sam-hub eval --out` wrote") from e
+        raise DataError(f"{path} is not readable JSON; give a report written by `sam-hub eval --out`") from e
     kinds = {"shards", "sam_hub"}, {"rows", "titles", "task", "title", "images", "sam_hub"}
     if not isinstance(report, dict) or not any(kind <= report.keys() for kind in kinds):
-        raise DataError(f"{path} is no report of `sam-hub eval`; give what its --out wrote")
+        raise DataError(f"{path} is not a report of `sam-hub eval`; give a file written by its --out")
     return report
 
 

@@ -111,7 +111,7 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()
     except (OSError, OverflowError) as e:
-        raise SamHubError(f"nobody answers at {address} ({e}); start Ray there, or check --ray-address") from e
+        raise SamHubError(f"no Ray cluster answers at {address} ({e}); start Ray there, or check --ray-address") from e
 
 
 def _run(

@@ -182,9 +182,7 @@ def check_unused(out: Path, resume: bool, planned: bool) -> None:
     if not any(out.iterdir()):
         return
     if planned and not resume:
-        raise OutputError(
-            f"{out} has results of an earlier run; add --resume to go on with it, or choose another --out"
-        )
+        raise OutputError(f"{out} has results of an earlier run; add --resume to continue it, or choose another --out")
     raise OutputError(f"{out} is not empty; choose another folder with --out")
 
 
@@ -194,7 +192,7 @@ def check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     if differs:
         parts = ", ".join(f"{key} {before.get(key)!r} and not {now.get(key)!r}" for key in differs)
         raise OutputError(
-            f"the results in {out} were made with {parts}; give the same options to go on, or choose another --out"
+            f"the results in {out} were made with {parts}; give the same options to continue, or choose another --out"
         )
 
 

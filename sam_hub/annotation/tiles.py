@@ -131,9 +131,9 @@ def _checked(record: dict[str, Any], number: int, window: Window) -> Piece:
     piece = Piece(**{**record, "box": tuple(record["box"]), "tile": number})
     x0, y0, x1, y1 = piece.box
     if not all(type(edge) is int for edge in piece.box):
-        raise TypeError("an edge is no whole number")
+        raise TypeError("a corner is not a whole number")
     if not (window[0] <= x0 < x1 <= window[2] and window[1] <= y0 < y1 <= window[3]):
-        raise ValueError("it does not lie in its tile")
+        raise ValueError("it is not inside its tile")
     if rle_area({"size": [y1 - y0, x1 - x0], "counts": piece.counts}) != piece.area or not piece.area:
         raise ValueError("its area is another")
     facts = piece.facts

@@ -129,8 +129,8 @@ def refuse_thin(size: tuple[int, int], name: str) -> None:
     short, long = sorted(size)
     if long > MAX_SIDE or long > MAX_ASPECT * short:
         raise ImageError(
-            f"{name} is {size[1]} x {size[0]} pixels; everything takes sides of up to {MAX_SIDE} pixels and a ratio of "
-            f"up to {MAX_ASPECT}: add --tile 1024"
+            f"{name} is {size[1]} x {size[0]} pixels; `everything` takes sides of up to {MAX_SIDE} pixels and a ratio "
+            f"of up to {MAX_ASPECT}: add --tile 1024"
         )
 
 

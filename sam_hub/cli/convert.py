@@ -42,7 +42,9 @@ def convert(
         return
     echo_path(save_folder(model, to, folder_card(model.config, place.name or checkpoint), words=words))
     if words and words.tokenizer is None:
-        typer.echo(f"no tokenizer is written, as none could be had; that of {TOKENIZER} will be fetched", err=True)
+        typer.echo(
+            f"no tokenizer was written, because none could be loaded; {TOKENIZER}'s will be downloaded", err=True
+        )
     if place.file:
         weights = layouts.read_checkpoint(place.file)
         family = layouts.detect_family({key: tuple(value.shape) for key, value in weights.items()})

@@ -93,7 +93,7 @@ def demo(
             typer.echo(path)
         return
     if runtime is not None and static is None:
-        raise WrongUsage("--runtime goes with --static DIR; for example --static my-page --runtime onnxruntime-web.tgz")
+        raise WrongUsage("--runtime needs --static DIR; for example --static my-page --runtime onnxruntime-web.tgz")
     if static is not None:
         from ..demo.static_page import write_static
 

@@ -65,7 +65,7 @@ def distill(
     from .loading import load_model
 
     if fresh and canonical_name(student) is None:
-        raise WrongUsage(f"--fresh builds a model of `sam-hub zoo`, and {student} is none")
+        raise WrongUsage(f"--fresh needs a model from `sam-hub zoo`, and {student} is not one")
     examples = read_examples(annotated.source(), val_share, machine.seed, track_on_stderr)
     knowing = load_model(teacher, device)
     learning = fresh_student(student).to(knowing.device) if fresh else load_model(student, device).float()

@@ -89,7 +89,7 @@ def init(
     if as_json:
         echo_json({"new": added.new, "known": added.known, "photos": total["n"], "problems": added.problems})
     else:
-        typer.echo(f"{added.new} new photos, {total['n']} in all, {total['held'] or 0} of them held out to measure on")
+        typer.echo(f"{added.new} new photos, {total['n']} in all, {total['held'] or 0} of them held out")
     if added.problems:
         raise typer.Exit(1)
 
@@ -131,7 +131,7 @@ def status(
     if found:
         raise typer.Exit(1)
     if check:
-        typer.echo("The file is sound, and all photos are there.", err=True)
+        typer.echo("The project is intact, and all photos are there.", err=True)
 
 
 @engine.command()
@@ -348,9 +348,9 @@ def auto(
     from .progress import PhotoProgress
 
     if engine_ is Engine.local and (ray_address or workers):
-        raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+        raise WrongUsage("--ray-address and --workers need --engine ray; add it")
     if detector and (stage is not AutoStage.semi or engine_ is Engine.ray):
-        raise WrongUsage("--detector belongs to --stage semi, in this process; omit --engine ray")
+        raise WrongUsage("--detector works only with --stage semi and --engine local; omit --engine ray")
     if engine_ is Engine.ray:
         from ..ops.packages import require
 

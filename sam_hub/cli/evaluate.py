@@ -81,7 +81,7 @@ def evaluate(
         from .zero_shot import zero_shot_table
 
         if grid:
-            raise WrongUsage("--grid belongs to the report without --task; omit it")
+            raise WrongUsage("--grid cannot be combined with --task; omit it")
         options = {
             "max_objects": max_objects,
             "images": str(images.absolute()) if images else None,
@@ -91,7 +91,7 @@ def evaluate(
         zero_shot_table(model, shards or [], out, device, zero_shot, options, limit, seed, as_json)
         return
     if not shards:
-        raise WrongUsage("there are no data; give their paths after MODEL")
+        raise WrongUsage("no data given; add their paths after MODEL")
     from ..evaluation.evaluate import Protocol
     from .prompt_report import prompt_report
 

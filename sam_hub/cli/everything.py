@@ -121,12 +121,12 @@ def everything(
 
     start = perf_counter()
     if engine is Engine.local and (ray_address or workers):
-        raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+        raise WrongUsage("--ray-address and --workers need --engine ray; add it")
     if tile is None and overlap is not None:
-        raise WrongUsage("--overlap belongs to --tile; add --tile 1024")
+        raise WrongUsage("--overlap needs --tile; add --tile 1024")
     check_labels(formats, polygons, coco=True)
     if LabelFormat.labelmap in formats and not generator.non_overlapping:
-        raise WrongUsage("a label map has one object a pixel; add --non-overlapping to --format labelmap")
+        raise WrongUsage("a label map has one object per pixel; add --non-overlapping to --format labelmap")
     if engine is Engine.ray:
         require("--engine ray", ["ray"], "ray")
     sources = find_photos(images, out)

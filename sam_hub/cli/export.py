@@ -120,7 +120,7 @@ def export(
     from ..models.quiet import quiet_transformers
 
     if runtime is not None and not web:
-        raise WrongUsage("--runtime goes with --web; for example --web --runtime onnxruntime-web.tgz")
+        raise WrongUsage("--runtime needs --web; for example --web --runtime onnxruntime-web.tgz")
     quiet_transformers()
     wanted, options = _chosen(formats, variants, preset)
     options = {
@@ -158,7 +158,7 @@ def _chosen(
     chosen = PRESETS[_choose("--preset", preset, PRESETS)]
     typer.echo(f"{preset}: {chosen.why}.", err=True)
     if formats or variants:
-        raise WrongUsage("--preset chooses format and variant; give either it, or --format and --variant")
+        raise WrongUsage("--preset sets format and variant; give either --preset, or --format and --variant")
     return {format: tuple(names) for format, names in chosen.wanted.items()}, dict(chosen.options)
 
 

@@ -28,7 +28,7 @@ class Commands(TyperGroup):
                 _show_plainly()
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("Stopped; what was written before is complete.", err=True)
+            typer.echo("Stopped; the files written so far are complete.", err=True)
             raise typer.Exit(130) from None
         except (typer.Abort, BrokenPipeError):
             raise
@@ -61,4 +61,4 @@ def sentence(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "there is not enough memory; try a smaller model or image"
     what = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"something went wrong inside sam-hub ({what}); --debug shows where, please report it"
+    return f"unexpected error in sam-hub ({what}); rerun with --debug for the traceback, and please report it"

@@ -59,7 +59,7 @@ def stats(
     from ..zero_shot.table import titled
 
     if engine is Engine.local and (ray_address or workers):
-        raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+        raise WrongUsage("--ray-address and --workers need --engine ray; add it")
     if engine is Engine.ray:
         require("--engine ray", ["ray"], "ray")
     require("stats", ["matplotlib", "scipy"], "eval")

@@ -56,7 +56,7 @@ def train(
         raise WrongUsage(f"--recipe {tuning.recipe} is unknown; there are {', '.join(PAPER_RECIPES)}")
     source = annotated.source(val)
     if source.is_stream and not val:
-        raise WrongUsage("a stream has nothing to hold out; give the images to validate on with --val")
+        raise WrongUsage("images cannot be held out from a stream; give validation images with --val")
     given = {
         "steps": tuning.steps,
         "images": tuning.batch,

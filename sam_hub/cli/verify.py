@@ -25,4 +25,6 @@ def verify(
         echo_json({"folder": str(folder), "artefacts": [{"name": name, **facts} for name, facts in seen]})
         return
     for name, facts in seen:
-        typer.echo(f"{name}: as exported; mask IoU to PyTorch {facts['iou_mean']:.4f} (worst {facts['iou_worst']:.4f})")
+        typer.echo(
+            f"{name}: as exported; mask IoU with PyTorch {facts['iou_mean']:.4f} (worst {facts['iou_worst']:.4f})"
+        )

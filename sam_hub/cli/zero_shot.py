@@ -41,7 +41,7 @@ def zero_shot_table(
     if given.suite:
         data, options["names"] = _suite(given.suite, given.root)
     if not data:
-        raise WrongUsage("there are no data; give their paths after MODEL, or --suite and --root")
+        raise WrongUsage("no data given; add their paths after MODEL, or --suite and --root")
     paths = tuple(os.path.abspath(path) for path in data)
     request = TableRequest(given.chosen, paths, limit, seed, {k: v for k, v in options.items() if v is not None})
     with ExitStack() as stack:

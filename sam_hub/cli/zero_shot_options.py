@@ -102,13 +102,13 @@ class ZeroShotOptions:
         for name, owners in self.OWNERS.items():
             if getattr(self, name) is not None and self.chosen not in owners:
                 flag = f"--{name.replace('_', '-')}"
-                raise WrongUsage(f"{flag} belongs to --task {' or '.join(owners)}; omit it, or add the task")
+                raise WrongUsage(f"{flag} needs --task {' or '.join(owners)}; omit it, or add the task")
         if (self.suite is None) != (self.root is None):
-            raise WrongUsage("--suite and --root go together, for example --suite paper --root data")
+            raise WrongUsage("--suite and --root must be given together, for example --suite paper --root data")
         if self.engine is Engine.local and (self.ray_address or self.workers):
-            raise WrongUsage("--ray-address and --workers belong to --engine ray; add it")
+            raise WrongUsage("--ray-address and --workers need --engine ray; add it")
         if not self.chosen and (self.resume or self.engine is Engine.ray):
-            raise WrongUsage("--resume and --engine ray belong to --task; add it")
+            raise WrongUsage("--resume and --engine ray need --task; add it")
         if self.chosen and not out and (self.resume or self.engine is Engine.ray):
             raise WrongUsage("--resume and --engine ray need a folder for the results; add --out DIR")
 

@@ -43,7 +43,7 @@ def zoo(
     if name is None:
         chosen = find_models(family, licence, None if under is None else under * 1e6, _split(prompts))
         if not chosen:
-            raise ModelNotFoundError("no model of the catalogue is all of that; leave one of the options out")
+            raise ModelNotFoundError("no model in the catalogue matches all options; omit one of them")
         rows = [_describe(key, ZOO[key]) for key in chosen]
         if as_json:
             echo_json(rows)
@@ -69,7 +69,7 @@ def _split(prompts: str | None) -> list[str]:
 
     kinds = [kind.strip() for kind in (prompts or "").split(",") if kind.strip()]
     if unknown := [kind for kind in kinds if kind not in PROMPT_KINDS]:
-        raise WrongUsage(f"--prompts {unknown[0]!r} is none of {', '.join(PROMPT_KINDS)}")
+        raise WrongUsage(f"--prompts {unknown[0]!r} is not one of {', '.join(PROMPT_KINDS)}")
     return kinds
 
 

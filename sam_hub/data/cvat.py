@@ -75,7 +75,7 @@ def _mask(shape: ElementTree.Element, size: tuple[int, int]) -> Rle:
     x, y, w, h = (whole(shape.get(key), wrong) for key in ("left", "top", "width", "height"))
     counts = [whole(v, wrong) for v in (shape.get("rle") or "").split(",")]
     if min(x, y) < 0 or min(w, h) < 1 or x + w > size[1] or y + h > size[0]:
-        raise DataError("it does not lie in its image")
+        raise DataError("it is not inside its image")
     if min(counts) < 0 or sum(counts) > w * h:
         raise DataError("its run lengths do not fit its box")
     runs = np.array(counts, np.int64)

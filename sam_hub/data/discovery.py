@@ -79,7 +79,7 @@ def open_dataset(
     if path.suffix == ".tar" and (path.is_file() or not path.exists()):
         return Sa1bDataset(path)
     if not path.is_dir():
-        raise DataError(f"{path} is no data set; give {KINDS}")
+        raise DataError(f"{path} is not a data set; give {KINDS}")
     tars = sorted(path.glob("*.tar"))
     if tars:
         return Joined([Sa1bDataset(tar) for tar in tars], path)

@@ -28,6 +28,6 @@ def parse_json(text: bytes, name: str, what: str) -> Any:
     except RecursionError as e:
         raise DataError(f"{name} is not {what} (its lists are nested too deeply)") from e
     except MemoryError as e:
-        raise DataError(f"{name} needs more memory than there is; split it") from e
+        raise DataError(f"{name} needs more memory than is available; split it") from e
     except ValueError as e:
         raise DataError(f"{name} is not {what} ({e})") from e

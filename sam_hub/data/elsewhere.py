@@ -52,7 +52,7 @@ class ImagesElsewhere(AnnotatedImages):
         one = self._described[index]
         if one.size not in (None, size):
             stated = f"{one.size[1]} x {one.size[0]}"
-            raise DataError(f"{self.path}: {one.name} is of {stated} pixels there, and {size[1]} x {size[0]} in fact")
+            raise DataError(f"{self.path}: {one.name} is {stated} pixels there, but actually {size[1]} x {size[0]}")
         found = []
         for number, shape in enumerate(one.shapes, start=1):
             try:

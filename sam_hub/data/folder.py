@@ -78,7 +78,8 @@ class MaskFolder(AnnotatedImages):
             (height, width), annotations = read_mask_file(path, self.parts)
             if (height, width) != size:
                 raise DataError(
-                    f"{path} is {width} x {height} pixels and its image {size[1]} x {size[0]}; they must be alike"
+                    f"{path} is {width} x {height} pixels and its image {size[1]} x {size[0]}; "
+                    "they must be the same size"
                 )
             found += annotations
         return found

@@ -119,7 +119,7 @@ def inspect(
         found.most = max(found.most, len(good))
     if not found.good:
         why = found.problems[0] if found.problems else "it is empty"
-        raise DataError(f"{dataset.path}: nothing in it can be used ({why})")
+        raise DataError(f"{dataset.path}: it has no usable image ({why})")
     return found
 
 
@@ -130,7 +130,7 @@ def split(dataset: Sequence, good: Sequence[int], share: float, seed: int = 0) -
     raises: DataError when there are fewer than two images
     """
     if len(good) < 2:
-        raise DataError(f"{dataset.path}: {len(good)} usable image; at least 2 are needed, one of them to validate on")
+        raise DataError(f"{dataset.path}: {len(good)} usable image; at least 2 are needed, one of them for validation")
     order = np.random.default_rng(seed).permutation(len(good))
     count = min(len(good) - 1, max(1, round(share * len(good))))
     val, train = sorted(good[i] for i in order[:count]), sorted(good[i] for i in order[count:])

@@ -163,7 +163,7 @@ def _painted(text: Any, points: list[tuple[float, float]], size: tuple[int, int]
     except DataError:
         raise
     except Exception as e:  # Pillow's readers raise anything on damaged files
-        raise DataError(f"its mask is not a readable picture ({e})") from e
+        raise DataError(f"its mask is not a readable image ({e})") from e
     mask = np.zeros(size, bool)
     left, top = max(0, -x0), max(0, -y0)  # of the picture, outside the image
     painted = painted[top : top + max(0, size[0] - max(0, y0)), left : left + max(0, size[1] - max(0, x0))]

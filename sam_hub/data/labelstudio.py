@@ -111,7 +111,7 @@ class _Bits:
     def take(self, count: int) -> int:
         end = self.at + count
         if end > 8 * len(self.data):
-            raise DataError("its run lengths break off")
+            raise DataError("its run lengths are cut short")
         part = int.from_bytes(self.data[self.at // 8 : (end + 7) // 8])
         self.at = end
         return part >> -end % 8 & (1 << count) - 1

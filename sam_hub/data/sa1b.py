@@ -147,7 +147,7 @@ class Sa1bDataset(Sequence):
                 return where.read_bytes()
             offset, size = where
             if not 0 <= size <= MEMBER_BYTES:
-                raise DataError(f"{self.path}: {name} has more than {MEMBER_BYTES // 2**20} MiB; split the shard anew")
+                raise DataError(f"{self.path}: {name} has more than {MEMBER_BYTES // 2**20} MiB; split the shard again")
             with open(self.path, "rb") as f:
                 f.seek(offset)
                 return f.read(size)

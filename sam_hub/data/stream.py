@@ -44,7 +44,7 @@ def expand(address: str) -> list[str]:
     """
     found = BRACES.findall(address)
     if math.prod(max(0, int(last[:20]) - int(first[:20]) + 1) for first, last in found) > MOST_SHARDS:
-        raise DataError(f"{address} stands for more than {MOST_SHARDS:,} shards; give fewer at a time")
+        raise DataError(f"{address} expands to more than {MOST_SHARDS:,} shards; give fewer at a time")
     return _expanded(address)
 
 
@@ -154,9 +154,13 @@ def _pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
         stem, parts = "", {}
         for member in tar:
             if not 0 <= member.size <= MEMBER_BYTES:
-                raise TooMuch(f"{shard}: {member.name} has more than {MEMBER_BYTES // 2**20} MiB; split the shard anew")
+                raise TooMuch(
+                    f"{shard}: {member.name} has more than {MEMBER_BYTES // 2**20} MiB; split the shard again"
+                )
             if tar.offset > HEAD + RATIO * packed.bytes:
-                raise TooMuch(f"{shard} is {RATIO} times as large as its packed bytes; photos do not shrink like that")
+                raise TooMuch(
+                    f"{shard} is {RATIO} times as large as its compressed bytes; photos do not compress that well"
+                )
             if not member.isreg() or member.issparse():
                 continue
             base, _, suffix = member.name.rpartition(".")

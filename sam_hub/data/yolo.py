@@ -43,12 +43,12 @@ class YoloFolder(AnnotatedImages):
         file = self._pairs[index][1]
         try:
             if file.stat().st_size > LABEL_BYTES:
-                raise DataError(f"{file} has more than {LABEL_BYTES // 2**20} MiB; it is no text of labels")
+                raise DataError(f"{file} has more than {LABEL_BYTES // 2**20} MiB; it is not a text file of labels")
             lines = file.read_text("utf-8").splitlines()
         except (OSError, ValueError) as e:
             if isinstance(e, DataError):
                 raise
-            raise DataError(f"{file} is not a readable text of labels ({e})") from e
+            raise DataError(f"{file} is not a readable text file of labels ({e})") from e
         return [_object(line, size, f"{file}: line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
 
 
@@ -57,7 +57,7 @@ def _object(line: str, size: tuple[int, int], where: str) -> dict:
     try:
         numbers = [float(word) for word in line.split()[1:]]
         if len(numbers) == 4:
-            raise DataError("it is a box; outlines have three corners or more")
+            raise DataError("it is a box; an outline needs at least three corners")
         polygon = [v * (height if i % 2 else width) for i, v in enumerate(numbers)]
         return annotation_of_polygons([polygon], size)
     except ValueError as e:

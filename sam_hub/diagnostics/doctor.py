@@ -175,7 +175,7 @@ print(json.dumps(devices))
 def _check_devices() -> Check:
     ok, answer = _run(_DEVICES)
     if not ok:
-        return Check("devices", "problem", f"torch does not say ({answer})", {"devices": []}, "reinstall torch")
+        return Check("devices", "problem", f"torch gives no version ({answer})", {"devices": []}, "reinstall torch")
     devices = json.loads(answer.splitlines()[-1])
     words = [f"cpu (cores {devices[0]['cores']}, threads used by torch {devices[0]['threads']})"]
     for device in devices[1:]:

@@ -59,7 +59,7 @@ class Detector:
         except (OSError, ValueError, KeyError) as e:
             first = (str(e).strip().splitlines() or [type(e).__name__])[0]
             raise ModelNotFoundError(
-                f"{name} is no detector that can be loaded ({first}); name another of transformers"
+                f"{name} cannot be loaded as a detector ({first}); choose another from transformers"
             ) from e
 
     def fit(
@@ -83,7 +83,7 @@ class Detector:
             ).to(self.device)
             loss = self.model(**batch).loss
             if not torch.isfinite(loss):
-                raise TrainingError("the detector's loss is not finite; use another detector or a lower rate")
+                raise TrainingError("the detector's loss is not finite; use another detector or a lower learning rate")
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)

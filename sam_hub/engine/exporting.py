@@ -97,7 +97,7 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
         else:
             to_labels(counted, aside, copy, format)
         if not counted.photos:
-            raise OutputError(f"nothing is accepted in {project.folder} yet; label some photos first")
+            raise OutputError(f"{project.folder} has no accepted masks yet; label some photos first")
     return counted.photos, counted.masks
 
 

@@ -75,11 +75,11 @@ def _read(project: Project, dataset: Sequence, index: int) -> tuple[PhotoRow, li
     annotations = (sample or dataset[index]).annotations
     for annotation in annotations:
         if PROBLEM in annotation:
-            raise DataError(f"{annotation[PROBLEM]}; {name} is left out")
+            raise DataError(f"{annotation[PROBLEM]}; {name} is skipped")
         try:
             check_rle(annotation["segmentation"], photo.size)
         except DataError as e:
-            raise DataError(f"{name} is left out: {e}") from e
+            raise DataError(f"{name} is skipped: {e}") from e
     return photo, annotations
 
 

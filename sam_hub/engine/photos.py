@@ -107,9 +107,9 @@ def measure(path: Path) -> Facts:
             turned = image.getexif().get(ORIENTATION) in TURNED
         digest = sha256(path)
     except Exception as e:  # Pillow's readers raise anything on damaged files
-        raise ImageError(f"{path} is not a photo that can be read ({e}); it is left out") from e
+        raise ImageError(f"{path} is not a readable photo ({e}); it is skipped") from e
     if not 0 < width * height <= MAX_PIXELS:
-        raise ImageError(f"{path} has {width} x {height} pixels; it is left out, cut it into tiles first")
+        raise ImageError(f"{path} has {width} x {height} pixels; it is skipped, cut it into tiles first")
     if turned:
         width, height = height, width
     return Facts(str(path), digest, state.st_size, state.st_mtime_ns, width, height)

@@ -99,7 +99,7 @@ class Queue:
             "SELECT annotator FROM leases WHERE photo = ? AND holder != ? AND until > ?", (photo, holder, self.clock())
         ).fetchone()
         if row is not None:
-            raise NotYours(f"{row['annotator'] or 'somebody else'} is at this photo now; go on with the next one")
+            raise NotYours(f"{row['annotator'] or 'somebody else'} has this photo open; go on to the next one")
 
     def _hold(self, db: Connection, photo: int, holder: str, annotator: str) -> None:
         db.execute("DELETE FROM leases WHERE holder = ? OR photo = ?", (holder, photo))

@@ -144,13 +144,13 @@ def _check_enough(project: Project, upto: int) -> None:
     learnt, held = (len(project.annotated(held, upto)) for held in (False, True))
     if learnt < 2 or not held:
         raise DataError(
-            f"{learnt} photos to learn from and {held} held out have accepted masks; at least 2 and 1 are needed: "
+            f"{learnt} photos to train on and {held} held out have accepted masks; at least 2 and 1 are needed: "
             f"label more with `sam-hub engine label {project.folder}`"
         )
     last = project.rows("SELECT max(upto) AS upto FROM rounds")[0]["upto"]
     news = project.rows("SELECT count(*) AS n FROM masks WHERE id > ? AND state = 'accepted'", (last,))[0]["n"]
     if not news:
-        raise DataError(f"nothing was accepted in {project.folder} since the last round; label some photos first")
+        raise DataError(f"no mask was accepted in {project.folder} since the last round; label some photos first")
 
 
 def _fit(

@@ -49,5 +49,5 @@ class ProjectSamples(AnnotatedImages):
         except ImageError as e:
             raise DataError(str(e)) from e
         if image.shape[:2] != photo.size:
-            raise DataError(f"{photo.path} is {image.shape[1::-1]} pixels and not {photo.size[::-1]}; add it anew")
+            raise DataError(f"{photo.path} is {image.shape[1::-1]} pixels and not {photo.size[::-1]}; add it again")
         return Sample(Path(photo.path).name, image, self.objects(index, photo.size))

@@ -122,7 +122,9 @@ def connect(path: Path) -> sqlite3.Connection:
     raises: DataError where there is none, it is damaged, or a newer sam-hub wrote it
     """
     if not path.is_file():
-        raise DataError(f"{path.parent} is no project; make one with `sam-hub engine init {path.parent} --images DIR`")
+        raise DataError(
+            f"{path.parent} is not a project; create one with `sam-hub engine init {path.parent} --images DIR`"
+        )
     return _opened(path)
 
 
@@ -156,7 +158,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         version, application = _version(connection), _application(connection)
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and application != APPLICATION:
-            raise DataError(f"{path} is no project of sam-hub; choose another folder")
+            raise DataError(f"{path} is not a sam-hub project; choose another folder")
         if version > VERSION:
             raise DataError(f"{path} was written by a newer sam-hub (version {version} > {VERSION}); upgrade sam-hub")
         for script in MIGRATIONS[version:]:

@@ -300,7 +300,7 @@ def _resume(out: Path, settings: Simulation) -> list[RoundCosts]:
         found = json.loads(file.read_text())
         if found["settings"] == json.loads(json_bytes(asdict(settings))):
             return [RoundCosts(**costs) for costs in found["rounds"]]
-    raise OutputError(f"{out} holds a simulation with other settings; give the same, or choose another --out")
+    raise OutputError(f"{out} holds a simulation with other settings; use the same, or choose another --out")
 
 
 def _store(out: Path, settings: Simulation, state: list[RoundCosts], costs: RoundCosts) -> None:

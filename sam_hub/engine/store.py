@@ -91,7 +91,7 @@ class Project:
         """
         folder = Path(folder)
         if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
-            raise OutputError(f"{folder} is not empty and is no project; choose another folder")
+            raise OutputError(f"{folder} is not empty and not a project; choose another folder")
         make_folder(folder)
         project = cls(folder, create(folder / FILE))
         wanted = {"model": model, "held_share": held_share, "seed": seed}
@@ -108,7 +108,9 @@ class Project:
             there = {key: project.setting(key) for key in wanted}
             if there != wanted:
                 told = ", ".join(f"{k} {there[k]!r} and not {wanted[k]!r}" for k in wanted if there[k] != wanted[k])
-                raise OutputError(f"{folder} is a project with {told}; give the same to add photos, or another folder")
+                raise OutputError(
+                    f"{folder} is a project with {told}; use the same to add photos, or choose another folder"
+                )
         except BaseException:
             project.close()
             raise
@@ -257,7 +259,7 @@ def read_object(text: Any, what: str) -> dict[str, Any]:
     """raises: DataError"""
     found = read_json(text, what)
     if not isinstance(found, dict):
-        raise DataError(f"{what} is no JSON object; restore a copy of project.db")
+        raise DataError(f"{what} is not a JSON object; restore a copy of project.db")
     return found
 
 

@@ -235,5 +235,5 @@ def evaluate_shard(
             result.objects += evaluate_image(predictor, sample.image, np.stack(full), protocol)
     if not result.objects:
         reason = result.skipped[0] if result.skipped else "no image has an object that is not empty"
-        raise DataError(f"{dataset.path}: nothing in it can be evaluated ({reason})")
+        raise DataError(f"{dataset.path}: it has no image to evaluate ({reason})")
     return result

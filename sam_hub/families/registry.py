@@ -43,9 +43,9 @@ def register_family(family: Family) -> None:
     for names in (*map(attrgetter, UNIQUE), lambda family: {*family.catalogue, *family.aliases}):
         for other in _families.values():
             if twice := sorted(map(str, set(names(family)) & set(names(other)))):
-                raise ValueError(f"family {family.name!r}: {', '.join(twice)} is there already, of {other.name!r}")
+                raise ValueError(f"family {family.name!r}: {', '.join(twice)} is already registered by {other.name!r}")
     if family.name in _families:
-        raise ValueError(f"there is a family {family.name!r} already")
+        raise ValueError(f"family {family.name!r} is already registered")
     _families[family.name] = family
     CATALOGUE.update(family.catalogue)
     ALIASES.update(family.aliases)

@@ -82,7 +82,7 @@ def download(
         if not (start and again):  # a damaged beginning, left by an earlier attempt, gets one fresh start
             break
     raise CheckpointError(
-        f"{url} arrived with sha256 {found[:12]}... instead of {sha256[:12]}...: it was damaged on the way, "
+        f"{url} arrived with sha256 {found[:12]}... instead of {sha256[:12]}...: it was damaged in transfer, "
         "or replaced; try again"
     )
 
@@ -143,7 +143,7 @@ def download_url(url: str, folder: Path, sha256: str = "") -> Path:
         plain = {"Accept-Encoding": "identity"}
         head = get_session().head(url, headers=plain, timeout=constants.HF_HUB_ETAG_TIMEOUT, follow_redirects=True)
         if head.status_code in (404, 410):
-            raise ModelNotFoundError(f"{url} is gone; look at its authors' page, and give the path of the file")
+            raise ModelNotFoundError(f"{url} is gone; look for it on its authors' page, and give the path of the file")
         facts = head.headers if head.status_code < 400 else {}
         mark = facts.get("ETag") or facts.get("Last-Modified") or ""
         size = int(facts["Content-Length"]) if facts.get("Content-Length", "").isdigit() else None
@@ -223,7 +223,7 @@ class Repository:
         """CheckpointError for a file of the cache that is damaged, where `verify` asks."""
         blob = Path(os.path.realpath(file))
         if self.verify and SHA256.fullmatch(blob.name) and sha256_of(blob) != blob.name:
-            raise CheckpointError(f"{file} is damaged in the cache; get it again with `sam-hub pull`, with a network")
+            raise CheckpointError(f"{file} is damaged in the cache; download it again with `sam-hub pull`")
 
     def _is_known_to_lack(self, file: str) -> bool:
         """Whether the cache remembers that there is no such file."""
@@ -290,7 +290,9 @@ class Repository:
             if pinned.fetch(WEIGHTS) is None and (index := pinned.fetch(INDEX)):
                 for shard in _shards(index):
                     if pinned.fetch(shard) is None:
-                        raise ModelNotFoundError(f"{self.name} lacks {shard}, a part of its weights; tell its authors")
+                        raise ModelNotFoundError(
+                            f"{self.name} lacks {shard}, a part of its weights; report it to its authors"
+                        )
         return commit
 
     def fetch_first(self, files: Iterable[str]) -> str | None:
@@ -333,8 +335,10 @@ def _shards(index: Path) -> list[str]:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         odd = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise CheckpointError(f"{index} is no index of weights ({type(e).__name__}: {e}); tell its authors") from e
+        raise CheckpointError(
+            f"{index} is not an index of weights ({type(e).__name__}: {e}); report it to its authors"
+        ) from e
     if odd or not names:
         named = repr(min(odd)) if odd else "nothing"
-        raise CheckpointError(f"{index} names {named} as a part of the weights; tell its authors")
+        raise CheckpointError(f"{index} names {named} as a part of the weights; report it to its authors")
     return sorted(names)

@@ -49,7 +49,7 @@ def converted_folder(name: str, convert: Callable[[Path, Path], object], argumen
         return folder
     if source.offline:
         raise HubError(
-            f"{name} has not been downloaded and the network may not be used: "
+            f"{name} has not been downloaded and sam-hub is offline: "
             f"run `sam-hub pull {name}` with a network, without HF_HUB_OFFLINE"
         )
     shelf = _shelf(source.cache_dir)
@@ -71,7 +71,7 @@ def converted_folder(name: str, convert: Callable[[Path, Path], object], argumen
             shutil.rmtree(downloads, ignore_errors=True)
             return folder
     except PermissionError as e:
-        raise OutputError(f"{e.filename or shelf} cannot be written: set HF_HOME to a folder of yours") from e
+        raise OutputError(f"{e.filename or shelf} cannot be written: set HF_HOME to a folder you can write to") from e
 
 
 def _shelf(cache_dir: str | Path | None) -> Path:
@@ -120,7 +120,9 @@ def _unzipped(file: Path) -> Path:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith((".pt", ".pth"))]
         if len(names) != 1:
-            raise CheckpointError(f"{file.name} holds {len(names)} checkpoints; unpack it, and give the path of one")
+            raise CheckpointError(
+                f"{file.name} holds {len(names)} checkpoints; unpack it, and give the path of one of them"
+            )
         target = file.parent / Path(names[0]).name
         with archive.open(names[0]) as source, open(target, "wb") as out:
             shutil.copyfileobj(source, out)

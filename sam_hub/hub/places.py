@@ -56,7 +56,7 @@ def locate(name: str | Path, subfolder: str = "") -> Located:
     if path.is_file():
         if path.suffix not in CHECKPOINT_SUFFIXES:
             raise ModelNotFoundError(
-                f"{path} is no checkpoint; expected a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
+                f"{path} is not a checkpoint; expected a file ending in {', '.join(CHECKPOINT_SUFFIXES)}"
             )
         return Located(file=path, variant=variant_of_file(path.name))
     if path.suffix in CHECKPOINT_SUFFIXES or text.startswith((".", "/", "~")):

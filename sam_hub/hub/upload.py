@@ -33,7 +33,7 @@ def push_files(
     raises: HubError, ModelNotFoundError
     """
     if constants.HF_HUB_OFFLINE:
-        raise HubError("HF_HUB_OFFLINE is set: unset it to upload")
+        raise HubError("HF_HUB_OFFLINE is set; unset it to upload")
     api = HfApi(token=token)
     with explained(repo, revision, writing=True):
         user = api.whoami()["name"]
@@ -59,5 +59,5 @@ def push_files(
                 repo, operations, commit_message=message or "Upload with sam-hub", revision=revision
             )
         except ValueError as e:
-            raise HubError(f"the Hub does not take the model card: {' '.join(str(e).split())}") from e
+            raise HubError(f"the Hub rejects the model card: {' '.join(str(e).split())}") from e
         return done.commit_url

@@ -1,8 +1,8 @@
 """Everything mode: all masks of an image (paper, section 5 and appendix B; original: ``automatic_mask_generator.py``).
 
-Same algorithm, arguments, defaults and records as the original, and the same masks, found with less work: a mask is
-drawn only where its predicted IoU passes, and enlarged to the image only where it is not sure to lose against
-a better one, in the part of the image where it can be. Works over any predictor that can `ClickPredictor`.
+Same algorithm, arguments, defaults, records and masks as the original, with less work: a mask is computed only if its
+predicted IoU passes, and upscaled to the image only if NMS may keep it, in the region that can contain it. Works with
+any predictor that implements `ClickPredictor`.
 """
 
 import threading
@@ -42,7 +42,7 @@ MASK_THRESHOLD = 0.0
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"points_per_side": 16},
     "default": {},
-    # The settings for more masks in the original's notebook.
+    # The settings for more masks from the original's notebook.
     "fine": {
         "pred_iou_thresh": 0.86,
         "stability_score_thresh": 0.92,
@@ -51,14 +51,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "min_mask_region_area": 100,
     },
 }
-"""Arguments of `SamAutomaticMaskGenerator` by name: a quarter of the clicks, the original's defaults, and crops too."""
+"""Arguments of `SamAutomaticMaskGenerator` by preset: a quarter of the clicks, the original's defaults, with crops."""
 
 Progress = Callable[[int, int], None]
 """Called with the clicks done and the clicks in all."""
 
 
 class ClickPredictor(Protocol):
-    """What everything mode asks of a predictor."""
+    """What everything mode needs from a predictor."""
 
     mask_frame: MaskFrame
 
@@ -69,10 +69,10 @@ class ClickPredictor(Protocol):
     def click_each(
         self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Decode N clicks, each an object of its own.
+        """Decode N clicks, each for a separate object.
 
         points: (N, 2), x then y, in pixels of the image
-        select: predicted IoU (n, M) -> bool (n, M), the masks that are wanted
+        select: predicted IoU (n, M) -> bool (n, M), the masks to return
         returns: predicted IoU (N, M); the masks wanted, (K, 2) int click and mask, in that order; their low-res
             logits (K, h, w), which count only where the image reads them (see `Upsampler.visible`)
         """
@@ -81,7 +81,7 @@ class ClickPredictor(Protocol):
 
 @dataclass
 class Candidate:
-    """A mask whose predicted IoU passes, before it is enlarged.
+    """A mask whose predicted IoU passes, before upscaling.
 
     logits: the low-res logits of the margin of ``window`` (see `Upsampler`)
     point: (2,) x, y in pixels of the crop
@@ -107,7 +107,7 @@ class Found:
 
 @dataclass
 class Dropped:
-    """How many masks each filter left out, to be told when nothing is left."""
+    """How many masks each filter removed, for the warning when none is left."""
 
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -119,12 +119,12 @@ class Dropped:
 
 
 _FOREIGN = threading.RLock()
-"""Held while a predictor that cannot be copied has an image of a generator set."""
+"""Held while a generator uses a predictor that cannot be copied."""
 
 
 @contextmanager
 def _borrowed(predictor: Any) -> Iterator[Any]:
-    """A predictor whose image nobody else sets meanwhile."""
+    """A predictor whose image no other thread sets in the meantime."""
     if isinstance(predictor, ImagePredictor):
         yield independent(predictor)
     else:
@@ -133,38 +133,38 @@ def _borrowed(predictor: Any) -> Iterator[Any]:
 
 
 def _suited(predictor: Any) -> dict[str, Any]:
-    """The model's own arguments of a generator."""
+    """The generator arguments that the model recommends."""
     return dict(getattr(getattr(predictor, "capabilities", None), "generation", {}))
 
 
 class SamAutomaticMaskGenerator:
-    """Clicks on a grid of points, and keeps the masks that are good, stable and not the same as others.
+    """Prompts with a grid of points and keeps the masks that are confident, stable and not duplicates.
 
     model: a `SamModel`, a predictor, or a name as for `open_predictor`
-    points_per_side: of the grid over the image; None where ``point_grids`` are given
-    points_per_batch: clicks that are decoded at once: memory against speed
-    pred_iou_thresh: a mask is kept whose predicted IoU is above this
-    stability_score_thresh, stability_score_offset: and whose `stability_score` with this offset is at least this;
-        masks without a single pixel are left out anyhow (the original keeps them where this is 0)
-        These three are by default the model's own, and 0.88, 0.95 and 1.0, the original's, where it has none
-    box_nms_thresh: of two masks of a crop whose boxes have an IoU above this, the better one is kept
-    crop_n_layers: layers of crops, of 4, 16, ... crops, in which smaller objects are found
-    crop_nms_thresh: as ``box_nms_thresh``, of masks of different crops; that of the smaller crop is kept
-    crop_overlap_ratio: how far crops overlap, as part of the image's short side
-    crop_n_points_downscale_factor: how much coarser the grid is in each further layer
+    points_per_side: of the grid over the image; None if ``point_grids`` are given
+    points_per_batch: clicks decoded at once; more is faster and needs more memory
+    pred_iou_thresh: keep masks with a higher predicted IoU
+    stability_score_thresh, stability_score_offset: keep masks whose `stability_score` with this offset is at least
+        this; empty masks are always dropped (the original keeps them if this is 0)
+        The defaults of these three are the model's own, or else the original's 0.88, 0.95 and 1.0
+    box_nms_thresh: of two masks in a crop whose boxes have a higher IoU, keep the better one
+    crop_n_layers: layers of 4, 16, ... crops, to find smaller objects
+    crop_nms_thresh: as ``box_nms_thresh``, between crops; keeps the mask of the smaller crop
+    crop_overlap_ratio: overlap of crops, as a share of the image's short side
+    crop_n_points_downscale_factor: the points per side are divided by this in each further layer
     point_grids: for the image and each layer (N, 2), x then y, in [0, 1]
-    min_mask_region_area: holes and islands of fewer pixels are removed (objects of any size stay)
+    min_mask_region_area: remove holes and islands with fewer pixels (objects of any size stay)
     output_mode: segmentations as "binary_mask" (H, W) bool, "uncompressed_rle" or "coco_rle"
 
     Not in the original:
-    min_mask_area: masks of fewer pixels are left out
-    max_mask_area_ratio: so are masks of more than this part of the image, which are mostly its background (SA-1B: 0.95)
-    non_overlapping: each pixel goes to the smallest mask that has it; masks of which nothing is left are left out
-    skip_full_image: click in the crops alone
-    tidy: share of a mask's area; smaller specks go and smaller holes are filled, but for the one that was clicked,
-        see `ops.tidying.tidy`; ``capabilities.tidy`` is what suits the model
+    min_mask_area: drop masks with fewer pixels
+    max_mask_area_ratio: drop masks that cover a larger share of the image, mostly background (SA-1B: 0.95)
+    non_overlapping: give each pixel to the smallest mask that contains it; drop masks left empty
+    skip_full_image: only search the crops
+    tidy: share of a mask's area; drop smaller specks and fill smaller holes, except the clicked one, see
+        `ops.tidying.tidy`; ``capabilities.tidy`` is the model's recommended value
 
-    One generator may be used by several threads: each call works on an image of its own.
+    Several threads may share a generator: each call works on its own image.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class SamAutomaticMaskGenerator:
         if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
             raise ValueError(f"unknown output_mode {output_mode!r}; expected binary_mask, uncompressed_rle or coco_rle")
         if skip_full_image and crop_n_layers < 1:
-            raise ValueError("skip_full_image leaves nothing to do without crops; give crop_n_layers of 1 or more")
+            raise ValueError("skip_full_image needs crops; set crop_n_layers to 1 or more")
         if point_grids is None:
             point_grids = layer_point_grids(points_per_side, crop_n_layers, crop_n_points_downscale_factor)
         if len(point_grids) <= crop_n_layers:
@@ -241,7 +241,7 @@ class SamAutomaticMaskGenerator:
 
     @classmethod
     def from_preset(cls, model: Any, preset: str = "default", **arguments: Any) -> "SamAutomaticMaskGenerator":
-        """A generator with the arguments of `PRESETS`, over them the model's, and over them those that are given."""
+        """A generator with the arguments of a preset, overridden by the model's own, then by those given here."""
         if preset not in PRESETS:
             raise ValueError(f"unknown preset {preset!r}; expected one of {sorted(PRESETS)}")
         generator = cls(model, **{**PRESETS[preset], **arguments})
@@ -259,18 +259,18 @@ class SamAutomaticMaskGenerator:
         value_range: ValueRange = None,
         bands: Bands = None,
     ) -> list[dict[str, Any]]:
-        """All masks of one image; best predicted IoU first, or with crops those of the smallest crops first.
+        """All masks of one image, highest predicted IoU first; with crops, masks of the smallest crops first.
 
-        image: anything that `read_image` takes, as an array (H, W, 3) uint8 RGB
+        image: anything that `read_image` takes, such as an array (H, W, 3) uint8 RGB
         progress: see `Progress`
-        stop: asked before each batch of clicks; once it says True, what was found until then is the result
+        stop: called before each batch of clicks; if it returns True, the masks found so far are returned
         value_range: the values that are black and white, see `ValueRange`
-        bands: the one or three to look at, counted from 0, see `read_image`
+        bands: the one or three to use, counted from 0, see `read_image`
         returns: a record for each mask, with coordinates in pixels of the image
             segmentation: see ``output_mode``; area: its pixels
-            bbox: x, y, w, h, where w and h are the distance between the outermost pixels (the original's way)
-            predicted_iou, stability_score: what the mask was kept for
-            point_coords: [[x, y]], the click; crop_box: x, y, w, h of the crop it was made in
+            bbox: x, y, w, h, where w and h are the distance between the outermost pixels, as in the original
+            predicted_iou, stability_score: the scores that the thresholds apply to
+            point_coords: [[x, y]], the click; crop_box: x, y, w, h of the crop
         raises: ImageError
         """
         pixels = read_image(image, value_range, bands)
@@ -283,7 +283,7 @@ class SamAutomaticMaskGenerator:
         if self.min_mask_area:
             found = [f for f in found if rle_area(f.rle) >= self.min_mask_area]
         if not found and self.warns_when_empty and (why := str(dropped)):
-            text = f"no mask is left: {why} were left out; lower the thresholds to get some"
+            text = f"no mask is left: {why} were removed; lower the thresholds"
             warnings.warn(text, NoMasksWarning, stacklevel=2)
         return [self._record(f) for f in found]
 
@@ -295,7 +295,7 @@ class SamAutomaticMaskGenerator:
         value_range: ValueRange = None,
         bands: Bands = None,
     ) -> Iterator[list[dict[str, Any]]]:
-        """`generate` for each of several images, in turn, until ``stop`` says True."""
+        """`generate` for each of several images, in turn, until ``stop`` returns True."""
         for image in images:
             if stop is not None and stop():
                 return
@@ -318,7 +318,7 @@ class SamAutomaticMaskGenerator:
         size = image.shape[:2]
         crops = list(zip(*crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio), strict=True))
         if self.skip_full_image:
-            crops = crops[1:] or crops  # an image of one pixel has no crops
+            crops = crops[1:] or crops  # a one-pixel image has no crops
         total, done = sum(len(self.point_grids[layer]) for _, layer in crops), 0
         found: list[Found] = []
         for crop_box, layer in crops:
@@ -363,7 +363,7 @@ class SamAutomaticMaskGenerator:
         low_res: np.ndarray,
         dropped: Dropped,
     ) -> Iterator[Candidate]:
-        """Masks that are not empty, and not so unstable that enlarging them could not help."""
+        """Masks that are not empty and may pass the stability threshold once upscaled."""
         for (i, j), logits in zip(which, low_res, strict=True):
             window = upsampler.window(logits, MASK_THRESHOLD - max(self.stability_score_offset, 0))
             if window is None:
@@ -388,7 +388,7 @@ class SamAutomaticMaskGenerator:
         size: tuple[int, int],
         dropped: Dropped,
     ) -> list[Found]:
-        """The filters and the suppression within a crop, best predicted IoU first.
+        """The filters and NMS within a crop, highest predicted IoU first.
 
         A mask that a kept one suppresses need not be enlarged; as the kept ones are better, nothing depends on it.
         """
@@ -446,7 +446,7 @@ class SamAutomaticMaskGenerator:
         return bool((both > self.box_nms_thresh * (box_area(outer) + box_area(kept) - both)).any())
 
     def _clean(self, found: list[Found]) -> list[Found]:
-        """Remove small holes and islands, and then masks that have become alike, rather those that were changed."""
+        """Remove small holes and islands, then masks that have become duplicates, preferring to drop changed ones."""
         scores = []
         for f in found:
             changed = self._tidy(f)
@@ -463,7 +463,7 @@ class SamAutomaticMaskGenerator:
         return [found[i] for i in keep]
 
     def _tidy(self, f: Found) -> bool:
-        """Whether specks or holes went."""
+        """Whether specks or holes were removed."""
         if not self.tidy:
             return False
         mask, origin = rle_to_window(f.rle)
@@ -475,7 +475,7 @@ class SamAutomaticMaskGenerator:
         return True
 
     def _separate(self, found: list[Found]) -> list[Found]:
-        """Give each pixel to the smallest mask that has it."""
+        """Give each pixel to the smallest mask that contains it."""
         taken, left = None, []
         for i in sorted(range(len(found)), key=lambda i: rle_area(found[i].rle)):
             f, mask = found[i], rle_to_mask(found[i].rle)

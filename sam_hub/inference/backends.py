@@ -1,7 +1,7 @@
-"""What runs a model: the protocol that torch, ONNX files and other formats implement for `ImagePredictor`.
+"""The protocol that torch, ONNX files and other formats implement for `ImagePredictor`.
 
-Arrays are numpy's on both sides, float32 unless told otherwise. Sizes are (height, width). A class that inherits from
-`Backend` has to write `encode` and `decode`, and set the two attributes.
+Arrays are numpy's on both sides, float32 unless stated otherwise. Sizes are (height, width). A subclass of `Backend`
+implements `encode` and `decode` and sets the two attributes.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -22,17 +22,17 @@ Select = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a predictor can do with a model, however that is run; of a `SamModel` it follows from `ModelCapabilities`.
+    """What a predictor can do with a model, in any format; for a `SamModel` it follows from `ModelCapabilities`.
 
-    prompt_kinds: of `PROMPT_KINDS`, those it was trained on; others are refused
-    rank_by: what scores masks: "iou", the predicted one, or "stability" where that was not trained (EdgeSAM)
-    multimask_count: masks for an ambiguous prompt; 1 for a model that chooses among them itself (SAM-HQ)
-    text: it takes CLIP's embedding of words as a prompt
-    concepts: it finds every instance of what words name
-    hq_token: it can give SAM-HQ's own mask alone
+    prompt_kinds: those of `PROMPT_KINDS` it was trained on; others are refused
+    rank_by: the score that ranks masks: "iou", the predicted one, or "stability" if that was not trained (EdgeSAM)
+    multimask_count: masks for an ambiguous prompt; 1 for a model that chooses the mask itself (SAM-HQ)
+    text: it takes CLIP text embeddings as prompts
+    concepts: it finds every instance of a text
+    hq_token: it can return only SAM-HQ's own mask
     encoder: ``model_type`` of its image encoder, where known
-    generation: arguments of `SamAutomaticMaskGenerator` that suit it, in place of the original's
-    tidy: share of a mask's area; smaller specks and holes are noise, which shell and page remove
+    generation: its recommended arguments of `SamAutomaticMaskGenerator`, instead of the original's
+    tidy: share of a mask's area; command line and page remove smaller specks and holes
     """
 
     prompt_kinds: Sequence[str] = PROMPT_KINDS
@@ -63,7 +63,7 @@ class Prompts:
     text: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """N; 1 where there is no prompt, which SAM answers too."""
+        """N; 1 if there is no prompt, which SAM accepts too."""
         for prompt in (self.points, self.boxes):
             if prompt is not None:
                 return len(prompt)
@@ -74,7 +74,7 @@ class Prompts:
     def as_points(self) -> tuple[np.ndarray, np.ndarray]:
         """Boxes as two points labelled 2 and 3, after the others: (N, P, 2) float32 and (N, P) int64.
 
-        Objects without either have one point of padding.
+        Objects without points or boxes get one padding point.
         """
         xy, labels = [], []
         if self.points is not None:
@@ -99,7 +99,7 @@ class Prompts:
 
 
 class Backend(Protocol):
-    """A model that encodes images and decodes prompts, however it is run.
+    """A model that encodes images and decodes prompts, in any format.
 
     preparation: how images are prepared for it
     capabilities: what it can do
@@ -107,11 +107,11 @@ class Backend(Protocol):
 
     preparation: Preparation
     capabilities: Capabilities
-    photos_at_once: int = 1  # threads with a photo each that keep the cores busy; 1 where one photo does
+    photos_at_once: int = 1  # threads, each with one image, that keep the cores busy; 1 if one image does
 
     def encode(self, image: Prepared) -> Any:
         """Run the image encoder on ``image.pixel_values`` (1, 3, H, W), or on ``image.resized`` (h, w, 3) uint8 where
-        normalising and padding are part of the model. The result is kept in a cache and never changed."""
+        normalising and padding are part of the model. The result is cached and must not be modified."""
         ...
 
     def decode(
@@ -119,25 +119,25 @@ class Backend(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Masks of N > 0 objects.
 
-        held: what `hold` made of an encoded image
+        held: the result of `hold` for an encoded image
         multimask_output: all masks of an ambiguous prompt, or one
-        hq_token_only: only where `Capabilities.hq_token`
+        hq_token_only: only if `Capabilities.hq_token`
         returns: low-res logits (N, M, h, w), predicted IoU (N, M)
         """
         ...
 
     def hold(self, encoded: Any) -> Any:
-        """What the prompts of an image share; made when the image is set, and dropped with it."""
+        """What all prompts of an image share; computed when the image is set, and dropped with it."""
         return encoded
 
     def click_each(
         self, held: Any, points: np.ndarray, select: Select, frame: MaskFrame
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One click for each of N > 0 objects. A backend that need not draw every mask writes its own.
+        """One click for each of N > 0 objects. Override it in a backend that need not compute every mask.
 
         points: (N, 2), x then y, in pixels of the resized image
         select: which masks are wanted
-        frame: how masks lie on the image; what it does not read need not be drawn
+        frame: how masks map to the image; pixels outside it need not be computed
         returns: scores (N, M); the masks wanted, (K, 2) int object and mask, in that order; their low-res logits
             (K, h, w)
         """
@@ -150,14 +150,14 @@ class Backend(Protocol):
     def find(
         self, encoded: Any, size: tuple[int, int], text: str | None, boxes: Any, labels: Any, threshold: float | None
     ) -> Any:
-        """Instances of a concept, as of `ImagePredictor.find`; only where `Capabilities.concepts`.
+        """Instances of a concept, as in `ImagePredictor.find`; only if `Capabilities.concepts`.
 
         encoded: what `encode` returned; size: (H, W) of the image
         """
         raise NotImplementedError
 
     def rank(self, low_res: np.ndarray, iou: np.ndarray) -> np.ndarray:
-        """The scores to choose masks by, (N, M): see `Capabilities.rank_by`."""
+        """The scores that rank masks, (N, M): see `Capabilities.rank_by`."""
         return stability_score(low_res, 0.0, 1.0).astype(np.float32) if self.capabilities.rank_by != "iou" else iou
 
     def enlarge(self, low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) -> np.ndarray:
@@ -165,15 +165,15 @@ class Backend(Protocol):
         return enlarge(low_res, frame, return_logits)
 
     def state(self) -> Hashable:
-        """What embeddings depend on besides the image: another value makes cached ones void; None forbids a cache."""
+        """What embeddings depend on besides the image: another value invalidates cached ones; None forbids caching."""
         return ()
 
     def placement(self) -> Hashable:
-        """Device and type of the weights; when they differ from those an image was encoded with, it is encoded anew."""
+        """Device and type of the weights; if they have changed since an image was encoded, it is encoded again."""
         return ()
 
     def identity(self) -> str:
-        """A name for these weights and this preparation that another model does not have; "" where there is none."""
+        """A name that identifies these weights and this preparation; "" if there is none."""
         return ""
 
     def to_features(self, encoded: Any) -> Any:
@@ -181,7 +181,7 @@ class Backend(Protocol):
         return self.to_arrays(encoded)["image_embeddings"]
 
     def from_features(self, features: Any) -> Any:
-        """The inverse of `to_features`; PromptError where a decoder needs more than the embedding."""
+        """The inverse of `to_features`; PromptError if the decoder needs more than the embedding."""
         return self.from_arrays({"image_embeddings": features})
 
     def to_arrays(self, encoded: Any) -> dict[str, np.ndarray]:
@@ -194,5 +194,5 @@ class Backend(Protocol):
 
     @property
     def device(self) -> Any:
-        """Where it runs, for messages and for models that run beside it."""
+        """Where it runs, for messages and for other models on the same device."""
         return "cpu"

@@ -1,4 +1,4 @@
-"""Concept prompts: every instance of what words name or example boxes show, by a model trained for it (SAM 3)."""
+"""Concept prompts: every instance of a text or of example boxes, by a model trained for it (SAM 3)."""
 
 import hashlib
 from collections import OrderedDict
@@ -20,16 +20,16 @@ from ..ops.images import normalize_and_pad, stretch
 from ..ops.prompts import as_floats, check_box
 
 THRESHOLD = 0.5
-"""The least score of an instance, as in the authors' processor; ``transformers`` takes 0.3."""
+"""The lowest score of an instance, as in the authors' processor; ``transformers`` uses 0.3."""
 
 TOKENS = 32
-"""Tokens of a text, the two that enclose it among them; longer ones are cut."""
+"""Tokens of a text, including start and end; longer texts are cut."""
 
 VISUAL = "visual"
-"""The text that stands for none, where there are example boxes alone."""
+"""The text used when there are only example boxes."""
 
 TOKENIZER = "openai/clip-vit-base-patch32"
-"""The same vocabulary, for files that come without."""
+"""The same vocabulary, for files without a tokenizer."""
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
@@ -42,7 +42,7 @@ class Instances:
     """All instances of a concept in one image, best first; there may be none.
 
     masks: (K, H, W) bool
-    scores: (K,) float32, 0..1: the model's probability that the concept is there, times that the instance is one
+    scores: (K,) float32, 0..1: the probability that the concept is present, times that of the instance
     boxes: (K, 4) float32, x0, y0, x1, y1 in pixels of the image
     """
 
@@ -63,9 +63,9 @@ class ConceptFinder:
     """Finds instances of concepts in images.
 
     model: of a family's ``concepts``, in evaluation mode; tokenizer: CLIP's
-    threshold: the least score of an instance
+    threshold: the lowest score of an instance
 
-    The maps of the last image and the embeddings of the last texts are kept.
+    The feature maps of the last image and the embeddings of the last texts are cached.
     """
 
     model: Any
@@ -84,13 +84,13 @@ class ConceptFinder:
         threshold: float = THRESHOLD,
         **options: Any,
     ) -> "ConceptFinder":
-        """Load a model that understands words: a catalogue name, a folder, ``sam3.pt`` or a Hub repository.
+        """Load a model that takes text: a catalogue name, a folder, ``sam3.pt`` or a Hub repository.
 
-        tokenizer: a folder or Hub repository with CLIP's; by default the model's, or `TOKENIZER` where it has none
-        backbone: the ViT of a click predictor with the same weights, to share its memory and what it encoded
-        threshold: the least score of an instance
+        tokenizer: a folder or Hub repository with CLIP's; default: the model's, or `TOKENIZER` if it has none
+        backbone: the ViT of a click predictor with the same weights, to share its memory and its embeddings
+        threshold: the lowest score of an instance
         other arguments: as in ``transformers`` (revision, subfolder, token, cache_dir, dtype, ...)
-        raises: ModelNotFoundError for a model that understands no words; HubError; CheckpointError
+        raises: ModelNotFoundError for a model that takes no text; HubError; CheckpointError
         """
         dtype = options.pop("dtype", None)
         model = load_concepts(name, **options)
@@ -108,9 +108,9 @@ class ConceptFinder:
         labels: Any = None,
         threshold: float | None = None,
     ) -> Instances:
-        """Everything in an image, (H, W, 3) uint8 RGB, that a concept means; see `find_in`.
+        """Every instance of a concept in an image, (H, W, 3) uint8 RGB; see `find_in`.
 
-        An image that is given again is not encoded again.
+        The last image is not encoded again.
         """
         pixels = hashlib.sha256(np.ascontiguousarray(image)).digest()
         key = (pixels, image.shape, *self._place())
@@ -133,13 +133,13 @@ class ConceptFinder:
         labels: Any = None,
         threshold: float | None = None,
     ) -> Instances:
-        """Everything that a concept means.
+        """Every instance of a concept.
 
         maps: of `maps_of`; size: (H, W) of the image
         text: a noun phrase, such as "cat with black ears"
-        boxes: (K, 4) examples, x0, y0, x1, y1 in pixels of the image; labels: (K,), 1 (the default) one of them, 0 none
-        threshold: the least score, instead of the finder's
-        raises: PromptError where nothing says what is meant
+        boxes: (K, 4) examples, x0, y0, x1, y1 in pixels of the image; labels: (K,), 1 (default) or 0, a counterexample
+        threshold: the lowest score, instead of the finder's
+        raises: PromptError without a text or an example box
         """
         examples, kinds = self._read_boxes(boxes, labels, size)
         words, mask = self.embed(self._read_text(text, kinds))
@@ -191,9 +191,9 @@ class ConceptFinder:
     def _read_text(self, text: str | None, kinds: Tensor | None) -> str:
         if text is None:
             if kinds is None:
-                raise PromptError('nothing says what to find; give a text, such as "a cat", or example boxes')
+                raise PromptError('no prompt given; give a text, such as "a cat", or example boxes')
             if not bool((kinds == 1).any()):
-                raise PromptError("every example is of what is not meant; give a text, or a box with the label 1")
+                raise PromptError("every example box has label 0; give a text, or a box with label 1")
             return VISUAL
         words = " ".join(text.split())
         if not words:
@@ -212,7 +212,7 @@ class ConceptFinder:
         corners = np.stack([check_box(box, size) for box in corners.reshape(-1, 4)])
         kinds = np.ones(len(corners)) if labels is None else as_floats(labels, "labels", (1,))
         if kinds.shape != (len(corners),) or not np.isin(kinds, (0, 1)).all():
-            raise PromptError("labels must be 1 or 0 for each box: one of what is meant, or none")
+            raise PromptError("labels must be 1 (an example) or 0 (a counterexample) for each box")
         height, width = size
         corners = corners / (width, height, width, height)
         centred = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
@@ -232,20 +232,20 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def words_of(model: SamModel) -> ConceptFinder:
-    """The part for words of the place that a click predictor was loaded from; the two share their ViT.
+    """The text part of the model that a click predictor was loaded from; the two share their ViT.
 
-    raises: PromptError for a model that was not loaded; ModelNotFoundError where that part or its tokenizer is missing
+    raises: PromptError for a model that was not loaded; ModelNotFoundError if the text part or its tokenizer is missing
     """
     source = model.original_file or model.name_or_path
     if not source:
-        raise PromptError("this model was not loaded, so its part for words is not known; give a ConceptFinder")
+        raise PromptError("this model was not loaded from weights, so it has no text part; give a ConceptFinder")
     return ConceptFinder.from_pretrained(
         source, model.device, backbone=model.vision_encoder.backbone, **model.loaded_from
     )
 
 
 def words_to_write(model: SamModel) -> ConceptFinder:
-    """`words_of` a loaded model, to be saved beside its clicks; its tokenizer is None where none can be had.
+    """`words_of` a loaded model, for saving; its tokenizer is None if none can be loaded.
 
     raises: CheckpointError, HubError
     """
@@ -265,7 +265,7 @@ def load_concepts(name: str, **options: Any) -> Any:
 
 
 def own_tokenizer(model: Any) -> Any:
-    """The tokenizer beside a model of concepts, or `TOKENIZER` for a file or a folder without one.
+    """The tokenizer of a concept model, or `TOKENIZER` for a file or a folder without one.
 
     raises: ModelNotFoundError where there is none
     """
@@ -286,7 +286,7 @@ def load_tokenizer(name: str, **where: Any) -> Any:
         tokenizer = CLIPTokenizer.from_pretrained(name, **where)
     except (OSError, ValueError, TypeError) as e:
         why = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise ModelNotFoundError(f"the tokenizer for words in {name} could not be loaded ({why}); {advice}") from e
+        raise ModelNotFoundError(f"the tokenizer in {name} could not be loaded ({why}); {advice}") from e
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes an empty one where there is no file
-        raise ModelNotFoundError(f"there is no tokenizer for words in {name}; {advice}")
+        raise ModelNotFoundError(f"there is no tokenizer in {name}; {advice}")
     return tokenizer

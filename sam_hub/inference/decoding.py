@@ -1,4 +1,4 @@
-"""Prompts on an image that is encoded -> low-res masks, by the fast decoder where it can stand in for the model's."""
+"""Prompts on an encoded image -> low-res masks, with the fast decoder if it can replace the model's."""
 
 from collections.abc import Callable
 from weakref import WeakKeyDictionary

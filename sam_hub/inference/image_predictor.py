@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 
-NO_WORDS = (
-    "this model understands no words; take one that does (`sam-hub zoo`), or find_text, whose boxes a detector finds"
-)
+NO_WORDS = "this model takes no text; choose one that does (`sam-hub zoo`), or use find_text, which uses a detector"
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class ImagePredictor:
     ) -> None:
         """Encode an image, or find its embedding in the cache.
 
-        image: anything that `read_image` takes, as an array (H, W, 3) uint8
+        image: anything that `read_image` takes, such as an array (H, W, 3) uint8
         image_format: "RGB" or "BGR", the order of the channels of an array
         value_range: the values that are black and white, see `ValueRange`; by default the processor's
         bands: the one or three to look at, counted from 0; page: of a TIFF; see `read_image`
@@ -290,7 +288,7 @@ class ImagePredictor:
         self.reset_image()
         arrays, about = read_embedding(Path(path))
         if about["model"] != self.backend.identity():
-            raise CheckpointError(f"{path} was made by another model or from images prepared otherwise; set the image")
+            raise CheckpointError(f"{path} was made by another model or with another image preparation; set the image")
         self._set(self._held(self.backend.from_arrays(arrays), about["original_size"]))
 
     @property
@@ -343,7 +341,7 @@ class ImagePredictor:
         """
         image = self._require_image()
         if tidy and return_logits:
-            raise ValueError("tidy works on masks; leave return_logits off")
+            raise ValueError("tidy works on masks; omit return_logits")
         embedded = None
         if text is not None:
             box, embedded = self._read_text(image, text, box)
@@ -433,7 +431,7 @@ class ImagePredictor:
         able = self.capabilities
         refuse_prompts(able.prompt_kinds, prompts.points, prompts.labels, prompts.boxes, prompts.masks)
         if prompts.text is not None and not able.text:
-            raise PromptError("this model takes no text; give points or a box, or find boxes by a detector")
+            raise PromptError("this model takes no text; give points or a box, or use a detector")
         if hq_token_only and not able.hq_token:
             raise ValueError("hq_token_only is for SAM-HQ; this model has no HQ token")
         if not len(prompts):
@@ -487,25 +485,25 @@ class ImagePredictor:
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A box of what the words name, or their embedding (1, 1, D)."""
         if box is not None:
-            raise PromptError("text finds a box of its own; give either text or a box")
+            raise PromptError("text finds its own box; give either text or a box")
         if hasattr(self.text, "embed"):
             return None, self.text.embed(text).detach().float().cpu().numpy()
         return self._detector().best(self._photo(image), text), None
 
     def _detector(self) -> Any:
         if hasattr(self.text, "embed"):
-            raise PromptError("CLIP finds no boxes; make the predictor with a TextDetector")
+            raise PromptError("CLIP finds no boxes; create the predictor with a TextDetector")
         if self.text is None:
             self.text = self._default_detector()
         return self.text
 
     def _default_detector(self) -> Any:
-        raise PromptError("exported files take no words by themselves; make the predictor with text=TextDetector(...)")
+        raise PromptError("exported files take no text; create the predictor with text=TextDetector(...)")
 
     @staticmethod
     def _photo(image: HeldImage) -> np.ndarray:
         if image.pixels is None:
-            raise PromptError("text needs the photo itself, and only its embedding is known; use set_image")
+            raise PromptError("text needs the image, and only its embedding was given; use set_image")
         return image.pixels
 
 
@@ -534,4 +532,4 @@ def check_shapes(points: Any, labels: Any, boxes: Any, masks: Any) -> None:
         if len(masks) != 1:
             counts["mask_input"] = len(masks)
     if len(set(counts.values())) > 1:
-        raise PromptError(f"prompts are for unequal numbers of objects: {counts}")
+        raise PromptError(f"prompts are for different numbers of objects: {counts}")

@@ -159,7 +159,9 @@ class SamPredictor(ImagePredictor):
             return super()._read_text(image, text, box)
         found = self._find(image, text, None, None, None)
         if not len(found):
-            raise PromptError(f"nothing in the image looks like {text!r}; use other words, or find with a threshold")
+            raise PromptError(
+                f"nothing in the image matches {text!r}; use other words, or `find` with a lower threshold"
+            )
         return found.boxes[0], None
 
     @property

@@ -69,7 +69,7 @@ def pick_provider(name: str | None = None) -> str:
     wanted = PROVIDERS.get(name.split(":")[0].lower(), name)
     if wanted not in there:
         ours = ", ".join(short for short, long in PROVIDERS.items() if long in there)
-        raise DeviceError(f"this onnxruntime cannot run on {name!r}, only on {ours}; install another build of it")
+        raise DeviceError(f"this onnxruntime runs only on {ours}, not on {name!r}; install another build of it")
     return wanted
 
 
@@ -89,7 +89,9 @@ def open_session(path: Path, provider: str | None = None, threads: int | None = 
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as e:  # onnxruntime's classes of its own derive from nothing in common
-        raise CheckpointError(f"{path} does not load in onnxruntime ({_first_line(e)}); export or get it again") from e
+        raise CheckpointError(
+            f"{path} does not load in onnxruntime ({_first_line(e)}); export or download it again"
+        ) from e
 
 
 class OnnxModel:
@@ -208,7 +210,7 @@ class OnnxBackend(Backend):
         """raises: PromptError for a mask prompt that the decoder was exported without"""
         if prompts.masks is not None and not self.model.has_mask_input:
             raise PromptError(
-                "the decoder in this folder takes no mask prompt here; give points or a box, or export it anew "
+                "the decoder in this folder takes no mask prompt here; give points or a box, or export it again "
                 "(with --true-inputs for OpenVINO)"
             )
         if prompts.masks is not None and len(prompts.masks) > 1:  # the file takes one, for all objects

@@ -38,9 +38,9 @@ def read_embedding(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except FileNotFoundError as e:
         raise CheckpointError(f"{path} does not exist; save it with save_embedding") from e
     except (SafetensorError, OSError, ValueError) as e:
-        raise CheckpointError(f"{path} is damaged or no embedding ({e}); save it again with save_embedding") from e
+        raise CheckpointError(f"{path} is damaged or not an embedding ({e}); save it again with save_embedding") from e
     if metadata.get("format") != FORMAT or "about" not in metadata:
-        raise CheckpointError(f"{path} is no embedding that save_embedding wrote")
+        raise CheckpointError(f"{path} was not written by save_embedding")
     if metadata.get("sha256") != _digest(arrays, metadata["about"]):
         raise CheckpointError(f"{path} was changed after it was saved; save it again with save_embedding")
     return arrays, json.loads(metadata["about"])

@@ -78,7 +78,7 @@ class TextDetector:
         boxes, _ = self.find(image, text)
         if not len(boxes):
             raise PromptError(
-                f"nothing in the image looks like {text!r} to the detector; use other words or a lower threshold"
+                f"the detector finds nothing in the image for {text!r}; use other words or a lower threshold"
             )
         return boxes[0]
 

@@ -28,8 +28,7 @@ def _collection(image: ImageLabels, objects: Iterable[Labelled]) -> Iterator[byt
     place = image.georeference
     if place is not None and (crs := crs_member(place)) is None:
         raise DataError(
-            f"{image.file_name}: its coordinate reference system has no code, so that GeoJSON cannot name it; "
-            "write --format gpkg"
+            f"{image.file_name}: its coordinate reference system has no code that GeoJSON can name; write --format gpkg"
         )
     yield b'{"type": "FeatureCollection", '
     if place is not None:

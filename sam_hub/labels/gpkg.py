@@ -29,7 +29,7 @@ def gpkg_files(images: Iterable[ImageLabels]) -> Iterator[File]:
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise DataError(
-            f"{missing[0]}{more} has no coordinate reference system, so that a GeoPackage cannot say where its objects "
+            f"{missing[0]}{more} has no coordinate reference system, so a GeoPackage cannot say where its objects "
             "are; give it one (gdal_edit.py -a_srs), or write --format geojson, in pixels"
         )
 

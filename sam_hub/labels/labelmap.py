@@ -50,5 +50,5 @@ def _paint(strip: np.ndarray, top: int, o: Labelled, cover: bool, name: str) -> 
     mask = o.window[0][low - y0 : high - y0]
     place = strip[low - top : high - top, x0:x1]
     if not cover and place[mask].any():
-        raise DataError(f"{name}: its masks overlap, and a label map has one object a pixel; add --non-overlapping")
+        raise DataError(f"{name}: its masks overlap, and a label map has one object per pixel; add --non-overlapping")
     place[mask] = o.number

@@ -35,7 +35,7 @@ def yolo_files(images: Iterable[ImageLabels]) -> Iterator[File]:
     names: dict[str, int] = {}
     for image, objects in numbered(images):
         if image.path is None:
-            raise DataError(f"{image.file_name}: YOLO's labels lie beside copies of the images; say where the image is")
+            raise DataError(f"{image.file_name}: YOLO needs a copy of each image; say where the image is")
         suffix = PurePosixPath(image.file_name).suffix
         if suffix.lower() in COPIED:
             yield f"images/{image.stem}{suffix}", image.path.read_bytes()

@@ -150,7 +150,7 @@ class SamConfig(PreTrainedConfig):
                 return cls(**place.variant.config).to_dict(), kwargs
             if place.file:
                 raise ModelNotFoundError(
-                    f"{source} holds weights alone; SamModel.from_pretrained reads its settings off them"
+                    f"{source} holds only weights; SamModel.from_pretrained derives the settings from them"
                 )
             if place.repo:
                 repository = Repository.of(place.repo, kwargs, place.variant.revision if place.variant else "")

@@ -219,7 +219,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         except (ArithmeticError, AttributeError, LookupError, RecursionError, ValueError) as e:
             if isinstance(e, SamHubError):
                 raise
-            raise CheckpointError(f"the settings of the processor of {source} make no sense ({e})") from e
+            raise CheckpointError(f"the processor settings of {source} are not valid ({e})") from e
 
     @classmethod
     def for_config(cls, config: SamConfig) -> "SamImageProcessor":
@@ -246,7 +246,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         if frame != frame_of(config, size):
             raise ValueError(
                 f"the processor counts coordinates to {frame} for an input of {size}, and the model to "
-                f"{frame_of(config, size)}; leave all but size out to have them follow it"
+                f"{frame_of(config, size)}; omit all but size to derive them from it"
             )
         return self
 
@@ -312,7 +312,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
             original_sizes.append(original)
             frames.append(frame)
         if return_tensors and len({values.shape for values in pixel_values}) > 1:
-            raise ImageError("images of several sizes need padding to be one tensor; leave do_pad=True")
+            raise ImageError("images of several sizes need padding to become one tensor; use do_pad=True")
         data = {
             "pixel_values": pixel_values,
             "original_sizes": original_sizes,

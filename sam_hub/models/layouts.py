@@ -38,7 +38,7 @@ def save_folder(
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already; give a folder that is new or empty")
+        raise OutputError(f"{folder} already exists; give a new or empty folder")
     with whole_folder(folder) as aside:
         if words is None:
             model.save_pretrained(aside, max_shard_size=max_shard_size)
@@ -122,7 +122,7 @@ def save_original(model: PreTrainedModel, path: str | Path, words: "ConceptFinde
     """
     path = Path(path)
     if path.exists():
-        raise OutputError(f"{path} exists already; give a new name")
+        raise OutputError(f"{path} already exists; give a new name")
     family = original_family(model)
     weights = {} if words is None else words.model.to_original()
     weights |= convert.to_original(model.state_dict(), family)

@@ -76,7 +76,7 @@ class LoadingMixin:
         except RuntimeError as e:
             if "ignore_mismatched_sizes" not in str(e):
                 raise
-            raise CheckpointError(f"the weights of {source} are of other shapes than its config.json says") from e
+            raise CheckpointError(f"the weights of {source} have other shapes than its config.json says") from e
         except OSError as e:
             if place.folder and (place.folder / "export.json").is_file():
                 raise ModelNotFoundError(
@@ -154,8 +154,9 @@ class LoadingMixin:
             raise OutputError("a fused model cannot be saved: load it again, and save it before fuse()")
         if self.config.capabilities.concepts and kwargs.get("state_dict") is None:
             warnings.warn(
-                "the part for words is left out, as this model holds clicks alone; `sam-hub convert` keeps it, and so "
-                "does sam_hub.models.layouts.save_folder with words=sam_hub.inference.concepts.words_to_write(model)",
+                "the text part is not saved, because this model holds only the part for clicks; `sam-hub convert` "
+                "keeps it, and so does sam_hub.models.layouts.save_folder with "
+                "words=sam_hub.inference.concepts.words_to_write(model)",
                 stacklevel=2,
             )
         if getattr(self.prompt_encoder, "holds_positions", False):

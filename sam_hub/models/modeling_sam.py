@@ -278,7 +278,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         sparse, dense, valid = self._embed_prompts(grid, input_points, input_labels, input_boxes, input_masks)
         if text_embeddings is not None:
             if self.text_projection is None:
-                raise PromptError("this model takes no text; give points or a box, or find boxes by a detector")
+                raise PromptError("this model takes no text; give points or a box, or use a detector")
             sparse, valid = add_tokens(sparse, valid, self.text_projection(text_embeddings))
         for name, t in (("prompts", sparse), ("masks", dense)):
             if t is not None and t.shape[0] not in (1, image_embeddings.shape[0]):

@@ -70,7 +70,7 @@ class OriginalPromptCalls(nn.Module):
         given = [len(t) for t in (coords, boxes, masks) if t is not None]
         n = given[0] if given else 1
         if any(count != n for count in given):
-            raise ValueError(f"prompts are for unequal numbers of objects: {given}")
+            raise ValueError(f"prompts are for different numbers of objects: {given}")
         if coords is not None:
             coords, labels = coords[None], labels[None].long()
             if not torch.compiler.is_compiling() and bool((labels == PAD_LABEL).any()):

@@ -59,9 +59,12 @@ def batch_prompts(
     objects = [_objects_of(image, given, size, mask_side) for image, size in enumerate(original_sizes)]
     most = max(map(len, objects))
     if most == 0 and any(_levels(_plain(name, prompts[name])) < 2 for name in given):
-        raise PromptError(f"{' and '.join(given)} hold no prompt; give at least one, or leave the argument away")
+        raise PromptError(f"{' and '.join(given)} hold no prompt; give at least one, or omit the argument")
     if set(given) == {"input_masks"} and any(len(found) != most for found in objects):
-        raise PromptError("masks alone must be as many for each image; add points or boxes, which can be padded")
+        raise PromptError(
+            "without points or boxes, each image needs the same number of masks; "
+            "add points or boxes, which can be padded"
+        )
 
     b, n = len(objects), most
     places = [(i, j, found) for i, image in enumerate(objects) for j, found in enumerate(image)]
@@ -95,7 +98,7 @@ def _objects_of(image: int, given: dict[str, list[list]], size: Size, mask_side:
     if len(set(counts.values())) > 1:
         each = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise PromptError(
-            f"image {image} has prompts for unequal numbers of objects ({each}); give None for an object without one"
+            f"image {image} has prompts for different numbers of objects ({each}); give None for an object without one"
         )
     found = []
     for index in range(max(counts.values(), default=0)):
@@ -106,7 +109,7 @@ def _objects_of(image: int, given: dict[str, list[list]], size: Size, mask_side:
             mask = None
             if "input_masks" in given:
                 if _is_blank(leaf["input_masks"]):
-                    raise PromptError("where one object has a mask prompt, each must have one")
+                    raise PromptError("if one object has a mask prompt, every object needs one")
                 mask = check_mask(_numbers(leaf["input_masks"], 2, "a mask prompt", "rows of numbers"), mask_side)
             if mask is None and not len(labels) and _is_blank(leaf.get("input_boxes")):
                 raise PromptError("an object has neither a point nor a box; give one of them")

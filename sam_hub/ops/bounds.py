@@ -56,13 +56,13 @@ def check_settings(settings: Mapping[str, Any], source: str) -> None:
     """CheckpointError when a number of ``config.json`` is negative, no number, or beyond what a model can need."""
     for name in NAMES:
         if not isinstance(settings.get(name), str | None):
-            raise CheckpointError(f"the {name} of {source} is not text; get the model again")
+            raise CheckpointError(f"the {name} of {source} is not text; download the model again")
     for part in PARTS:
         inner = settings.get(part)
         if inner is None:
             continue
         if not isinstance(inner, Mapping):
-            raise CheckpointError(f"the {part} of {source} is not a list of settings; get the model again")
+            raise CheckpointError(f"the {part} of {source} is not a list of settings; download the model again")
         for name, value in inner.items():
             _check(f"{part}.{name} of {source}", name, value)
     _check(f"text_embedding_size of {source}", "", settings.get("text_embedding_size"))
@@ -127,7 +127,7 @@ def buildable() -> Iterator[None]:
     except Exception as e:  # transformers checks types with exceptions of its own
         if "out of memory" in str(e).lower():
             raise
-        raise CheckpointError(f"the configuration describes no model that can be built ({_first(e)})") from e
+        raise CheckpointError(f"no model can be built from the configuration ({_first(e)})") from e
 
 
 def check_parameters(model: Any) -> None:

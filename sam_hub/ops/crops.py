@@ -16,7 +16,7 @@ def point_grid(n_per_side: int) -> np.ndarray:
 
 def _check_side(n: int) -> None:
     if n < 1:
-        raise ValueError(f"a grid needs at least 1 point a side; got {n}")
+        raise ValueError(f"a grid needs at least 1 point per side; got {n}")
 
 
 def layer_point_grids(n_per_side: int, n_layers: int, scale_per_layer: int) -> list[np.ndarray]:

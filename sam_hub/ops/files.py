@@ -89,7 +89,7 @@ def inside(folder: str | os.PathLike, name: str, error: type[SamHubError] = Outp
     parts = name.replace(os.altsep or os.sep, os.sep).split(os.sep)
     absolute = os.path.isabs(name) or os.path.splitdrive(name)[0]
     if not name or "\0" in name or absolute or os.pardir in parts:
-        raise error(f"the name {name!r} leads out of {folder}; remove it, or get the folder again")
+        raise error(f"the name {name!r} leads out of {folder}; remove it, or download the folder again")
     home = Path(os.path.realpath(folder))
     path = Path(folder, name)
     if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():

@@ -276,7 +276,7 @@ def _open(
     if tiff and (bands is not None or page is not None):
         return _from_tiff(path or file, name, value_range, bands, page)
     if page:
-        raise ImageError(f"{name} has one page; leave the page out")
+        raise ImageError(f"{name} has one page; omit the page")
     try:
         image = Image.open(file, formats=readable_formats())
     except Exception as e:  # Pillow's readers raise anything on damaged files

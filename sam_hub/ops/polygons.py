@@ -28,7 +28,7 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) 
     height, width = size
     rings = [ring for ring in map(_corners, polygons) if len(ring) >= 3]
     if not rings:
-        raise DataError("none of its polygons has three corners, so that they have no area")
+        raise DataError("none of its polygons has three corners, so they have no area")
     near = [cut for ring in rings if len(cut := _cut(ring, width, height)) >= 3]
     length = sum(np.abs(ring - np.roll(ring, 1, axis=0)).max(axis=1).sum() for ring in near)
     if length > LONGEST:

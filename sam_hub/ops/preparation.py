@@ -106,7 +106,7 @@ class Preparation:
         try:
             return cls.from_settings(json.loads(file.read_text("utf-8")))
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as e:
-            raise ValueError(f"its settings make no sense: {type(e).__name__} {e}") from e
+            raise ValueError(f"its settings are not valid: {type(e).__name__} {e}") from e
 
     @property
     def padded_frame(self) -> Size:

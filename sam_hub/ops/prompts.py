@@ -133,7 +133,7 @@ def as_floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
     if array is None:
         raise PromptError(f"{name} must be an array of numbers")
     if array.size == 0:
-        raise PromptError(f"{name} must have at least one entry; leave it out where there is none")
+        raise PromptError(f"{name} must have at least one entry; omit it if there is none")
     if array.ndim not in dimensions:
         raise PromptError(f"{name} must have {' or '.join(map(str, dimensions))} dimensions; got {array.shape}")
     return array

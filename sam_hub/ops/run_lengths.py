@@ -32,7 +32,7 @@ def rle_counts(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
     raises: DataError when they are of another size or damaged, before memory is taken for what they claim
     """
     if not isinstance(rle, dict):
-        raise DataError("the mask is no run lengths; expected {'size': [h, w], 'counts': ...}")
+        raise DataError("the mask is not run lengths; expected {'size': [h, w], 'counts': ...}")
     known = size is not None and rle.get("size") in (list(size), tuple(size))
     height, width = _size(rle.get("size"), LIFTED if known else pixel_limit())
     if size is not None and (height, width) != tuple(size):
@@ -122,9 +122,9 @@ def _decompressed(text: str | bytes, most: int) -> np.ndarray:
     try:
         codes = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8)
     except UnicodeEncodeError as e:
-        raise _damaged("a character is none of theirs") from e
+        raise _damaged("a character is not one of run lengths") from e
     if ((codes < 48) | (codes > 111)).any():
-        raise _damaged("a character is none of theirs")
+        raise _damaged("a character is not one of run lengths")
     if not len(codes):
         return np.empty(0, np.int64)
     counts = np.concatenate([_unpacked(block) for block in _blocks(codes)])
@@ -151,7 +151,7 @@ def _unpacked(codes: np.ndarray) -> np.ndarray:
     codes = codes.astype(np.int64) - 48
     last = codes & 32 == 0  # of the characters of a count
     if not last[-1]:
-        raise _damaged("the last count breaks off")
+        raise _damaged("the last count is cut short")
     first = np.flatnonzero(np.r_[True, last[:-1]])
     lengths = np.diff(np.r_[first, len(codes)])
     if lengths.max() > COUNT_LENGTH:

@@ -112,7 +112,7 @@ def choose_bounds(array: np.ndarray, value_range: ValueRange = None, name: str =
         bounds, why = _default(array)
         if why:
             warnings.warn(
-                f"{name}: {why}, so {bounds[0]:g} ... {bounds[1]:g} was taken for black ... white; "
+                f"{name}: {why}, so {bounds[0]:g} ... {bounds[1]:g} was used as black ... white; "
                 "give the right range with value_range= (--range in the shell)",
                 ImageRangeWarning,
                 stacklevel=2,

@@ -23,7 +23,7 @@ class GeoTiffRaster(Raster):
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
                 self._data = rasterio.open(path, driver="GTiff")
         except Exception as e:  # of several kinds
-            raise ImageError(f"{name} is damaged or no TIFF ({e}); save or download it again") from e
+            raise ImageError(f"{name} is damaged or not a TIFF ({e}); save or download it again") from e
         data = self._data
         self.size, self.bands, self.pages = (data.height, data.width), data.count, max(1, len(data.subdatasets))
         self.dtype, self.nodata = np.dtype(data.dtypes[0]), data.nodata

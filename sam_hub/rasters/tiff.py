@@ -45,7 +45,7 @@ class TiffRaster(Raster):
         axes, shape = series.axes, series.shape
         keyframe = series.keyframe
         if "Y" not in axes or "X" not in axes or keyframe.imagedepth > 1:
-            raise ImageError(f"{self.name} holds no pictures (its axes are {axes}); save one plane as a TIFF")
+            raise ImageError(f"{self.name} holds no images (its axes are {axes}); save one plane as a TIFF")
         leading = [a for a in axes if a not in "YX" and (a not in CHANNELS or axes.index(a) < axes.index("Y"))]
         planar = keyframe.planarconfig == 2 and keyframe.samplesperpixel > 1  # samples before rows in one page
         if planar:

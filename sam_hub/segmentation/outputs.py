@@ -126,7 +126,7 @@ def plan_outputs(
         if count > 1:
             raise WrongUsage(
                 f"the results of {count} images called {stem!r} would have the same names; "
-                "run them apart, each with an --out folder of its own"
+                "run them separately, each with its own --out folder"
             )
     else:
         kind = _one_file(place, formats, len(images), objects * candidates)

@@ -123,7 +123,7 @@ def find_in_photo(
     predictor.set_image(image)
     found = predictor.find(text, threshold=threshold)
     if not len(found):
-        raise PromptError(f"nothing in it looks like {text!r}; use other words or a lower --threshold")
+        raise PromptError(f"nothing in it matches {text!r}; use other words or a lower --threshold")
     prompts, masks, scores = [], {}, {}
     for i, (mask, score, box) in enumerate(found):
         prompts.append(Prompt(box=tuple(map(float, box)), text=text))

@@ -55,15 +55,14 @@ def parse_prompts(points: Sequence[str], boxes: Sequence[str], with_mask: bool) 
         if clicks or with_mask:
             what = "points" if clicks else "a mask"
             raise WrongUsage(
-                f"{what} together with {len(corners)} boxes: which of them is meant is unclear; "
-                "give one box, or run once for each object"
+                f"{what} together with {len(corners)} boxes is ambiguous; give one box, or run once for each object"
             )
         return [Prompt(box=box) for box in corners]
     if not with_mask and not corners and not any(label for *_, label in clicks):
         if clicks:
             raise WrongUsage("every point is background; add a point on the object (--point X,Y) or a --box around it")
         raise WrongUsage(
-            "nothing says what to segment; click on it with --point X,Y or draw a --box X0,Y0,X1,Y1 around it, "
+            "no prompt given; click on the object with --point X,Y or draw a --box X0,Y0,X1,Y1 around it, "
             "in pixels from the upper left corner, for example --point 320,240"
         )
     positions, labels = tuple((x, y) for x, y, _ in clicks), tuple(label for *_, label in clicks)
@@ -95,7 +94,7 @@ def _numbers(option: str, text: str, parts: Sequence[str]) -> list[float]:
     try:
         values = [float(p) for p in parts]
     except ValueError:
-        raise WrongUsage(f"{option} {text} holds something that is not a number") from None
+        raise WrongUsage(f"{option} {text} has a value that is not a number") from None
     if not all(map(math.isfinite, values)):
         raise WrongUsage(f"{option} {text} must have finite numbers, in pixels")
     return values

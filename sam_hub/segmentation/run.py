@@ -75,11 +75,11 @@ class Request:
         raises: WrongUsage for a combination that means nothing
         """
         if options.get("window") is not None and (text is not None or mask is not None):
-            raise WrongUsage("--window lies around points or a box; leave --text and --mask out")
+            raise WrongUsage("--window needs points or a box; omit --text and --mask")
         if text is not None and (points or boxes or mask):
-            raise WrongUsage("--text finds boxes of its own; give either words or points, boxes and a mask")
+            raise WrongUsage("--text finds its own boxes; give either a text, or points, boxes and a mask")
         if options.get("clip") is not None and (text is None or options.get("detector") is not None):
-            raise WrongUsage("--clip is for --text, instead of a --detector")
+            raise WrongUsage("--clip needs --text, and replaces --detector")
         if text is not None:
             prompts = [Prompt(text=text)] if options.get("clip") else []
         else:
@@ -115,7 +115,9 @@ class Request:
             prompt.check(size)
         if self.rough is not None and self.rough.shape != size:
             sizes = (f"{width} x {height} pixels" for height, width in (self.rough.shape, size))
-            raise PromptError("the mask {} is {} and the image {}; they must be alike".format(self.rough_path, *sizes))
+            raise PromptError(
+                "the mask {} is {} and the image {}; they must be the same size".format(self.rough_path, *sizes)
+            )
 
 
 @dataclass
@@ -172,7 +174,7 @@ class Segmenter:
         from ..inference.text import ClipText
 
         if not self.predictor.capabilities.text:
-            raise PromptError("this model takes no text; leave --clip out to find boxes by a detector")
+            raise PromptError("this model takes no text; omit --clip to use a detector")
         self.predictor.text = self.predictor.text or ClipText.from_pretrained(self.request.clip, self.predictor.device)
 
     def _find_words(self, image: np.ndarray) -> list[Prompt]:
@@ -185,7 +187,7 @@ class Segmenter:
             self._detector = TextDetector.from_pretrained(name, device, threshold=threshold)
         boxes, _ = self._detector.find(image, self.request.text)
         if not len(boxes):
-            raise PromptError(f"nothing in it looks like {self.request.text!r}; use other words or a lower --threshold")
+            raise PromptError(f"nothing in it matches {self.request.text!r}; use other words or a lower --threshold")
         return [Prompt(box=tuple(map(float, box))) for box in boxes]
 
 

@@ -52,7 +52,7 @@ class WindowedPhoto(SegmentedPhoto):
             )
         if file.kind is None:
             if others:
-                raise WrongUsage("--overlay shows one window; with --window, give one object at a time")
+                raise WrongUsage("--overlay shows one window; with --window, give only one object")
             return self._drawn_window(i, j)
         return results.json_bytes(self.document())
 

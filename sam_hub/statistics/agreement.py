@@ -60,7 +60,9 @@ def paired(image: ImageMasks, other: ImageMasks) -> np.ndarray:
     """IoU of each pair, (K,). raises: DataError when the masks are of images of different sizes, or damaged"""
     if image.size and other.size and tuple(image.size) != tuple(other.size):
         here, there = (f"{one.size[1]} x {one.size[0]}" for one in (image, other))
-        raise DataError(f"{image.name} is {here} in one and {there} in the other; give annotations of the same images")
+        raise DataError(
+            f"{image.name} is {here} in one data set and {there} in the other; give annotations of the same images"
+        )
     mine, theirs = ([compressed(check_rle(rle, one.size)) for rle in one.masks] for one in (image, other))
     if not mine or not theirs:
         return np.empty(0)

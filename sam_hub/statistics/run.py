@@ -62,7 +62,7 @@ def count_on_ray(
         waiting -= 1
         yield answer["name"], Collection.from_json(answer["counted"])
     if waiting:
-        raise SamHubError(f"workers failed at {waiting} of {len(rows)} sources; try it with --engine local")
+        raise SamHubError(f"workers failed on {waiting} of {len(rows)} sources; try --engine local")
 
 
 def check_out(out: Path) -> None:

@@ -119,12 +119,12 @@ def _decompressed(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """As `_all_counts`, of COCO's compressed form: 5 bits a character, differences from the fourth count on."""
     codes = np.frombuffer(b"".join(texts), np.uint8)
     if len(codes) and (codes.min() < 48 or codes.max() > 111):
-        raise DataError("a mask has characters that are none of run lengths; re-export the annotations")
+        raise DataError("a mask has characters that are not run lengths; re-export the annotations")
     codes = codes - np.uint8(48)
     last = codes < 32
     text_ends = np.cumsum([len(text) for text in texts])
     if len(codes) and not last[text_ends - 1].all():
-        raise DataError("the last count of a mask breaks off; re-export the annotations")
+        raise DataError("the last count of a mask is cut short; re-export the annotations")
     ends = np.flatnonzero(last)
     first = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
     lengths = ends - first + 1

@@ -48,7 +48,7 @@ def predict_in_window(
     raises: PromptError, ImageError
     """
     if point_coords is None and box is None:
-        raise PromptError("a window lies around points or a box; give some")
+        raise PromptError("a window needs points or a box; give some")
     if point_coords is not None:
         check_points(np.asarray(point_coords, np.float64), np.asarray(point_labels), picture.size)
     if box is not None:

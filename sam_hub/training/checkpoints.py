@@ -102,7 +102,7 @@ def check_finite(weights: dict[str, Tensor], when: str) -> None:
     """raises: TrainingError that names a tensor with NaN or infinite values, and ``when`` it was found"""
     for name, value in weights.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise TrainingError(f"{name} holds values that are not finite {when}; nothing can be learnt from there")
+            raise TrainingError(f"{name} holds non-finite values {when}; training cannot continue from it")
 
 
 class CompleteCheckpoints(TrainerCallback):

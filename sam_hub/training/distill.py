@@ -90,7 +90,7 @@ class Teacher:
         self.preparation = Preparation.of(processor)
         if self.preparation.stretched != Preparation.of(student).stretched:
             raise SamHubError(
-                "one of teacher and student stretches images to a square and the other pads them; "
+                "only one of teacher and student stretches images to a square; the other pads them: "
                 "choose two that do the same"
             )
         self.cache = EmbeddingCache(folder / fingerprint(model, processor))
@@ -226,7 +226,7 @@ def distill(
     say("the student takes over the teacher's decoder" if same else "the student keeps its own decoder")
     if "encoder" in settings.stages and not same:
         raise SamHubError(
-            "teacher and student have other decoders, so embeddings cannot be shared: use --stage prompts"
+            "teacher and student have different decoders, so embeddings cannot be shared: use --stage prompts"
         )
     scores_file = score_once(student, validator, work, say)
     history: list[dict] = []

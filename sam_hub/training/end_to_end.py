@@ -108,7 +108,7 @@ def run_fine_tuning(
     report = _finish(result, processor, out, settings, examples.counts, settings.model, details)
     write_atomically(out / "prompts.png", pictures)
     if result.after["miou"] <= result.before["miou"]:
-        tell("No better on the held-out images: try more images, more --steps or another --rate.")
+        tell("No improvement on the held-out images: try more images, more --steps or another --rate.")
     return report
 
 

@@ -172,7 +172,7 @@ class EpisodeDataset(Dataset):
             episode = self._episode(which, number, rng)
             if episode is not None:
                 return {**episode, "seed": torch.tensor(int(rng.integers(2**62)))}
-        raise DataError(f"{TRIES} samples in a row had no usable object; check the data and min_area")
+        raise DataError(f"{TRIES} consecutive samples had no usable object; check the data and min_area")
 
     def episode_of(self, sample: Sample, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
         """A training sample from an image that is at hand; None when nothing of it is of use."""
@@ -411,7 +411,7 @@ class EpisodeStream(IterableDataset):
 
     def __init__(self, samples: Iterable[Sample], recipe: Recipe, length: int, preparation: Preparation) -> None:
         if recipe.augmentation.copy_paste:
-            raise ValueError("copy-paste needs samples at random; a stream has only the next one")
+            raise ValueError("copy-paste needs random access, which a stream does not have")
         self.samples, self.length = samples, length
         self._maker = EpisodeDataset([[None]], recipe, length, preparation)
 
@@ -432,7 +432,7 @@ class EpisodeStream(IterableDataset):
             episode = self._maker.episode_of(sample, rng)
             in_vain = 0 if episode else in_vain + 1
             if in_vain > 20 * TRIES:
-                raise DataError(f"{in_vain} samples in a row had no usable object; check the shards and min_area")
+                raise DataError(f"{in_vain} consecutive samples had no usable object; check the shards and min_area")
             if episode:
                 yield {**episode, "seed": torch.tensor(int(rng.integers(2**62)))}
                 made += 1

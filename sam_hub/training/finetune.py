@@ -51,7 +51,7 @@ def fine_tune(
     check_packages(settings.tracker, settings.lora > 0)
     check_finite(model.state_dict(), "before training")
     if settings.gradient_checkpointing and not model.supports_gradient_checkpointing:
-        raise TrainingError("this model's encoder has no gradient checkpointing; leave it out")
+        raise TrainingError("this model's encoder has no gradient checkpointing; omit it")
     work = claim_folder(out, settings)
     recipe = settings.recipe
     torch.manual_seed(recipe.seed)

@@ -33,7 +33,7 @@ def add_lora(model: SamModel, rank: int) -> SamModel:
 
     targets = adapted_modules(model)
     if not targets:
-        raise SamHubError("this encoder has neither attention nor pointwise convolutions to adapt; leave --lora out")
+        raise SamHubError("this encoder has neither attention nor pointwise convolutions to adapt; omit --lora")
     learns = {n: p.requires_grad for n, p in model.named_parameters() if not n.startswith("vision_encoder.")}
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), model)
     for name, parameter in model.named_parameters():

@@ -37,19 +37,19 @@ class FineTuned:
 def claim_folder(out: Path, settings: FineTuning) -> Path:
     """The run's folder inside ``out``, with its settings; OutputError when they are not those that it began with."""
     if (out / "config.json").exists():
-        raise OutputError(f"{out} holds a finished model; name another folder with --out, or remove it")
+        raise OutputError(f"{out} holds a finished model; choose another folder with --out, or remove it")
     work = out / WORK_FOLDER
     wanted = json.loads(json_bytes(asdict(settings)))
     file = work / SETTINGS_FILE
     if file.exists():
         begun = _read_json(file)
         if begun is None:
-            raise OutputError(f"{file}, the settings of the run in it, cannot be read; remove {work} to begin again")
+            raise OutputError(f"{file}, the settings of its run, cannot be read; remove {work} to start again")
         free = ("workers", "save_seconds", "tracker")
         other = sorted(k for k in wanted if k not in free and wanted[k] != begun.get(k, wanted[k]))
         if other:
             raise OutputError(
-                f"{work} holds a run that began with another {', '.join(other)}; go on with the same, or remove it"
+                f"{work} holds a run with another {', '.join(other)}; continue with the same, or remove it"
             )
     elif is_first_process():
         make_folder(work)

@@ -96,7 +96,7 @@ class SamTrainer(Trainer):
         loss = float(outputs["loss"].detach())
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} at step {step + 1}, so nothing can be learnt; "
+                f"the loss is {loss} at step {step + 1}, so training cannot continue; "
                 "try a lower learning rate, and check the weights and images that the run began with"
             )
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]

@@ -46,7 +46,7 @@ class AnnotatedCoco:
     def _categories(self, categories: Any) -> list[dict]:
         good = isinstance(categories, list) and all(isinstance(c, dict) and "id" in c for c in categories)
         if not categories or not good:
-            raise DataError(f"{self.path} has no categories; give annotations that name what they show")
+            raise DataError(f"{self.path} has no categories; give annotations with categories")
         return categories
 
     def _check_lvis(self) -> None:

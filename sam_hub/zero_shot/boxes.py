@@ -63,13 +63,13 @@ class ResultsFile:
                 self.boxes.setdefault(str(record["image_id"]), []).append(box)
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise DataError(
-                f"{path} is no COCO results file ({e}); expected a list of image_id, category_id, bbox and score"
+                f"{path} is not a COCO results file ({e}); expected a list of image_id, category_id, bbox and score"
             ) from e
         if not self.boxes:
             raise DataError(f"{path} holds no boxes; run the detector again")
         if strange := sorted(set(self.boxes) - coco.known):
             raise DataError(
-                f"{path} is of other images: {strange[0]} and {len(strange) - 1} more are not in {coco.path.name}; "
+                f"{path} is for other images: {strange[0]} and {len(strange) - 1} more are not in {coco.path.name}; "
                 "give the results on these annotations"
             )
         known = {c["id"] for c in coco.categories}

@@ -57,18 +57,18 @@ def read_boundaries(path: Path, size: tuple[int, int] | None = None) -> list[np.
         raise DataError(f"{path} does not exist; {LAYOUT} is expected")
     try:
         if unpacked_bytes(path) > UNPACKED:
-            raise DataError(f"{path} unpacks to more than {UNPACKED >> 20} MB, which boundaries do not need")
+            raise DataError(f"{path} unpacks to more than {UNPACKED >> 20} MB, too much for boundaries")
         cells = loadmat(path, variable_names=["groundTruth"])["groundTruth"]
         maps = [np.asarray(cell["Boundaries"][0, 0]) for cell in cells.ravel()]
     except (KeyError, IndexError, TypeError) as e:
-        raise DataError(f"{path} is no annotation of BSDS500: it has no groundTruth with Boundaries") from e
+        raise DataError(f"{path} is not an annotation of BSDS500: it has no groundTruth with Boundaries") from e
     except DataError:
         raise
     except (OSError, ValueError, MatReadError, NotImplementedError, EOFError, zlib.error, MemoryError) as e:
-        raise DataError(f"{path} is not a readable .mat file ({e}); get it again") from e
+        raise DataError(f"{path} is not a readable .mat file ({e}); download it again") from e
     good = all(m.ndim == 2 and m.dtype.kind in "bui" and m.shape == maps[0].shape for m in maps)
     if not maps or not good:
-        raise DataError(f"{path} is no annotation of BSDS500: its Boundaries are not maps of one size")
+        raise DataError(f"{path} is not an annotation of BSDS500: its Boundaries are not maps of one size")
     if size is not None and maps[0].shape != tuple(size):
         have, want = maps[0].shape, size
         raise DataError(f"{path} is of an image of {have[1]} x {have[0]} pixels, not {want[1]} x {want[0]}")

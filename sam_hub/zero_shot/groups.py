@@ -82,7 +82,7 @@ def group_rows(groups: Groups, parts: Iterable[Mapping[str, Any]], counts: Seque
             else:
                 found.setdefault(group, []).append(one["confident"])
     if not found:
-        raise DataError(f"no id of {groups.path} is one of the data; give image names or annotation ids")
+        raise DataError(f"no id in {groups.path} is in the data; give image names or annotation ids")
     shown = [n for n in SHOWN if n in counts]
     rows = []
     for group in sorted(found):

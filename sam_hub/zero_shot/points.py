@@ -128,7 +128,7 @@ class PointsTable(Table):
             rows.append(row)
         scored = [row for row in rows if row["masks"]]
         if not scored:
-            raise DataError("no image has a mask that is not empty; give other data")
+            raise DataError("no image has a non-empty mask; give other data")
         mean: dict[str, Any] = {"name": MEAN, "images": sum(r["images"] for r in rows)}
         mean["masks"] = sum(r["masks"] for r in rows)
         for key in self.COLUMNS:

@@ -202,14 +202,14 @@ def build_report(run: TableRun) -> dict[str, Any]:
         try:
             part = json.loads(path.read_text("ascii"))
         except (OSError, ValueError) as e:
-            raise DataError(f"{path} is damaged ({e}); delete it and run again with --resume") from e
+            raise DataError(f"{path} is damaged ({e}); delete it and rerun with --resume") from e
         if "left_out" in part:
             left_out.append(part["left_out"])
         else:
             left_out += part.get("damaged", [])
             parts[name] = part
     if not parts:
-        raise DataError(f"nothing could be measured ({left_out[0] if left_out else 'there are no images'})")
+        raise DataError(f"no image could be evaluated ({left_out[0] if left_out else 'there are no images'})")
     table = run.table
     return {
         "task": run.job.request.task,

@@ -111,7 +111,7 @@ class TextTable(Table):
         ious = [iou for part in parts.values() for iou in part["present"].values()]
         false = [count for part in parts.values() for count in part["absent"].values()]
         if not ious:
-            raise DataError(f"no image of {self.coco.path} has an object of a category; give other annotations")
+            raise DataError(f"no image of {self.coco.path} has an object with a category; give other annotations")
         return [
             {
                 "name": self.detector or "default",

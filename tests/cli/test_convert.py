@@ -55,7 +55,7 @@ def test_what_exists_is_not_touched(tiny_model, tmp_path):
     (tmp_path / "old.pth").write_bytes(b"mine")
     for target in ("full", "old.pth"):
         code, output = run(tiny_model, "--to", tmp_path / target)
-        assert code == 1 and "exists already" in output
+        assert code == 1 and "already exists" in output
     assert (tmp_path / "full" / "diary.txt").read_text() == "mine" and len(list((tmp_path / "full").iterdir())) == 1
     assert (tmp_path / "old.pth").read_bytes() == b"mine"
 

@@ -70,11 +70,11 @@ def test_the_loop(engine, truth, tiny_model):
     found = json.loads(engine("status", "cells", "--json").stdout)
     assert found["photos"]["done"] == 12 and found["masks"]["accepted"] == 24
     assert found["rounds"][1]["settings"]["steps"] == 2 and found["rounds"][1]["finished"]
-    assert "nothing was accepted" in sentence(engine("train", "cells", fails=1))
+    assert "no mask was accepted" in sentence(engine("train", "cells", fails=1))
     engine("use", "cells", 1)
     assert json.loads(engine("status", "cells", "--json").stdout)["round"] == 1
     engine("use", "cells", 0)
-    assert "The file is sound" in engine("status", "cells", "--check").stderr
+    assert "The project is intact" in engine("status", "cells", "--check").stderr
 
     for number in range(3):
         Image.fromarray(np.random.default_rng(100 + number).integers(0, 255, (*SIDES, 3), np.uint8)).save(
@@ -127,7 +127,7 @@ def test_simulate(engine, truth, tiny_model):
 
 
 def test_what_is_wrong_is_one_sentence(engine, truth, tiny_model):
-    assert "is no project; make one with" in sentence(engine("status", "nowhere", fails=1))
+    assert "is not a project; create one with" in sentence(engine("status", "nowhere", fails=1))
     assert "does not exist" in sentence(engine("init", "cells", "--images", "no/photos", fails=1))
     assert "nosuchmodel" in sentence(engine("init", "cells", "--images", truth, "--model", "./nosuchmodel", fails=1))
     assert not (truth.parent / "cells").exists()
@@ -136,8 +136,8 @@ def test_what_is_wrong_is_one_sentence(engine, truth, tiny_model):
     assert "at least 2 and 1 are needed" in sentence(engine("train", "cells", fails=1))
     assert "no photo of cells is annotated yet" in sentence(engine("auto", "cells", "--stage", "semi", fails=1))
     assert "there are 0 to 0" in sentence(engine("use", "cells", 4, fails=1))
-    assert "is no data set" in sentence(engine("import", "cells", "nowhere", fails=1))
-    assert "nothing is accepted" in sentence(engine("export", "cells", "--out", "out", fails=1))
+    assert "is not a data set" in sentence(engine("import", "cells", "nowhere", fails=1))
+    assert "no accepted masks yet" in sentence(engine("export", "cells", "--out", "out", fails=1))
     assert "add it" in sentence(engine("auto", "cells", "--stage", "full", "--workers", 2, fails=2))
     assert "--auth is not USER:PASSWORD" in sentence(engine("label", "cells", "--auth", "ann", fails=2))
 
@@ -149,7 +149,7 @@ def test_what_is_wrong_is_one_sentence(engine, truth, tiny_model):
     wrong = annotation(np.ones((9, 9), bool), 1)
     (truth / "03.json").write_bytes(json_bytes({**document, "annotations": [wrong]}))
     result = engine("import", "cells", truth, fails=1)
-    assert "03.png is left out" in sentence(result) and "11 photos" in result.stdout
+    assert "03.png is skipped" in sentence(result) and "11 photos" in result.stdout
 
     os.rename(truth / "05.png", truth / "05.away")
     assert "05.png cannot be read" in sentence(engine("status", "cells", "--check", fails=1))

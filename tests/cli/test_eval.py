@@ -87,7 +87,7 @@ def test_what_is_wrong_is_one_sentence(tiny_model: Path, shard: Callable[..., Pa
     for arguments, words in (
         ((tiny_model, tmp_path / "absent.tar"), "absent.tar does not exist"),
         ((tiny_model, tmp_path / "text.tar"), "not a readable tar"),
-        ((tiny_model, broken), "nothing in it can be evaluated"),
+        ((tiny_model, broken), "it has no image to evaluate"),
         ((tmp_path / "no-model", good), "no-model"),
         ((tiny_model, good, "--out", good / "report.json"), "cannot make the folder"),
     ):

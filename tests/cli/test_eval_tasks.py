@@ -202,7 +202,7 @@ def test_a_mask_of_another_size_is_left_out_and_named(tiny_model: Path, tmp_path
     (folder / "a.json").write_text(json.dumps({"annotations": annotations[2:]}))
     out = tmp_path / "out"
     result = _eval(tiny_model, folder, "--task", "points", "--counts", "1", "--out", out)
-    assert result.exit_code == 1 and "nothing could be measured (" in result.stderr
+    assert result.exit_code == 1 and "no image could be evaluated (" in result.stderr
     assert not any((out / name).exists() for name in FILES)
 
 
@@ -232,7 +232,7 @@ def test_what_is_wrong_is_one_sentence(
     (tmp_path / "bad.toml").write_text("[[dataset]]\nname = 3\npath = 'x'\n")
     for arguments, words in (
         ((data, "--task", "edges"), "holds no photo with annotators' boundaries"),
-        ((tmp_path / "absent", "--task", "points"), "is no data set"),
+        ((tmp_path / "absent", "--task", "points"), "is not a data set"),
         ((data, "--task", "points", "--groups", empty), "names no groups"),
         (("--suite", tmp_path / "bad.toml", "--root", tmp_path), "needs a name and a path"),
         (
@@ -252,7 +252,7 @@ def test_what_is_wrong_is_one_sentence(
     other[0, 0] = {"Boundaries": np.ones((5, 5), np.uint8)}
     savemat(edges_folder / "groundTruth" / "1.mat", {"groundTruth": other})
     result = _eval(tiny_model, edges_folder, "--task", "edges", "--points-per-side", 2, "--out", out)
-    assert result.exit_code == 1 and "no annotation of BSDS500" in result.stderr
+    assert result.exit_code == 1 and "not an annotation of BSDS500" in result.stderr
     assert "is of an image of 5 x 5 pixels, not 40 x 30" in result.stderr
     assert not any((out / name).exists() for name in FILES)
 
@@ -272,7 +272,7 @@ def test_what_needs_no_model_is_told_before_it_is_loaded(
     for arguments, words in (
         ((data, "--task", "points", "--out", used), "is not empty"),
         ((data, "--task", "points", "--counts", "3,1"), "in rising order"),
-        ((tmp_path / "absent", "--task", "points"), "is no data set"),
+        ((tmp_path / "absent", "--task", "points"), "is not a data set"),
         ((data, "--task", "edges"), "holds no photo with annotators' boundaries"),
     ):
         result = _eval("sam-vit-h", *arguments)
@@ -301,7 +301,7 @@ def test_wrong_usage(tiny_model: Path, shard: Callable[..., Path], arguments: tu
 def test_without_data(tiny_model: Path) -> None:
     for arguments in ((), ("--task", "points")):
         result = _eval(tiny_model, *arguments)
-        assert result.exit_code == 2 and "there are no data" in result.stderr
+        assert result.exit_code == 2 and "no data given" in result.stderr
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def test_results_of_other_images_leave_nothing(tiny_model: Path, coco: Path, tmp
     (tmp_path / "other.json").write_text(json.dumps(other))
     out = tmp_path / "instances"
     result = _eval(tiny_model, coco, "--task", "instances", "--boxes", tmp_path / "other.json", "--out", out)
-    assert result.exit_code == 1 and "is of other images" in result.stderr and not out.exists()
+    assert result.exit_code == 1 and "is for other images" in result.stderr and not out.exists()
 
 
 def test_push_takes_a_table_into_the_card(tiny_model: Path, shard: Callable[..., Path], tmp_path: Path) -> None:

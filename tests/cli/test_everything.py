@@ -190,7 +190,7 @@ def test_a_named_pipe_among_the_photos_fails_alone(everything: Everything, photo
 def test_thin_photos_are_left_out_with_a_sentence(everything: Everything, photos: Path, size) -> None:
     Image.new("RGB", size).save(photos / "thin.png")
     result = everything("photos", "--out", "out", code=1)
-    assert f"thin.png is {size[0]} x {size[1]} pixels; everything takes" in result.stderr
+    assert f"thin.png is {size[0]} x {size[1]} pixels; `everything` takes" in result.stderr
     assert "photos: 3 done" in result.stdout
 
 
@@ -269,7 +269,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(everything: Everything,
 def test_what_resume_refuses(everything: Everything, photos: Path, tiny_model: Path) -> None:
     everything("photos", "--out", "out")
     before = files(Path("out"), ())
-    assert "add --resume to go on" in everything("photos", "--out", "out", code=1).stderr
+    assert "add --resume to continue" in everything("photos", "--out", "out", code=1).stderr
     other = everything("photos", "--out", "out", "--resume", "--box-nms-thresh", 0.5, code=1).stderr
     assert "were made with box_nms_thresh 1.0 and not 0.5" in other
     Path("mine").mkdir()
@@ -334,9 +334,9 @@ def test_options_reach_the_generator(everything: Everything, photos: Path, monke
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--skip-full-image",), "give crop_n_layers of 1 or more"),
-        (("--workers", 2), "belong to --engine ray"),
-        (("--ray-address", "auto"), "belong to --engine ray"),
+        (("--skip-full-image",), "set crop_n_layers to 1 or more"),
+        (("--workers", 2), "need --engine ray"),
+        (("--ray-address", "auto"), "need --engine ray"),
         (("--pred-iou-thresh", 1.5), "should be less than or equal to 1"),
     ],
 )

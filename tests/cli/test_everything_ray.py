@@ -131,7 +131,7 @@ def test_a_cluster_that_is_not_there(tmp_path: Path, monkeypatch) -> None:
     assert seen["address"] == address and "object_store_memory" not in seen
     seen.clear()
     for nobody in (address, f"ray://{address}"):  # Ray would try for minutes
-        with pytest.raises(SamHubError, match=f"nobody answers at {nobody} .*check --ray-address"):
+        with pytest.raises(SamHubError, match=f"no Ray cluster answers at {nobody} .*check --ray-address"):
             next(annotate_on_ray(AnnotationTask(tmp_path, "pocket"), [], nobody))
     assert not seen
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -252,7 +252,7 @@ def test_settings_of_another_run(everything):
     assert "overlap" in everything("a.tif", "--out", "out", "--resume", "--overlap", 0.4, code=1).stderr
     assert "bands" in everything("a.tif", "--out", "out", "--resume", "--bands", "2,1,0", code=1).stderr
     result = CliRunner().invoke(app, ["everything", "a.tif", "--out", "new", "--overlap", "0.3"])
-    assert result.exit_code == 2 and "--overlap belongs to --tile" in result.stderr
+    assert result.exit_code == 2 and "--overlap needs --tile" in result.stderr
 
 
 def test_masks_that_do_not_overlap(everything):

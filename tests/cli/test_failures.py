@@ -67,10 +67,11 @@ def test_warnings_about_what_was_given_are_one_line() -> None:
         (
             "defect",
             1,
-            "Error: something went wrong inside sam-hub (KeyError: 'weight'); --debug shows where, please report it\n",
+            "Error: unexpected error in sam-hub (KeyError: 'weight'); rerun with --debug for the traceback, "
+            "and please report it\n",
         ),
         ("memory", 1, "Error: there is not enough memory; try a smaller model or image\n"),
-        ("interrupt", 130, "Stopped; what was written before is complete.\n"),
+        ("interrupt", 130, "Stopped; the files written so far are complete.\n"),
         ("pipe", 1, ""),
         ("exit", 7, ""),
     ],

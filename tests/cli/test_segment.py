@@ -95,7 +95,7 @@ def test_masks_are_tidied_as_the_model_says(segment: Segment, predictor: SamPred
     np.testing.assert_array_equal(_mask("photo.mask.png"), masks[scores.argmax()])
     segment("photo.png", "-p", _text(CLICK), "--model", own, "--tidy", 0)
     np.testing.assert_array_equal(_mask("photo.mask.png"), plain[scores.argmax()])
-    with pytest.raises(ValueError, match="leave return_logits off"):
+    with pytest.raises(ValueError, match="omit return_logits"):
         predictor.predict(np.array([CLICK]), np.array([1]), tidy=0.4, return_logits=True)
     assert SamPredictor("pocket").capabilities.tidy > 0 == predictor.capabilities.tidy
 
@@ -322,7 +322,7 @@ def test_the_model_is_loaded_once_and_only_for_a_good_prompt(segment: Segment, m
 # As a program
 
 
-STOPPED = "Stopped; what was written before is complete.\n"
+STOPPED = "Stopped; the files written so far are complete.\n"
 
 
 def test_ctrl_c_leaves_whole_files_and_one_line(tiny_model: Path, workplace: Path) -> None:

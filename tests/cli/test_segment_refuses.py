@@ -89,7 +89,7 @@ def test_images(refuse: Segment, name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        ([], "nothing says what to segment; click on it with --point", 2),
+        ([], "no prompt given; click on the object with --point", 2),
         (["--point", "30,40,0"], "every point is background", 2),
         (["--point", "30"], "--point 30 is not X,Y", 2),
         (["--point", "30;40"], "--point 30;40 is not X,Y", 2),

@@ -95,5 +95,5 @@ def test_boxes_have_windows_of_their_own(large, tiny_model):
 
 
 def test_what_makes_no_sense(large):
-    assert "leave --text and --mask out" in segment("--text", "a cat", "--window", 64, code=2).stderr
+    assert "omit --text and --mask" in segment("--text", "a cat", "--window", 64, code=2).stderr
     assert "outside the image, which is 200 x 150" in segment("--point", "300,10", "--window", 64, code=1).stderr

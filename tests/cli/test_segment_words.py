@@ -46,7 +46,7 @@ def test_every_instance_gets_a_mask(words, workplace):
 
 def test_nothing_is_found(words, workplace):
     result = run("photo.png", "--text", "cat", "--model", words, "--threshold", 1, code=1)
-    assert "nothing in it looks like 'cat'; use other words or a lower --threshold" in result.stderr
+    assert "nothing in it matches 'cat'; use other words or a lower --threshold" in result.stderr
 
 
 def test_a_detector_that_is_named_is_used(words, workplace, monkeypatch):

@@ -60,7 +60,7 @@ def test_a_stream_needs_images_to_validate_on(tiny_model, tmp_path):
     result = sam_hub("train", "--data", tmp_path, "--out", tmp_path / "o", "--recipe", "best")
     assert result.exit_code == 2 and "sam-vit-h" in result.stderr
     result = sam_hub("train", "--data", tmp_path / "nowhere", "--out", tmp_path / "o")
-    assert result.exit_code == 1 and "no data set" in result.stderr and "Traceback" not in result.stderr
+    assert result.exit_code == 1 and "not a data set" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_stream_trains(tiny_model, drawn, tmp_path):

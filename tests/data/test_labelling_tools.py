@@ -129,7 +129,11 @@ def test_damaged_runs_of_label_studio(folder):
     write_labels(labels(), folder, "labelstudio")
     tasks = json.loads((folder / "tasks.json").read_text())
     whole = tasks[1]["predictions"][0]["result"][0]["value"]["rle"]
-    for packed, words in [(whole[:-9], "break off"), ([300], "list of bytes"), ([0, 0, 0, 9, *whole[4:]], "pixels")]:
+    for packed, words in [
+        (whole[:-9], "are cut short"),
+        ([300], "list of bytes"),
+        ([0, 0, 0, 9, *whole[4:]], "pixels"),
+    ]:
         with pytest.raises(DataError, match=words):
             brush_mask(packed, SIZE)
 

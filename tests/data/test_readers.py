@@ -377,12 +377,12 @@ def test_nothing_usable_is_refused(tmp_path: Path):
     grey(np.zeros((H, W), bool)).save(tmp_path / "a.mask-1.png")
     for name in ("a.mask-2.png", "a.mask-3.png"):
         (tmp_path / name).unlink()
-    with pytest.raises(DataError, match=r"nothing in it can be used .*empty"):
+    with pytest.raises(DataError, match=r"it has no usable image .*empty"):
         inspect(open_dataset(tmp_path))
     with pytest.raises(DataError, match="no image with a mask"):
         (tmp_path / "nothing").mkdir()
         open_dataset(tmp_path / "nothing")
-    with pytest.raises(DataError, match="is no data set"):
+    with pytest.raises(DataError, match="is not a data set"):
         open_dataset(tmp_path / "nowhere")
 
 

@@ -139,7 +139,7 @@ def test_without_a_registry_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     assert done.exit_code == 1 and "connect once, or pass --runtime" in done.output
     assert not (tmp_path / "page").exists()
     done = CliRunner().invoke(app, ["demo", "--runtime", "x.tgz"])
-    assert done.exit_code == 2 and "--runtime goes with --static" in done.output
+    assert done.exit_code == 2 and "--runtime needs --static" in done.output
 
 
 def test_a_wrong_runtime_is_one_sentence_and_leaves_the_kept_one(tmp_path, package, monkeypatch):

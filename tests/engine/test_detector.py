@@ -92,5 +92,5 @@ def test_photos_are_filled_once(make_project):
 
 
 def test_what_is_no_detector_is_named(tmp_path):
-    with pytest.raises(ModelNotFoundError, match="is no detector that can be loaded"):
+    with pytest.raises(ModelNotFoundError, match="cannot be loaded as a detector"):
         Detector(str(tmp_path))

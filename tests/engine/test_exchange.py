@@ -85,7 +85,7 @@ def test_masks_of_another_size_lose_nothing(annotated, tmp_path):
     found = import_masks(annotated, open_dataset(tmp_path / "out"), "eve", replace=True)
     assert found.photos == 1 + 1 and found.same == 4
     (problem,) = found.problems
-    assert "001.png is left out" in problem and "not 32 x 24" in problem
+    assert "001.png is skipped" in problem and "not 32 x 24" in problem
     assert masks_of(annotated) == kept
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_not_empty(annotated, tmp_path, format):
 
 
 def test_nothing_accepted(project, tmp_path):
-    with pytest.raises(OutputError, match="nothing is accepted"):
+    with pytest.raises(OutputError, match="no accepted masks yet"):
         export(project, "coco", tmp_path / "out")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*.part"))
 

@@ -96,7 +96,7 @@ def test_two_people(make_project, serve):
     assert mine != yours
     assert desk.post("next", holder="third").json()["photo"] is None
     refused = desk.post("save", **desk.mask(yours, "r9"))
-    assert refused.status_code == 409 and "is at this photo now" in refused.json()["error"]
+    assert refused.status_code == 409 and "has this photo open" in refused.json()["error"]
     assert not desk.project.objects(yours)
     assert desk.post("keep", holder="me", photo=yours).status_code == 409
     assert desk.post("keep", holder="me", photo=mine).status_code == 200

@@ -69,7 +69,7 @@ def test_sizes_are_upright(tmp_path):
 def test_what_is_no_photo_is_named(project, tmp_path):
     (tmp_path / "photos" / "bad.png").write_bytes(b"no photo")
     found = add(project, tmp_path / "photos")
-    assert len(found.problems) == 1 and "bad.png is not a photo that can be read" in found.problems[0]
+    assert len(found.problems) == 1 and "bad.png is not a readable photo" in found.problems[0]
     with pytest.raises(ImageError, match="does not exist"):
         add(project, tmp_path / "nowhere")
 

@@ -117,14 +117,14 @@ def test_use_goes_back_and_forth(annotated, trainer):
 
 def test_too_little_is_said(make_project, trainer):
     project = make_project(6)
-    with pytest.raises(DataError, match=r"0 photos to learn from and 0 held out .*label more"):
+    with pytest.raises(DataError, match=r"0 photos to train on and 0 held out .*label more"):
         train(project, RoundSettings())
     assert not project.rows("SELECT 1 FROM rounds WHERE round = 1")
 
 
 def test_nothing_new_is_said(annotated, trainer):
     train(annotated, RoundSettings(), say=lambda text: None)
-    with pytest.raises(DataError, match=r"nothing was accepted in .* since the last round"):
+    with pytest.raises(DataError, match=r"no mask was accepted in .* since the last round"):
         train(annotated, RoundSettings())
 
 

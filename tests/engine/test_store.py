@@ -118,7 +118,7 @@ def test_threads_share_a_project(project):
 
 
 def test_no_project(tmp_path):
-    with pytest.raises(DataError, match="is no project; make one with `sam-hub engine init"):
+    with pytest.raises(DataError, match="is not a project; create one with `sam-hub engine init"):
         Project.open(tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_a_database_of_something_else(tmp_path):
     other = sqlite3.connect(tmp_path / schema.FILE)
     other.execute("CREATE TABLE t (a)")
     other.commit()
-    with pytest.raises(DataError, match="no project of sam-hub"):
+    with pytest.raises(DataError, match="not a sam-hub project"):
         Project.open(tmp_path)
 
 
@@ -196,7 +196,7 @@ def test_other_settings_are_refused(project):
 
 def test_a_folder_with_other_things_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(OutputError, match="is not empty and is no project"):
+    with pytest.raises(OutputError, match="is not empty and not a project"):
         Project.create(tmp_path, "pocket", 0.2)
 
 

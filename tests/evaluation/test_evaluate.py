@@ -284,7 +284,7 @@ def test_a_shard_of_damaged_samples_is_an_error(new_shard, oracle, image, shapes
     shard = new_shard()
     shard.add("b", image, shapes)
     damage(shard, "cut image")
-    with pytest.raises(DataError, match=r"nothing in it can be evaluated \(.*b\.png is not a readable image"):
+    with pytest.raises(DataError, match=r"it has no image to evaluate \(.*b\.png is not a readable image"):
         evaluate_shard(oracle, Sa1bDataset(shard.write()), QUICK)
 
 

@@ -51,5 +51,5 @@ def test_what_the_page_needs_is_said_before_anything_is_exported(tmp_path, packa
     with pytest.raises(OutputError, match="npm pack onnxruntime-web@"):
         page_writer({"onnx": ("int8",)}, {}, package, lambda line: None)
     done = CliRunner().invoke(app, ["export", "pocket", "--out", str(tmp_path / "x"), "--runtime", "y.tgz"])
-    assert done.exit_code == 2 and "--runtime goes with --web" in " ".join(done.output.split())
+    assert done.exit_code == 2 and "--runtime needs --web" in " ".join(done.output.split())
     assert not (tmp_path / "x").exists()

@@ -57,13 +57,13 @@ def test_registered_by_a_program(spare):
     sam_hub.register_family(family)  # the same again changes nothing
     assert registry.part("encoder", "spare_vision") is part
     assert sam_hub.list_models()[-1] == "spare" and sam_hub.zoo.canonical_name("Extra") == "spare"
-    with pytest.raises(ValueError, match="'other': spare is there already, of 'spare'"):
+    with pytest.raises(ValueError, match="'other': spare is already registered by 'spare'"):
         sam_hub.register_family(Family("other", catalogue={"spare": pocket}))
-    with pytest.raises(ValueError, match="'other': extra is there already, of 'spare'"):
+    with pytest.raises(ValueError, match="'other': extra is already registered by 'spare'"):
         sam_hub.register_family(Family("other", aliases={"extra": "pocket"}))
-    with pytest.raises(ValueError, match="'other': pocket is there already, of 'pocket'"):
+    with pytest.raises(ValueError, match="'other': pocket is already registered by 'pocket'"):
         sam_hub.register_family(Family("other", aliases={"pocket": "spare"}))
-    with pytest.raises(ValueError, match="there is a family 'spare' already"):
+    with pytest.raises(ValueError, match="family 'spare' is already registered"):
         sam_hub.register_family(replace(family, encoders={}, catalogue={}, aliases={}))
 
 

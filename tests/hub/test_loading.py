@@ -187,7 +187,7 @@ def test_one_sentence_each(case, hub, tiny, files_of, monkeypatch, offline, left
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1 and result.stdout == ""
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
-    assert re.search(expected, line) and "Traceback" not in result.stderr and "something went wrong" not in line
+    assert re.search(expected, line) and "Traceback" not in result.stderr and "unexpected error" not in line
     left = left_in()
     assert not [name for name in left if "safetensors" in name]
     if case != "hung up":
@@ -248,7 +248,7 @@ def test_pull_mends_a_damaged_file_in_the_cache(hub, published, cache, tiny, off
 def test_odd_names_of_shards_are_named(hub, tiny, files_of, index):
     files = {name: data for name, data in files_of(tiny[0]).items() if name != "model.safetensors"}
     hub.upload("alice/odd", {**files, "model.safetensors.index.json": index})
-    with pytest.raises(CheckpointError, match="tell its authors"):
+    with pytest.raises(CheckpointError, match="report it to its authors"):
         SamModel.from_pretrained("alice/odd")
 
 

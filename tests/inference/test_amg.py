@@ -192,7 +192,7 @@ def test_skip_full_image() -> None:
     predictor = BoxPredictor([SMALL])
     SamAutomaticMaskGenerator(predictor, 2, crop_n_layers=1, skip_full_image=True).generate(IMAGE)
     assert len(predictor.crops) == 4 and IMAGE.shape[:2] not in predictor.crops
-    with pytest.raises(ValueError, match="leaves nothing to do"):
+    with pytest.raises(ValueError, match="needs crops"):
         SamAutomaticMaskGenerator(predictor, skip_full_image=True)
 
 
@@ -304,7 +304,7 @@ def test_wrong_arguments() -> None:
     predictor = BoxPredictor([])
     for wrong, message in (
         (dict(points_per_side=None), "exactly one"),
-        (dict(points_per_side=0), "at least 1 point a side; got 0"),
+        (dict(points_per_side=0), "at least 1 point per side; got 0"),
         (dict(point_grids=[np.zeros((1, 2))]), "exactly one"),
         (dict(tidy=1.0), "below 1; got 1.0"),
         (dict(output_mode="png"), "unknown output_mode 'png'"),

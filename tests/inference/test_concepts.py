@@ -123,15 +123,15 @@ def test_long_texts_are_cut(finder, photo):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({}, "nothing says what to find"),
+        ({}, "no prompt given"),
         ({"text": "  "}, "the text is empty"),
-        ({"boxes": [[1, 2, 3, 4]], "labels": [0]}, "every example is of what is not meant"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": [0]}, "every example box has label 0"),
         ({"text": "cat", "labels": [1]}, "labels were given without boxes"),
         ({"text": "cat", "boxes": [[1, 2, 3]]}, r"boxes must be \(K, 4\)"),
         ({"text": "cat", "boxes": [[5, 5, 2, 9]]}, "reversed or empty"),
         ({"text": "cat", "boxes": [[500, 5, 600, 9]]}, "outside the image, which is 90 x 60"),
-        ({"text": "cat", "boxes": [[1, 2, 3, 4]], "labels": [2]}, "labels must be 1 or 0"),
-        ({"text": "cat", "boxes": [[1, 2, 3, 4]], "labels": [1, 0]}, "labels must be 1 or 0"),
+        ({"text": "cat", "boxes": [[1, 2, 3, 4]], "labels": [2]}, "labels must be 1 .an example. or 0"),
+        ({"text": "cat", "boxes": [[1, 2, 3, 4]], "labels": [1, 0]}, "labels must be 1 .an example. or 0"),
     ],
 )
 def test_prompts_that_mean_nothing(finder, photo, arguments, sentence):
@@ -151,7 +151,7 @@ def test_a_folder_without_a_tokenizer(tmp_path, monkeypatch):
     tiny_sam3.reference().save_pretrained(tmp_path / "model")
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr("sam_hub.inference.concepts.TOKENIZER", str(tmp_path / "empty"))
-    with pytest.raises(ModelNotFoundError, match=r"no tokenizer for words in .*empty; give the folder or Hub id"):
+    with pytest.raises(ModelNotFoundError, match=r"no tokenizer in .*empty; give the folder or Hub id"):
         ConceptFinder.from_pretrained(str(tmp_path / "model"))
 
 
@@ -163,7 +163,7 @@ def test_a_predictor_of_another_model(finder, photo):
     model = SamModel(tiny_config()).eval()
     predictor = SamPredictor(model)
     predictor.set_image(photo)
-    with pytest.raises(PromptError, match="this model understands no words"):
+    with pytest.raises(PromptError, match="this model takes no text; choose"):
         predictor.find("cat")
     predictor = SamPredictor(model, text=finder)
     with pytest.raises(RuntimeError, match="no image is set"):

@@ -454,9 +454,9 @@ WRONG_TENSORS = {
     "points without objects": ((N(2, 2), N(2)), r"point_coords must be \(N, P, 2\)"),
     "labels of another shape": ((N(2, 2, 2), N(2, 3)), r"point_labels \(N, P\); got"),
     "box without objects": ((None, None, N(4)), r"boxes must be \(N, 4\); got \(4,\)"),
-    "boxes for others": ((N(2, 1, 2), N(2, 1), N(3, 4)), "unequal numbers of objects"),
+    "boxes for others": ((N(2, 1, 2), N(2, 1), N(3, 4)), "different numbers of objects"),
     "mask without channel": ((None, None, None, N(2, 16, 16)), r"mask_input must be \(N, 1, h, w\)"),
-    "masks for others": ((None, None, N(3, 4), N(2, 1, 16, 16)), "unequal numbers of objects"),
+    "masks for others": ((None, None, N(3, 4), N(2, 1, 16, 16)), "different numbers of objects"),
 }
 
 
@@ -607,7 +607,7 @@ def test_embeddings_of_others_are_refused(model, tmp_path):
         stranger.vision_encoder.neck.conv1.weight.mul_(1.1)
     with pytest.raises(CheckpointError, match="another model"):
         SamPredictor(stranger).load_embedding(path)
-    with pytest.raises(CheckpointError, match="prepared otherwise"):
+    with pytest.raises(CheckpointError, match="another image preparation"):
         SamPredictor(model, other_mean).load_embedding(path)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1

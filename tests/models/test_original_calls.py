@@ -121,7 +121,7 @@ def test_fine_tuning_as_notebooks_do_it(pair):
         close(masks[i : i + 1], alone[2])
     with pytest.raises(ValueError, match="2 images, 3 prompts"):
         decoded(model, embedding[:2], dict(points=None, boxes=BOXES, masks=None), False)
-    with pytest.raises(ValueError, match="unequal numbers"):
+    with pytest.raises(ValueError, match="different numbers"):
         model.prompt_encoder(points=(POINTS, LABELS), boxes=BOXES[:2], masks=None)
     with pytest.raises(PromptError, match="no padding"):
         model.prompt_encoder(points=(POINTS, LABELS * 0 - 10), boxes=None, masks=None)

@@ -379,7 +379,7 @@ WRONG = {
     "a mask of 1e300": (dict(input_masks=np.full((24, 24), 1e300)), "NaN or infinite"),
     "a row": (dict(input_masks=np.zeros(24)), "must be nested as [image][object][row][column]"),
     "too many masks": (dict(input_boxes=BOXES, input_masks=np.zeros((3, 24, 24))), "input_boxes 2, input_masks 3"),
-    "a mask for one": (dict(input_boxes=BOXES, input_masks=[[np.zeros((24, 24)), None]]), "each must have one"),
+    "a mask for one": (dict(input_boxes=BOXES, input_masks=[[np.zeros((24, 24)), None]]), "every object needs one"),
     "text prompt": (dict(text="a cat"), "text prompts are not supported"),
 }
 
@@ -402,8 +402,8 @@ def test_wrong_prompts_get_a_sentence(processor, prompts, reason):
         (dict(input_points=[[1, 2], [3, 4]]), "for 2 images; got 2 levels"),
         (dict(input_points=POINTS[:1]), "input_points are for 1 images, but 2"),
         (dict(input_points=POINTS, input_labels=[[1, 1]]), "input_labels are for 1 images, but 2"),
-        (dict(input_masks=[[MASKS[0]], [MASKS[0], MASKS[1]]]), "masks alone must be as many for each image"),
-        (dict(input_points=[[POINTS[0]], []], input_boxes=[BOXES, []]), "image 0 has prompts for unequal numbers"),
+        (dict(input_masks=[[MASKS[0]], [MASKS[0], MASKS[1]]]), "each image needs the same number of masks"),
+        (dict(input_points=[[POINTS[0]], []], input_boxes=[BOXES, []]), "image 0 has prompts for different numbers"),
     ],
     ids=str,
 )

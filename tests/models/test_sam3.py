@@ -127,7 +127,7 @@ def test_clicks_on_the_whole_of_a_photo_that_is_not_square(ours):
 
 def test_the_detector_alone_takes_no_clicks(tmp_path):
     tiny_sam3.reference().save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"takes no clicks: load it by sam_hub\.ConceptFinder\.from_pretrained"):
+    with pytest.raises(CheckpointError, match=r"no clicks: load it with sam_hub\.ConceptFinder\.from_pretrained"):
         SamModel.from_pretrained(tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_the_published_folder(published, tmp_path):
     }
     assert weights.keys() == expected.keys()
     assert all(torch.equal(value, weights[key]) for key, value in expected.items())
-    with pytest.warns(UserWarning, match="the part for words is left out"):
+    with pytest.warns(UserWarning, match="the text part is not saved"):
         model.save_pretrained(tmp_path)
     again = SamModel.from_pretrained(tmp_path)
     assert not again.config.capabilities.concepts

@@ -239,8 +239,8 @@ def test_the_published_keys(root):
 
 def test_a_model_without_words(tiny_vit, tmp_path):
     tiny_vit.save_pretrained(tmp_path)
-    with pytest.raises(ModelNotFoundError, match=r"understands no words; `sam-hub zoo`"):
+    with pytest.raises(ModelNotFoundError, match=r"takes no text; `sam-hub zoo`"):
         ConceptModel.from_pretrained(tmp_path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "x.pt")
-    with pytest.raises(ModelNotFoundError, match="understands no words"):
+    with pytest.raises(ModelNotFoundError, match=r"x\.pt takes no text"):
         ConceptModel.from_pretrained(tmp_path / "x.pt")

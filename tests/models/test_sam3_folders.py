@@ -67,7 +67,7 @@ def test_words_survive_a_folder_and_the_authors_file(published, small_files, tmp
     told = convert(tmp_path / "folder", tmp_path / "sam3.pt")
     assert "tracker.maskmem_tpos_enc" in told and "are zeros in this file" in told
     monkeypatch.setattr(concepts, "TOKENIZER", str(tmp_path / "absent"))  # files come without
-    assert "no tokenizer is written" in convert(tmp_path / "sam3.pt", tmp_path / "without")
+    assert "no tokenizer was written" in convert(tmp_path / "sam3.pt", tmp_path / "without")
     assert not (tmp_path / "without" / "tokenizer.json").exists()
     monkeypatch.setattr(concepts, "TOKENIZER", str(published))
     told = convert(tmp_path / "sam3.pt", tmp_path / "again")
@@ -116,6 +116,6 @@ def test_transformers_reads_such_a_folder(published, tmp_path):
 
 def test_clicks_alone_are_saved_with_a_sentence(published, tmp_path):
     model = SamModel.from_pretrained(published)
-    with pytest.warns(UserWarning, match="the part for words is left out, .* `sam-hub convert` keeps it"):
+    with pytest.warns(UserWarning, match="the text part is not saved, .* `sam-hub convert` keeps it"):
         model.save_pretrained(tmp_path)
     assert not SamModel.from_pretrained(tmp_path).config.capabilities.concepts

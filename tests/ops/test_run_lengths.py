@@ -60,8 +60,8 @@ def test_masks_of_either_form(mask: np.ndarray) -> None:
 
 SIZE = [4, 5]
 DAMAGED = {
-    "no run lengths": (None, "is no run lengths"),
-    "a list": ([1, 2], "is no run lengths"),
+    "no run lengths": (None, "is not run lengths"),
+    "a list": ([1, 2], "is not run lengths"),
     "no counts": ({"size": SIZE}, "neither text"),
     "no size": ({"counts": [20]}, "their size"),
     "a size of text": ({"size": "45", "counts": [20]}, "their size"),
@@ -89,7 +89,7 @@ DAMAGED = {
     "runs that wrap around 32 bits": ({"size": SIZE, "counts": [10, (1 << 32) + 10]}, "cover"),
     "runs that wrap around 32 bits, compressed": ({"size": SIZE, "counts": written([10, (1 << 32) + 10])}, "cover"),
     "a sum that wraps around 64 bits": ({"size": SIZE, "counts": [(1 << 63) - 1, (1 << 63) - 1, 22]}, "cover"),
-    "an unfinished count": ({"size": SIZE, "counts": written([10, 10])[:-1] + "Z"}, "breaks off"),
+    "an unfinished count": ({"size": SIZE, "counts": written([10, 10])[:-1] + "Z"}, "is cut short"),
     "a count of a hundred characters": ({"size": SIZE, "counts": "P" * 100 + "0"}, "too long"),
     "a character that is none": ({"size": SIZE, "counts": "d~0"}, "a character"),
     "a character below": ({"size": SIZE, "counts": "d\x000"}, "a character"),

@@ -163,7 +163,7 @@ def test_a_mark_that_makes_no_sense_is_damage(tmp_path, text):
 def test_weights_that_are_not_finite_stop_before_anything_is_done(tune, new_model, tmp_path):
     model = new_model()
     model.mask_decoder.iou_token.weight.data[0, 0] = torch.nan
-    with pytest.raises(TrainingError, match=r"mask_decoder\.iou_token\.weight holds values that are not finite"):
+    with pytest.raises(TrainingError, match=r"mask_decoder\.iou_token\.weight holds non-finite values"):
         tune(model=model)
     assert not (tmp_path / "out").exists()
 
@@ -188,8 +188,8 @@ class Spoil(TrainerCallback):
 @pytest.mark.parametrize(
     ("step", "moment", "sentence"),
     [
-        (3, "begin", r"the loss is \S+ at step 4, so nothing can be learnt; try a lower learning rate"),
-        (4, "end", r"mask_tokens\.weight holds values that are not finite after step 4"),
+        (3, "begin", r"the loss is \S+ at step 4, so training cannot continue; try a lower learning rate"),
+        (4, "end", r"mask_tokens\.weight holds non-finite values after step 4"),
     ],
 )
 def test_a_run_stops_when_it_has_learnt_nonsense(tune, tmp_path, step, moment, sentence):
@@ -206,7 +206,7 @@ def test_damaged_settings_are_told_and_damaged_scores_made_again(tune, tmp_path)
     work = tmp_path / "out" / "training"
     settings = (work / "settings.json").read_bytes()
     (work / "settings.json").write_bytes(settings[:20])
-    with pytest.raises(OutputError, match=r"settings\.json, the settings of the run in it, cannot be read; remove"):
+    with pytest.raises(OutputError, match=r"settings\.json, the settings of its run, cannot be read; remove"):
         tune()
     (work / "settings.json").write_bytes(settings)
     scores = (work / "before.json").read_bytes()

@@ -94,7 +94,7 @@ def test_adapters_learn_and_are_merged(new_model, vision):
         before = model.encode(pixels).embedding
     if not adapted_modules(model):  # only outside this package
         assert vision == "toy_vision"
-        with pytest.raises(SamHubError, match="leave --lora out"):
+        with pytest.raises(SamHubError, match="omit --lora"):
             add_lora(model, 2)
         return
     add_lora(model, 2)

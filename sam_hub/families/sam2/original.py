@@ -69,8 +69,8 @@ def _config(shapes: Shapes) -> dict[str, Any]:
     depth = count(shapes, "image_encoder.trunk.blocks.{n}.norm1.weight")
     if (width, depth) not in KNOWN:
         raise CheckpointError(
-            f"a Hiera of {depth} blocks, {width} wide at first, is none of SAM 2's four sizes, and "
-            "weights do not tell which blocks have windows; give a folder with its configuration"
+            f"a Hiera with {depth} blocks and an initial width of {width} is none of SAM 2's four sizes, and "
+            "weights do not show which blocks use windows; give a folder with its configuration"
         )
     return KNOWN[width, depth]
 

@@ -106,13 +106,13 @@ class ConceptModel(Sam3Model):
         """Load a catalogue name, a folder, ``sam3.pt`` or a Hub repository; what clicks and videos need is left out.
 
         name: see `sam_hub.hub.locate`; other arguments: as in ``transformers`` (dtype, revision, token, ...)
-        raises: ModelNotFoundError for a model that understands no words; HubError; CheckpointError
+        raises: ModelNotFoundError for a model that takes no text; HubError; CheckpointError
         """
         place = locate(name, kwargs.get("subfolder") or "")
         if place.file:
             return cls.from_original(place.file, **kwargs)
         if place.original:
-            raise ModelNotFoundError(f"{name} understands no words; `sam-hub zoo` lists models that do")
+            raise ModelNotFoundError(f"{name} takes no text; `sam-hub zoo` lists models that do")
         source = place.repo or str(place.folder)
         if place.repo:
             repository = Repository.of(source, kwargs, place.variant.revision if place.variant else "")
@@ -125,7 +125,7 @@ class ConceptModel(Sam3Model):
                 check_settings(part, source)
             config = concept_config(settings)
             if config is None:
-                raise ModelNotFoundError(f"{source} understands no words; `sam-hub zoo` lists models that do")
+                raise ModelNotFoundError(f"{source} takes no text; `sam-hub zoo` lists models that do")
             model, info = super().from_pretrained(source, config=config, output_loading_info=True, **kwargs)
         check_loaded(source, info)
         model.tokenizer_place, model.tokenizer_options = source, where
@@ -140,7 +140,7 @@ class ConceptModel(Sam3Model):
         weights = convert.read_checkpoint(file)
         shapes = {key: tuple(value.shape) for key, value in weights.items()}
         if not CONCEPTS.fits(shapes):
-            raise ModelNotFoundError(f"{file} understands no words; `sam-hub zoo` lists models that do")
+            raise ModelNotFoundError(f"{file} takes no text; `sam-hub zoo` lists models that do")
         config = Sam3Config(**CONCEPTS.config(shapes))
         weights = convert.renamed(weights, CONCEPTS, str(file))
         with torch.device("meta"):

@@ -105,7 +105,7 @@ def from_video(settings: Mapping[str, Any]) -> dict[str, Any]:
 def from_detector(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of ``transformers.Sam3Config`` are of a model without clicks: CheckpointError."""
     raise CheckpointError(
-        "this model finds what words and example boxes mean, and takes no clicks: load it by "
+        "this model takes text and example boxes, and no clicks: load it with "
         "sam_hub.ConceptFinder.from_pretrained, or take one with both (`sam-hub zoo`)"
     )
 

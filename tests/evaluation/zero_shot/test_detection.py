@@ -238,10 +238,10 @@ def test_boxes_of_files_and_of_the_truth(folder, made):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "no COCO results file"),
+        ("{", "not a COCO results file"),
         ("{}", "it is no list"),
         ("[]", "holds no boxes"),
-        ('[{"image_id": 1}]', "no COCO results file"),
+        ('[{"image_id": 1}]', "not a COCO results file"),
         ('[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1}]', "of other images"),
         ('[{"image_id": 1, "category_id": 9, "bbox": [0, 0, 5, 5], "score": 1}]', "has category 9"),
     ],

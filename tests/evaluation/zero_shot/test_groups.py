@@ -81,6 +81,6 @@ def test_a_wrong_file_is_one_sentence(tmp_path, text, words):
 
 def test_groups_of_other_data_are_refused(tmp_path):
     groups = Groups.read(write(tmp_path, "z,x\n"))
-    with pytest.raises(DataError, match="no id of"):
+    with pytest.raises(DataError, match="no id in"):
         group_rows(groups, [part("a.jpg", [0.5])], (1, 3), 0)
     assert module.SHOWN == (1, 3)
