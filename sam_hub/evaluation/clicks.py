@@ -16,13 +16,15 @@ def farthest_pixel(region: np.ndarray) -> tuple[int, int]:
     """The pixel of a non-empty region that is farthest (L2) from its boundary; the image border is boundary too.
 
     region: (H, W) bool
-    returns: x, y; of equals the topmost, then the leftmost
+    returns: x, y; of equals the topmost, then the leftmost (up to 2,000 pixels from the boundary)
     """
     x0, y0, x1, y1 = tight_box(region)
     # Whatever lies beyond the tight box is no nearer than the ring of one pixel around it.
     ringed = np.pad(region[y0:y1, x0:x1], 1).astype(np.uint8)
     distance = cv2.distanceTransform(ringed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+    # Squared distances are whole numbers; OpenCV's last bits depend on where its arrays lie in memory.
+    squared = np.rint(np.square(distance, dtype=np.float64))
+    y, x = np.unravel_index(int(squared.argmax()), squared.shape)
     return x0 + int(x) - 1, y0 + int(y) - 1
 
 
