@@ -1,0 +1,206 @@
+"""Every family x format x layout on the runtimes that are here: the table in docs/devices.md.
+
+    python benchmarks/device_matrix.py [--family sam2] [--format onnx] [--python old/bin/python ...] [--write]
+
+A tiny random model of each family is exported, each file run and compared with PyTorch, as `sam-hub export` does; what
+an exporter refuses is quoted. Interpreters given by ``--python`` (with numpy and one of onnxruntime, openvino and
+OpenCV) run the ONNX files too. Cells are kept in ``--cells`` as they are done: a second run goes on with the rest, and
+one in another environment (of LiteRT, say) adds its own. ``--write`` puts the table into docs/devices.md.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from runtimes import RUN, write_cases
+from sam_hub.exporters.bundle import check_installed, export_bundle
+from sam_hub.exporters.formats import FORMATS
+from sam_hub.exporters.manifest import Manifest
+from sam_hub.exporters.proof import Proof
+
+from sam_hub.errors import SamHubError
+from sam_hub.families import registry
+from sam_hub.families.family import Family
+from sam_hub.models.configuration_sam import SamConfig
+from sam_hub.models.image_processing_sam import SamImageProcessor
+from sam_hub.models.modeling_sam import SamModel
+from sam_hub.ops.files import write_atomically
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "devices.md"
+START, END = "<!-- matrix: written by benchmarks/device_matrix.py -->\n", "<!-- /matrix -->\n"
+SIDE, WIDTH = 96, 64
+LAYOUTS = {"onnx": ("transformersjs", "meta")}
+LIMIT = 1e-3
+"""Largest difference to onnxruntime here, in units of an output's largest value, that counts as the same in fp32."""
+
+
+def tiny_model(family: Family, seed: int = 0) -> SamModel:
+    """The small configuration that a family declares, or that its first catalogue entry has of SAM's, with random
+    gains, biases, tables and statistics, so that nothing hides behind a zero or a one."""
+    first = next(iter(family.catalogue.values())).config
+    kind = first.get("vision_config", {}).get("model_type", "sam_vision_model")
+    encoder = {"model_type": kind, **registry.part("encoder", kind).tiny}
+    given: dict[str, Mapping[str, Any]] = dict(family.tiny)
+    prompts = {k: v for k, v in first.get("prompt_encoder_config", {}).items() if k == "prompt_kinds"}
+    config = SamConfig(
+        vision_config={"output_channels": WIDTH, "image_size": SIDE, **given.get("vision_config", encoder)},
+        prompt_encoder_config={
+            "hidden_size": WIDTH,
+            "image_size": SIDE,
+            **prompts,
+            **given.get("prompt_encoder_config", {}),
+        },
+        mask_decoder_config={
+            "hidden_size": WIDTH,
+            "mlp_dim": 48,
+            "num_attention_heads": 4,
+            "iou_head_hidden_dim": 28,
+            **given.get("mask_decoder_config", {}),
+            "num_hidden_layers": 1,
+        },
+    )
+    model, generator = SamModel(config), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith("running_var"):
+                value.copy_(0.75 + 0.5 * torch.rand(value.shape, generator=generator))
+            elif value.dim() == 1:
+                value.copy_((1.0 if name.endswith("weight") else 0.0) + 0.2 * noise)
+            elif any(p in name for p in ("_embed", "_token.", "_tokens.", "rel_pos", "positional", "attention_biases")):
+                value.copy_(0.6 * noise)
+            else:
+                value.copy_(noise / value[0].numel() ** 0.5)
+    return model.eval()
+
+
+def tiny_processor(family: Family, model: SamModel) -> SamImageProcessor:
+    """The family's own way with photos, at the tiny size."""
+    processor = SamImageProcessor.for_config(model.config)
+    settings = next(iter(family.catalogue.values())).config.get("preprocessing", {})
+    for name in ("resize_mode", "resample", "do_min_max", "mask_resize"):
+        if name in settings:
+            setattr(processor, name, settings[name])
+    return processor
+
+
+def rows() -> Iterator[tuple[str, str]]:
+    """Format and layout of every row of files."""
+    for name in FORMATS:
+        yield from ((name, layout) for layout in LAYOUTS.get(name, ("",)))
+
+
+def export_one(family: Family, format: str, layout: str, out: Path) -> dict[str, str]:
+    """Runtime -> "proven", or what was said; the key "" where nothing ran it."""
+    try:
+        check_installed(format)
+    except SamHubError:
+        return {}
+    model = tiny_model(family)
+    options: dict[str, Any] = {"slots": 8} | ({"layouts": (layout,)} if layout else {})
+    try:
+        export_bundle(
+            family.name, out, {format: ("fp32",)}, options, model=model, processor=tiny_processor(family, model)
+        )
+    except SamHubError as e:
+        return {"": f"refused: {e}"}
+    return dict.fromkeys(Manifest.read(out).artefacts[0].files[0].proven, "proven")
+
+
+def run_elsewhere(python: Path, bundle: Path) -> dict[str, str]:
+    """Of the ONNX files of a bundle in the layout of transformers.js: runtime -> "proven" or what differs."""
+    manifest, proof = Manifest.read(bundle), Proof.load(bundle)
+    with tempfile.TemporaryDirectory() as folder:
+        cases = write_cases(bundle, manifest.artefacts[0], proof, Path(folder))
+        done = subprocess.run([python, "-c", RUN], input=json.dumps(cases), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{python}: {done.stderr.strip().splitlines()[-1]}")
+    runtime, found = json.loads(done.stdout.splitlines()[-1])
+    for file, value in found.items():
+        if isinstance(value, str):
+            return {runtime: f"refused: {Path(file).name}: {value}"}
+        if not value <= LIMIT:  # NaN lands here
+            return {runtime: f"differs by {value:.1g} in {Path(file).name}"}
+    return {runtime: "proven"}
+
+
+def table(cells: Mapping[str, Mapping[str, str]]) -> str:
+    """A row for each family, a column for each format and layout; refusals as notes below."""
+    families = [family.name for family in registry.built_in()]
+    columns = list(rows())
+    seen: dict[tuple[str, str], list[str]] = {}
+    for column in columns:
+        found = [cells.get(key(family, *column), {}) for family in families]
+        seen[column] = list(dict.fromkeys(runtime for cell in found for runtime in cell if runtime))
+    notes: list[str] = []
+
+    def cell(family: str, column: tuple[str, str]) -> str:
+        found = cells.get(key(family, *column))
+        if not found:
+            return "untried"
+        proven = [runtime for runtime, verdict in found.items() if verdict == "proven"]
+        words = ["proven"] if proven == seen[column] else [f"proven on {runtime}" for runtime in proven]
+        for runtime, verdict in found.items():
+            if verdict != "proven":
+                notes.extend([verdict] * (verdict not in notes))
+                words.append(f"{runtime or 'refused'} [{notes.index(verdict) + 1}]")
+        return ", ".join(words)
+
+    body = [[family, *(cell(family, column) for column in columns)] for family in families]
+    titles = ["family", *(f"{FORMATS[name].title}{f', {layout}' if layout else ''}" for name, layout in columns)]
+    lines = ["| " + " | ".join(row) + " |" for row in (titles, ["---"] * len(titles), *body)]
+    lines += ["", 'Runtimes that ran the files of a column, all of them where a cell says "proven":', ""]
+    for (name, layout), runtimes in seen.items():
+        there = ", ".join(r for r in runtimes if r) or "none here"
+        lines.append(f"- {FORMATS[name].title}{f', {layout}' if layout else ''}: {there}")
+    if notes:
+        lines += ["", *(f"{i}. {note}" for i, note in enumerate(notes, 1))]
+    return "\n".join(lines) + "\n"
+
+
+def key(family: str, format: str, layout: str) -> str:
+    return f"{family} {format} {layout}".strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", action="append", help="by default all")
+    parser.add_argument("--format", action="append", help="by default all that are installed here")
+    parser.add_argument("--python", action="append", type=Path, default=[], help="another environment's interpreter")
+    parser.add_argument("--cells", type=Path, default=Path("out/device_matrix.json"))
+    parser.add_argument("--write", action="store_true", help="put the table into docs/devices.md")
+    arguments = parser.parse_args()
+    cells = json.loads(arguments.cells.read_text()) if arguments.cells.is_file() else {}
+    for family in registry.built_in():
+        for format, layout in rows():
+            wanted = (arguments.family or [family.name], arguments.format or [format])
+            name = key(family.name, format, layout)
+            if family.name not in wanted[0] or format not in wanted[1] or name in cells:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                found = export_one(family, format, layout, Path(folder, "bundle"))
+                if layout == "transformersjs" and "" not in found:
+                    for python in arguments.python:
+                        found |= run_elsewhere(python, Path(folder, "bundle"))
+            if found:
+                cells[name] = found
+                arguments.cells.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(arguments.cells, (json.dumps(cells, indent=2) + "\n").encode())
+                print(name, found, flush=True)
+    if arguments.write:
+        head, rest = DOCS.read_text("utf-8").split(START)
+        DOCS.write_text(head + START + table(cells) + END + rest.split(END)[1], encoding="utf-8")
+    else:
+        print(table(cells))
+
+
+if __name__ == "__main__":
+    main()

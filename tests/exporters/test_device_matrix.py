@@ -1,0 +1,57 @@
+"""Every family on OpenVINO, from the graphs that the ONNX files have, too; and the table in docs/devices.md.
+
+``benchmarks/device_matrix.py`` runs the other formats, layouts and environments.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+from sam_hub.exporters.slots import SlotDecoder
+
+from sam_hub.errors import ExportError
+from sam_hub.families import registry
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import device_matrix
+
+FAMILIES = registry.built_in()
+WITHOUT_SLOTS = {"sam_hq", "efficient_sam"}
+"""Families with decoders of their own, which formats of fixed prompt slots refuse by name."""
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_every_family_is_proven_on_openvino(family, tmp_path):
+    pytest.importorskip("openvino")
+    (found,) = device_matrix.export_one(family, "openvino", "", tmp_path / "bundle").items()
+    assert found[0].startswith("openvino 20") and found[1] == "proven", found
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
+def test_formats_of_fixed_slots_take_a_family_or_refuse_it_by_name(family):
+    model = device_matrix.tiny_model(family)
+    if family.name in WITHOUT_SLOTS:
+        with pytest.raises(ExportError, match=r"made for models with SAM's own decoder, not .*; export this model to"):
+            SlotDecoder(model)
+    else:
+        SlotDecoder(model)
+
+
+def test_the_table_has_every_family_and_every_format():
+    text = device_matrix.DOCS.read_text("utf-8")
+    shown = text.split(device_matrix.START)[1].split(device_matrix.END)[0]
+    empty = device_matrix.table({})
+    heads = [[line.split("|")[1].strip() for line in t.splitlines() if line.startswith("|")] for t in (shown, empty)]
+    assert heads[0] == heads[1] and len(heads[0]) == 2 + len(FAMILIES)
+    assert shown.splitlines()[0] == empty.splitlines()[0]
+
+
+def test_the_table_tells_proven_from_refused_and_untried():
+    family = FAMILIES[0].name
+    onnx = device_matrix.key(family, "onnx", "meta")
+    text = device_matrix.table({onnx: {"a 1": "proven"}, f"{family} coreml": {"": "refused: it has no ears"}})
+    row = next(line for line in text.splitlines() if line.startswith(f"| {family} |"))
+    assert "proven" in row and "refused [1]" in row and "untried" in row
+    assert "1. refused: it has no ears" in text and "ONNX, meta: a 1" in text
+    mixed = device_matrix.table({onnx: {"a 1": "proven", "b 2": "differs by 0.3 in x.onnx"}})
+    assert "proven on a 1, b 2 [1]" in mixed and "1. differs by 0.3" in mixed
