@@ -13,14 +13,22 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import onnx
 import torch
 from runtimes import RUN, write_cases
 from sam_hub.exporters.bundle import check_installed, export_bundle
 from sam_hub.exporters.formats import FORMATS
+from sam_hub.exporters.formats.onnx import export as onnx_export
+from sam_hub.exporters.formats.onnx.tools import TOOLS
+from sam_hub.exporters.formats.openvino import export as openvino_export
+from sam_hub.exporters.gate import ExportMismatch
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.proof import Proof
 
@@ -35,29 +43,33 @@ from sam_hub.ops.files import write_atomically
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "devices.md"
 START, END = "<!-- matrix: written by benchmarks/device_matrix.py -->\n", "<!-- /matrix -->\n"
 SIDE, WIDTH = 96, 64
-LAYOUTS = {"onnx": ("transformersjs", "meta")}
+LAYOUTS = {"onnx": tuple(onnx_export.LAYOUTS)}
+TOOL_SIDE, TOOL_WIDTH = 1024, 256
+"""Sizes that annotation tools have written into them."""
+SEEDS = 3
+FAULT = "something went wrong inside"
 LIMIT = 1e-3
 """Largest difference to onnxruntime here, in units of an output's largest value, that counts as the same in fp32."""
 
 
-def tiny_model(family: Family, seed: int = 0) -> SamModel:
+def tiny_model(family: Family, seed: int = 0, side: int = SIDE, width: int = WIDTH) -> SamModel:
     """The small configuration that a family declares, or that its first catalogue entry has of SAM's, with random
-    gains, biases, tables and statistics, so that nothing hides behind a zero or a one."""
+    gains, biases, tables and statistics, so that nothing hides behind a zero or a one. A family's own sizes stay."""
     first = next(iter(family.catalogue.values())).config
     kind = first.get("vision_config", {}).get("model_type", "sam_vision_model")
     encoder = {"model_type": kind, **registry.part("encoder", kind).tiny}
     given: dict[str, Mapping[str, Any]] = dict(family.tiny)
     prompts = {k: v for k, v in first.get("prompt_encoder_config", {}).items() if k == "prompt_kinds"}
     config = SamConfig(
-        vision_config={"output_channels": WIDTH, "image_size": SIDE, **given.get("vision_config", encoder)},
+        vision_config={"output_channels": width, "image_size": side, **given.get("vision_config", encoder)},
         prompt_encoder_config={
-            "hidden_size": WIDTH,
-            "image_size": SIDE,
+            "hidden_size": width,
+            "image_size": side,
             **prompts,
             **given.get("prompt_encoder_config", {}),
         },
         mask_decoder_config={
-            "hidden_size": WIDTH,
+            "hidden_size": width,
             "mlp_dim": 48,
             "num_attention_heads": 4,
             "iou_head_hidden_dim": 28,
@@ -92,6 +104,40 @@ def tiny_processor(family: Family, model: SamModel) -> SamImageProcessor:
     return processor
 
 
+@contextmanager
+def graphs_kept() -> Iterator[None]:
+    """Within it, a model's ONNX graphs are traced once for all the formats and layouts that begin with them."""
+    kept: dict[Any, onnx.ModelProto] = {}
+
+    def keeping(trace: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
+        def copied(model: SamModel, *arguments: Any) -> onnx.ModelProto:
+            plain = [(a.get("masks"), a.get("stability")) if isinstance(a, dict) else a for a in arguments]
+            if "transformersjs" in plain:
+                plain.pop(1)  # no option changes this decoder
+            key = (trace.__name__, id(model), repr(plain))
+            if key not in kept:
+                kept[key] = trace(model, *arguments)
+            copy = onnx.ModelProto()
+            copy.CopyFrom(kept[key])
+            return copy
+
+        return copied
+
+    with ExitStack() as stack:
+        for name in ("encoder_graph", "decoder_graph"):
+            kept_trace = keeping(getattr(onnx_export, name))
+            for module in (onnx_export, openvino_export):
+                stack.enter_context(patch.object(module, name, kept_trace))
+        yield
+
+
+@cache
+def tiny_pair(name: str, seed: int, side: int, width: int) -> dict[str, Any]:
+    family = next(family for family in registry.built_in() if family.name == name)
+    model = tiny_model(family, seed, side, width).fuse()
+    return {"model": model, "processor": tiny_processor(family, model)}
+
+
 def rows() -> Iterator[tuple[str, str]]:
     """Format and layout of every row of files."""
     for name in FORMATS:
@@ -99,20 +145,30 @@ def rows() -> Iterator[tuple[str, str]]:
 
 
 def export_one(family: Family, format: str, layout: str, out: Path) -> dict[str, str]:
-    """Runtime -> "proven", or what was said; the key "" where nothing ran it."""
+    """Runtime -> "proven", or what was said; the key "" where nothing ran it.
+
+    Of a tiny random model one pixel at a logit of 0 may be more than masks may differ by: where logits agree, the next
+    of a few random models is taken.
+    """
     try:
         check_installed(format)
     except SamHubError:
         return {}
-    model = tiny_model(family)
     options: dict[str, Any] = {"slots": 8} | ({"layouts": (layout,)} if layout else {})
-    try:
-        export_bundle(
-            family.name, out, {format: ("fp32",)}, options, model=model, processor=tiny_processor(family, model)
-        )
-    except SamHubError as e:
-        return {"": f"refused: {e}"}
-    return dict.fromkeys(Manifest.read(out).artefacts[0].files[0].proven, "proven")
+    sizes = (TOOL_SIDE, TOOL_WIDTH) if layout in TOOLS else (SIDE, WIDTH)
+    for seed in range(SEEDS):
+        try:
+            export_bundle(family.name, out, {format: ("fp32",)}, options, **tiny_pair(family.name, seed, *sizes))
+            return dict.fromkeys(Manifest.read(out).artefacts[0].files[0].proven, "proven")
+        except ExportMismatch as e:
+            found = {"": f"differs: {e}"}
+            if "logits differ" in str(e):
+                break
+        except SamHubError as e:
+            return {"": f"refused: {e}"}
+        except Exception as e:  # a fault of ours, to be mended or refused by name
+            return {"": f"{FAULT}: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"}
+    return found
 
 
 def run_elsewhere(python: Path, bundle: Path) -> dict[str, str]:
@@ -195,6 +251,8 @@ def main() -> None:
                 arguments.cells.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(arguments.cells, (json.dumps(cells, indent=2) + "\n").encode())
                 print(name, found, flush=True)
+    if faults := [name for name, found in cells.items() if FAULT in str(found)]:
+        sys.exit(f"{FAULT} in {', '.join(faults)}")
     if arguments.write:
         head, rest = DOCS.read_text("utf-8").split(START)
         DOCS.write_text(head + START + table(cells) + END + rest.split(END)[1], encoding="utf-8")
@@ -203,4 +261,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with graphs_kept():
+        main()

@@ -1,13 +1,14 @@
 """Programs that use the files of a bundle, in Swift, Python and Kotlin: templates filled with the files' own names.
 
-``@encoder.path@`` is a file of the manifest by its role, ``@decoder.in.points@`` an input of it, which must be there,
-``@decoder.in.points.shape@`` its sides, ``@decoder.in.0.name@`` its name by position, ``@decoder.out.scores.index@``
-the position of an output; names in capitals are settings of the bundle, ``@tools.torch@`` is the version of a tool.
+``@encoder.path@`` is a file of the manifest by its role, ``@encoder.file@`` its name without folders,
+``@decoder.in.points@`` an input of it, which must be there, ``@decoder.in.points.shape@`` its sides,
+``@decoder.in.0.name@`` its name by position, ``@decoder.out.scores.index@`` the position of an output; names in
+capitals are settings of the bundle, ``@tools.torch@`` is the version of a tool.
 """
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..ops.files import make_folder, write_atomically
@@ -60,6 +61,7 @@ def settings_of(manifest: Manifest, artefact: Artefact, preparation: Preparation
     tools = {f"tools.{name}": version.split("+")[0] for name, version in manifest.tools.items()}
     return {
         **tools,
+        "MODEL": re.sub(r"[^\w.-]", "-", manifest.model),
         "SIDE": str(preparation.longest),
         "FRAME": str(manifest.frame),
         "LOW_RES": str(manifest.low_res),
@@ -83,8 +85,8 @@ def _value(key: str, artefact: Artefact, settings: Mapping[str, str]) -> str:
         return settings[key]
     role, _, rest = key.partition(".")
     record = artefact.file(role)
-    if rest == "path":
-        return record.path
+    if rest in ("path", "file"):
+        return record.path if rest == "path" else PurePosixPath(record.path).name
     side, name, *more = rest.split(".")
     at, tensor = _find(record, record.inputs if side == "in" else record.outputs, name)
     facts: dict[str, Any] = {"name": tensor.name, "index": at, "shape": ", ".join(map(str, tensor.shape))}

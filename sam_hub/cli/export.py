@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Layout(StrEnum):
     transformersjs = "transformersjs"
     meta = "meta"
+    anylabeling = "anylabeling"
+    cvat = "cvat"
 
 
 class Masks(StrEnum):

@@ -34,7 +34,8 @@ def test_the_tables_are_those_of_pyproject(root: Path) -> None:
 
     assert set(doctor.CORE) == names(project["dependencies"])
     extras = {k: v for k, v in project["optional-dependencies"].items() if k not in ("all", "dev", "docs")}
-    assert {k: set(v) for k, v in doctor.EXTRAS.items()} == {k: names(v) for k, v in extras.items()}
+    others = {f.name for f in doctor.FORMATS.values() if f.distribution != doctor.OURS}  # installed by themselves
+    assert {k: set(v) for k, v in doctor.EXTRAS.items() if k not in others} == {k: names(v) for k, v in extras.items()}
     assert set(doctor.PURPOSE) == set(doctor.EXTRAS)
 
 
@@ -43,7 +44,8 @@ def test_what_works_here(here: dict[str, Check]) -> None:
     assert here["core"].facts["versions"]["torch"] == version("torch")
     cpu = here["devices"].facts["devices"][0]
     assert cpu["name"] == "cpu" and cpu["cores"] >= 1 and cpu["threads"] >= 1
-    assert {f"extra {name}" for name in doctor.EXTRAS} <= set(here)
+    assert set(doctor.EXTRAS) <= {name.removeprefix("extra ").removeprefix("format ") for name in here}
+    assert "`pip install litert-torch`" in (here["format litert"].advice or "") or here["format litert"].status == "ok"
     assert all(c.advice for c in here.values() if c.status != "ok")
 
 

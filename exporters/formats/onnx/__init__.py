@@ -30,6 +30,7 @@ FORMAT = Format(
     snippets=(
         Snippet("SegmentOnnx.kt", "android/SegmentOnnx.kt", "transformersjs", names_inputs=True),
         Snippet("trtexec.sh", "jetson/trtexec.sh", "meta"),
+        Snippet("anylabeling.yaml", "anylabeling/config.yaml", "anylabeling"),
     ),
     presets={
         "android": Choice(

@@ -15,7 +15,7 @@ from ....ops.preparation import Preparation
 MASKS = "masks"
 
 
-class _Nodes:
+class Nodes:
     """Nodes and constants that are added to a graph, under names of their own."""
 
     def __init__(self, prefix: str, **constants: np.ndarray) -> None:
@@ -43,9 +43,10 @@ class _Nodes:
         return [numpy_helper.from_array(v, k) for k, v in self.constants.items() if k in used]
 
 
-def add_grey_levels(model: ModelProto, preparation: Preparation) -> ModelProto:
-    """Replace the input ``pixel_values`` by ``image`` [height, width, 3] uint8 RGB, resized so that it fits the input.
+def add_grey_levels(model: ModelProto, preparation: Preparation, kind: int = TensorProto.UINT8) -> ModelProto:
+    """Replace the input ``pixel_values`` by ``image`` [height, width, 3] RGB, resized so that it fits the input.
 
+    kind: the type of its grey levels, 0 to 255: ``TensorProto.UINT8`` or ``FLOAT``
     Pads after normalising, as SAM does, so the padding is 0 whatever the mean; the arithmetic is `normalize_and_pad`'s.
     """
     graph = model.graph
@@ -53,7 +54,7 @@ def add_grey_levels(model: ModelProto, preparation: Preparation) -> ModelProto:
         np.asarray(np.asarray(v, np.float64) / preparation.rescale_factor, np.float32).reshape(-1)
         for v in (preparation.mean, preparation.std)
     ]
-    add = _Nodes(
+    add = Nodes(
         "head",
         mean=levels[0],
         std=levels[1],
@@ -83,7 +84,7 @@ def add_grey_levels(model: ModelProto, preparation: Preparation) -> ModelProto:
     graph.node.extend([*add.nodes, *rest])
     graph.initializer.extend(add.initializers())
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3]))
+    graph.input.append(helper.make_tensor_value_info("image", kind, ["height", "width", 3]))
     for output in graph.output:
         output.type.tensor_type.shape.dim[0].dim_value = 1
     return model
@@ -97,7 +98,7 @@ def add_boxes(model: ModelProto) -> ModelProto:
     graph = model.graph
     corners = np.array([2, 3], np.int64)
     numbers = {name: np.array([value], np.int64) for name, value in (("zero", 0), ("one", 1), ("two", 2), ("three", 3))}
-    add = _Nodes("boxes", corners=corners, **numbers)
+    add = Nodes("boxes", corners=corners, **numbers)
 
     def size(of: str, axis: str, to: str) -> str:
         return add("Gather", add("Shape", of, to=f"{to}_shape"), axis, to=to, axis=0)
@@ -141,7 +142,7 @@ def add_upscaling(model: ModelProto, longest: int, how: str, size_dtype: str = "
     size_dtype: "float32", the contract, or "int32", which TensorRT asks for
     """
     graph = model.graph
-    add = _Nodes(
+    add = Nodes(
         "tail",
         zeros=np.zeros(2, np.int64),
         axes=np.array([2, 3], np.int64),

@@ -1,7 +1,8 @@
 """A model -> ONNX files, in the layouts of transformers.js and of the original, in several precisions.
 
 ``onnx/vision_encoder.onnx`` and ``prompt_encoder_mask_decoder.onnx`` are the layout of transformers.js (and what
-`OnnxPredictor` reads), ``meta/image_encoder.onnx`` and ``mask_decoder.onnx`` that of the original's web demo.
+`OnnxPredictor` reads), ``meta/image_encoder.onnx`` and ``mask_decoder.onnx`` that of the original's web demo, and
+``anylabeling/`` and ``cvat/`` have files for these annotation tools.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from .ends import add_boxes, add_grey_levels, add_upscaling
 from .graphs import Decoder, Encoder, MetaDecoder, PyramidDecoder, TransformersJsDecoder, plain_attention
 from .norms import check_norms
 from .plain import make_plain, runtime_notes, silent_faults
+from .tools import TOOLS, add_bounds, check_fit
 from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
 
 OPSET = 18
@@ -34,8 +36,12 @@ OPSET = 18
 WHOLE_BYTES = 2**31 - 2**24
 """Weights of more bytes lie in a file beside the graph; protobuf ends at 2 GiB, of which the graph itself has some."""
 
-LAYOUTS = {"transformersjs": (ONNX_FOLDER, ENCODER, DECODER), "meta": ("meta", "image_encoder", "mask_decoder")}
-"""Layout -> folder, name of the encoder's file, name of the decoder's."""
+LAYOUTS = {
+    "transformersjs": (ONNX_FOLDER, ENCODER, DECODER),
+    "meta": ("meta", "image_encoder", "mask_decoder"),
+    **{tool: (tool, "encoder", "decoder") for tool in TOOLS},
+}
+"""Layout -> folder, name of the encoder's file, name of the decoder's. All but the first keep the original's names."""
 
 MEANINGS = {
     "pixel_values": "normalised and padded as preprocessor_config.json says",
@@ -53,7 +59,11 @@ MEANINGS = {
     "iou_scores": "predicted IoU",
     "single_pred_mask": "the mask for a prompt that is not ambiguous",
     "low_res_masks": "logits, in the frame of the padded input",
-    "masks": "logits, at the size of the image",
+    "masks": "logits, at the size of the image; of CVAT's layout 1 on the object, cut to its bounds",
+    "xtl": "first column of masks in the image",
+    "ytl": "first row of masks in the image",
+    "xbr": "last column of masks in the image",
+    "ybr": "last row of masks in the image",
 }
 
 
@@ -62,7 +72,8 @@ def export(job: Job) -> Iterator[Artefact]:
 
     options:
         layouts: names of `LAYOUTS`, by default transformersjs alone
-        masks ("multi", "single", "all"), stability, upscale, size_dtype: of the meta layout's decoder
+        masks ("multi", "single", "all"), stability, upscale, size_dtype: of the meta layout's decoder; see `tools` for
+            what the layouts of annotation tools have
         grey_levels: the encoder takes uint8
         true_inputs: the mask prompt must be fed, for runtimes that freeze an input with a default; clients of
             transformers.js cannot use such a decoder
@@ -71,6 +82,8 @@ def export(job: Job) -> Iterator[Artefact]:
     raises: ExportMismatch for norms that changed, ExportError for a model that is too large for a variant
     """
     layouts = job.options.get("layouts") or ("transformersjs",)
+    for layout in TOOLS.keys() & set(layouts):
+        check_fit(job.model, job.preparation, layout)
     opset = opset_of(job.options)
     encoder = encoder_graph(job.model) if opset == OPSET else encoder_graph(job.model, opset)
     feeds = encoder_feeds(job)
@@ -79,7 +92,7 @@ def export(job: Job) -> Iterator[Artefact]:
         job.tell(f"onnx, {layout}: the decoder")
         graphs = {
             "encoder": encoder if layout == "transformersjs" else _without_positions(encoder, renamed),
-            "decoder": decoder_graph(job.model, layout, job.options, points_scale(job)),
+            "decoder": decoder_graph(job.model, layout, options_of(job.options, layout), points_scale(job)),
         }
         contexts = {"encoder": Context("encoder", feeds), "decoder": Context("decoder", decoder_feeds(job, layout))}
         for variant in job.variants:
@@ -217,6 +230,12 @@ def trace(
     return make_plain(model)
 
 
+def options_of(options: dict[str, Any], layout: str) -> dict[str, Any]:
+    """The options that count for a layout: annotation tools take one mask, enlarged, and nothing else."""
+    fixed = {"masks": "single", "upscale": True, "stability": False, "size_dtype": "float32", "grey_levels": False}
+    return options | fixed if layout in TOOLS else options
+
+
 def opset_of(options: dict[str, Any]) -> int:
     """The opset of an export's options. raises: ExportError for one that is too old"""
     opset = int(options.get("opset") or OPSET)
@@ -263,6 +282,7 @@ def _artefact(
     job: Job, layout: str, variant: str, graphs: dict[str, ModelProto], contexts: dict[str, Context]
 ) -> Artefact:
     folder, *stems = LAYOUTS[layout]
+    options = options_of(job.options, layout)
     make_folder(job.out / folder)
     files = []
     for role, stem in zip(("encoder", "decoder"), stems, strict=True):
@@ -279,17 +299,21 @@ def _artefact(
         facts: dict[str, Any] = {}
         if role == "encoder":
             facts["points_scale"] = points_scale(job) if layout == "transformersjs" else 1.0
-            if job.options.get("grey_levels"):
+            if layout in TOOLS:
+                add_grey_levels(model, job.preparation, TensorProto.FLOAT)
+            elif options.get("grey_levels"):
                 add_grey_levels(model, job.preparation)
-        elif layout == "meta":
-            facts["masks"] = job.options.get("masks", "multi")
-            if job.options.get("upscale", True):
+        elif layout != "transformersjs":
+            facts["masks"] = options.get("masks", "multi")
+            if options.get("upscale", True):
                 side = job.preparation.padded_frame[0]
-                add_upscaling(model, side, job.preparation.mask_resize, job.options.get("size_dtype", "float32"))
+                add_upscaling(model, side, job.preparation.mask_resize, options.get("size_dtype", "float32"))
+            if layout == "cvat":
+                add_bounds(model)
         else:
             if is_pyramid(job.model):
                 add_boxes(model)
-            if not job.options.get("true_inputs") and len(job.model.mask_decoder.feature_maps) != 1:
+            if not options.get("true_inputs") and len(job.model.mask_decoder.feature_maps) != 1:
                 _make_optional(model)  # clients of transformers.js feed no mask
         make_plain(model)
         if faults := silent_faults(model):

@@ -14,7 +14,7 @@ from ...proof import Answer, Prompt
 def open_runner(folder: Path, artefact: Artefact) -> "TransformersJsRunner | MetaRunner":
     """The runner of an artefact in a bundle. raises: BundleError, CheckpointError"""
     encoder, decoder = (folder / artefact.file(role).path for role in ("encoder", "decoder"))
-    if artefact.layout == "meta":
+    if artefact.layout != "transformersjs":
         return MetaRunner(encoder, decoder, artefact.file("decoder").facts["masks"])
     return TransformersJsRunner(encoder, decoder, artefact.file("encoder").facts.get("points_scale", 1.0))
 
@@ -55,7 +55,8 @@ class MetaRunner:
 
     def encode(self, image: Prepared) -> dict[str, Any]:
         fed = self.encoder.get_inputs()[0]
-        found = self.encoder.run(None, {fed.name: image.resized if fed.name == "image" else image.pixel_values})
+        levels = image.resized.astype(np.float32) if "float" in fed.type else image.resized
+        found = self.encoder.run(None, {fed.name: levels if fed.name == "image" else image.pixel_values})
         named = dict(zip((o.name for o in self.encoder.get_outputs()), found, strict=True))
         return {**named, "orig_im_size": np.array(image.original_size, np.float32)}
 

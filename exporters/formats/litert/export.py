@@ -1,0 +1,126 @@
+"""LiteRT files: ``image_encoder.tflite`` and ``mask_decoder.tflite``, converted by litert-torch.
+
+The encoder takes normalised, padded pixels in PyTorch's order of axes; the decoder has fixed prompt slots (see
+`slots`). ``fp16`` stores weights in half precision. ``int8`` stores the decoder's in 8 bits and the encoder's in half, as
+an encoder in 8 bits costs too much (`pocket`: mask IoU .952 on 4 prompts, .999 in half). They are widened before use.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from ....errors import ExportError
+from ....ops.files import make_folder
+from ...format import Job
+from ...image_side import ImageSide, example_maps
+from ...manifest import Artefact, FileRecord
+from ...manifest import Tensor as Described
+from ...quiet import quiet
+from ...rank_four import restated
+from ...slot_io import RESULTS, meaning, slot_count
+from ...slots import SlotDecoder
+from . import FORMAT
+
+BITS = {"fp32": {}, "fp16": {"encoder": 16, "decoder": 16}, "int8": {"encoder": 16, "decoder": 8}}
+"""Variant -> bits of the weights of each part, where they are not 32."""
+
+NAMES = {"encoder": "image_encoder.tflite", "decoder": "mask_decoder.tflite"}
+
+
+def export(job: Job) -> Iterator[Artefact]:
+    """Convert and save one artefact for each variant; see `format.Job`.
+
+    options: ``slots``, the number of prompt slots
+    raises: ExportError
+    """
+    slots = slot_count(job.options)
+    encoder = ImageSide(job.model, restated(job.model)).eval()
+    decoder, maps = SlotDecoder(job.model).eval(), example_maps(job.model)
+    width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
+    prompts = {
+        "image_embedding": torch.zeros(1, width, side, side),
+        "points": torch.zeros(1, slots, 2),
+        "labels": torch.ones(1, slots, dtype=torch.int32),
+        "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
+        "has_mask_input": torch.zeros(1),
+        **maps,
+    }
+    results = RESULTS if decoder.masks.has_single else RESULTS[:2]
+    parts: dict[str, tuple[nn.Module, Mapping[str, Tensor], tuple[str, ...]]] = {
+        "encoder": (encoder, {"pixel_values": torch.zeros(1, 3, *job.preparation.padded)}, ("image_embedding", *maps)),
+        "decoder": (decoder, prompts, results),
+    }
+    whole: dict[str, bytes] = {}
+    for variant in job.variants:
+        folder = job.out / "litert" / variant
+        make_folder(folder)
+        files = []
+        for role, (module, inputs, outputs) in parts.items():
+            job.tell(f"LiteRT {variant}: {NAMES[role]}")
+            path = folder / NAMES[role]
+            if role not in whole:
+                whole[role] = converted(module, tuple(inputs.values()))
+            path.write_bytes(shrunk(whole[role], BITS[variant].get(role, 32)))
+            with torch.no_grad():
+                found = module(*inputs.values())
+            described = [
+                [Described(n, str(t.dtype).removeprefix("torch."), list(t.shape), meaning(n)) for n, t in pairs]
+                for pairs in (inputs.items(), zip(outputs, found, strict=True))
+            ]
+            files.append(FileRecord(f"litert/{variant}/{NAMES[role]}", role, *described, facts={"slots": slots}))
+        yield Artefact(FORMAT.name, variant, "", files)
+
+
+def converted(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
+    """A file. raises: ExportError where litert-torch refuses the module"""
+    import litert_torch
+
+    with torch.no_grad(), quiet("litert_torch", "jax", warned=True), TemporaryDirectory() as folder, silent():
+        try:
+            path = Path(folder, "part.tflite")
+            litert_torch.convert(module, inputs).export(str(path))
+            return path.read_bytes()
+        except Exception as e:  # litert-torch raises anything
+            raise ExportError(f"litert-torch cannot convert this model ({_reason(e)}); export it to ONNX") from e
+
+
+def shrunk(file: bytes, bits: int) -> bytes:
+    """The same file with its weights in 16 or 8 bits, the latter with a scale for each channel."""
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    if bits == 32:
+        return file
+    rules = recipe.weight_only_wi8_afp32()
+    if bits == 16:
+        manager = RecipeManager()
+        manager.add_quantization_config(
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            op_config=qtyping.OpQuantizationConfig(
+                weight_tensor_config=qtyping.TensorQuantizationConfig(16, dtype=qtyping.TensorDataType.FLOAT),
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            algorithm_key=AlgorithmName.FLOAT_CASTING,
+        )
+        rules = manager.get_quantization_recipe()
+    with quiet("absl"), silent():
+        return bytes(quantizer.Quantizer(bytearray(file), rules).quantize().quantized_model)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without what libraries print to standard output, which belongs to the results of commands."""
+    with redirect_stdout(io.StringIO()):
+        yield
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
