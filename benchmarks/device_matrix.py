@@ -36,6 +36,7 @@ from sam_hub.errors import SamHubError
 from sam_hub.families import registry
 from sam_hub.families.family import Family
 from sam_hub.models.configuration_sam import SamConfig
+from sam_hub.models.fine_decoder import with_fine_features
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.files import write_atomically
@@ -78,6 +79,8 @@ def tiny_model(family: Family, seed: int = 0, side: int = SIDE, width: int = WID
         },
     )
     model, generator = SamModel(config), torch.Generator().manual_seed(seed)
+    if first.get("vision_config", {}).get("output_fine_features"):
+        model = with_fine_features(model)
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if not value.is_floating_point():

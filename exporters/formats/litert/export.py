@@ -1,8 +1,8 @@
 """LiteRT files: ``image_encoder.tflite`` and ``mask_decoder.tflite``, converted by litert-torch.
 
 The encoder takes normalised, padded pixels in PyTorch's order of axes; the decoder has fixed prompt slots (see
-`slots`). ``fp16`` stores weights in half precision. ``int8`` stores the decoder's in 8 bits and the encoder's in half, as
-an encoder in 8 bits costs too much (`pocket`: mask IoU .952 on 4 prompts, .999 in half). They are widened before use.
+`slots`). ``fp16`` stores weights in half precision. ``int8`` stores the decoder's in 8 bits and the encoder's in half,
+as an encoder in 8 bits costs too much (`pocket`: IoU .952 on 4 prompts, .999 in half). They are widened before use.
 """
 
 import io
