@@ -63,11 +63,13 @@ class Choice:
     """What a format offers for a device; `presets.PRESETS` joins the choices of all formats.
 
     why: one sentence for the user, without its full stop
+    measured: size, closeness and time that it rests on, of which model and by what; or that there is no measurement
     options: as in `Job.options`
     """
 
     variants: tuple[str, ...]
     why: str
+    measured: str = "not measured"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

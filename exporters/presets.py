@@ -9,10 +9,14 @@ from .formats import FORMATS
 
 @dataclass(frozen=True)
 class Preset:
-    """wanted: format -> variants; options: see the exporters; why: said to the person, one sentence"""
+    """wanted: format -> variants; options: see the exporters
+
+    why: said to the person, one sentence; measured: what it rests on, for each format
+    """
 
     wanted: Mapping[str, tuple[str, ...]]
     why: str
+    measured: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -25,7 +29,8 @@ class _Presets(Mapping[str, Preset]):
             raise KeyError(device)
         options = {key: value for choice in choices.values() for key, value in choice.options.items()}
         why = ", and ".join(choice.why for choice in choices.values())
-        return Preset({name: choice.variants for name, choice in choices.items()}, why, options)
+        measured = "; ".join(f"{FORMATS[name].title}: {choice.measured}" for name, choice in choices.items())
+        return Preset({name: choice.variants for name, choice in choices.items()}, why, measured, options)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({device for format in FORMATS.values() for device in format.presets}))

@@ -158,7 +158,7 @@ def _chosen(
     if preset is None:
         return plan(formats or [default_format().name], variants), {}
     chosen = PRESETS[_choose("--preset", preset, PRESETS)]
-    typer.echo(f"{preset}: {chosen.why}.", err=True)
+    typer.echo(f"{preset}: {chosen.why}.\nMeasured: {chosen.measured}.", err=True)
     if formats or variants:
         raise WrongUsage("--preset sets format and variant; give either --preset, or --format and --variant")
     return {format: tuple(names) for format, names in chosen.wanted.items()}, dict(chosen.options)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from importlib.util import find_spec
 
@@ -155,6 +156,8 @@ def test_plan_reads_formats_and_variants():
 def test_presets_ask_for_what_there_is_and_say_why(name):
     preset = PRESETS[name]
     assert len(preset.why) > 40
+    for format in preset.wanted:  # a figure with where it is from, or that there is none
+        assert re.search(rf"{FORMATS[format].title}: [^;]*(benchmarks/\w+\.py|not run on)", preset.measured)
     for format, variants in preset.wanted.items():
         assert set(variants) <= set(FORMATS[format].variants)
 

@@ -20,7 +20,8 @@ FORMAT = Format(
     presets={
         "android": Choice(
             ("fp32",),
-            "ExecuTorch's XNNPACK kernels are the fastest fp32 on Arm CPUs",
+            "ExecuTorch's fp32 program is exact and runs on XNNPACK's kernels for Arm CPUs",
+            "pocket 32.2 MB, mask IoU 1.0000 (benchmarks/exported.py, docs/guide/export.md), no time on a phone",
         ),
     },
 )
