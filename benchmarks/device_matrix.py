@@ -43,7 +43,7 @@ from sam_hub.ops.files import write_atomically
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "devices.md"
 START, END = "<!-- matrix: written by benchmarks/device_matrix.py -->\n", "<!-- /matrix -->\n"
-SIDE, WIDTH = 96, 64
+SIDE, WIDTH = 192, 64
 LAYOUTS = {"onnx": tuple(onnx_export.LAYOUTS)}
 TOOL_SIDE, TOOL_WIDTH = 1024, 256
 """Sizes that annotation tools have written into them."""

@@ -193,6 +193,7 @@ def page_writer(
 NOT_MADE = {
     "ncnn": "no ncnn files are made, as none was proven on ncnn",
     "mnn": "no MNN files are made, as none was proven on MNN",
+    "tflite": "TensorFlow Lite is LiteRT now; take --format litert",
     "tensorrt": "TensorRT builds its engines on the device itself; take --preset jetson, and trtexec there",
     "opencv": "OpenCV's dnn reads the fp32 ONNX files; take --format onnx --variant fp32",
 }

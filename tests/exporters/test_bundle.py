@@ -142,6 +142,8 @@ def test_plan_reads_formats_and_variants():
     assert plan(["onnx"], []) == {"onnx": FORMATS["onnx"].default}
     assert plan(["onnx", "coreml"], ["fp16"]) == {"onnx": ("fp16",), "coreml": ("fp16",)}
     assert set(plan(["all"], [])) == {name for name in FORMATS if all(map(find_spec, FORMATS[name].packages))}
+    with pytest.raises(WrongUsage, match="TensorFlow Lite is LiteRT now; take --format litert"):
+        plan(["tflite"], [])
     with pytest.raises(WrongUsage, match="no ncnn files are made, as none was proven on ncnn"):
         plan(["ncnn"], [])
     with pytest.raises(WrongUsage, match="did you mean onnx"):
