@@ -97,7 +97,7 @@ def launch(
     hosts.add(host)
     if auth is None and (share or not _is_loopback(host)) and "SPACE_ID" not in os.environ:
         print(
-            "warning: everybody who reaches this page may use it; --auth USER:PASSWORD asks for a password",
+            "warning: anyone who can reach this page can use it; --auth USER:PASSWORD requires a password",
             file=sys.stderr,
         )
     try:

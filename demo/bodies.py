@@ -149,7 +149,7 @@ def refuse_files(body: bytes) -> None:
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            raise DataError("the request says a key twice; send each once")
+            raise DataError("the request has a duplicate key; send each once")
         if FILE_KEYS & found.keys():
             raise DataError("paths and addresses are not opened; send the content of a photo in base64")
         return found

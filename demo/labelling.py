@@ -50,9 +50,9 @@ class Labelling:
     async def photo(self, request: Request) -> Response:
         photo = self.project.photo(_number(request.path_params["id"]))
         if not Path(photo.path).is_file():
-            raise Refusal(f"{Path(photo.path).name} is not there any more; go on with the next photo", 404)
+            raise Refusal(f"{Path(photo.path).name} no longer exists; go on to the next photo", 404)
         if not await self.service.files.run(is_photo, photo.path):  # a project that others made may name any file
-            raise Refusal(f"{Path(photo.path).name} is no photo; go on with the next one", 404)
+            raise Refusal(f"{Path(photo.path).name} is not a photo; go on to the next one", 404)
         return FileResponse(photo.path, media_type="application/octet-stream", headers=PRIVATE)
 
     async def next(self, request: Request) -> Response:
@@ -105,7 +105,7 @@ class Labelling:
         body = await read_json(request)
         state, photo = body.get("state"), _number(body.get("photo"))
         if state not in ("done", "skipped"):
-            raise DataError("a photo is put away as done or skipped")
+            raise DataError("a photo can be marked done or skipped")
         holder, who = _text(body, "holder"), self.annotator(request)
         with Named():
             await self.service.files.run(lambda: self.queue.finish(photo, holder, who, state))
@@ -206,7 +206,7 @@ def _text(body: dict[str, Any], key: str, least: int = 1) -> str:
     if not isinstance(value, str) or not least <= len(value) <= TEXT:
         raise DataError(f"{key} must be a text of {least} to {TEXT} characters")
     if any("\ud800" <= c <= "\udfff" for c in value):
-        raise DataError(f"{key} holds half a character; send whole ones")
+        raise DataError(f"{key} has an incomplete character; send whole characters")
     return value
 
 

@@ -96,7 +96,7 @@ class ModelPool:
     def __init__(self, sources: Iterable[str], device: str | None, limits: Limits) -> None:
         self.entries = {e.name: e for e in map(entry_of, sources)}
         if not self.entries:
-            raise Refusal("there is no model to offer; name one with --model")
+            raise Refusal("no model is offered; name one with --model")
         self.default = next(iter(self.entries))
         self.device, self.limits = device, limits
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
@@ -134,7 +134,9 @@ class ModelPool:
             arrived = await asyncio.to_thread(_arriving) - before
             unanswered = not loading.reachable.is_set() and arrived <= 0
             if unanswered and time.monotonic() > began + self.limits.hub_seconds:
-                raise Refusal(f"the model {name} is not here and the Hub does not answer; choose another model", 503)
+                raise Refusal(
+                    f"the model {name} is not downloaded and the Hub does not answer; choose another model", 503
+                )
             if arrived > 0:
                 whole = entry.params * FLOAT
                 share = {"done": min(arrived, whole), "of": whole} if whole else {}

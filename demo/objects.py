@@ -103,7 +103,7 @@ def read_annotations(text: Any, size: Size, limits: Limits) -> Iterator[dict[str
     records, names = _records(text, size)
     check_count(len(records), limits)
     if len(records) * size[0] * size[1] > WORK:
-        raise Refusal("these are too many objects for so large a photo; import a part of them", 413)
+        raise Refusal("too many objects for a photo of this size; import only some of them", 413)
     left = _Runs(limits)
     for i, record in enumerate(records, start=1):
         rle = left.segmentation(record.get("segmentation"), size, f"annotation {i}")
@@ -125,7 +125,7 @@ def read_annotations(text: Any, size: Size, limits: Limits) -> Iterator[dict[str
 def check_count(count: int, limits: Limits) -> None:
     """Refusal for too many objects."""
     if count > limits.objects:
-        raise Refusal(f"{count} objects are too many; at most {limits.objects} are taken at once")
+        raise Refusal(f"{count} objects are too many; import at most {limits.objects} at once")
 
 
 def _records(document: Any, size: Size) -> tuple[list[dict], dict[int, str]]:
@@ -140,7 +140,7 @@ def _records(document: Any, size: Size) -> tuple[list[dict], dict[int, str]]:
     fitting = [i for i in images if [i.get("height"), i.get("width")] == list(size)]
     if images and not fitting:
         w, h = images[0].get("width"), images[0].get("height")
-        raise DataError(f"the file is about a photo of {w} x {h} pixels, and this one has {size[1]} x {size[0]}")
+        raise DataError(f"the file is for a photo of {w} x {h} pixels, and this one has {size[1]} x {size[0]}")
     if len(images) > 1:
         chosen = fitting[0].get("id")
         records = [r for r in records if r.get("image_id") == chosen]
@@ -179,7 +179,7 @@ class _Runs:
             return self.checked(value, size, what)[0]
         rings = [as_numbers(ring) for ring in value]
         if not 0 < len(rings) <= RINGS:
-            raise DataError(f"{what} has {len(rings) or 'no'} polygons; at most {RINGS} are taken")
+            raise DataError(f"{what} has {len(rings) or 'no'} polygons; at most {RINGS} are accepted")
         clipped = []
         for ring in rings:
             if ring is None or ring.ndim != 1 or len(ring) < 6 or len(ring) % 2 or not (np.abs(ring) < 1e6).all():

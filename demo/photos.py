@@ -33,7 +33,7 @@ def read_photo(data: bytes, limits: Limits) -> np.ndarray:
         if image.width * image.height > limits.pixels:
             raise Refusal(
                 f"the photo has {image.width * image.height / 1e6:.0f} million pixels, more than the "
-                f"{limits.pixels / 1e6:.0f} million that are taken; scale it down",
+                f"{limits.pixels / 1e6:.0f} million allowed; scale it down",
                 413,
             )
         short, long = sorted(image.size)

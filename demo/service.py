@@ -271,7 +271,7 @@ class SegmentationService:
         photo, phrase, finder = self.photos.get(key), checked_words(text), self.finder
         knows = photo.predictor.capabilities.concepts  # the model itself understands words
         if finder is None and not knows:
-            raise Refusal("this server has no detector for words; start it with --words", 404)
+            raise Refusal("this server has no text detector; start it with --words", 404)
         yield {"stage": "waiting", "ahead": self._encoders.ahead}
 
         def work(emit: Emit, stopped: threading.Event) -> None:

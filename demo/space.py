@@ -64,10 +64,10 @@ def write_space(folder: Path, models: Sequence[str]) -> list[Path]:
     raises: OutputError where the folder is not empty or a model is a file of this machine
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is not an empty folder; name another one")
+        raise OutputError(f"{folder} is not an empty folder; choose another one")
     for name in models:
         if canonical_name(name) is None and Path(name).exists():
-            raise OutputError(f"{name} lies on this machine alone; upload it to the Hub and give its id")
+            raise OutputError(f"{name} exists only on this machine; upload it to the Hub and give its id")
     make_folder(folder)
     for package in PACKAGES:
         source = Path(import_module(package).__path__[0])

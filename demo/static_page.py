@@ -53,7 +53,7 @@ def write_static(
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is not an empty folder; name another one")
+        raise OutputError(f"{folder} is not an empty folder; choose another one")
     runtimes = runtime_files(runtime, tell)
     with whole_folder(folder) as aside:
         offered = [_add_model(aside, name, tell) for name in dict.fromkeys(models)]

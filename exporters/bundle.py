@@ -51,7 +51,7 @@ def export_bundle(
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} is there already; choose another place, or remove it first")
+        raise OutputError(f"{out} already exists; choose another place, or remove it first")
     for format in wanted:
         check_installed(format)
     from ..models.image_processing_sam import SamImageProcessor
@@ -62,7 +62,7 @@ def export_bundle(
     processor = processor or SamImageProcessor.from_pretrained(name)
     model = model.float().cpu().fuse()
     preparation = Preparation.from_settings(processor.to_dict())
-    tell("asking PyTorch for the masks to compare with")
+    tell("computing PyTorch's masks for the comparison")
     proof = make_proof(model, preparation, photos)
     licence = _licence(name)
     with whole_folder(out) as aside:
@@ -136,7 +136,7 @@ def check_installed(format: str, to_export: bool = True) -> Format:
     raises: ExportError when this installation does not know it, or its libraries are not installed
     """
     if format not in FORMATS:
-        raise ExportError(f"no format is called {format!r} here, only {', '.join(FORMATS)}; install what it comes with")
+        raise ExportError(f"format {format!r} is not installed, only {', '.join(FORMATS)}; install its package")
     chosen = FORMATS[format]
     modules = chosen.packages if to_export else chosen.runs_on
     require(format, modules, chosen.extra, ExportError, chosen.distribution)

@@ -149,7 +149,7 @@ class Manifest:
         """raises: BundleError"""
         path = folder / MANIFEST
         if not path.is_file():  # a pipe would be waited for
-            raise BundleError(f"{folder} is no exported bundle: it has no readable {MANIFEST}")
+            raise BundleError(f"{folder} is not an exported bundle: it has no readable {MANIFEST}")
         try:
             if path.stat().st_size > MANIFEST_BYTES:
                 raise BundleError(f"{path} has more than {MANIFEST_BYTES // 2**20} MiB; get the bundle again")
@@ -170,7 +170,7 @@ class Manifest:
         except BundleError:
             raise
         except OSError as e:
-            raise BundleError(f"{folder} is no exported bundle: it has no readable {MANIFEST}") from e
+            raise BundleError(f"{folder} is not an exported bundle: it has no readable {MANIFEST}") from e
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             raise BundleError(f"{path} is damaged ({type(e).__name__}: {e}); export the model again") from e
 
@@ -183,9 +183,9 @@ class Manifest:
             try:
                 found, _ = fingerprint(file)
             except OSError as e:
-                raise BundleError(f"{path} in {folder} cannot be read ({e.strerror}); get it again") from e
+                raise BundleError(f"{path} in {folder} cannot be read ({e.strerror}); download it again") from e
             if found != expected:
-                raise BundleError(f"{path} is not the file that was exported: its hash differs; get it again")
+                raise BundleError(f"{path} is not the file that was exported: its hash differs; download it again")
 
     def _hashes(self) -> Iterator[tuple[str, str]]:
         for artefact in self.artefacts:

@@ -173,7 +173,9 @@ class Proof:
         except BundleError:
             raise
         except MemoryError as e:
-            raise BundleError(f"the proof in {folder / FOLDER} needs more memory than there is; get it again") from e
+            raise BundleError(
+                f"the proof in {folder / FOLDER} needs more memory than there is; download it again"
+            ) from e
         except (
             OSError,
             LookupError,

@@ -14,7 +14,7 @@ worker.onmessage = ({ data: { n, event, done, failed } }) => {
   else call.resolve(done);
 };
 worker.onerror = () => {
-  for (const { reject } of open.values()) reject(new Failure(0, "the page is not whole; reload it"));
+  for (const { reject } of open.values()) reject(new Failure(0, "the page did not load completely; reload it"));
   open.clear();
 };
 

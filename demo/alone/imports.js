@@ -14,7 +14,7 @@ export function readAnnotations(text, size, limits) {
     throw wrong("this file is not JSON; choose a COCO or SA-1B file");
   }
   const { records, names } = recordsOf(document, size);
-  if (records.length > limits.objects) throw wrong(`${records.length} objects are too many; at most ${limits.objects} are taken at once`);
+  if (records.length > limits.objects) throw wrong(`${records.length} objects are too many; import at most ${limits.objects} at once`);
   return records.map((record, i) => {
     const what = `annotation ${i + 1}`, mask = maskOf(record.segmentation, size, what);
     const name = typeof record.name === "string" ? record.name : (names.get(record.category_id) ?? "");
@@ -28,7 +28,7 @@ function recordsOf(given, [height, width]) {
   if (!Array.isArray(records) || !records.every((r) => r && typeof r === "object")) throw wrong("this JSON holds no annotations; choose a COCO or SA-1B file");
   const images = [document.images ?? document.image ?? []].flat().filter((image) => image && typeof image === "object");
   const fitting = images.filter((image) => image.height === height && image.width === width);
-  if (images.length && !fitting.length) throw wrong(`the file is about a photo of ${images[0].width} x ${images[0].height} pixels, and this one has ${width} x ${height}`);
+  if (images.length && !fitting.length) throw wrong(`the file is for a photo of ${images[0].width} x ${images[0].height} pixels, and this one has ${width} x ${height}`);
   if (images.length > 1) records = records.filter((r) => r.image_id === fitting[0].id);
   const categories = Array.isArray(document.categories) ? document.categories : [];
   return { records, names: new Map(categories.filter((c) => typeof c?.name === "string").map((c) => [c.id, c.name])) };
@@ -44,7 +44,7 @@ function maskOf(segmentation, size, what) {
 
 /** Pixels whose centre lies in any of the polygons; null where none does. */
 function fromPolygons(polygons, [height, width], what) {
-  if (!polygons.length || polygons.length > RINGS) throw wrong(`${what} has ${polygons.length || "no"} polygons; at most ${RINGS} are taken`);
+  if (!polygons.length || polygons.length > RINGS) throw wrong(`${what} has ${polygons.length || "no"} polygons; at most ${RINGS} are accepted`);
   const all = new Uint8Array(height * width);
   for (const ring of polygons) {
     if (!Array.isArray(ring) || ring.length < 6 || ring.length % 2 || !ring.every((v) => Number.isFinite(v) && Math.abs(v) < 1e6)) throw wrong(`${what} has a polygon that is not [x, y, x, y, x, y, ...]`);

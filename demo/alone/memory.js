@@ -62,7 +62,7 @@ export class Photos {
   }
   get(key) {
     const photo = this.known.get(key);
-    if (!photo) throw new Failure(GONE, "the photo is known no more; open it again");
+    if (!photo) throw new Failure(GONE, "the photo is no longer loaded; open it again");
     return photo;
   }
 }

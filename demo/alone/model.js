@@ -11,7 +11,7 @@ export class Model {
     this.how = facts.preparation;
     this.shared = decoder.inputNames.filter((name) => encoder.outputNames.includes(name));
     const missing = decoder.inputNames.filter((name) => !this.shared.includes(name) && !PROMPT.has(name));
-    if (missing.length) throw new Error(`the decoder wants ${missing.join(", ")}, which nothing gives`);
+    if (missing.length) throw new Error(`the decoder needs ${missing.join(", ")}, which the encoder does not give`);
     this.takesMasks = decoder.inputNames.includes("mask_input");
     this.hasSingle = decoder.outputNames.includes("single_pred_mask");
   }

@@ -14,7 +14,7 @@ export async function openPicture(blob, limits) {
   const { width, height } = bitmap, millions = (n) => Math.round(n / 1e6);
   if (width * height > limits.pixels) {
     bitmap.close();
-    throw new Failure(413, `the photo has ${millions(width * height)} million pixels, more than the ${millions(limits.pixels)} million that are taken; scale it down`);
+    throw new Failure(413, `the photo has ${millions(width * height)} million pixels, more than the ${millions(limits.pixels)} million allowed; scale it down`);
   }
   const context = new OffscreenCanvas(width, Math.min(height, BAND)).getContext("2d", { willReadFrequently: true, alpha: false });
   const rows = (top, count) => {

@@ -12,7 +12,7 @@ export function readPrompt(prompt, size, kinds, side) {
     if (!rough && !points.length && !box) throw new Failure(400, "nothing is painted; paint over the object");
     if (rough && !points.length && !box) box = boxOf(rough, size);
   }
-  if (box && !kinds.includes("boxes")) throw new Failure(400, "this model understands clicks alone; click on the object");
+  if (box && !kinds.includes("boxes")) throw new Failure(400, "this model takes only clicks; click on the object");
   const clicks = points.length;
   if (box) {
     points.push([box[0], box[1]], [box[2], box[3]]);

@@ -155,9 +155,9 @@ async function fetchChecked({ file, bytes, sha256 }, tell) {
       tell(Math.min(at, bytes));
     }
   } catch {
-    throw new Failure(0, `the connection broke off while ${file} was loading; reload the page`);
+    throw new Failure(0, `the connection was lost while ${file} was loading; reload the page`);
   }
-  if (at !== bytes) throw new Failure(502, `the file ${file} is not whole (${at} of ${bytes} bytes); write the folder again, or reload the page`);
+  if (at !== bytes) throw new Failure(502, `the file ${file} is incomplete (${at} of ${bytes} bytes); write the folder again, or reload the page`);
   if (crypto.subtle && (await digest(data)) !== sha256) throw new Failure(502, `the file ${file} is damaged; write the folder again, or reload the page`);
   try {
     await store?.put(key, new Response(data, { headers: { "content-type": "application/octet-stream" } }));

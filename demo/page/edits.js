@@ -17,9 +17,9 @@ export function startEdits(app) {
       return say(`${state.nameOf(other)} is selected.`);
     }
     if (!label && !(o && (o.points.some((p) => p.label) || o.box || o.strokes.length))) {
-      return toast("First click on the object; then take away what does not belong to it.");
+      return toast("First click on the object, then remove what does not belong to it.");
     }
-    if (o && o.points.length >= (app.limits?.points ?? Infinity)) return toast("These are as many clicks as one object can have.");
+    if (o && o.points.length >= (app.limits?.points ?? Infinity)) return toast("This object has the maximum number of clicks.");
     const at = [Math.round(x * 10) / 10, Math.round(y * 10) / 10];
     const foreseen = label && !state.hasPrompt(o) && !o?.answer && at.every((v, i) => v === app.preview?.at[i]);
     app.prompt(state.addPoint(doc, ...at, label), time, foreseen && app.preview);
@@ -67,7 +67,7 @@ export function startEdits(app) {
     }
     app.penDown = true;
     app.draft = { stroke: { points: [at], radius: app.brush / 2 / app.view.scale, erase } };
-    say("Brush down. Move, and press Enter to lift it.");
+    say("Brush down. Move it, and press Enter to lift it.");
     app.draw();
   };
   app.penTo = (at) => {

@@ -37,7 +37,7 @@ export function startEverything(app) {
       if (photo !== app.photo) return;
       take(answer.masks);
       say(`${answer.masks.length} masks found.`);
-      $("hint").textContent = answer.masks.length ? "Click on a mask to add it to the objects" : "Nothing held together; try a finer search";
+      $("hint").textContent = answer.masks.length ? "Click on a mask to add it to the objects" : "No stable masks; try a finer search";
       $("preset-words").textContent = `${answer.masks.length} masks in ${(answer.ms / 1000).toFixed(1)} s`;
     } catch (e) {
       if (e.name !== "AbortError") app.fail(e);
@@ -107,7 +107,7 @@ export function startEverything(app) {
     const there = taken(m), doc = app.history.present;
     if (there) app.edit({ ...doc, objects: doc.objects.filter((o) => o !== there), selected: doc.selected === there.id ? null : doc.selected });
     else app.edit(addMasks(doc, [asObject(m)], "found"));
-    say(there ? "Taken out of the objects." : "Added to the objects.");
+    say(there ? "Removed from the objects." : "Added to the objects.");
   }
   const asObject = (m) => ({ ...m, points: [m.point] });
   function takeAll() {

@@ -1,6 +1,6 @@
-// What went wrong, in a sentence for the person.
+// Errors with a message for the user.
 
-export const GONE = 410; // the status of a photo that is known no more
+export const GONE = 410; // the status of a photo that the server has dropped
 
 export class Failure extends Error {
   constructor(status, text) {

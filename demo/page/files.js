@@ -7,7 +7,7 @@ export function startFiles(app) {
   const photoInput = $("photo-file"), importInput = $("import-file"), dialog = $("export-dialog");
 
   app.openDialog = () => photoInput.click();
-  app.importDialog = () => (app.photo?.id ? importInput.click() : toast("Open the photo first, then the file about it."));
+  app.importDialog = () => (app.photo?.id ? importInput.click() : toast("Open the photo first, then its annotation file."));
   $("open").addEventListener("click", app.openDialog);
   $("choose").addEventListener("click", app.openDialog);
   $("import").addEventListener("click", app.importDialog);
@@ -52,7 +52,7 @@ export function startFiles(app) {
   });
 
   async function read(file) {
-    if (!app.photo) return toast("Open the photo first, then the file about it.");
+    if (!app.photo) return toast("Open the photo first, then its annotation file.");
     try {
       const document = await file.text();
       const { objects } = await app.withPhoto(() => compute.importFile(app.photo.id, document));

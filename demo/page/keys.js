@@ -5,10 +5,10 @@ import { boxFrom, into, keep, pan, toScreen, zoom } from "./view.js";
 /** What the help shows: [keys, meaning]. */
 export const KEYS = [
   ["O", "open a photo"], ["← ↑ → ↓", "move the cross (with Ctrl by one pixel)"], ["Enter", "add at the cross; corner of a box; brush down and up"],
-  ["Shift Enter", "take away at the cross"], ["P R B M V", "add, take away, box, paint, move"], ["1 2 3 4", "choose among the masks"],
-  ["N", "new object"], ["[ ]", "object before, object after"], ["F2", "name the object"], ["H", "hide or show the object"], ["Delete", "delete the object"],
-  ["Esc", "clear the clicks of the object"], ["Ctrl Z", "undo"], ["Ctrl Shift Z", "redo"], ["T", "tidy masks, or not"], ["A", "find everything"], ["+ − 0", "zoom in, out, fit"],
-  ["Shift ← ↑ → ↓", "move the photo"], ["{ }", "tint weaker, stronger"], ["S", "export"], ["I", "import"], ["?", "this help"],
+  ["Shift Enter", "remove at the cross"], ["P R B M V", "add, remove, box, paint, move"], ["1 2 3 4", "switch between masks"],
+  ["N", "new object"], ["[ ]", "previous object, next object"], ["F2", "name the object"], ["H", "hide or show the object"], ["Delete", "delete the object"],
+  ["Esc", "clear the clicks of the object"], ["Ctrl Z", "undo"], ["Ctrl Shift Z", "redo"], ["T", "tidy masks on or off"], ["A", "find everything"], ["+ − 0", "zoom in, out, fit"],
+  ["Shift ← ↑ → ↓", "move the photo"], ["{ }", "lighter or stronger tint"], ["S", "export"], ["I", "import"], ["?", "this help"],
 ];
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };

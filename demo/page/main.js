@@ -127,7 +127,7 @@ try {
   const last = app.models[remembered("model")];
   $("model").value = last && last.here !== false ? last.name : about.default; // what has to be downloaded is asked for
   $("model").title = wordsAbout(app.models[$("model").value]);
-  $("about").textContent = `sam-hub ${about.version}. ${about.privacy} Open photos and their objects are kept in this browser until you put them away.`;
+  $("about").textContent = `sam-hub ${about.version}. ${about.privacy} Open photos and their objects are kept in this browser until you close them.`;
   everything.offerPresets(about.searches);
   if (about.words) startWords(app);
   if (!about.project) startStrip(app); // a project keeps its photos itself

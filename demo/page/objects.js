@@ -1,4 +1,4 @@
-// The list of objects, with the masks to choose from.
+// The list of objects, with the candidate masks.
 import { drawThumb } from "./draw.js";
 import { choose, hasPrompt, maskOf, nameOf, remove, rename, select, show } from "./state.js";
 import { $, icon, make, percent, roving, score, SCORE_MEANS } from "./ui.js";

@@ -7,7 +7,7 @@ import * as state from "./state.js";
 import { $, remember, remembered, say, toast } from "./ui.js";
 
 const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loading: "Loading the model",
-  encoding: "Looking at the photo" };
+  encoding: "Encoding the photo" };
 
 export function startPhoto(app) {
   let opening = null; // AbortController

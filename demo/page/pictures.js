@@ -76,9 +76,9 @@ export function startPictures(app) {
     try {
       await navigator.clipboard.write([new ClipboardItem({ "image/png": fileOf(cutout()) })]);
       const o = selectedObject(app.history.present);
-      toast(o ? `${nameOf(o)} is in the clipboard.` : "The cut-out is in the clipboard.");
+      toast(o ? `${nameOf(o)} was copied to the clipboard.` : "The cut-out was copied to the clipboard.");
     } catch {
-      toast("This browser does not let the page write to the clipboard; download the cut-outs instead.", "error");
+      toast("This browser does not allow copying to the clipboard; download the cut-outs instead.", "error");
     }
   }
 

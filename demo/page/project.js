@@ -179,12 +179,12 @@ export function startProject(app, project) {
   app.acceptSelected = () => {
     const o = state.selectedObject(app.history.present), first = o && isProposal(o) ? o : proposals()[0];
     if (first) acceptNext(first.id);
-    else say("Nothing is proposed here.");
+    else say("There are no proposals here.");
   };
 
   function putAway(how) {
     if (!photo || moving) return;
-    if (state.waiting(app.history.present).length) return toast("A mask is still on its way; wait a moment.");
+    if (state.waiting(app.history.present).length) return toast("A mask is still being computed; wait a moment.");
     if (how === "done" && proposals().length) {
       app.edit({ ...app.history.present, objects: app.history.present.objects.map((o) => (isProposal(o) ? { ...o, origin: "accepted" } : o)) });
     }
@@ -234,14 +234,14 @@ export function startProject(app, project) {
     const slow = seconds > project.limit && o && !isProposal(o);
     const clock = `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
     const trouble = outbox.trouble ?? (away ? "the server cannot be reached" : "");
-    const text = trouble ? `Not saved: ${trouble}. The masks stay here; trying again.` : outbox.size ? "Saving" : slow ? `${clock} on this mask: go on without it?` : photo ? `Saved · ${clock}` : "";
+    const text = trouble ? `Not saved: ${trouble}. The masks are kept here; retrying.` : outbox.size ? "Saving" : slow ? `${clock} on this mask: move on?` : photo ? `Saved · ${clock}` : "";
     if (parts.note.textContent !== text) parts.note.textContent = text;
     parts.note.classList.toggle("trouble", Boolean(trouble));
     parts.note.classList.toggle("slow", Boolean(slow && !trouble));
   }
 
   const open = app.open;
-  app.open = async () => toast("This page labels the photos of a project; open others with sam-hub demo.");
+  app.open = async () => toast("This page labels the photos of a project; use sam-hub demo for other photos.");
   app.openDialog = app.importDialog = app.exportDialog = () => {};
   addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey || document.querySelector("dialog[open]")) return;

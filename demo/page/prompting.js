@@ -80,7 +80,7 @@ export function startPrompting(app) {
         app.history = state.settle(app.history, o.id, o.rev, { result, best, masks });
         app.changed();
         const mask = masks[best];
-        say(mask.area ? `${state.nameOf(o)}: score ${mask.score.toFixed(2)}, ${masks.length} masks to choose from` : "Nothing found here.");
+        say(mask.area ? `${state.nameOf(o)}: score ${mask.score.toFixed(2)}, ${masks.length} candidate masks` : "Nothing found here.");
         return true;
       } catch (e) {
         if (photo === app.photo) app.fail(e);

@@ -115,7 +115,7 @@ async function fetchFile(path, body) {
   if (!response.ok) throw await failure(response);
   const name = /filename\*=UTF-8''([^;]+)/.exec(response.headers.get("content-disposition") ?? "");
   const content = await response.blob().catch(() => {
-    throw new Failure(0, "the download broke off; export fewer objects or formats at a time");
+    throw new Failure(0, "the download was interrupted; export fewer objects or formats at a time");
   });
   return { name: name ? decodeURIComponent(name[1]) : "masks", content };
 }

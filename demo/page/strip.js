@@ -22,7 +22,7 @@ export async function startStrip(app) {
     try {
       return shelf ? await shelf.put(key === undefined || key < 0 ? kept : { ...kept, key }) : undefined;
     } catch {
-      if (!full) toast("This browser has no room to keep more; export what you need.");
+      if (!full) toast("This browser has no storage left; export what you need.");
       full = true;
       return undefined;
     }
@@ -99,7 +99,7 @@ export async function startStrip(app) {
     }));
     const last = entries.at(-1);
     $("go-on").hidden = Boolean(here || !last);
-    if (last) $("go-on").textContent = `Go on with ${last.name}, ${words(found(last.doc))}`;
+    if (last) $("go-on").textContent = `Continue with ${last.name}, ${words(found(last.doc))}`;
   }
   $("go-on").addEventListener("click", () => goTo([...open.values()].at(-1)));
 

@@ -5,16 +5,16 @@ import { $, make, remember, roving, say } from "./ui.js";
 import { keep, zoom } from "./view.js";
 
 const HINTS = {
-  add: "Click on an object, or drag a box around it", remove: "Click on what does not belong to the object", box: "Drag a box around an object",
+  add: "Click on an object, or drag a box around it", remove: "Click on the part to remove from the object", box: "Drag a box around an object",
   brush: "Paint roughly over an object; Shift or right button erases", pan: "Drag to move the photo, turn the wheel to zoom",
 };
 
 export function startTools(app) {
   app.hint = (o) => {
     if (!app.photo) return "";
-    if (!app.photo.id) return "You may click already; the answer comes when the photo is ready";
+    if (!app.photo.id) return "You can click already; the mask appears when the photo is ready";
     if (app.tab === "everything") return app.found.masks ? "Click on a mask to add it to the objects" : "Find everything in the photo, then choose";
-    if (app.tool === "add" && (state.hasPrompt(o) || o?.answer)) return "Click adds, right click takes away; marks can be dragged; N begins another object";
+    if (app.tool === "add" && (state.hasPrompt(o) || o?.answer)) return "Click adds, right click removes; points can be dragged; N starts another object";
     return HINTS[app.tool];
   };
   app.use = (tool) => {
@@ -59,7 +59,7 @@ export function startTools(app) {
     remember("tidy", on ? "on" : "off");
     app.dropPreview();
     app.edit(state.setTidy(app.history.present, on));
-    say(on ? "Masks are tidied: specks and pinholes go." : "Masks are as the model gives them.");
+    say(on ? "Masks are tidied: specks and pinholes are removed." : "Masks are shown as the model predicts them.");
   };
   $("tidy").addEventListener("change", (e) => app.tidy(e.target.checked));
   app.help = () => $("help-dialog").showModal();

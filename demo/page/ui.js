@@ -35,7 +35,7 @@ export function toast(text, kind = "") {
 }
 
 export const percent = (share) => (share >= 0.1 ? `${Math.round(share * 100)}%` : share >= 0.001 ? `${(share * 100).toFixed(1)}%` : "<0.1%");
-export const SCORE_MEANS = "Score: how well the model thinks that the mask fits, from 0 to 1 (predicted IoU)";
+export const SCORE_MEANS = "Score: how well the model expects the mask to fit, from 0 to 1 (predicted IoU)";
 export const score = (value) => (value == null ? "" : value.toFixed(2));
 
 /** Light, dark, or what the system says. */

@@ -1,4 +1,4 @@
-// Words: all objects that a phrase names join the others.
+// Text prompts: all objects that a phrase names are added to the list.
 import { compute } from "./compute.js";
 import { addMasks, newOnes } from "./state.js";
 import { $, say, toast } from "./ui.js";
@@ -19,7 +19,7 @@ export function startWords(app) {
       if (photo !== app.photo) return undefined;
       const fresh = newOnes(app.history.present, masks.filter((mask) => mask.area));
       if (fresh.length) app.edit(addMasks(app.history.present, fresh, "words"));
-      return toast(masks.length ? `${masks.length} found.` : `Nothing here looks like "${text}"; use other words.`);
+      return toast(masks.length ? `${masks.length} found.` : `Nothing found for "${text}"; use other words.`);
     } catch (failure) {
       return app.fail(failure);
     } finally {

@@ -312,7 +312,7 @@ def read_preparation(folder: Path) -> Preparation:
         return Preparation.read(folder)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise CheckpointError(
-            f"{folder}/preprocessor_config.json cannot be read ({_first_line(e)}); get it again"
+            f"{folder}/preprocessor_config.json cannot be read ({_first_line(e)}); download it again"
         ) from e
 
 
@@ -327,7 +327,7 @@ def read_capabilities(folder: Path) -> Capabilities:
     try:
         config = json.loads(path.read_text("utf-8"))
     except ValueError as e:
-        raise CheckpointError(f"{path} is damaged ({e}); get it again") from e
+        raise CheckpointError(f"{path} is damaged ({e}); download it again") from e
     decoder, prompts, encoder = (
         config.get(f"{part}_config") or {} for part in ("mask_decoder", "prompt_encoder", "vision")
     )

@@ -92,7 +92,7 @@ def test_files_that_are_not_whole(person, browser, static_folder, tmp_path):
     for url in serve(folder):
         p = Person(browser.new_context(service_workers="block").new_page(), url, tmp_path)
         for content, words in (
-            (whole[:99], "is not whole (99 of"),
+            (whole[:99], "is incomplete (99 of"),
             (whole[:-9] + bytes(9), "is damaged"),
             (None, "missing"),
         ):

@@ -478,7 +478,7 @@ def test_nothing_is_lost(person, root):
     p.page.reload()
     p.until("window.samHub?.ready && document.querySelectorAll('.shelved').length === 1")
     p.shot("go-on")
-    assert p.page.inner_text("#go-on") == "Go on with coffee.jpg, 1 object"
+    assert p.page.inner_text("#go-on") == "Continue with coffee.jpg, 1 object"
     p.page.click("#go-on")
     p.until("samHub.photo?.id && doc.objects.length === 1")
     (after,) = p.answered(1)

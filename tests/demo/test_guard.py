@@ -84,7 +84,7 @@ def test_a_password(locked):
         assert client.post("/login", data={"username": "me", "password": "secret"}).status_code == 200
         for path in PRIVATE:
             assert client.get(path).status_code == 200
-        assert "Point at it" in client.get("/").text
+        assert "Click on an object" in client.get("/").text
         assert json.loads(client.get("/sam/about").text)["default"] == "pocket"
 
 

@@ -178,4 +178,4 @@ def test_an_open_server_without_a_password_is_warned_of(options, warned, capsys,
     )
     app.launch(server, block=False, **options)
     told = capsys.readouterr().err
-    assert ("everybody who reaches this page may use it; --auth" in told) is warned
+    assert ("anyone who can reach this page can use it; --auth" in told) is warned

@@ -129,7 +129,7 @@ def test_numbers_and_texts_that_no_database_holds(make_project, serve):
         (f'"photo": {photo}', '"photo": 1e999', "a number of the project"),
         (f'"photo": {photo}', f'"photo": {10**30}', "a number of the project"),
         (f'"photo": {photo}', '"photo": 1.5', "a number of the project"),
-        ('"object": "a"', r'"object": "\ud800"', "half a character"),
+        ('"object": "a"', r'"object": "\ud800"', "an incomplete character"),
         ("[[1, 2]]", "[[1, 1e999]]", "not finite"),
         ("[[1, 2]]", json.dumps([[1, 2]] * 20_000), "send fewer"),
     ]:

@@ -72,7 +72,7 @@ def test_the_manifest_tells_what_is_wrong_with_it(copy, tmp_path):
     path.write_text(json.dumps({**content, "artefacts": [{}]}))
     with pytest.raises(BundleError, match="is damaged"):
         Manifest.read(copy)
-    with pytest.raises(BundleError, match="no exported bundle"):
+    with pytest.raises(BundleError, match="not an exported bundle"):
         Manifest.read(tmp_path / "nowhere")
 
 
@@ -99,7 +99,7 @@ def test_a_folder_has_a_hash_of_its_names_and_files(tmp_path):
 def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         export_bundle("pocket", tmp_path, {"onnx": ("fp32",)})
 
 

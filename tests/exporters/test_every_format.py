@@ -220,7 +220,7 @@ def test_a_format_that_is_not_here_is_told(exported, tmp_path):
     manifest.write(copy)
     with pytest.raises(BundleError, match="is of no known format"):
         verify_bundle(copy)
-    with pytest.raises(ExportError, match="no format is called 'betamax' here, only onnx"):
+    with pytest.raises(ExportError, match="format 'betamax' is not installed, only onnx"):
         BundleBackend(copy)
 
 

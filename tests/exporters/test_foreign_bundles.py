@@ -61,7 +61,7 @@ DAMAGE = {
     "a hash of another kind": (edit(lambda c: c["others"].update({"config.json": 5})), "not text"),
     "a link that leaves": (as_link, "link out of"),
     "a pipe": (as_pipe("config.json"), "missing"),
-    "a manifest that is a pipe": (as_pipe("export.json"), "no exported bundle"),
+    "a manifest that is a pipe": (as_pipe("export.json"), "not an exported bundle"),
     "an unknown format": (edit(lambda c: c["artefacts"][0].update(format="none")), "no known format"),
     "an unknown variant": (edit(lambda c: c["artefacts"][0].update(variant=["fp32"])), "damaged .*not text"),
     "artefacts of another kind": (edit(lambda c: c.update(artefacts=5)), "damaged"),

@@ -159,4 +159,4 @@ def test_the_wheel_segments_and_verifies_without_torch(repvit_bundle, clean_plac
 
 def test_nothing_lies_about_being_a_bundle(tmp_path: Path):
     done = subprocess.run([sys.executable, "-m", "sam_hub", "verify", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 1 and "no exported bundle" in done.stderr
+    assert done.returncode == 1 and "not an exported bundle" in done.stderr

@@ -80,7 +80,7 @@ def compiled(path: Path) -> Any:
     try:
         return openvino.Core().compile_model(str(path), "CPU", settings)
     except RuntimeError as e:  # all that OpenVINO raises
-        raise CheckpointError(f"{path} does not load in OpenVINO; export or get it again") from e
+        raise CheckpointError(f"{path} does not load in OpenVINO; export or download it again") from e
 
 
 def open_runner(folder: Path, artefact: Artefact) -> OpenvinoRunner:
