@@ -1,6 +1,6 @@
-"""Results as files: masks, cut-outs, outlines, SA-1B and COCO annotations, previews.
+"""Content of result files: masks, cut-outs, outlines, SA-1B and COCO annotations, previews.
 
-Every writer returns the content of a file; `sam_hub.ops.files.write_atomically` puts it on disk. A mask is
+Every function returns the content of a file; `sam_hub.ops.files.write_atomically` writes it to disk. A mask is
 (H, W) bool, an image (H, W, 3) uint8 RGB.
 """
 
@@ -17,7 +17,7 @@ from .ops.drawing import PALETTE, soft_mask
 from .ops.masks import mask_to_box, mask_to_polygons, mask_to_rle
 
 CATEGORY = {"id": 1, "name": "object", "supercategory": "object"}
-"""The only category: SAM finds objects and does not name them."""
+"""The only category: SAM outlines objects and does not name them."""
 
 
 def mask_png(mask: np.ndarray) -> bytes:
@@ -26,9 +26,9 @@ def mask_png(mask: np.ndarray) -> bytes:
 
 
 def cutout_png(image: np.ndarray, mask: np.ndarray) -> bytes:
-    """The object alone on a transparent background, as an RGBA PNG cropped to it, with an antialiased edge.
+    """The object on a transparent background, as an RGBA PNG cropped to it, with an antialiased edge.
 
-    The background is not stored. An empty mask gives a transparent picture of the image's size.
+    The background is not stored. An empty mask gives a transparent image of the original size.
     """
     window: tuple[slice, ...] = (slice(None), slice(None))
     if mask.any():
@@ -120,7 +120,7 @@ def jpeg(image: np.ndarray) -> bytes:
 
 
 def png(image: np.ndarray) -> bytes:
-    """A picture, (H, W, 3) uint8, as PNG."""
+    """An image, (H, W, 3) uint8, as PNG."""
     return _encode(Image.fromarray(image), "PNG")
 
 

@@ -1,7 +1,7 @@
-"""`ImagePredictor`: encode an image once, prompt it many times, over any `Backend`. Needs neither torch nor a network.
+"""`ImagePredictor`: encode an image once, prompt it many times, with any `Backend`. Needs neither torch nor a network.
 
-The methods, arguments and shapes are those of the original (``segment_anything/predictor.py``). Beyond it: any image
-that `read_image` takes, embeddings of the last images kept, words as prompts, and a sentence for each wrong prompt.
+The methods, arguments and shapes are those of the original (``segment_anything/predictor.py``). In addition: any image
+that `read_image` takes, cached embeddings, text prompts, and a clear error for each wrong prompt.
 """
 
 import copy
@@ -37,12 +37,12 @@ NO_WORDS = "this model takes no text; choose one that does (`sam-hub zoo`), or u
 
 @dataclass(frozen=True)
 class HeldImage:
-    """The image that is set. Sizes are (height, width).
+    """The current image. Sizes are (height, width).
 
-    encoded: what the backend's ``encode`` returned; held: what its ``hold`` made of it
-    pixels: (H, W, 3) uint8, None where only the embedding is known
+    encoded: result of the backend's ``encode``; held: result of its ``hold``
+    pixels: (H, W, 3) uint8, None if only the embedding is known
     placement: `Backend.placement` when it was encoded
-    frame: how low-res masks lie on the image, None until the sizes are known
+    frame: how low-res masks map to the image, None until the sizes are known
     is_set: None, or what a caller has assigned to ``is_image_set``
     """
 
@@ -65,14 +65,14 @@ class ImagePredictor:
     """Masks for prompts on one image at a time.
 
     backend: what runs the model
-    cache_size: how many images' embeddings are kept; an image that is set again is recognised by its pixels. Any change
-        of the weights or of the preparation makes them void
-    text: what understands words: a `TextDetector`, or a `ClipText` for a model that was trained on its embeddings
+    cache_size: number of images whose embeddings are kept; an image that is set again is recognised by its pixels.
+        Any change of the weights or of the preparation invalidates them
+    text: handles text prompts: a `TextDetector`, or a `ClipText` for a model that was trained on its embeddings
 
-    A predictor holds one image. Threads and asyncio tasks that each work on images of their own need a predictor each:
-    `copy.copy` makes one that shares the model and the cache. Where two set images on the same predictor, the one
-    whose image was replaced gets `SharedPredictorError` instead of masks of the other's image. Setting an image in one
-    thread and using it in another, one after the other, is fine.
+    A predictor holds one image. Threads and asyncio tasks that work on different images need one predictor each:
+    `copy.copy` makes one that shares the model and the cache. If two of them set images on the same predictor, the one
+    whose image was replaced gets `SharedPredictorError` instead of masks of the wrong image. It is fine to set an image
+    in one thread and then use it in another.
     """
 
     def __init__(self, backend: Backend, cache_size: int = 4, text: Any = None) -> None:
@@ -82,7 +82,7 @@ class ImagePredictor:
         self._ownership = Ownership()
 
     def __copy__(self) -> "ImagePredictor":
-        """A predictor that shares backend, cache and the image that is set, and then goes its own way."""
+        """An independent predictor that shares backend and cache, and starts with the same image."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__, _ownership=Ownership())
         return other
@@ -99,7 +99,7 @@ class ImagePredictor:
 
     @property
     def encoder_kind(self) -> str | None:
-        """The ``model_type`` of the image encoder's configuration, where it is known."""
+        """The ``model_type`` of the image encoder's configuration, if known."""
         return self.capabilities.encoder
 
     @property
@@ -109,7 +109,7 @@ class ImagePredictor:
 
     @property
     def value_range(self) -> ValueRange:
-        """The values that are black and white where `set_image` is not told."""
+        """The values that are black and white, unless `set_image` is given others."""
         return None
 
     @property
@@ -123,7 +123,7 @@ class ImagePredictor:
     # ------------------------------------------------------------ the image
 
     def reset_image(self) -> None:
-        """Forget the image that is set (its embedding stays in the cache)."""
+        """Forget the current image (its embedding stays in the cache)."""
         self._ownership.release()
         self._image = HeldImage()
 
@@ -135,12 +135,12 @@ class ImagePredictor:
         bands: Bands = None,
         page: int | None = None,
     ) -> None:
-        """Encode an image, or find its embedding in the cache.
+        """Encode an image, or take its embedding from the cache.
 
         image: anything that `read_image` takes, such as an array (H, W, 3) uint8
         image_format: "RGB" or "BGR", the order of the channels of an array
         value_range: the values that are black and white, see `ValueRange`; by default the processor's
-        bands: the one or three to look at, counted from 0; page: of a TIFF; see `read_image`
+        bands: the one or three to use, counted from 0; page: of a TIFF; see `read_image`
         raises: ImageError, after which no image is set
         """
         self.reset_image()
@@ -152,7 +152,7 @@ class ImagePredictor:
         self._set(self._encode(pixels))
 
     def _encode(self, pixels: np.ndarray) -> HeldImage:
-        """(H, W, 3) uint8 -> the image, from the cache where it is there."""
+        """(H, W, 3) uint8 -> the image, from the cache if possible."""
         preparation, backend = self.preparation, self.backend
         state = backend.state()
 
@@ -178,7 +178,7 @@ class ImagePredictor:
             self._ownership.claim()
 
     def _require_image(self) -> HeldImage:
-        """The image that is set, encoded anew if the model was moved or cast since.
+        """The current image, encoded again if the model was moved or cast since.
 
         raises: RuntimeError while no image is set; SharedPredictorError
         """
@@ -215,10 +215,10 @@ class ImagePredictor:
 
     @property
     def features(self) -> Any:
-        """What the model has made of the image, (1, C, h, w); None while there is none.
+        """The embedding of the image, (1, C, h, w); None while no image is set.
 
-        May be assigned, with the two sizes. Where a `SamModel`'s decoder reads finer maps beside the embedding, their
-        pixels are further channels; so one array, in any file, holds all that prompts need.
+        Can be assigned, together with the two sizes. If the decoder of a `SamModel` also reads finer feature maps,
+        these are additional channels, so a single array holds all that prompts need.
         """
         return None if self._image.encoded is None else self.backend.to_features(self._image.encoded)
 
@@ -234,7 +234,7 @@ class ImagePredictor:
 
     @property
     def original_size(self) -> Size | None:
-        """(height, width) of the image; None while no image is set. May be assigned with `features`."""
+        """(height, width) of the image; None while no image is set. Can be assigned with `features`."""
         return self._image.original_size
 
     @original_size.setter
@@ -243,7 +243,7 @@ class ImagePredictor:
 
     @property
     def input_size(self) -> Size | None:
-        """(height, width) of the resized image; None while no image is set. May be assigned with `features`."""
+        """(height, width) of the resized image; None while no image is set. Can be assigned with `features`."""
         return self._image.input_size
 
     @input_size.setter
@@ -267,11 +267,11 @@ class ImagePredictor:
         return self.input_size and self.input_size[1]
 
     def get_image_embedding(self) -> Any:
-        """`features` of the image that is set: (1, C, h, w). RuntimeError while no image is set."""
+        """`features` of the current image: (1, C, h, w). RuntimeError while no image is set."""
         return self.backend.to_features(self._require_image().encoded)
 
     def save_embedding(self, path: str | Path) -> None:
-        """Write the embedding of the image that is set as a safetensors file, for `load_embedding`.
+        """Write the embedding of the current image as a safetensors file, for `load_embedding`.
 
         raises: OutputError; RuntimeError while no image is set
         """
@@ -280,10 +280,10 @@ class ImagePredictor:
         write_embedding(Path(path), self.backend.to_arrays(image.encoded), about)
 
     def load_embedding(self, path: str | Path) -> None:
-        """Set the image whose embedding `save_embedding` wrote, without its pixels.
+        """Set an image from a file written by `save_embedding`, without its pixels.
 
-        raises: CheckpointError for a damaged file, and for one of another model or another preparation of images;
-            after it no image is set
+        raises: CheckpointError for a damaged file, or one of another model or another image preparation; then no
+            image is set
         """
         self.reset_image()
         arrays, about = read_embedding(Path(path))
@@ -293,12 +293,12 @@ class ImagePredictor:
 
     @property
     def mask_frame(self) -> MaskFrame:
-        """How the low-res masks lie on the image that is set."""
+        """How low-res masks map to the current image."""
         return self._frame(self._require_image())
 
     @property
     def mask_side(self) -> int:
-        """Side of low-res masks, of a mask prompt too."""
+        """Side of low-res masks and mask prompts."""
         return self.preparation.mask_side
 
     def _frame(self, image: HeldImage) -> MaskFrame:
@@ -326,11 +326,11 @@ class ImagePredictor:
 
         point_coords: (P, 2), x then y, in pixels of the image
         point_labels: (P,), 1 object, 0 background
-        box: (4,), x0, y0, x1, y1, in pixels of the image; cut at the image's border where it pokes out
-        mask_input: (1, h, w) low-res logits, usually of the prediction before
-        multimask_output: three masks, for an ambiguous prompt such as one click, or one
+        box: (4,), x0, y0, x1, y1, in pixels of the image; clipped to the image
+        mask_input: (1, h, w) low-res logits, usually of the previous prediction
+        multimask_output: three masks, for an ambiguous prompt such as a single click, or one mask
         return_logits: logits instead of bool
-        hq_token_only: SAM-HQ's own mask, without SAM's
+        hq_token_only: only SAM-HQ's own mask, without SAM's
         text: what to find, such as "a cat"; it stands for a box, so there is none beside it. Of several such objects it
             is the one that the detector is surest of (`find_text` gives all)
         tidy: share of a mask's area; smaller specks go and smaller holes are filled, see `ops.tidying.tidy`;
@@ -360,7 +360,7 @@ class ImagePredictor:
         mask_input: np.ndarray | None = None,
         multimask_output: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`predict` without enlarging the masks, for callers who resize them (see `Upsampler`).
+        """`predict` without upscaling the masks, for callers who resize them (see `Upsampler`).
 
         returns: predicted IoU (M,) float32, low-res logits (M, h, w) float32
         """
@@ -385,7 +385,7 @@ class ImagePredictor:
         boxes: (N, 4), x0, y0, x1, y1, in pixels of the image
         mask_input: (N or 1, 1, h, w) low-res logits
         returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32, low-res logits (N, M, h, w) float32
-        raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
+        raises: PromptError for shapes that do not fit (values are not checked); RuntimeError while no image is set
         """
         image = self._require_image()
         sizes = image.original_size, image.input_size
@@ -404,7 +404,7 @@ class ImagePredictor:
     def click_each(
         self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One click for each of many objects, for `SamAutomaticMaskGenerator`: see its `ClickPredictor`."""
+        """One click for each of many objects, for `SamAutomaticMaskGenerator`: see `ClickPredictor`."""
         image = self._require_image()
         scaled = scale_points(points, image.original_size, image.input_size)
         if not len(scaled):
@@ -413,13 +413,13 @@ class ImagePredictor:
         return self.backend.click_each(image.held, scaled, select, self._frame(image))
 
     def enlarge(self, low_res: np.ndarray, return_logits: bool = False) -> np.ndarray:
-        """Low-res logits (..., h, w) -> masks of the image that is set, (..., H, W) bool, or float32 logits."""
+        """Low-res logits (..., h, w) -> masks of the current image, (..., H, W) bool, or float32 logits."""
         return self.backend.enlarge(low_res, self.mask_frame, return_logits)
 
     def _read(
         self, image: HeldImage, coords: Any, labels: Any, box: Any, mask: Any, text: np.ndarray | None = None
     ) -> Prompts:
-        """The prompts of `predict`, checked and scaled; PromptError."""
+        """The prompts of `predict`, checked and scaled. raises: PromptError"""
         side = self.mask_side
         found = read_prompt(coords, labels, box, mask, image.original_size, image.input_size, side)
         return Prompts(*found, text)
@@ -427,7 +427,7 @@ class ImagePredictor:
     def _decode(
         self, image: HeldImage, prompts: Prompts, multimask_output: bool, hq_token_only: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Low-res logits (N, M, h, w) and the scores to choose by, (N, M)."""
+        """Low-res logits (N, M, h, w) and the scores that rank them, (N, M)."""
         able = self.capabilities
         refuse_prompts(able.prompt_kinds, prompts.points, prompts.labels, prompts.boxes, prompts.masks)
         if prompts.text is not None and not able.text:
@@ -445,7 +445,7 @@ class ImagePredictor:
         count = self.capabilities.multimask_count if multimask_output else 1
         return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
 
-    # ------------------------------------------------------------ words
+    # ------------------------------------------------------------ text
 
     def find(
         self,
@@ -454,14 +454,14 @@ class ImagePredictor:
         labels: Any = None,
         threshold: float | None = None,
     ) -> "Instances | list[Instances]":
-        """Every instance of a concept in the image that is set, with masks, scores and boxes, best first; maybe none.
+        """Every instance of a concept in the current image, with masks, scores and boxes, best first; possibly none.
 
-        text: a noun phrase, such as "cat with black ears"; of several, each is looked for by itself
-        boxes: (K, 4) examples, x0, y0, x1, y1 in pixels of the image, instead of a text or beside one
-        labels: (K,), 1 (the default) for examples of what is meant, 0 for what is not
-        threshold: the least score, 0.5 by default
+        text: a noun phrase, such as "cat with black ears", or several, which are searched separately
+        boxes: (K, 4) examples, x0, y0, x1, y1 in pixels of the image, instead of a text or with one
+        labels: (K,), 1 (default) for examples, 0 for counterexamples
+        threshold: the lowest score, 0.5 by default
         returns: `Instances`, or a list of them for several texts
-        raises: PromptError for a model that understands no words, and where nothing says what is meant;
+        raises: PromptError for a model that takes no text, or without a text or an example box;
             RuntimeError while no image is set
         """
         image = self._require_image()
@@ -477,7 +477,7 @@ class ImagePredictor:
         return self.backend.find(image.encoded, image.original_size, text, boxes, labels, threshold)
 
     def find_text(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (K, 4) and scores (K,) of everything that ``text`` names in the image that is set, best first."""
+        """Boxes (K, 4) and scores (K,) of everything that ``text`` names in the current image, best first."""
         return self._detector().find(self._photo(self._require_image()), text)
 
     def _read_text(
@@ -508,7 +508,7 @@ class ImagePredictor:
 
 
 def independent(predictor: Any) -> Any:
-    """A copy that sets images without touching those of the original; what is not an `ImagePredictor` as it is."""
+    """A copy that sets images independently of the original; anything but an `ImagePredictor` is returned unchanged."""
     return copy.copy(predictor) if isinstance(predictor, ImagePredictor) else predictor
 
 

@@ -33,10 +33,10 @@ class SamPredictor(ImagePredictor):
     """Masks for prompts on one image at a time; see `ImagePredictor`.
 
     model: in evaluation mode, on any device, in any floating type; or its name
-    processor: how images are prepared; by default that of the folder the model came from, else its encoder's
-    cache_size: how many images' embeddings are kept (4 MB each for SAM in float32)
-    text: what understands words; by default, when words are first given, the model's own part for them, or, where it
-        has none, `TextDetector.from_pretrained`
+    processor: how images are prepared; default: the processor in the model's folder, or else its encoder's
+    cache_size: number of images whose embeddings are kept (4 MB each for SAM in float32)
+    text: handles text prompts; default: the model's own text part, or, if it has none,
+        `TextDetector.from_pretrained`, loaded on first use
 
     model, processor, transform: what is used
     original_size, input_size: (height, width) of the image and of the resized image, None while no image is set
@@ -73,7 +73,7 @@ class SamPredictor(ImagePredictor):
 
     @property
     def encoded(self) -> EncoderOutput | None:
-        """What the image encoder gave; None while no image is set."""
+        """Output of the image encoder; None while no image is set."""
         return self._image.encoded
 
     @property
@@ -81,9 +81,9 @@ class SamPredictor(ImagePredictor):
         return self._image.held
 
     def set_torch_image(self, transformed_image: Tensor, original_image_size: Size) -> None:
-        """Encode an image that is already resized; it is not kept in the cache.
+        """Encode an image that is already resized; it is not cached.
 
-        transformed_image: (1, 3, h, w) RGB in 0 ... 255, the long side as long as the model's input
+        transformed_image: (1, 3, h, w) RGB in 0 ... 255, with the long side of the model's input
         original_image_size: (height, width) before resizing, the frame of prompts and masks
         raises: ImageError, after which no image is set
         """
@@ -95,7 +95,7 @@ class SamPredictor(ImagePredictor):
             sides = "both sides" if stretched else "a long side"
             raise ImageError(f"transformed_image must be (1, 3, h, w) with {sides} of {longest}; got {shape}")
         expected = (longest, longest) if stretched else resized_size(original_image_size, longest)
-        if max(abs(shape[2] - expected[0]), abs(shape[3] - expected[1])) > 1:  # other code may round otherwise
+        if max(abs(shape[2] - expected[0]), abs(shape[3] - expected[1])) > 1:  # other code may round differently
             raise ImageError(
                 f"an image of {tuple(original_image_size)} pixels resized is {expected}, but transformed_image is "
                 f"{shape[2:]}; give the size before resizing, height first"
@@ -132,7 +132,7 @@ class SamPredictor(ImagePredictor):
         text_embedding: (1, N, D), CLIP's, for a model that was trained on them
         returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32 (of EdgeSAM, whose IoU head was not
             trained, the stability), low-res logits (N, M, h, w) float32
-        raises: PromptError for shapes that do not fit (values are not looked at); RuntimeError while no image is set
+        raises: PromptError for shapes that do not fit (values are not checked); RuntimeError while no image is set
         """
         image = self._require_image()
         given = {"point_coords": point_coords, "point_labels": point_labels, "boxes": boxes, "mask_input": mask_input}

@@ -1,8 +1,8 @@
 """ONNX files as a backend, and `OnnxPredictor`: an exported model, prompted without torch or transformers.
 
-Needs numpy, Pillow, OpenCV and onnxruntime. The methods, arguments and results are those of `SamPredictor`;
-`SamAutomaticMaskGenerator` works over it too. A folder in the layout of transformers.js is enough: what
-``sam-hub export`` writes, or a repository made for transformers.js.
+Needs numpy, Pillow, OpenCV and onnxruntime. The methods, arguments and results are those of `SamPredictor`, and
+`SamAutomaticMaskGenerator` takes it too. It reads folders in the layout of transformers.js: exports by
+``sam-hub export`` and repositories made for transformers.js.
 """
 
 import hashlib
@@ -118,13 +118,13 @@ class OnnxModel:
 
     @property
     def runtime(self) -> str:
-        """What runs it, in words."""
+        """Name of the runtime and device."""
         import onnxruntime
 
         return f"onnxruntime {onnxruntime.__version__}, {self.encoder.get_providers()[0].removesuffix('Provider')}"
 
     def encode(self, image: Prepared) -> dict[str, np.ndarray]:
-        """What the decoder needs of an image, by name."""
+        """What the decoder needs from an image, by name."""
         fed = image.resized if self.takes_grey_levels else image.pixel_values
         found = self.encoder.run(None, {self.encoder_input.name: fed})
         return dict(zip(self.encoder_outputs, found, strict=True))
@@ -255,13 +255,13 @@ class OnnxBackend(Backend):
 
 
 class OnnxPredictor(ImagePredictor):
-    """Masks for prompts on one image at a time; see `SamPredictor`, whose twin without torch this is.
+    """Masks for prompts on one image at a time: `SamPredictor` without torch.
 
-    folder: what ``sam-hub export --layout transformersjs`` (the default) wrote, or a folder for transformers.js
-    variant: "fp32", "fp16", "int8", ...; by default the first of these that is there
-    provider: "cpu", "cuda", "coreml", "webgpu", ...; by default CUDA where there is one, else the CPU
-    threads: on the CPU; by default what ``OMP_NUM_THREADS`` says, else one for each core
-    cache_size: how many images' embeddings are kept
+    folder: written by ``sam-hub export --layout transformersjs`` (the default), or a folder for transformers.js
+    variant: "fp32", "fp16", "int8", ...; default: the first of these that exists
+    provider: "cpu", "cuda", "coreml", "webgpu", ...; default: CUDA if available, else the CPU
+    threads: on the CPU; default: ``OMP_NUM_THREADS``, else one for each core
+    cache_size: number of images whose embeddings are kept
     text: as of `ImagePredictor`
     raises: ModelNotFoundError, CheckpointError, DeviceError
     """

@@ -1,7 +1,7 @@
-"""From words to prompts: an open-vocabulary detector whose boxes prompt SAM, or CLIP's embedding of the words.
+"""Text prompts: an open-vocabulary detector whose boxes prompt SAM, or a CLIP embedding of the text.
 
-The detector is the practical route, as no published SAM has a text prompt: OWLv2 or Grounding DINO of ``transformers``.
-CLIP is the paper's, for a model that was trained with `sam_hub.training.text`.
+The detector (OWLv2 or Grounding DINO from ``transformers``) is the practical way, as no published SAM takes CLIP text
+prompts. CLIP is the paper's, for a model that was trained with `sam_hub.training.text`.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ OVERLAP = 0.7
 
 @dataclass
 class TextDetector:
-    """Boxes of what words name, by an OWL or Grounding DINO model.
+    """Boxes of the objects that a text names, by an OWL or Grounding DINO model.
 
     model, processor: of ``transformers`` (AutoModelForZeroShotObjectDetection, AutoProcessor)
     threshold: the least score of a box
@@ -74,7 +74,7 @@ class TextDetector:
         return boxes[order], scores[order]
 
     def best(self, image: np.ndarray, text: str) -> np.ndarray:
-        """The best box, (4,); PromptError when nothing scores enough."""
+        """The best box, (4,). raises: PromptError if no box reaches the threshold"""
         boxes, _ = self.find(image, text)
         if not len(boxes):
             raise PromptError(
@@ -85,7 +85,7 @@ class TextDetector:
 
 @dataclass
 class ClipText:
-    """CLIP's embedding of words, the prompt of a model with a text projection.
+    """A CLIP embedding of a text, as the prompt of a model with a text projection.
 
     model: ``transformers.CLIPModel``; tokenizer: its own
     """

@@ -1,1 +1,1 @@
-"""Masks as files of other tools: one module for each format, all behind `write_labels`."""
+"""Masks in the formats of other tools: one module for each format, all behind `write_labels`."""

@@ -1,4 +1,4 @@
-"""What every format is written from: an image's name and size, and its objects."""
+"""The input of every format: an image's name, size and objects."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ class ImageLabels:
     size: (H, W)
     objects: records as `SamAutomaticMaskGenerator.generate` returns them or as in SA-1B: ``segmentation``, (H, W) bool
         or COCO run lengths of either form; ``name``, the class, "object" by default
-    path: the image's file, for formats that point to it (labelme) or copy it (yolo)
+    path: the image's file, for formats that refer to it (labelme) or copy it (yolo)
     name: of the results without suffix; by default ``file_name`` without its suffix
     georeference: the fields of `sam_hub.rasters.raster.Georeference`, where there is one
-    written: the records are as in files that sam-hub wrote, so that coco.json takes them as they are
+    written: the records come from files written by sam-hub, so coco.json takes them unchanged
     """
 
     file_name: str
@@ -53,7 +53,7 @@ class ImageLabels:
 
     @property
     def stem(self) -> str:
-        """Where results go: ``name``, or the file name without its suffix."""
+        """Name of the results: ``name``, or the file name without its suffix."""
         return self.name or str(PurePosixPath(self.file_name).with_suffix(""))
 
 
@@ -113,7 +113,7 @@ class Labelled:
 
 
 class Numbered(Sequence[Labelled]):
-    """The objects of an image. Each is made when it is asked for and not kept: their masks would fill the memory."""
+    """The objects of an image, each made on access and not kept, because their masks would fill the memory."""
 
     def __init__(self, image: ImageLabels, first: int) -> None:
         self._image, self._first = image, first

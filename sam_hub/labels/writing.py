@@ -13,8 +13,8 @@ from .images import ImageLabels
 def write_labels(images: Iterable[ImageLabels], folder: str | Path, format: str, **options: Any) -> list[Path]:
     """Write the objects of images as another tool's files.
 
-    images: read once, in order; one is held at a time
-    folder: of the results; made where it is missing, and files in it are replaced
+    images: read once, in order, one at a time
+    folder: of the results; created if missing, and files in it are replaced
     format: of `FORMATS`
     options: ``polygons=True`` (coco, labelme, labelstudio, cvat): outlines instead of the exact masks that the format
         has; ``non_overlapping=True`` (labelmap): each pixel goes to the smallest mask that contains it

@@ -63,7 +63,7 @@ class SamConfig(PreTrainedConfig):
     ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
     ``text_embedding_size`` is the width of CLIP's embeddings in a model that takes text prompts (paper, appendix D.5),
     else 0.
-    ``original_layout``, where given, names the layout of its authors' older files, in which it is written back.
+    ``original_layout``, if given, names the layout of its authors' older files, in which it is written back.
     ``generation`` (arguments of `SamAutomaticMaskGenerator`) and ``tidy`` (share of a mask's area below which shell and
     page drop specks and fill holes), where given, take the place of what suits the image encoder.
     """
@@ -94,12 +94,12 @@ class SamConfig(PreTrainedConfig):
 
     @property
     def is_transformers_native(self) -> bool:
-        """Whether a model of ``transformers`` computes the same thing from the same weights."""
+        """Whether ``transformers`` has a model that computes the same from the same weights."""
         return self._to_transformers is not None
 
     @property
     def _to_transformers(self) -> Any:
-        """The function that writes the configuration of ``transformers``, or None where it has no such model."""
+        """The function that writes the configuration of ``transformers``, or None if it has no such model."""
         parts = self.vision_config, self.prompt_encoder_config, self.mask_decoder_config
         types = tuple(part.model_type for part in parts if isinstance(part, PreTrainedConfig))
         return None if self.text_embedding_size else registry.to_transformers(types)
@@ -112,7 +112,7 @@ class SamConfig(PreTrainedConfig):
         return ModelCapabilities(**fields, text=bool(self.text_embedding_size) or concepts, concepts=concepts)
 
     def take_from(self, variant: Variant) -> None:
-        """Settings that neither weights nor published configurations tell, from the catalogue.
+        """Settings from the catalogue that are neither in the weights nor in published configurations.
 
         That is all but the encoder's: how images were prepared, which prompts and masks were trained.
         """
@@ -125,9 +125,9 @@ class SamConfig(PreTrainedConfig):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Load from a catalogue name, a folder, a ``.json`` file or a Hub repository; no weights are fetched.
+        """Load from a catalogue name, a folder, a ``.json`` file or a Hub repository, without downloading weights.
 
-        trust_size: lift the bounds on numbers of the file
+        trust_size: lift the limits on numbers in the file
         raises: ModelNotFoundError, HubError, CheckpointError
         """
         with buildable():
@@ -175,7 +175,7 @@ class SamConfig(PreTrainedConfig):
 
     @classmethod
     def _from_transformers(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
-        """The settings of a ``transformers`` configuration as ours; ours as they are."""
+        """The settings of a ``transformers`` configuration converted to ours; ours unchanged."""
         convert = registry.from_transformers(config_dict.get("model_type"))
         return {**convert(config_dict), "model_type": cls.model_type} if convert else config_dict
 

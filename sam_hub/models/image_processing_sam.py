@@ -62,7 +62,7 @@ HUB_ARGUMENTS = (
     "trust_remote_code",
     "user_agent",
 )
-"""Arguments of ``from_pretrained`` that say where files come from."""
+"""Arguments of ``from_pretrained`` that select the files."""
 
 
 class SamImageProcessorKwargs(TypedDict, total=False):
@@ -92,7 +92,7 @@ class SamImageProcessorKwargs(TypedDict, total=False):
 
 
 class SamBatchFeature(BatchFeature):
-    """What the processors return: a dict whose `to` moves everything and casts ``pixel_values`` alone.
+    """The result of the processors: a dict whose `to` moves everything and casts only ``pixel_values``.
 
     Half precision has no room for coordinates (1023.5 becomes 1024), so they stay float32.
     """
@@ -114,8 +114,8 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     """Resizes the long side to ``size["longest_edge"]``, normalises, then pads with zeros at the right and bottom.
 
     size: {"longest_edge": pixels}
-        The other four sizes follow from it where they are not given. One that is changed, while loading, for a call or
-        later, takes along those that are not; sizes that contradict each other are refused.
+        The other four sizes follow from it unless given. If one is changed, while loading, for a call or later, the
+        others follow; sizes that contradict each other are refused.
     pad_size, mask_pad_size: {"height", "width"} of the padded input and of the padded ``labels``
     frame_size: {"longest_edge"} of the frame that coordinates and masks live in. It is the input's in every model but
         EfficientViT-SAM L0-L2, which encode at 512 and count coordinates to 1024.
@@ -130,13 +130,13 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         straight to the image;
         "probability", straight to the image and bilinear between probabilities instead of logits (MedSAM)
     mask_stride: pixels of the frame for one of a low-res mask, 4 in all models but SAM 3, where it is 3.5
-    do_resize, do_rescale, do_normalize, do_pad: False leaves a step out
+    do_resize, do_rescale, do_normalize, do_pad: False skips a step
     value_range: which values of an image are black and white, see `sam_hub.ops.value_range.ValueRange`
-    do_convert_rgb: written for other readers of the file; images always become RGB here
-    input_data_format: "channels_first" or "channels_last" of arrays and tensors; by default what their shape says,
+    do_convert_rgb: written for other readers of the file; images are always converted to RGB here
+    input_data_format: "channels_first" or "channels_last" of arrays and tensors; default: as their shape says,
         and where it says both, last for arrays and first for tensors
 
-    raises: TypeError for an argument of another name, with the nearest one; ValueError for settings that contradict
+    raises: TypeError for an unknown argument, naming the nearest one; ValueError for contradictory settings
     """
 
     valid_kwargs = SamImageProcessorKwargs
@@ -163,7 +163,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As in ``transformers``; settings of a file that are not ours are passed over."""
+        """As in ``transformers``; unknown settings in a file are ignored."""
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
         check_preparation(known)
         known = from_two_sides(known)
@@ -186,7 +186,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> Any:
         """Load "pocket", a catalogue name, a folder, a preprocessor_config.json or a Hub repository.
 
-        An original checkpoint file has no processor of its own: its shapes tell the settings.
+        An original checkpoint has no processor; the settings are derived from its shapes.
         other arguments: as in ``transformers`` (revision, token, or a setting to change)
         raises: ModelNotFoundError, CheckpointError
         """
@@ -238,7 +238,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         return cls(**settings)
 
     def check_model(self, config: SamConfig) -> "SamImageProcessor":
-        """This processor, if it counts coordinates as a model does.
+        """This processor, if its coordinates are those of the model.
 
         raises: ValueError
         """
@@ -258,13 +258,13 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         other arguments: settings for this call; ``return_tensors`` "pt", "np" or None for lists of arrays
         returns: pixel_values (B, 3, S, S) float32, original_sizes (B, 2) and reshaped_input_sizes (B, 2) int64, both
             height and width; with maps also labels (B, h, w) int64, or (B, N, h, w) for stacks
-        raises: ImageError; TypeError for an argument of another name
+        raises: ImageError; TypeError for an unknown argument
         """
         refuse_unknown(kwargs, SamImageProcessorKwargs.__annotations__, "the image processor")
         return super().preprocess(images, segmentation_maps, **with_changes(self.__dict__, kwargs))
 
     def preparation(self, **changes: Any) -> Preparation:
-        """What is done to an image, with other settings for a call."""
+        """How an image is prepared, with the settings for one call."""
         settings = {name: self.__dict__.get(name) for name in SamImageProcessorKwargs.__annotations__}
         return Preparation.from_settings({**settings, **with_changes(settings, changes)})
 
@@ -347,8 +347,8 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
 
         masks: for each of B images (N, M, h, w), or any (..., h, w); logits, or a mask in bool or integers
         original_sizes, reshaped_input_sizes: as `preprocess` returned them, (B, 2), height and width
-        mask_threshold: a pixel belongs to the object above it; for a mask in bool or integers, 0.5 above it
-        binarize: False returns the values themselves, float32
+        mask_threshold: pixels above it belong to the object; for a mask in bool or integers, 0.5 above it
+        binarize: False returns the values, float32
         pad_size: {"height", "width"} of the padded input. By default it follows from the masks, so that settings which
             were changed for the call that prepared the images need not be repeated
         returns: a list of B tensors (N, M, H, W), bool or float32; arrays where arrays were given
@@ -391,12 +391,12 @@ def _padded(mask: Tensor, original: Size, resized: Size, own: Preparation) -> Si
 
 
 def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Of the arguments of ``from_pretrained``, those that are about the processor."""
+    """The arguments of ``from_pretrained`` that concern the processor."""
     return {name: value for name, value in arguments.items() if name not in HUB_ARGUMENTS}
 
 
 def refuse_unknown(kwargs: Iterable[str], known: Iterable[str], where: str) -> None:
-    """TypeError for an argument whose name is not known, with the nearest one that is."""
+    """TypeError for an unknown argument, naming the nearest known one."""
     known = list(known)
     for name in kwargs:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Where the weights of a `SamModel` come from and where they go: folders, original files, the catalogue, the Hub."""
+"""Loading and saving of a `SamModel`: folders, original files, the catalogue, the Hub."""
 
 import tempfile
 import warnings
@@ -39,10 +39,10 @@ class LoadingMixin:
     ):
         """Load "pocket", a catalogue name, a folder, an original checkpoint file or a Hub repository.
 
-        A catalogue name whose weights are an original file is downloaded and converted when it is first used.
+        If the weights of a catalogue name are an original file, it is downloaded and converted on first use.
         pretrained_model_name_or_path: see `sam_hub.hub.locate`
-        trust_size: lift the bounds on the numbers of a configuration
-        strict: refuse weights that do not fit; False fills what is missing at random, for fine-tuning
+        trust_size: lift the limits on numbers in a configuration
+        strict: refuse weights that do not fit; False initialises missing ones at random, for fine-tuning
         other arguments: as in ``transformers`` (dtype, device_map, revision, subfolder, token, cache_dir,
             local_files_only, force_download, ...)
         raises: ModelNotFoundError, HubError, CheckpointError
@@ -100,7 +100,7 @@ class LoadingMixin:
 
     @classmethod
     def from_original(cls, file: Path, variant: Variant | None, *args: Any, **kwargs: Any) -> Any:
-        """Load a file in its authors' own layout; ``variant`` tells what weights do not. raises: CheckpointError"""
+        """Load a file in its authors' layout; ``variant`` has what the weights do not say. raises: CheckpointError"""
         family, settings, weights = convert.to_ours(convert.read_checkpoint(file))
         config = kwargs.pop("config", None)
         if config is None:
@@ -131,10 +131,10 @@ class LoadingMixin:
     ) -> str:
         """Upload weights, configuration, processor and model card in one commit.
 
-        private: True or False makes the repository so, where it does not exist yet
-        revision: a branch, which is made where it does not exist
-        card: the text of the model card; by default `sam_hub.cards.model_card` of what is known
-        base: catalogue name or repository that these weights were made from, for the card
+        private: visibility of the repository, if it does not exist yet
+        revision: a branch, created if missing
+        card: text of the model card; default: `sam_hub.cards.model_card` of what is known
+        base: catalogue name or repository of the base model, for the card
         returns: the address of the commit
         raises: HubError, ModelNotFoundError, OutputError
         """
@@ -146,7 +146,7 @@ class LoadingMixin:
             return push_files({path.name: path for path in files}, repo_id, commit_message, private, token, revision)
 
     def save_pretrained(self, *args, **kwargs):
-        """As in ``transformers``, without the part of SAM 3 for words, which `save_folder` keeps.
+        """As in ``transformers``, without SAM 3's text part, which `save_folder` keeps.
 
         raises: OutputError for a model after `fuse`
         """
@@ -168,7 +168,7 @@ class LoadingMixin:
 
 
 def tell_licence(variant: Variant | None) -> None:
-    """Warn of a licence that forbids commercial use, or of one that has to be accepted, once in a process."""
+    """Warn once per process of a licence that forbids commercial use or has to be accepted."""
     if variant and variant.gated:
         _warn_once(f"these weights are under {variant.license}, whose terms you accepted at {variant.repo} on the Hub")
     if variant and not variant.commercial_use:
@@ -181,7 +181,7 @@ def _warn_once(text: str) -> None:
 
 
 def fetch_original(cls: type[LoadingMixin], name: str, arguments: dict[str, Any]) -> Path:
-    """The folder of a catalogue name that is published as an original file, converted when it is first asked for.
+    """The folder of a catalogue name that is published as an original file, converted on first use.
 
     cls: the class of the model; arguments: of ``from_pretrained``
     raises: ModelNotFoundError, HubError, CheckpointError, OutputError

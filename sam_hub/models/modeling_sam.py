@@ -1,6 +1,6 @@
 """`SamModel`: any encoder of the family, SAM's prompt encoder and mask decoder, as a transformers model.
 
-Arguments, outputs and weight names are those of ``transformers.SamModel``, with its faults mended: padding
+Arguments, outputs and weight names are those of ``transformers.SamModel``, with its faults fixed: padding
 is masked out of the attention (there it changes the result), masks may be given per object, coordinates stay
 float32 in half precision, any input size that the encoder's stride divides is accepted, unknown arguments are
 refused, ``labels`` give a loss, and the norms use the original's eps.
@@ -42,8 +42,8 @@ class SamImageSegmentationOutput(ModelOutput):
     loss: scalar, when ``labels`` were given
     iou_scores: (B, N, M) predicted IoU of each mask
     pred_masks: (B, N, M, 4h, 4w) low-res mask logits in the frame of the padded input
-    object_score_logits: (B, N, 1), whether there is an object at all, of a model that tells
-    vision_hidden_states, vision_attentions, mask_decoder_attentions: per layer, when they were asked for
+    object_score_logits: (B, N, 1), whether there is an object, if the model predicts it
+    vision_hidden_states, vision_attentions, mask_decoder_attentions: per layer, if requested
     """
 
     loss: Tensor | None = None
@@ -93,7 +93,7 @@ class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """PyTorch's defaults for linear and convolution layers, N(0, 1) for tokens and the Fourier matrix.
 
-        ``transformers`` starts every SAM weight at a standard deviation of 1e-10, from which nothing is learnt.
+        ``transformers`` initialises every SAM weight with a standard deviation of 1e-10, too small to train from.
         """
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
@@ -149,8 +149,8 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
     def fuse(self) -> "SamModel":
         """Fold batch norms and parallel convolutions into single convolutions, in place, for inference and export.
 
-        Puts the model in evaluation mode. Outputs keep to within 1e-5 of themselves; the weights are no longer those
-        of any checkpoint, so a fused model is not saved. Without batch norms there is nothing to fold.
+        Puts the model in evaluation mode. Outputs change by less than 1e-5; the weights no longer fit any
+        checkpoint, so a fused model cannot be saved. Without batch norms there is nothing to fold.
         """
         self.eval()
         self.is_fused = fold_modules(self) > 0 or self.is_fused
@@ -165,7 +165,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         return self.shared_image_embedding.grid(*(size or (side, side)))
 
     def encode(self, pixel_values: Tensor, **kwargs: bool) -> EncoderOutput:
-        """Run the image encoder: (B, 3, H, W) -> embedding (B, C, h, w) and what else the decoder needs."""
+        """Run the image encoder: (B, 3, H, W) -> embedding (B, C, h, w) and whatever else the decoder needs."""
         encoded = self.vision_encoder(pixel_values.to(self.dtype), **kwargs)
         encoded.features = self.mask_decoder.encode_features(encoded.features)
         if self.no_memory_embedding is not None:
@@ -173,7 +173,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         return encoded
 
     def image_side_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and weights of all that `encode` computes with: the encoder, and what else no prompt has a part in."""
+        """Names and weights of everything that `encode` uses: the encoder, and other parts independent of prompts."""
         parts = (
             "vision_encoder.",
             "no_memory_embedding",
@@ -268,7 +268,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         image_embeddings: ``embedding`` of the `EncoderOutput`
         intermediate: ``features`` of the `EncoderOutput`, or a sequence of them in the order of ``feature_maps`` of the
             decoder; most decoders read none
-        text_embeddings: (B, N, text_embedding_size), CLIP's of what is meant, for a model with a text projection
+        text_embeddings: (B, N, text_embedding_size), CLIP's of the text, for a model with a text projection
         """
         prompts = input_points, input_labels, input_boxes, input_masks, text_embeddings
         if any(t is not None and t.dim() > 2 and t.shape[1] == 0 for t in prompts):
@@ -292,7 +292,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
     def _decode_nothing(
         self, image_embeddings: Tensor, prompts: tuple[Tensor | None, ...], intermediate: Any
     ) -> Decoded:
-        """`decode` for no objects: that of one, without it."""
+        """`decode` for zero objects: that of one object, cut to none."""
         one = [None if t is None else t.new_ones(len(t), 1, *(max(1, n) for n in t.shape[2:])) for t in prompts]
         found = self.decode(image_embeddings, *one[:4], intermediate=intermediate, text_embeddings=one[4])
         scores = None if found.object_scores is None else found.object_scores[:, :0]
@@ -326,18 +326,18 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         input_points: (B, N, P, 2), x then y, in pixels of the resized image
         input_labels: (B, N, P), 1 object, 0 background, -1 not a point, -10 padding; all 1 by default
         input_boxes: (B, N, 4), x0, y0, x1, y1, in pixels of the resized image; all four -10 for no box
-        input_masks: (B, N or 1, 4h, 4w) or (B, 4h, 4w) low-res logits, usually ``pred_masks`` of a step before
-        multimask_output: three masks (for an ambiguous prompt such as one click) or one
+        input_masks: (B, N or 1, 4h, 4w) or (B, 4h, 4w) low-res logits, usually ``pred_masks`` of the previous step
+        multimask_output: three masks (for an ambiguous prompt such as a single click) or one
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
         intermediate_embeddings: `EncoderOutput.features`, which some decoders need beside image_embeddings
         num_multimask_outputs: 1, 3 or 4 masks (the one, then the three) instead of multimask_output, as in EdgeSAM
-        hq_token_only: SAM-HQ's own mask without SAM's
+        hq_token_only: only SAM-HQ's own mask, without SAM's
         labels: (B, N, H, W), or (B, H, W) for one object an image: masks in {0, 1} in the frame of the padded input, at
             any resolution, for ``loss``
-        original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; not read
+        original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; ignored
         batched_input: images and prompts as ``segment_anything`` takes them, also in the first place, for
             `predict_batch`
-        raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not understand
+        raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not take
         """
         if isinstance(pixel_values, list | tuple):
             batched_input = pixel_values

@@ -27,7 +27,7 @@ ARGUMENTS = ("images", "segmentation_maps", "input_points", "input_labels", "inp
 class SamProcessor(ProcessorMixin):
     """Images and prompts for `SamModel`, and its logits back to masks of the images.
 
-    Arguments and outputs are those of ``transformers.SamProcessor``. Beyond it: prompts may be lists, arrays or
+    Arguments and outputs are those of ``transformers.SamProcessor``. In addition: prompts may be lists, arrays or
     tensors, ragged across images, objects and points (padding is masked out of the attention, so it changes
     nothing); points and boxes may be mixed; mask prompts; float32 coordinates; wrong prompts are refused.
     """
@@ -50,17 +50,17 @@ class SamProcessor(ProcessorMixin):
         """Prepare a batch of B images with up to N objects each.
 
         images, segmentation_maps: see `SamImageProcessor.preprocess`
-        text: not supported; here because ``transformers`` has it in this place
+        text: not supported; in the signature because ``transformers`` has it
         input_points: [image][object][point][x, y] in pixels of the original image; shorter nestings and None as
             `sam_hub.models.prompt_batch` says
         input_labels: [image][object][point], 1 object, 0 background, -1 not a point, -10 padding; all 1 by default
-        input_boxes: [image][object][x0, y0, x1, y1]; a box that pokes out of the image is cut at its border
+        input_boxes: [image][object][x0, y0, x1, y1]; boxes are clipped to the image
         input_masks: [image][object][h][w] low-res logits, of side longest_edge / 4; one for all objects or one for each
         return_tensors: "pt", "np", or None for lists of arrays
         other arguments: settings of `SamImageProcessor` for this call
         returns: what `SamImageProcessor.preprocess` returns, and, of those given, input_points (B, N, P, 2),
             input_labels (B, N, P), input_boxes (B, N, 4) and input_masks (B, N, h, w), in pixels of the resized image
-        raises: ImageError, PromptError; TypeError for an argument of another name, with the nearest one
+        raises: ImageError, PromptError; TypeError for an unknown argument, naming the nearest one
         """
         refuse_unknown(kwargs, [*ARGUMENTS, *SamImageProcessorKwargs.__annotations__], type(self).__name__)
         if text is not None:
@@ -85,7 +85,7 @@ class SamProcessor(ProcessorMixin):
         return self.image_processor.post_process_masks(*args, **kwargs)
 
     def drop_padding(self, values: Any, inputs: SamBatchFeature) -> list:
-        """Only the objects that were asked for, of a batch in which some images have fewer than others.
+        """Without the padding objects of a batch in which some images have fewer objects than others.
 
         values: for each image (N, ...): ``pred_masks``, ``iou_scores`` or what `post_process_masks` returned
         inputs: what this processor returned
@@ -102,7 +102,7 @@ class SamProcessor(ProcessorMixin):
         return [*self.image_processor.model_input_names, "original_sizes", "reshaped_input_sizes"]
 
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
-        """Write processor_config.json, and beside it the preprocessor_config.json that transformers.js reads."""
+        """Write processor_config.json, and the preprocessor_config.json that transformers.js reads."""
         super().to_json_file(json_file_path)
         # SamProcessor is the name that transformers.js knows; it has no other file to read.
         settings = to_two_sides({**self.image_processor.to_dict(), "processor_class": SamProcessor.__name__})
@@ -115,7 +115,7 @@ class SamProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> "SamProcessor":
-        """Load from anything that `SamImageProcessor.from_pretrained` takes; raises what that raises."""
+        """Load from anything that `SamImageProcessor.from_pretrained` takes, with the same errors."""
         image_processor = SamImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         try:
             hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
@@ -126,14 +126,14 @@ class SamProcessor(ProcessorMixin):
 
     @classmethod
     def for_config(cls, config: SamConfig, image_processor: SamImageProcessor | None = None) -> "SamProcessor":
-        """The processor of a model; where ``transformers`` lacks the model, a `SamHubProcessor`."""
+        """The processor of a model; a `SamHubProcessor` if ``transformers`` lacks the model."""
         image_processor = image_processor and image_processor.check_model(config)
         kind = cls if config.is_transformers_native or cls is not SamProcessor else SamHubProcessor
         return kind(image_processor or SamImageProcessor.for_config(config))
 
 
 class SamHubProcessor(SamProcessor):
-    """`SamProcessor` under a name that ``transformers`` does not have.
+    """`SamProcessor` under a name that ``transformers`` does not use.
 
     Saved files name the class of the processor. ``AutoProcessor`` resolves "SamProcessor" to the one of
     ``transformers``, which fits models that it knows; the files of all others name this class.

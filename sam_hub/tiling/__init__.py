@@ -1,1 +1,1 @@
-"""Everything mode over pictures that do not fit into memory: tiles, and masks merged at their seams."""
+"""Everything mode for images that do not fit into memory: tiles, and masks merged at their seams."""

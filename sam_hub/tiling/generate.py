@@ -1,4 +1,4 @@
-"""Everything mode tile by tile: `generate_tiled` for a picture, and the two steps that it is made of."""
+"""Everything mode tile by tile: `generate_tiled` for an image, and its two steps."""
 
 import copy
 import os
@@ -33,15 +33,15 @@ def generate_tiled(
     bands: Bands = None,
     page: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Every mask of a picture that need not fit into memory, merged where tiles meet.
+    """Every mask of an image that need not fit into memory, merged where tiles meet.
 
-    generator: its thresholds hold for tiles; ``min_mask_area`` and ``non_overlapping`` for the picture
+    generator: its thresholds apply to tiles; ``min_mask_area`` and ``non_overlapping`` to the whole image
     source: the path of a file; TIFFs are read window by window (the extra ``science`` or ``geo``)
-    tile: pixels of a tile's side; overlap: of neighbouring tiles, as a part of it
-    progress: called with the tiles done and the tiles in all
+    tile: side in pixels; overlap: of neighbouring tiles, as a share of their side
+    progress: called with the number of tiles done and the total
     value_range, bands, page: as for `read_image`
     returns: records as of `SamAutomaticMaskGenerator.generate`, in pixels of the picture, with ``segmentation`` as
-        "coco_rle"; ``crop_box`` is around the tiles that a mask was found in. Pixels without data are in no mask
+        "coco_rle"; ``crop_box`` encloses the tiles that a mask was found in. Pixels without data are in no mask
     raises: ImageError; WrongUsage for a tile or an overlap that makes no sense
     """
     with Picture(source, value_range, bands, page) as picture:

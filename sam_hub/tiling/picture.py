@@ -1,4 +1,4 @@
-"""A picture of any size, read as windows of uint8 RGB that all have the same black and white."""
+"""An image of any size, read as windows of uint8 RGB that share one black and white."""
 
 import math
 import os
@@ -74,7 +74,7 @@ class Picture:
             self._raster.close()
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """A window: (h, w, 3) uint8 RGB, and which of its pixels hold data, (h, w) bool. raises: ImageError"""
+        """A window: (h, w, 3) uint8 RGB, and which of its pixels have data, (h, w) bool. raises: ImageError"""
         if self._whole is not None:
             x0, y0, x1, y1 = window
             part = self._whole[y0:y1, x0:x1]
@@ -93,7 +93,7 @@ class Picture:
         return np.array(np.broadcast_to(levels, (*valid.shape, 3)), order="C"), valid
 
     def thumbnail(self, longest: int, block: int = 2048) -> np.ndarray:
-        """The picture shrunk to ``longest`` pixels, block by block; what cannot be read is black. (h, w, 3) uint8"""
+        """The image scaled down to ``longest`` pixels, block by block; unreadable parts are black. (h, w, 3) uint8"""
         height, width = self.size
         ratio = min(1.0, longest / max(height, width))
         out = np.zeros((max(1, round(height * ratio)), max(1, round(width * ratio)), 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Prompts on a picture that does not fit into memory: the window around them is read and encoded, not the rest."""
+"""Prompts on an image that does not fit into memory: only the window around them is read and encoded."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def predict_in_window(
     multimask_output: bool = True,
     side: int = 1024,
 ) -> tuple[np.ndarray, np.ndarray, Window]:
-    """Masks of one object of a large picture, whose window is set on the predictor.
+    """Masks of one object in a large image, from a window that is set on the predictor.
 
     point_coords, point_labels, box, multimask_output: as for `ImagePredictor.predict`, in pixels of the picture
     side: pixels of the window's side, see `window_around`

@@ -23,7 +23,7 @@ class OpenvinoModel:
         self.encoder, self.decoder = (File(folder, artefact.file(role)) for role in ("encoder", "decoder"))
 
     def encode(self, image: Prepared) -> dict[str, np.ndarray]:
-        """What the decoder needs of an image, by name."""
+        """What the decoder needs from an image, by name."""
         return self.encoder({"pixel_values": image.pixel_values})
 
     def decode(
