@@ -1,4 +1,4 @@
-"""What results depend on: the generator's arguments, with the thresholds that suit the model, and the weights."""
+"""The settings that results depend on: the generator's arguments, the model's thresholds, and the weights."""
 
 import hashlib
 from typing import Any
@@ -18,10 +18,10 @@ BATCH = "points_per_batch"
 def generator_arguments(
     encoder: str | None, preset: str, given: dict[str, Any], tidy: float | None = None
 ) -> dict[str, Any]:
-    """Arguments of `SamAutomaticMaskGenerator`: of the preset, over them the model's, over them those that are given.
+    """Arguments of `SamAutomaticMaskGenerator`: the preset's, overridden by the model's, then by those given.
 
     encoder: ``model_type`` of the image encoder
-    given: by name; None stands for what was not given
+    given: by name; None if not given
     tidy: share of a mask's area, of the model's configuration; that of its family by default
     """
     share = tidied(encoder, tidy)

@@ -1,4 +1,4 @@
-"""Large pictures in a run: a file for each tile that is done, so that a run goes on where it stopped.
+"""Large images in a run: a file for each finished tile, so that an interrupted run resumes.
 
 OUT/tiles/NAME/ROW-COLUMN.json   what was found in a tile; removed once the picture is merged without a failure
 """

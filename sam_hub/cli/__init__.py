@@ -1,9 +1,9 @@
 """The command line, ``sam-hub``.
 
-A command is a function in a room of its own, registered below by one line. It imports what it needs inside, so
-that ``--help`` stays quick; it takes its shared options from `options`; it raises the classes of
-`sam_hub.errors` for what a person can mend and `WrongUsage` for a line that means nothing, and leaves the rest
-to `failures`. Results go to files or standard output, progress to standard error.
+Each command is a function in its own module, registered below. It imports what it needs inside the function, so
+that ``--help`` stays fast; it takes shared options from `options`; it raises the classes of `sam_hub.errors` for
+errors that a user can fix and `WrongUsage` for an invalid command line, and leaves the rest to `failures`. Results
+go to files or standard output, progress to standard error.
 """
 
 import logging
@@ -78,7 +78,7 @@ def _common(
     if trust_size:
         from ..ops.bounds import VARIABLE
 
-        os.environ[VARIABLE] = "1"  # so that worker processes know
+        os.environ[VARIABLE] = "1"  # inherited by worker processes
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Every failure of a command becomes one sentence on standard error and an exit code.
+"""Every error of a command becomes one sentence on standard error and an exit code.
 
 0 done; 1 a named failure; 2 wrong usage; 130 stopped with Ctrl-C. A reader that closes our output early
-(``| head``) is no failure worth words: typer exits quietly. ``--debug`` lets the traceback through.
+(``| head``) is not an error: typer exits quietly. ``--debug`` shows the traceback.
 """
 
 import warnings
@@ -16,7 +16,7 @@ DEBUG = "sam_hub.debug"
 """Key of the context's ``meta`` under which ``--debug`` is remembered."""
 
 PLAIN = (ImageBandsWarning, ImageRangeWarning, NoMasksWarning)
-"""Warnings about what was given, not about code."""
+"""Warnings about the input, not about code."""
 
 
 class Commands(TyperGroup):
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
 
 
 def _show_plainly() -> None:
-    """Show warnings about what was given as one line, without the place in the code."""
+    """Show warnings about the input as one line, without the place in the code."""
     show = warnings.showwarning
 
     def plain(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
@@ -55,7 +55,7 @@ def _show_plainly() -> None:
 
 
 def sentence(error: Exception) -> str:
-    """What a failure tells a person, on one line."""
+    """The message of an error, on one line."""
     if isinstance(error, SamHubError | WrongUsage):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):

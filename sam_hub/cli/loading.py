@@ -1,4 +1,4 @@
-"""A model for a command: found, loaded and placed, without the libraries' own chatter."""
+"""Loads a model for a command, without the libraries' log output."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ FEW_PHOTOS = 32
 
 
 def quiet_but_for_downloads() -> None:
-    """No chatter of the libraries, except the progress bars of downloads and uploads, on standard error."""
+    """Silence the libraries, except for progress bars of downloads and uploads on standard error."""
     from huggingface_hub import constants
     from huggingface_hub.utils import enable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
@@ -27,7 +27,7 @@ def quiet_but_for_downloads() -> None:
 
 
 def load_model(name: str, device: str | None) -> "SamModel":
-    """`open_model`, without chatter.
+    """`open_model`, without log output.
 
     raises: as `open_model`
     """
@@ -38,7 +38,7 @@ def load_model(name: str, device: str | None) -> "SamModel":
 
 
 def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPredictor | OnnxPredictor":
-    """`open_predictor` for models and every folder of `sam-hub export`, without chatter; ONNX files load no torch.
+    """`open_predictor` for models and exported folders, without log output; ONNX files load no torch.
 
     raises: as `load_model`
     """

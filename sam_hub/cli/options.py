@@ -1,4 +1,4 @@
-"""Options that commands share, so that each has one name and one meaning everywhere."""
+"""Options that commands share, with one name and one meaning everywhere."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def _check_range(text: str | None) -> str | None:
 
 
 def _check_bands(text: str | None) -> str | None:
-    """The bands as given; what is none is wrong usage."""
+    """The bands as given. raises: WrongUsage if they are not bands"""
     if text is not None:
         bands_of(text)
     return text

@@ -1,4 +1,4 @@
-"""How far a run over many photos is, on standard error: a bar in a terminal, a line for each photo elsewhere."""
+"""Progress over many photos, on standard error: a bar in a terminal, a line for each photo elsewhere."""
 
 from time import perf_counter
 from types import TracebackType

@@ -23,7 +23,7 @@ def prompt_report(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Measure the shards, then print the report and write what was asked for."""
+    """Measure the shards, then print the report and write the requested files."""
     from functools import partial
 
     from rich.console import Console

@@ -1,6 +1,6 @@
-"""Latency, memory, size and faithfulness of models and exported bundles, all measured in one run.
+"""Latency, memory, size and accuracy of models and exported bundles, all measured in one run.
 
-Each contender runs in a process of its own, so that its peak memory is its own. A *click* is what a person waits for
+Each contender runs in a separate process, so that its peak memory is its own. A *click* is what a user waits for
 after the photo is encoded; the first one includes what a decoder prepares for each image.
 """
 

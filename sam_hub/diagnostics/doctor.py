@@ -88,7 +88,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Every check, in the order in which a person wants to read them; takes seconds and no network."""
+    """Every check, in reading order; takes seconds and needs no network."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         core = pool.submit(_check_core)
         devices = pool.submit(_check_devices)

@@ -67,9 +67,9 @@ def _walk(folders: Sequence[Path], home: str) -> Iterator[Path]:
 def add(
     project: Project, paths: Iterable[Path], tell: Callable[[int], None] = lambda done: None, batch: int = BATCH
 ) -> Added:
-    """Write photos down; those that are there already are looked at again. Stopped, the same call goes on.
+    """Add photos to the project, and check known ones again. After an interruption, the same call resumes.
 
-    tell: called with the number of photos looked at
+    tell: called with the number of photos checked so far
     """
     new = known = done = 0
     problems: list[str] = []

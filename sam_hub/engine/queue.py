@@ -1,4 +1,4 @@
-"""Who gets which photo: nobody one that another holds; what is held goes back when nothing is heard of its holder."""
+"""Assigns photos: each to one annotator at a time, released when nothing is heard from them."""
 
 import time
 from collections.abc import Callable
@@ -80,7 +80,7 @@ class Queue:
             db.execute("DELETE FROM leases WHERE photo = ?", (photo,))
 
     def before(self, annotator: str, photo: int | None) -> int | None:
-        """The photo that a person put away before another one, or last of all."""
+        """The photo that a person finished before another one, or their last one."""
         row = self.project.one("SELECT finished FROM photos WHERE id = ? AND annotator = ?", (photo, annotator))
         limit = row["finished"] if row is not None and row["finished"] is not None else 1e300
         found = self.project.one(

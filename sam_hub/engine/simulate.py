@@ -39,7 +39,7 @@ HOLDER = "simulated"
 
 @dataclass(frozen=True)
 class Simulation:
-    """Settings, which a run that is resumed must have again.
+    """Settings; a resumed run must have the same.
 
     photos: that are annotated in each round; objects: of each photo at most
     held: images of the truth that no round learns from, on which every round's model is scored
@@ -63,7 +63,7 @@ class Simulation:
 
 @dataclass
 class RoundCosts:
-    """What a round has cost the people.
+    """What a round cost the annotators.
 
     objects: that were asked for; clicks: on them, and one for each proposal that had to go
     untouched: proposals that were good as they were: they cost no click; covered: objects asked for among them
@@ -98,7 +98,7 @@ class RoundCosts:
 def simulate(
     dataset: Sequence, held: Sequence | None, settings: Simulation, out: Path, say: Callable[[str], None] = tell
 ) -> list[RoundCosts]:
-    """Run the rounds, or go on where a run was stopped; `report` tells what they cost.
+    """Run the rounds, or resume an interrupted run; `report` tells what they cost.
 
     dataset: samples with all their objects; held: others to measure on, by default drawn from ``dataset``
     raises: OutputError for a folder with other things in it, DataError where there are too few images
@@ -127,7 +127,7 @@ def simulate(
                 try:
                     result = train(project, settings.training, "cpu", say)
                     say(f"round {number + 1}: {'taken' if result.taken else 'not taken'}: {_told(result)}")
-                except DataError as e:  # too little yet: the next round goes on with the same model
+                except DataError as e:  # too few masks yet: the next round continues with the same model
                     say(f"round {number + 1}: not trained: {e}")
                 costs.trained = True
                 _store(out, settings, state, costs)

@@ -282,7 +282,7 @@ def insert_mask(db: Connection, photo: PhotoRow, version: MaskVersion) -> int:
 
 
 def withdraw(db: Connection, photo: PhotoRow, round: int) -> None:
-    """Remove what earlier rounds proposed and nobody has accepted; the rows stay."""
+    """Remove proposals of earlier rounds that nobody has accepted; the rows stay."""
     stale = db.execute(
         "SELECT m.* FROM objects o JOIN masks m ON m.id = o.mask WHERE o.photo = ? AND o.state = 'proposed'",
         (photo.id,),

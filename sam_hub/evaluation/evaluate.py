@@ -1,4 +1,4 @@
-"""How well a model segments the annotated objects of some shards, from clicks and from boxes.
+"""How well a model segments the annotated objects of data shards, from clicks and from boxes.
 
 The protocol, which the JSON report repeats in its ``protocol`` and ``metrics``:
 

@@ -1,6 +1,6 @@
-"""Whether a model listens to its prompt: other prompts on one photo must give other masks.
+"""Whether a model responds to its prompt: different prompts on one image must give different masks.
 
-A model that has only learnt what is salient gives one mask for every prompt, and scores well where each photo
+A model that has only learnt saliency gives the same mask for every prompt, and scores well where each photo
 has one annotated object. The comparison here shows it: a click on the object against a click beside it, and
 the three masks of the click against each other.
 """

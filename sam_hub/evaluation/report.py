@@ -68,7 +68,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def build_report(model: str, protocol: Protocol, shards: Sequence[ShardScores]) -> dict[str, Any]:
-    """Everything that is known about one evaluation, ready for JSON.
+    """The full report of an evaluation, ready for JSON.
 
     ``mean`` holds the means over the shards that are not ``zeroshot-``; None when there are none of them
     """

@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, are checked, and appear whole or not at all.
+"""Downloads that resume, are checked, and appear whole or not at all.
 
 ``huggingface_hub`` resumes a dropped connection, but throws away blocks of 10 MB that are not complete, and everything
 when its process ends, and checks the size alone. Here the bytes lie beside the target as ``.incomplete`` until they are

@@ -22,7 +22,7 @@ def push_files(
     token: str | bool | None = None,
     revision: str | None = None,
 ) -> str:
-    """Upload files in one commit; the repository and the branch are made where they do not exist.
+    """Upload files in one commit; repository and branch are created if missing.
 
     Large files go first and are kept by the Hub if the commit does not follow, so a push that was cut off goes on
     where it stopped; readers see the commit alone. Weights of an earlier push that this one lacks are removed.

@@ -1,4 +1,4 @@
-"""Where a model runs."""
+"""The device a model runs on."""
 
 import torch
 
@@ -6,9 +6,9 @@ from ..errors import DeviceError
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device called ``name`` ("cpu", "cuda", "cuda:1", "mps", ...), or by default the fastest there is.
+    """The device called ``name`` ("cpu", "cuda", "cuda:1", "mps", ...); default: the fastest available.
 
-    raises: DeviceError when it is unknown or not on this machine
+    raises: DeviceError if it is unknown or not on this machine
     """
     if name is None:
         if torch.cuda.is_available():

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class EmbeddingCache:
-    """At most ``size`` encoded images, of which the one not used for longest goes first; may be shared by threads."""
+    """A least-recently-used cache of at most ``size`` encoded images; threads may share it."""
 
     def __init__(self, size: int) -> None:
         self.size = size

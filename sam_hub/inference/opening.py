@@ -1,4 +1,4 @@
-"""Models and predictors by name: a model for torch, ONNX files, or another registered format."""
+"""Models and predictors by name: a torch model, ONNX files, or another registered format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ FOLDER_FORMATS: dict[str, FolderFormat] = {}
 
 
 def register_folder_format(added: FolderFormat) -> None:
-    """Make `open_predictor`, and with it eval, segment, everything, bench and the page, take such folders."""
+    """Make `open_predictor`, and therefore eval, segment, everything, bench and the page, accept such folders."""
     FOLDER_FORMATS[added.name] = added
 
 
@@ -69,7 +69,7 @@ def open_predictor(
 
     name: as for `SamModel.from_pretrained`, or a folder of ``sam-hub export``
     device: see `pick_device` and `pick_provider`
-    threads: on the CPU; by default what each library takes
+    threads: on the CPU; default: the library's own
     raises: ModelNotFoundError, CheckpointError, DeviceError
     """
     if is_onnx_folder(name):

@@ -1,4 +1,4 @@
-"""Who set the image of a predictor: threads or tasks that share one must not get masks of each other's images."""
+"""Tracks who set a predictor's image: threads or tasks that share one must not get masks of each other's images."""
 
 import sys
 import threading
@@ -24,7 +24,7 @@ class Ownership:
         self._token: object | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # a process of its own starts anew
+        return {}  # a new process starts without owners
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()
@@ -42,7 +42,7 @@ class Ownership:
         )
 
     def release(self) -> None:
-        """This thread or task wants no image any more."""
+        """This thread or task needs no image any more."""
         self._mine.token = None
         if (task := _current_task()) is not None:
             self._tasks.pop(task, None)

@@ -1,4 +1,4 @@
-"""What suits a model: thresholds of everything mode, and how masks are tidied."""
+"""Recommended settings of a model: thresholds of everything mode, and how masks are tidied."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,17 +9,17 @@ ORIGINAL: dict[str, float] = {"pred_iou_thresh": 0.88, "stability_score_thresh":
 """Those of ``automatic_mask_generator.py``, which suit models of SAM's size."""
 
 ENCODERS = {kind: f.name for f in families() for kind, part in f.encoders.items() if part.generation}
-"""``model_type`` of an image encoder -> the family whose thresholds suit it, and what was made of it."""
+"""``model_type`` of an image encoder -> the family whose thresholds it uses."""
 
 THRESHOLDS = {f.name: dict(part.generation) for f in families() for part in f.encoders.values() if part.generation}
-"""By family, in place of the original's. ``python benchmarks/thresholds.py`` measures what they cost and give."""
+"""By family, instead of the original's; ``python benchmarks/thresholds.py`` measures their effect."""
 
 
 def suited(encoder: str | None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Arguments of `SamAutomaticMaskGenerator` that suit a model, where they are not the original's.
+    """Recommended arguments of `SamAutomaticMaskGenerator` for a model, where they differ from the original's.
 
     encoder: ``model_type`` of its image encoder
-    settings: ``generation`` of its configuration, which has the last word
+    settings: ``generation`` of its configuration, which takes precedence
     """
     usual: Mapping[str, Any] = {}
     if encoder in ENCODERS:
