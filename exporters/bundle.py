@@ -14,7 +14,7 @@ from ..ops.input_size import to_two_sides
 from ..ops.packages import require
 from ..ops.preparation import Preparation
 from ..zoo import ZOO, canonical_name
-from .format import Format, Job
+from .format import ExportJob, Format
 from .formats import FORMATS
 from .gate import NOT_ON_DEVICE, prove
 from .manifest import MANIFEST, Artefact, BundleError, Manifest, versions
@@ -69,7 +69,7 @@ def export_bundle(
         given = {**(options or {}), "calibration": [preparation(read_image(path)) for path in calibration]}
         artefacts = []
         for format, variants in wanted.items():
-            job = Job(model, name, licence, preparation, aside, variants, proof, given, tell)
+            job = ExportJob(model, name, licence, preparation, aside, variants, proof, given, tell)
             for artefact in FORMATS[format].run_export(job):
                 tell(f"{artefact.name}: comparing with PyTorch")
                 _prove(aside, artefact, proof)

@@ -1,4 +1,4 @@
-"""What a device format is, as data: `Format`, and what its exporter is given: `Job`.
+"""What a device format is, as data: `Format`, and what its exporter is given: `ExportJob`.
 
 Nothing here imports a library, so that `sam-hub doctor` can list formats whose libraries are broken.
 """
@@ -64,7 +64,7 @@ class Choice:
 
     why: one sentence for the user, without its full stop
     measured: size, closeness and time that it rests on, of which model and by what; or that there is no measurement
-    options: as in `Job.options`
+    options: as in `ExportJob.options`
     """
 
     variants: tuple[str, ...]
@@ -80,7 +80,7 @@ class Format:
     package: the folder that holds the format, as a dotted name
     title: in texts, such as "Core ML"
     purpose: what the format is for, for `sam-hub doctor`
-    export: (Job) -> Iterable[Artefact], each written below ``Job.out``; `bundle` runs and proves it
+    export: (ExportJob) -> Iterable[Artefact], each written below ``ExportJob.out``; `bundle` runs and proves it
     runner: (folder, Artefact) -> `gate.Runner`, which runs an artefact of a bundle
     tolerances: variant -> what is accepted; these are all variants
     default: the variants that are exported unless the user names some
@@ -120,7 +120,7 @@ class Format:
     def folder(self) -> Path:
         return Path(import_module(self.package).__path__[0])
 
-    def run_export(self, job: "Job") -> "Iterable[Artefact]":
+    def run_export(self, job: "ExportJob") -> "Iterable[Artefact]":
         """raises: ExportError, ExportMismatch"""
         return self._resolve(self.export)(job)
 
@@ -134,7 +134,7 @@ class Format:
 
 
 @dataclass
-class Job:
+class ExportJob:
     """One export, as an exporter sees it.
 
     model: fused, in evaluation mode, fp32, on the CPU; not to be changed

@@ -131,14 +131,14 @@ class Manifest:
         """
         for artefact in self.artefacts:
             for record in artefact.files:
-                record.sha256, record.bytes = fingerprint(folder / record.path)
+                record.sha256, record.bytes = sha256_and_size(folder / record.path)
                 for path in record.weights:
-                    record.weights[path], size = fingerprint(folder / path)
+                    record.weights[path], size = sha256_and_size(folder / path)
                     record.bytes += size
         records = [record for artefact in self.artefacts for record in artefact.files]
         known = {MANIFEST, *(path for record in records for path in (record.path, *record.weights))}
         self.others = {
-            name: fingerprint(folder / name)[0]
+            name: sha256_and_size(folder / name)[0]
             for name in sorted(files_below(folder))
             if name not in known and not any(name.startswith(f"{k}/") for k in known)
         }
@@ -181,7 +181,7 @@ class Manifest:
             if not (file.is_file() or file.is_dir()):
                 raise BundleError(f"{path} is missing from {folder}; export or download it again")
             try:
-                found, _ = fingerprint(file)
+                found, _ = sha256_and_size(file)
             except OSError as e:
                 raise BundleError(f"{path} in {folder} cannot be read ({e.strerror}); download it again") from e
             if found != expected:
@@ -195,13 +195,13 @@ class Manifest:
         yield from self.others.items()
 
 
-def fingerprint(path: Path) -> tuple[str, int]:
+def sha256_and_size(path: Path) -> tuple[str, int]:
     """sha256 and bytes of a file; of a folder, of the sorted list of its files' names and hashes, and their sum."""
     if not path.is_dir():
         return sha256(path), path.stat().st_size
     lines, total = [], 0
     for name in sorted(files_below(path)):
-        digest, size = fingerprint(path / name)
+        digest, size = sha256_and_size(path / name)
         lines.append(f"{digest}  {name}\n")
         total += size
     return hashlib.sha256("".join(lines).encode()).hexdigest(), total

@@ -10,9 +10,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
 
-from ..format import Format, Job
+from ..format import ExportJob, Format
 
-__all__ = ["FORMATS", "GROUP", "Format", "Job", "default_format", "register_format"]
+__all__ = ["FORMATS", "GROUP", "ExportJob", "Format", "default_format", "register_format"]
 
 GROUP = "sam_hub.formats"
 """Entry points whose value is a `Format`: ``name = "package:FORMAT"``."""

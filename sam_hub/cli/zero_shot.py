@@ -29,7 +29,7 @@ def zero_shot_table(
     """Measure, write and show one table; options: of the table, beside those that are ``given``."""
     from ..annotation.run import threads_of
     from ..ops.packages import require
-    from ..zero_shot.run import Job, finish_table, measure_here, measure_on_ray, open_early, plan_table
+    from ..zero_shot.run import EvaluationJob, finish_table, measure_here, measure_on_ray, open_early, plan_table
     from ..zero_shot.table import TableRequest
     from .loading import load_predictor
     from .progress import PhotoProgress
@@ -48,7 +48,9 @@ def zero_shot_table(
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         table = open_early(request, place, given.resume)
         predictor = load_predictor(model, device, cache_size=0)
-        job = Job(request, os.path.abspath(model) if os.path.exists(model) else model, device, threads_of(model))
+        job = EvaluationJob(
+            request, os.path.abspath(model) if os.path.exists(model) else model, device, threads_of(model)
+        )
         run = plan_table(job, place, table, predictor, given.resume)
         bar = stack.enter_context(PhotoProgress(len(run.pending), {name: name for name in run.items}))
         if given.engine is Engine.ray:

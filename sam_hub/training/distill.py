@@ -28,8 +28,8 @@ from ..models.modeling_sam import SamModel
 from ..ops.images import resize_longest_side, stretch
 from ..zoo import ZOO, canonical_name
 from .checkpoints import Say, check_finite
-from .embeddings import EmbeddingCache, fingerprint
-from .episodes import EpisodeDataset, Preparation, key_of
+from .embeddings import EmbeddingCache, cache_key
+from .episodes import EpisodeDataset, ViewPreparation, key_of
 from .interactive import InteractiveStep, answer, frame_side, interactive_losses
 from .packages import check_packages
 from .pocket_init import new_pocket
@@ -87,13 +87,13 @@ class Teacher:
 
     def __init__(self, model: SamModel, processor: SamImageProcessor, student: SamImageProcessor, folder: Path) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.preparation = Preparation.of(processor)
-        if self.preparation.stretched != Preparation.of(student).stretched:
+        self.preparation = ViewPreparation.of(processor)
+        if self.preparation.stretched != ViewPreparation.of(student).stretched:
             raise SamHubError(
                 "only one of teacher and student stretches images to a square; the other pads them: "
                 "choose two that do the same"
             )
-        self.cache = EmbeddingCache(folder / fingerprint(model, processor))
+        self.cache = EmbeddingCache(folder / cache_key(model, processor))
 
     def fill(self, samples: Sequence, say: Say) -> None:
         """Encode the whole images that are not there yet."""
@@ -118,7 +118,7 @@ class Teacher:
         return {TAUGHT + name: value for name, value in self.cache.load(key_of(sample.image)).items()}
 
 
-def whole_view(image: np.ndarray, preparation: Preparation) -> np.ndarray:
+def whole_view(image: np.ndarray, preparation: ViewPreparation) -> np.ndarray:
     """A whole image at the size of a model's input, as its processor makes it."""
     resize = stretch if preparation.stretched else resize_longest_side
     return resize(image, preparation.image_size)
@@ -230,7 +230,7 @@ def distill(
         )
     scores_file = score_once(student, validator, work, say)
     history: list[dict] = []
-    preparation = Preparation.of(processor)
+    preparation = ViewPreparation.of(processor)
     for stage in settings.stages:
         recipe = settings.encoder_recipe if stage == "encoder" else settings.recipe
         mine = replace(settings, recipe=recipe)

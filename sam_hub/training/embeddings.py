@@ -15,7 +15,7 @@ from ..models.modeling_sam import SamModel
 from ..ops.files import make_folder, write_atomically
 
 
-def fingerprint(model: SamModel, processor: SamImageProcessor) -> str:
+def cache_key(model: SamModel, processor: SamImageProcessor) -> str:
     """Names what is computed of an image alone, with its weights, and the way that images are prepared."""
     digest = hashlib.sha256(processor.to_json_string().encode())
     before_prompts = {name for name, _ in model.image_side_parameters()}
@@ -31,7 +31,7 @@ def fingerprint(model: SamModel, processor: SamImageProcessor) -> str:
 class EmbeddingCache:
     """Embeddings in half precision, a file for each view; what was written before a stop is used again.
 
-    folder: one for each `fingerprint`
+    folder: one for each `cache_key`
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class EmbeddingCache:
     def fill(self, model: SamModel, preparation, views: Iterable[tuple[str, np.ndarray]]) -> int:
         """Encode what is not there yet; returns how many were encoded.
 
-        preparation: the model's `Preparation`; views: key and (h, w, 3) uint8
+        preparation: the model's `ViewPreparation`; views: key and (h, w, 3) uint8
         """
         model.eval()
         count = 0

@@ -28,7 +28,7 @@ MOST_ZOOM = 8.0
 
 
 @dataclass(frozen=True)
-class Preparation:
+class ViewPreparation:
     """How a model's images are brought to its input, for views that are already of the right size.
 
     frame: side of the frame that prompts and masks live in; the input's, but for EfficientViT-SAM L0-L2
@@ -46,7 +46,7 @@ class Preparation:
     mask_stride: float = LOW_RES
 
     @classmethod
-    def of(cls, processor: SamImageProcessor, image_size: int | None = None) -> "Preparation":
+    def of(cls, processor: SamImageProcessor, image_size: int | None = None) -> "ViewPreparation":
         """image_size: another input than the model's own; only where the two frames are one"""
         side, frame = processor.size["longest_edge"], processor.frame_size["longest_edge"]
         if image_size and image_size != side:
@@ -145,7 +145,7 @@ class EpisodeDataset(Dataset):
         datasets: Sequence[Sequence],
         recipe: Recipe,
         length: int,
-        preparation: Preparation,
+        preparation: ViewPreparation,
         weights: Sequence[float] | None = None,
         views: int | None = None,
         cache: EmbeddingCache | None = None,
@@ -409,7 +409,7 @@ class EpisodeStream(IterableDataset):
     share the stream by whole batches, so that their number does not change what is learnt from.
     """
 
-    def __init__(self, samples: Iterable[Sample], recipe: Recipe, length: int, preparation: Preparation) -> None:
+    def __init__(self, samples: Iterable[Sample], recipe: Recipe, length: int, preparation: ViewPreparation) -> None:
         if recipe.augmentation.copy_paste:
             raise ValueError("copy-paste needs random access, which a stream does not have")
         self.samples, self.length = samples, length

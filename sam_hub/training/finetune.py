@@ -14,8 +14,8 @@ from ..errors import TrainingError
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from .checkpoints import Say, check_finite
-from .embeddings import EmbeddingCache, fingerprint
-from .episodes import EpisodeDataset, EpisodeStream, Preparation
+from .embeddings import EmbeddingCache, cache_key
+from .episodes import EpisodeDataset, EpisodeStream, ViewPreparation
 from .interactive import InteractiveStep
 from .lora import add_lora, merge_lora
 from .packages import check_packages
@@ -64,10 +64,10 @@ def fine_tune(
             parameter.requires_grad_(False)
     if settings.lora:
         add_lora(model, settings.lora)
-    preparation = Preparation.of(processor, recipe.image_size)
+    preparation = ViewPreparation.of(processor, recipe.image_size)
     args = training_arguments(work, settings)
     length = recipe.steps * recipe.images * settings.accumulate * args.world_size
-    cache = EmbeddingCache(work / "embeddings" / fingerprint(model, processor)) if cached else None
+    cache = EmbeddingCache(work / "embeddings" / cache_key(model, processor)) if cached else None
     if isinstance(train, Sequence):
         views = settings.views if cached else None
         episodes = EpisodeDataset([train], recipe, length, preparation, views=views, cache=cache)

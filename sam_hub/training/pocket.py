@@ -19,7 +19,7 @@ from ..models.fine_decoder import FineMaskDecoder, with_fine_features
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from .checkpoints import CompleteCheckpoints, agreed_checkpoint, check_finite, checkpoints
-from .episodes import EpisodeDataset, Preparation, collate
+from .episodes import EpisodeDataset, ViewPreparation, collate
 from .interactive import InteractiveStep
 from .packages import check_packages
 from .pocket_init import new_pocket
@@ -36,7 +36,7 @@ MADE_UP = ("scenes", "textures")
 def pocket_episodes(data: Path, recipe: PocketRecipe, config: SamConfig, processes: int = 1) -> EpisodeDataset:
     """Samples for every step of every process, from the shards that a recipe names: tars or folders in ``data``."""
     shards = open_shards(data, recipe)
-    preparation = Preparation.of(SamImageProcessor.for_config(config), recipe.image_size)
+    preparation = ViewPreparation.of(SamImageProcessor.for_config(config), recipe.image_size)
     length = recipe.steps * recipe.images * processes
     weights, wholes = [recipe.shards[name] for name in shards], [recipe.wholes.get(name, 0.0) for name in shards]
     return EpisodeDataset(list(shards.values()), recipe, length, preparation, weights, wholes=wholes)

@@ -14,7 +14,7 @@ from ..data.prompts import boxes_of
 from ..models.loss import LossWeights
 from ..models.modeling_sam import SamModel
 from ..models.text_prompt import TextProjection, clip_embedding_inside
-from .episodes import Preparation
+from .episodes import ViewPreparation
 from .interactive import InteractiveStep, Plan, interactive_losses
 from .recipe import PromptRecipe
 
@@ -63,7 +63,7 @@ class TextStep(InteractiveStep):
     """
 
     def __init__(
-        self, sam: SamModel, clip: CLIPModel, preparation: Preparation, prompts: PromptRecipe, weights: LossWeights
+        self, sam: SamModel, clip: CLIPModel, preparation: ViewPreparation, prompts: PromptRecipe, weights: LossWeights
     ) -> None:
         super().__init__(sam, prompts, weights, keep_norms=True)
         if sam.text_projection is None:

@@ -37,7 +37,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "opencv-python-headless", "pycocotools",
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """What a worker needs. model, device: as for `open_predictor`; threads: on the CPU"""
 
     request: TableRequest
@@ -51,7 +51,7 @@ class TableRun:
     """A planned table: ``pending`` are numbers of items, from 0, without a part yet."""
 
     out: Path
-    job: Job
+    job: EvaluationJob
     table: Table
     settings: dict[str, Any]
     items: list[str]
@@ -61,7 +61,7 @@ class TableRun:
 class PartWriter:
     """Measures items and writes their parts; the same in every engine."""
 
-    def __init__(self, job: Job, out: Path, table: Table, predictor: ImagePredictor) -> None:
+    def __init__(self, job: EvaluationJob, out: Path, table: Table, predictor: ImagePredictor) -> None:
         self.out, self.table, self.predictor = out, table, predictor
         self.items = list(table.items())
 
@@ -81,7 +81,7 @@ class PartWriter:
 class Worker:
     """What a Ray actor runs."""
 
-    def __init__(self, task: tuple[Job, str]) -> None:
+    def __init__(self, task: tuple[EvaluationJob, str]) -> None:
         job, out = task
         predictor = open_predictor(job.model, job.device, cache_size=0, threads=job.threads)
         self.write = PartWriter(job, Path(out), open_table(job.request), predictor)
@@ -108,7 +108,7 @@ def open_early(request: TableRequest, out: Path, resume: bool) -> Table:
     return table
 
 
-def plan_table(job: Job, out: Path, table: Table, predictor: ImagePredictor, resume: bool) -> TableRun:
+def plan_table(job: EvaluationJob, out: Path, table: Table, predictor: ImagePredictor, resume: bool) -> TableRun:
     """Write the plan; with ``resume`` go on with the one that is there.
 
     table: of `open_early`

@@ -15,7 +15,7 @@ from sam_hub.data.sa1b import Sa1bDataset
 from sam_hub.data.stream import ShardStream, expand, read_pairs
 from sam_hub.errors import DataError
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.episodes import EpisodeStream, Preparation, collate
+from sam_hub.training.episodes import EpisodeStream, ViewPreparation, collate
 from sam_hub.training.recipe import FINE_TUNING
 
 SIDE = 64
@@ -58,7 +58,7 @@ def test_processes_share_a_stream_by_whole_batches(tmp_path: Path):
 def test_the_number_of_workers_changes_nothing(tmp_path: Path, plain: bool):
     """Real worker processes: the same batches in the same order, none twice."""
     shard(tmp_path / "s.tar", 8)
-    preparation = Preparation(SIDE, SIDE, (127.0,) * 3, (128.0,) * 3)
+    preparation = ViewPreparation(SIDE, SIDE, (127.0,) * 3, (128.0,) * 3)
     source = list(Sa1bDataset(tmp_path / "s.tar")) if plain else ShardStream([str(tmp_path / "s.tar")], buffer=3)
 
     def seen(workers: int) -> list[list[float]]:

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 import pytest
 from sam_hub.exporters import bundle as bundles
 from sam_hub.exporters.bundle import export_bundle, verify_bundle
-from sam_hub.exporters.formats import FORMATS, Job
+from sam_hub.exporters.formats import FORMATS, ExportJob
 from sam_hub.exporters.gate import ExportMismatch
-from sam_hub.exporters.manifest import BundleError, Manifest, fingerprint
+from sam_hub.exporters.manifest import BundleError, Manifest, sha256_and_size
 from sam_hub.exporters.presets import PRESETS
 from sam_hub.exporters.proof import Proof
 
@@ -82,7 +82,7 @@ def test_what_the_manifest_says_survives_writing_and_reading(repvit_bundle):
     with pytest.raises(BundleError, match="it has onnx fp32"):
         manifest.find("coreml")
     record = manifest.find("onnx").file("decoder")
-    assert (record.sha256, record.bytes) == fingerprint(repvit_bundle[1] / record.path)
+    assert (record.sha256, record.bytes) == sha256_and_size(repvit_bundle[1] / record.path)
     assert {t.name for t in record.inputs} > {"input_points", "mask_input"}
     assert "preprocessor_config.json" in manifest.others
 
@@ -91,9 +91,9 @@ def test_a_folder_has_a_hash_of_its_names_and_files(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name / "inner").mkdir(parents=True)
         (tmp_path / name / "inner" / "file").write_text("same")
-    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+    assert sha256_and_size(tmp_path / "a") == sha256_and_size(tmp_path / "b")
     (tmp_path / "b" / "inner" / "file").rename(tmp_path / "b" / "inner" / "other")
-    assert fingerprint(tmp_path / "a")[0] != fingerprint(tmp_path / "b")[0]
+    assert sha256_and_size(tmp_path / "a")[0] != sha256_and_size(tmp_path / "b")[0]
 
 
 def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_stop_in_the_middle_leaves_nothing(repvit_bundle, tmp_path, monkeypatc
     model, _ = repvit_bundle
     monkeypatch.setattr(bundles, "make_proof", lambda *_: None)
 
-    def stopped(_: object, job: Job) -> list:
+    def stopped(_: object, job: ExportJob) -> list:
         (job.out / "onnx").mkdir()
         (job.out / "onnx" / "half.onnx").write_bytes(b"half")
         raise KeyboardInterrupt

@@ -228,12 +228,12 @@ def test_words_in_a_shell(clip, tokenizer, photo, tmp_path):
 
 def test_a_model_learns_from_pictures_of_objects(clip):
     from sam_hub.models.loss import LossWeights
-    from sam_hub.training.episodes import Preparation
+    from sam_hub.training.episodes import ViewPreparation
     from sam_hub.training.recipe import PromptRecipe
     from sam_hub.training.text import TextStep, object_crops
 
     model = randomise(SamModel(tiny_config(image_size=64)))
-    step = TextStep(model, clip, Preparation(64, 64, (127.0,) * 3, (128.0,) * 3), PromptRecipe(), LossWeights())
+    step = TextStep(model, clip, ViewPreparation(64, 64, (127.0,) * 3, (128.0,) * 3), PromptRecipe(), LossWeights())
     labels = torch.zeros(1, 2, 16, 16)
     labels[0, 0, 2:8, 3:9] = labels[0, 1, 8:15, 9:15] = 1
     pixels = torch.randn(1, 3, 64, 64)

@@ -14,7 +14,7 @@ from sam_hub.errors import SamHubError
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.training.distill import Distillation, EncoderStep, Teacher, adopt_decoder, distill, fresh_student
-from sam_hub.training.episodes import EpisodeDataset, Preparation, collate
+from sam_hub.training.episodes import EpisodeDataset, ViewPreparation, collate
 from sam_hub.training.recipe import DISTIL_ENCODER, DISTIL_PROMPTS, NO_AUGMENTATION
 from sam_hub.training.validation import Validator
 
@@ -101,7 +101,7 @@ def test_the_teachers_mask_is_the_target(new_model, shards, tmp_path):
     data = Sa1bDataset(shards / "one.tar")
     teacher.fill(data, lambda text: None)
     recipe = replace(PROMPTS, augmentation=NO_AUGMENTATION)
-    episodes = EpisodeDataset([data], recipe, 4, Preparation.of(processor), views=1, beside=teacher.embedding_of)
+    episodes = EpisodeDataset([data], recipe, 4, ViewPreparation.of(processor), views=1, beside=teacher.embedding_of)
     batch = collate([episodes[0], episodes[1]])
     step = PromptStep(model, teacher, recipe).eval()
     seen = []

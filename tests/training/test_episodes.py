@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from sam_hub.data.sa1b import Sa1bDataset, Sample
 from sam_hub.errors import DataError
 from sam_hub.ops.masks import mask_to_rle
-from sam_hub.training.episodes import EpisodeDataset, Preparation, choose_view, collate
+from sam_hub.training.episodes import EpisodeDataset, ViewPreparation, choose_view, collate
 from sam_hub.training.recipe import LARGE_SCALE_JITTER, NO_AUGMENTATION, Augmentation, Recipe
 
 from .conftest import box_of, disks
 
-GREY = Preparation(64, 64, (127.0,) * 3, (128.0,) * 3)
+GREY = ViewPreparation(64, 64, (127.0,) * 3, (128.0,) * 3)
 PLAIN = Recipe(objects=3, augmentation=NO_AUGMENTATION)
 
 
-def episodes(shards: Path, recipe, length: int = 40, preparation: Preparation = GREY, **options) -> EpisodeDataset:
+def episodes(shards: Path, recipe, length: int = 40, preparation: ViewPreparation = GREY, **options) -> EpisodeDataset:
     return EpisodeDataset(
         [Sa1bDataset(shards / f"{n}.tar") for n in ("one", "two")], recipe, length, preparation, **options
     )
@@ -108,7 +108,7 @@ def test_without_augmentation_it_is_what_the_model_will_see(shards):
     from sam_hub import SamImageProcessor
 
     processor = SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
-    data = episodes(shards, PLAIN, preparation=Preparation.of(processor))
+    data = episodes(shards, PLAIN, preparation=ViewPreparation.of(processor))
     samples = [s for shard in data.datasets for s in shard]
     for i in range(6):
         got = data[i]

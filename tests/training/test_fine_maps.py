@@ -16,7 +16,7 @@ from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.masks import mask_to_rle
 from sam_hub.training.distill import Distillation, EncoderStep, PromptStep, Teacher, distill
-from sam_hub.training.episodes import EpisodeDataset, Preparation, collate
+from sam_hub.training.episodes import EpisodeDataset, ViewPreparation, collate
 from sam_hub.training.finetune import fine_tune
 from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.recipe import DISTIL_ENCODER, DISTIL_PROMPTS, FINE_TUNING, NO_AUGMENTATION, Recipe
@@ -92,7 +92,7 @@ def test_all_maps_of_a_view_are_kept(kind, run, new_model, tmp_path):
 def test_kept_maps_give_the_loss_of_the_image(kind, shards, tmp_path):
     model = make(kind).eval()
     processor = SamImageProcessor.for_config(model.config)
-    preparation, data = Preparation.of(processor), [Sa1bDataset(shards / "one.tar")]
+    preparation, data = ViewPreparation.of(processor), [Sa1bDataset(shards / "one.tar")]
     from sam_hub.training.embeddings import EmbeddingCache
 
     cache = EmbeddingCache(tmp_path)
@@ -111,7 +111,7 @@ def test_kept_maps_give_the_loss_of_the_image(kind, shards, tmp_path):
 def test_patches_of_14_pixels_have_labels_of_their_masks_size():
     """Labels lie on the low-res masks' own grid, of 3.5 pixels, and prompts on the objects."""
     model = make("sam3").eval()
-    preparation = Preparation.of(SamImageProcessor.for_config(model.config))
+    preparation = ViewPreparation.of(SamImageProcessor.for_config(model.config))
     assert (preparation.image_size, preparation.low_res) == (SIDE, 32)
     mask = np.zeros((224, 224), bool)
     mask[60:140, 30:90] = True
@@ -184,7 +184,7 @@ def test_a_teacher_of_another_stride_is_asked_in_its_own_frame(shards, tmp_path,
     data = Sa1bDataset(shards / "one.tar")
     teaching.fill(data, lambda _: None)
     recipe = replace(DISTIL_PROMPTS, objects=2, augmentation=NO_AUGMENTATION)
-    episodes = EpisodeDataset([data], recipe, 1, Preparation.of(own), views=1, beside=teaching.embedding_of)
+    episodes = EpisodeDataset([data], recipe, 1, ViewPreparation.of(own), views=1, beside=teaching.embedding_of)
     asked = {}
     for name, model in (("teacher", teacher), ("student", student)):
         predict = model.predict_masks

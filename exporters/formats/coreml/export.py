@@ -19,7 +19,7 @@ from ....families import registry
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder
 from ....ops.preparation import Preparation
-from ...format import Job
+from ...format import ExportJob
 from ...gate import ExportMismatch
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
@@ -107,8 +107,8 @@ class NormalisedEncoder(nn.Module):
         return self.encoder(values)
 
 
-def export(job: Job) -> Iterator[Artefact]:
-    """Convert and save one artefact for each variant; see `format.Job`.
+def export(job: ExportJob) -> Iterator[Artefact]:
+    """Convert and save one artefact for each variant; see `format.ExportJob`.
 
     options: ``slots``, the number of prompt slots
     raises: ExportError, ExportMismatch
@@ -251,7 +251,7 @@ def compressed(package: Any, variant: str, least: int | None = None) -> Any:
     return optimize.linear_quantize_weights(package, config=only(kinds, linear))
 
 
-def _export_variant(job: Job, variant: str, parts: list[Part], packages: list[Any], slots: int) -> Artefact:
+def _export_variant(job: ExportJob, variant: str, parts: list[Part], packages: list[Any], slots: int) -> Artefact:
     folder = f"coreml/{variant}"
     make_folder(job.out / folder)
     files = []
@@ -294,7 +294,7 @@ def check_norms(path: Path, module: nn.Module) -> None:
         raise ExportMismatch(f"the norms of {path.name} have an eps of {seen}, but the model's {meant}")
 
 
-def describe(package: Any, job: Job, part: Part, variant: str, facts: dict[str, Any]) -> None:
+def describe(package: Any, job: ExportJob, part: Part, variant: str, facts: dict[str, Any]) -> None:
     """Fill in the metadata that Xcode shows."""
     from .... import __version__
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ....errors import ExportError
 from ....ops.files import make_folder, write_atomically
-from ...format import Job
+from ...format import ExportJob
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
@@ -31,8 +31,8 @@ LEAST_WEIGHTS = 16384
 ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
 
 
-def export(job: Job) -> Iterator[Artefact]:
-    """Lower and save one artefact for each variant; see `format.Job`.
+def export(job: ExportJob) -> Iterator[Artefact]:
+    """Lower and save one artefact for each variant; see `format.ExportJob`.
 
     options: ``slots``, the number of prompt slots; ``calibration``, prepared photos beside those of the proof
     raises: ExportError

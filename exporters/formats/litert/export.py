@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ....errors import ExportError
 from ....ops.files import make_folder
-from ...format import Job
+from ...format import ExportJob
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
@@ -32,8 +32,8 @@ BITS = {"fp32": {}, "fp16": {"encoder": 16, "decoder": 16}, "int8": {"encoder": 
 NAMES = {"encoder": "image_encoder.tflite", "decoder": "mask_decoder.tflite"}
 
 
-def export(job: Job) -> Iterator[Artefact]:
-    """Convert and save one artefact for each variant; see `format.Job`.
+def export(job: ExportJob) -> Iterator[Artefact]:
+    """Convert and save one artefact for each variant; see `format.ExportJob`.
 
     options: ``slots``, the number of prompt slots
     raises: ExportError

@@ -18,7 +18,7 @@ from ....errors import ExportError
 from ....inference.runtime import DECODER, ENCODER, ONNX_FOLDER, SUFFIXES
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder
-from ...format import Job
+from ...format import ExportJob
 from ...image_side import example_maps
 from ...manifest import Artefact, FileRecord, Tensor
 from ...proof import encode
@@ -67,8 +67,8 @@ MEANINGS = {
 }
 
 
-def export(job: Job) -> Iterator[Artefact]:
-    """One artefact for each layout and variant; see `format.Job`.
+def export(job: ExportJob) -> Iterator[Artefact]:
+    """One artefact for each layout and variant; see `format.ExportJob`.
 
     options:
         layouts: names of `LAYOUTS`, by default transformersjs alone
@@ -116,7 +116,7 @@ def map_names(model: SamModel, layout: str) -> list[str]:
     return [*maps, "image_embeddings"]
 
 
-def points_scale(job: Job) -> float:
+def points_scale(job: ExportJob) -> float:
     """Pixels of the frame of prompts to a pixel of the input: 1 but for EfficientViT-SAM L0 to L2."""
     return job.preparation.frame / job.preparation.longest
 
@@ -244,13 +244,13 @@ def opset_of(options: dict[str, Any]) -> int:
     return opset
 
 
-def encoder_feeds(job: Job) -> Feeds:
+def encoder_feeds(job: ExportJob) -> Feeds:
     """The proof's photos and those to calibrate with."""
     images = [case.image for case in job.proof.cases] + list(job.options.get("calibration", ()))
     return [{"pixel_values": image.pixel_values} for image in images]
 
 
-def decoder_feeds(job: Job, layout: str) -> Feeds:
+def decoder_feeds(job: ExportJob, layout: str) -> Feeds:
     """The proof's prompts on the model's own embeddings, a few of each photo."""
     feeds = []
     takes_masks = "masks" in job.model.config.prompt_encoder_config.prompt_kinds
@@ -279,7 +279,7 @@ def decoder_feeds(job: Job, layout: str) -> Feeds:
 
 
 def _artefact(
-    job: Job, layout: str, variant: str, graphs: dict[str, ModelProto], contexts: dict[str, Context]
+    job: ExportJob, layout: str, variant: str, graphs: dict[str, ModelProto], contexts: dict[str, Context]
 ) -> Artefact:
     folder, *stems = LAYOUTS[layout]
     options = options_of(job.options, layout)
@@ -355,7 +355,7 @@ def _without_positions(encoder: ModelProto, renamed: dict[str, str]) -> ModelPro
     return model
 
 
-def _describe(model: ModelProto, job: Job, variant: str) -> None:
+def _describe(model: ModelProto, job: ExportJob, variant: str) -> None:
     from .... import __version__
 
     model.producer_name, model.producer_version = "sam-hub", __version__

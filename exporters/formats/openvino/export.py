@@ -14,7 +14,7 @@ from onnx import ModelProto
 
 from ....errors import ExportError
 from ....ops.files import make_folder
-from ...format import Job
+from ...format import ExportJob
 from ...manifest import Artefact, FileRecord, Tensor
 from ..onnx.export import MEANINGS, decoder_graph, encoder_graph, points_scale, save
 from ..onnx.plain import make_plain, silent_faults
@@ -24,8 +24,8 @@ from . import FORMAT
 STEMS = {"encoder": "openvino_vision_encoder", "decoder": "openvino_prompt_encoder_mask_decoder"}
 
 
-def export(job: Job) -> Iterator[Artefact]:
-    """One artefact for each variant; see `format.Job`.
+def export(job: ExportJob) -> Iterator[Artefact]:
+    """One artefact for each variant; see `format.ExportJob`.
 
     ``fp16`` stores weights in half precision, ``int8`` the large ones in 8 bits with a scale for each channel, as the
     ONNX file of that name; arithmetic is float32 on CPUs, whose hint the runner pins.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sam_hub.exporters.format import Job
+from sam_hub.exporters.format import ExportJob
 from sam_hub.exporters.manifest import Artefact, FileRecord, Tensor
 from sam_hub.exporters.proof import Answer, Prompt
 from sam_hub.exporters.rank_four import restated_encoder
@@ -15,7 +15,7 @@ from sam_hub.exporters.slots import SlotDecoder
 from sam_hub.ops.preparation import Prepared
 
 
-def export(job: Job) -> Iterator[Artefact]:
+def export(job: ExportJob) -> Iterator[Artefact]:
     encoder, decoder = restated_encoder(job.model).eval(), SlotDecoder(job.model).eval()
     slots, side = slot_count(job.options), decoder.prompts.side
     image = {"pixel_values": torch.zeros(1, 3, *job.preparation.padded)}
