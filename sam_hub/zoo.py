@@ -26,8 +26,7 @@ def find_models(
     """
     found = []
     for name, variant in ZOO.items():
-        names = {f.name.lower() for f in families() if name in f.catalogue} | {variant.family.lower()}
-        if family and family.lower().replace("_", "-") not in {each.replace("_", "-") for each in names}:
+        if family and family.lower().replace("_", "-") not in _families_of(name, variant):
             continue
         licences = {variant.license.lower()} | ({"commercial"} if variant.commercial_use else set())
         if licence and licence.lower() not in licences:
@@ -37,6 +36,17 @@ def find_models(
         if set(prompts) <= set(prompt_kinds(variant)):
             found.append(name)
     return found
+
+
+def family_names() -> list[str]:
+    """What `find_models` takes as a family, sorted."""
+    return sorted(set().union(*(_families_of(name, variant) for name, variant in ZOO.items())))
+
+
+def _families_of(name: str, variant: Variant) -> set[str]:
+    """The family of a model and the layout of its authors' files, in lower case, with hyphens."""
+    names = {f.name for f in families() if name in f.catalogue} | {variant.family}
+    return {each.lower().replace("_", "-") for each in names}
 
 
 def prompt_kinds(variant: Variant) -> Sequence[str]:

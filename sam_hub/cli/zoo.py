@@ -38,10 +38,12 @@ def zoo(
 ) -> None:
     """List the models in the catalogue, or show one of them."""
     from ..errors import ModelNotFoundError
-    from ..zoo import ZOO, canonical_name, find_models, nearest_names
+    from ..zoo import ZOO, canonical_name, family_names, find_models, nearest_names
 
     if name is None:
         chosen = find_models(family, licence, None if under is None else under * 1e6, _split(prompts))
+        if family is not None and not find_models(family):
+            raise ModelNotFoundError(f"no family is called {family!r}; there are {', '.join(family_names())}")
         if not chosen:
             raise ModelNotFoundError("no model in the catalogue matches all options; omit one of them")
         rows = [_describe(key, ZOO[key]) for key in chosen]

@@ -49,6 +49,16 @@ def test_a_name_like_no_other_points_to_the_list() -> None:
     assert result.exit_code == 1 and "`sam-hub zoo` lists the names" in result.stderr
 
 
+def test_an_unknown_family_names_those_that_there_are() -> None:
+    result = _zoo("--family", "nope")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "'nope'" in result.stderr
+    named = result.stderr.strip().partition("there are ")[2].split(", ")
+    assert {"sam2", "sam-hq", "mobile-sam"} <= set(named)
+    found = [{line.split()[0] for line in _zoo("--family", name).stdout.splitlines()[1:]} for name in named]
+    assert all(found) and set().union(*found) == set(zoo.ZOO)
+
+
 def test_downloaded_models_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     def cached(repo: str, file: str, revision: str | None = None) -> str | None:
         return "/cache/model.safetensors" if (repo, file) == ("facebook/sam-vit-base", "model.safetensors") else None

@@ -52,6 +52,24 @@ def node(tmp_path_factory, root) -> Path:
     return folder
 
 
+def in_transformers_js(
+    node: Path, bundle: Path, photo: Path, prompts: list[dict], dtype: str = "fp32"
+) -> list[tuple[dict, np.ndarray]]:
+    """For each prompt what transformers.js says of its masks (dims, scores), and their pixels, one after the other."""
+    out = photo.with_name("found.json")
+    done = subprocess.run(
+        ["node", "segment.mjs", str(bundle), str(photo), str(out), dtype],
+        cwd=node,
+        input=json.dumps(prompts),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    return [(said, np.fromfile(f"{out}.{i}", np.uint8)) for i, said in enumerate(found)]
+
+
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / max((a | b).sum(), 1))
 
@@ -62,27 +80,19 @@ def test_transformers_js_gives_the_same_masks(pocket_bundle, node, root, tmp_pat
 
     The photo has the size of the input: transformers.js resizes otherwise in Node, which moves masks by two percent.
     """
-    photo, out = tmp_path / "cat.png", tmp_path / "found.json"
+    photo = tmp_path / "cat.png"
     Image.open(root / "examples" / "cat.jpg").resize((512, 341), Image.Resampling.BILINEAR).save(photo)
     predictor = (
         OnnxPredictor(pocket_bundle, variant) if variant else SamPredictor(SamModel.from_pretrained("pocket").eval())
     )
     predictor.set_image(photo)
-    done = subprocess.run(
-        ["node", "segment.mjs", str(pocket_bundle), str(photo), str(out), dtype],
-        cwd=node,
-        input=json.dumps(PROMPTS),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    for i, (prompt, found) in enumerate(zip(PROMPTS, json.loads(out.read_text()), strict=True)):
+    answers = in_transformers_js(node, pocket_bundle, photo, PROMPTS, dtype)
+    for prompt, (found, given) in zip(PROMPTS, answers, strict=True):
         expected, scores, _ = predictor.predict(np.array(prompt["points"]), np.array(prompt["labels"]))
         assert found["dims"] == [1, 3, 341, 512]
         # Dynamic int8 rounds activations, so another build of onnxruntime moves scores in the third decimal.
         np.testing.assert_allclose(found["scores"], scores, atol=2e-2 if variant else 2e-3)
-        masks = np.fromfile(f"{out}.{i}", np.uint8).reshape(expected.shape) > 0
+        masks = given.reshape(expected.shape) > 0
         best = int(scores.argmax())
         assert 0.05 < expected[best].mean() < 0.95
         assert iou(masks[best], expected[best]) >= 0.99
@@ -96,25 +106,17 @@ def test_transformers_js_runs_the_families_of_sam_2(family, node, root, tmp_path
     bundle = tmp_path / "bundle"
     options = {"layouts": ("transformersjs",)}
     export_bundle("tiny", bundle, {"onnx": ("fp32",)}, options, model=model, processor=processor)
-    photo, out = tmp_path / "cat.png", tmp_path / "found.json"
+    photo = tmp_path / "cat.png"
     Image.open(root / "examples" / "cat.jpg").resize((96, 96), Image.Resampling.BILINEAR).save(photo)
     predictor = SamPredictor(model)
     predictor.set_image(photo)
     prompts = [{"points": [[50.0, 40]], "labels": [1]}, {"points": [[50, 40], [10, 80]], "labels": [1, 0]}]
-    done = subprocess.run(
-        ["node", "segment.mjs", str(bundle), str(photo), str(out), "fp32"],
-        cwd=node,
-        input=json.dumps(prompts),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    for i, (prompt, found) in enumerate(zip(prompts, json.loads(out.read_text()), strict=True)):
+    answers = in_transformers_js(node, bundle, photo, prompts)
+    for prompt, (found, given) in zip(prompts, answers, strict=True):
         expected, scores, _ = predictor.predict(np.array(prompt["points"]), np.array(prompt["labels"]))
         assert found["dims"] == [1, 3, 96, 96]
         np.testing.assert_allclose(found["scores"], scores, atol=2e-3)
-        masks = np.fromfile(f"{out}.{i}", np.uint8).reshape(expected.shape) > 0
+        masks = given.reshape(expected.shape) > 0
         assert any(0.05 < mask.mean() < 0.95 for mask in expected)
         assert (masks == expected).mean() > 0.995
 
