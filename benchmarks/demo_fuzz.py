@@ -2,20 +2,24 @@
 
 python benchmarks/demo_fuzz.py [--calls 10000] [--seed 0]
 
-Each answer must be a result or a refusal in one sentence. Prints how many there were, what went wrong, and the
-server's memory before and after; fails where something went wrong or the server is not alive at the end.
+Each answer must be a result or a refusal in one sentence. Prints how many there were, what went wrong, which of the
+routes that the server itself lists were not called, and its memory before and after; fails where something went wrong,
+a route was not called or the server is not alive at the end.
 """
 
 import argparse
 import json
 import random
 import socket
+import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
+from demo_routes import uncalled
 from demo_server import PHOTOS, memory, serving
 
 SECRET = ("root:", "Traceback", 'File "/', "site-packages", "/home/", "/work/")
@@ -25,7 +29,7 @@ ENDPOINTS = ("segment", "everything", "export", "import", "again", "encode", "ph
              "project_photo", "about", "api/encode", "api/segment",
              "api/everything", "address", "raw", "join", "gradio", "stream", "mcp", "login", "host", "cut")  # fmt: skip
 SERVER = """
-import tempfile
+import json, sys, tempfile, threading
 from pathlib import Path
 import numpy as np
 from PIL import Image
@@ -43,16 +47,27 @@ photos.add(project, photos.find([folder / "photos"], project.folder))
 server, service = app.build()
 service.finder = lambda image, text: (np.array([[20.0, 20, 200, 150], [50, 50, 60, 70]]), np.array([0.9, 0.3]))
 Labelling(project, service, lambda request: "me").add_to(server)
-app.launch(server, port=port, mcp=True)
+app.launch(server, port=port, mcp=True, block=False)
+sys.path.insert(0, "benchmarks")
+from demo_routes import reachable
+Path(routes).write_text(json.dumps(reachable(server)))
+threading.Event().wait()
 """
 """The page with every route that it can have: MCP, a project of photos, and words by a stand-in for a detector."""
 
 GRADIO = {
-    "GET": ("/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/login_check", "/robots.txt",
-            "/favicon.ico", "/gradio_api/startup-events", "/gradio_api/mcp", "/gradio_api/mcp/schema", "/logout"),
-    "POST": ("/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/call/v2/segment", "/gradio_api/call/nothing"),
+    "GET": ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/login_check", "/robots.txt",
+            "/favicon.ico", "/gradio_api/startup-events", "/gradio_api/mcp", "/gradio_api/mcp/schema",
+            "/gradio_api/mcp/sse", "/logout"),
+    "POST": ("/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/call/v2/segment", "/gradio_api/call/nothing",
+             "/gradio_api/mcp/messages"),
 }  # fmt: skip
-STREAMS = ("/gradio_api/queue/data?session_hash={}", "/gradio_api/call/segment/{}", "/gradio_api/heartbeat/{}")
+STREAMS = (
+    "/gradio_api/queue/data?session_hash={}",
+    "/gradio_api/call/segment/{}",
+    "/gradio_api/call/v2/segment/{}",
+    "/gradio_api/heartbeat/{}",
+)
 ADDRESSES = ("/gradio_api/file={}", "/file={}", "/page/{}", "/sam/photo/{}", "/sam/{}", "/gradio_api/{}", "/{}")
 PATHS = (
     "/etc/passwd",
@@ -74,7 +89,8 @@ class Fuzzer:
 
     def __init__(self, url: str, seed: int) -> None:
         self.random = random.Random(seed)
-        self.http = httpx.Client(base_url=url, timeout=60)
+        self.calls: set[tuple[str, str]] = set()
+        self.http = httpx.Client(base_url=url, timeout=60, event_hooks={"request": [self.note]})
         self.counts: Counter[tuple[str, int]] = Counter()
         self.faults: list[str] = []
         data = PHOTOS[0].read_bytes()
@@ -83,6 +99,10 @@ class Fuzzer:
         self.jpeg = data
         there = "error" in self.http.get("/sam/project/photo/0").json()  # of a project: no such photo
         self.kinds = [kind for kind in ENDPOINTS if there or not kind.startswith("project")]
+
+    def note(self, request: httpx.Request) -> None:
+        """Where a call went: its method and path."""
+        self.calls.add((request.method, request.url.path))
 
     def scalar(self) -> Any:
         r = self.random
@@ -342,18 +362,23 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    with serving(code=SERVER) as (url, pid):
-        fuzz(url, min(500, given.calls // 10), given.seed + 1)  # caches fill, threads and pages are there
-        before, began = memory(pid), time.monotonic()
-        done = fuzz(url, given.calls, given.seed)
-        seconds, after = time.monotonic() - began, memory(pid)
-        httpx.get(f"{url}/sam/about", timeout=20).raise_for_status()
+    with tempfile.TemporaryDirectory() as folder:
+        routes = Path(folder, "routes.json")
+        with serving(code=f"routes = {str(routes)!r}\n{SERVER}") as (url, pid):
+            warm = fuzz(url, min(500, given.calls // 10), given.seed + 1)  # caches fill, threads and pages are there
+            before, began = memory(pid), time.monotonic()
+            done = fuzz(url, given.calls, given.seed)
+            seconds, after = time.monotonic() - began, memory(pid)
+            httpx.get(f"{url}/sam/about", timeout=20).raise_for_status()
+        known = json.loads(routes.read_text())
+    missing = uncalled(known, warm.calls | done.calls)
     for (kind, status), count in sorted(done.counts.items()):
         print(f"{kind:16} {status} {count:6}")
     print(f"{sum(done.counts.values())} answers in {seconds:.0f} s, {len(done.faults)} faults, the server is alive")
     print(f"memory of the server: {before:.0f} MB before, {after:.0f} MB after")
+    print(f"{len(known)} routes are reachable; not called: {', '.join(missing) or 'none'}")
     print("\n".join(done.faults[:20]))
-    raise SystemExit(bool(done.faults))
+    raise SystemExit(bool(done.faults or missing))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Short runs of the measurements in benchmarks/: nonsense for every endpoint, and many people, some of whom leave."""
 
 from demo_fuzz import fuzz
+from demo_routes import reachable, uncalled
 from demo_users import crowd
 
 
@@ -8,6 +9,8 @@ def test_nonsense_is_refused_in_a_sentence(running):
     done = fuzz(running.url, 400, seed=1)
     assert not done.faults
     assert sum(done.counts.values()) == 400 and {status for _, status in done.counts} >= {200, 400, 404}
+    routes = reachable(running.server)
+    assert len(routes) > 30 and not uncalled(routes, done.calls), "the nonsense goes everywhere"
 
 
 def test_a_crowd_gets_answers_about_its_own_photos(running):

@@ -1,0 +1,47 @@
+"""The routes of the web page's server that its guard lets through, as the running server lists them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sam_hub.demo.guard import GRADIO, OPEN, OWN
+
+PART = re.compile(r"\{[^}]*\}")
+
+
+def reachable(server: Any) -> list[tuple[str, str]]:
+    """(method, path) of every route that a visitor reaches; parts in braces are the visitor's.
+
+    server: that was launched, so that Gradio's own routes are there
+    """
+    found = {
+        (method, path)
+        for method, path in _all(server.routes)
+        if (example := PART.sub("x", path)) == "/" or example.startswith((*OPEN, *OWN, *GRADIO))
+    }
+    return sorted(found)
+
+
+def _all(routes: Iterable[Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for route in routes:
+        path = before + getattr(route, "path", "")
+        if inner := getattr(getattr(route, "original_router", route), "routes", None):
+            yield from _all(inner, path)
+        elif path:
+            yield from ((method, path) for method in getattr(route, "methods", None) or ("POST",))
+
+
+def uncalled(routes: Iterable[tuple[str, str]], calls: Iterable[tuple[str, str]]) -> list[str]:
+    """Of routes, those that no call (method, path) went to. HEAD counts as GET, a slash at the end as none."""
+
+    def method_of(name: str) -> str:
+        return "GET" if name == "HEAD" else name
+
+    calls = {(method_of(method), path.rstrip("/")) for method, path in calls}
+    missing = []
+    for method, path in sorted({(method_of(method), path.rstrip("/")) for method, path in routes}):
+        parts = PART.split(path)
+        pattern = re.compile(".+".join(map(re.escape, parts)))
+        if not any(called == method and pattern.fullmatch(where) for called, where in calls):
+            missing.append(f"{method} {path or '/'}")
+    return missing
