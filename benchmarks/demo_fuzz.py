@@ -14,6 +14,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -147,17 +148,32 @@ class Fuzzer:
         whole = {"size": [300, 451], "counts": self.maybe([zeros, 300 * 451 - zeros], 0.3)}
         return self.maybe({**whole, "size": self.maybe([300, 451], 0.1)}, 0.1)
 
-    def call(self) -> None:
-        kind = self.random.choice(self.kinds)
+    def call(self, kind: str | None = None) -> None:
+        """One of a kind, or of any."""
+        kind = kind or self.random.choice(self.kinds)
+        self.counted(kind, getattr(self, "call_" + kind.replace("/", "_")))
+
+    def everywhere(self) -> None:
+        """One of each kind, and one to each of Gradio's addresses."""
+        for kind in self.kinds:
+            self.call(kind)
+        for method, paths in GRADIO.items():
+            for path in paths:
+                self.counted("gradio", lambda _, method=method, path=path: self.to_gradio(method, path))
+        for address in STREAMS:
+            self.counted("stream", lambda kind, address=address: self.to_stream(kind, address))
+        self.counted("address", lambda _: self.http.get(ADDRESSES[2].format(PATHS[0])))
+
+    def counted(self, kind: str, call: Callable[[str], httpx.Response | None]) -> None:
         try:
-            answer = getattr(self, "call_" + kind.replace("/", "_"))(kind)
-            if answer is None:
-                self.counts[kind, 0] += 1
-                return
+            answer = call(kind)
         except httpx.HTTPError as e:
             self.faults.append(f"{kind}: {type(e).__name__} {e}")
             return
-        self.check(kind, answer)
+        if answer is None:
+            self.counts[kind, 0] += 1
+        else:
+            self.check(kind, answer)
 
     def check(self, kind: str, answer: httpx.Response) -> None:
         self.counts[kind, answer.status_code] += 1
@@ -300,7 +316,9 @@ class Fuzzer:
 
     def call_gradio(self, kind: str) -> httpx.Response:
         method = self.random.choice(["GET", "POST"])
-        path = self.random.choice(GRADIO[method])
+        return self.to_gradio(method, self.random.choice(GRADIO[method]))
+
+    def to_gradio(self, method: str, path: str) -> httpx.Response:
         if method == "GET":
             if path == "/gradio_api/mcp":
                 return self.http.request("DELETE", path)
@@ -309,14 +327,15 @@ class Fuzzer:
         return self.post(path, {name: self.value() for name in names if self.random.random() < 0.6})
 
     def call_stream(self, kind: str) -> httpx.Response | None:
+        return self.to_stream(kind, self.random.choice(STREAMS))
+
+    def to_stream(self, kind: str, address: str) -> None:
         """What Gradio streams without end is left after a moment."""
         word = self.random.choice(["gone", "s1", "a" * 200, "%00", "..%2f..%2fetc%2fpasswd"])
-        address = self.random.choice(STREAMS).format(word)
-        with suppress(httpx.ReadTimeout), self.http.stream("GET", address, timeout=0.3) as answer:
+        with suppress(httpx.ReadTimeout), self.http.stream("GET", address.format(word), timeout=0.3) as answer:
             if answer.status_code >= 500 and answer.status_code != 503:
                 self.faults.append(f"{kind}: {answer.status_code}")
             next(answer.iter_raw(), b"")
-        return None
 
     def call_mcp(self, kind: str) -> httpx.Response:
         name = self.random.choice(["encode", "segment", "everything", "x"])
@@ -350,8 +369,9 @@ class Fuzzer:
 
 
 def fuzz(url: str, calls: int, seed: int = 0) -> Fuzzer:
-    """Call, and collect what is wrong in ``faults``."""
+    """Call, everywhere first, and collect what is wrong in ``faults``."""
     fuzzer = Fuzzer(url, seed)
+    fuzzer.everywhere()
     for _ in range(calls):
         fuzzer.call()
     return fuzzer
