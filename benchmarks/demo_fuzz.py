@@ -59,9 +59,8 @@ threading.Event().wait()
 GRADIO = {
     "GET": ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/login_check", "/robots.txt",
             "/favicon.ico", "/gradio_api/startup-events", "/gradio_api/mcp", "/gradio_api/mcp/schema",
-            "/gradio_api/mcp/sse", "/logout"),
-    "POST": ("/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/call/v2/segment", "/gradio_api/call/nothing",
-             "/gradio_api/mcp/messages"),
+            "/logout"),
+    "POST": ("/gradio_api/cancel", "/gradio_api/reset", "/gradio_api/call/v2/segment", "/gradio_api/call/nothing"),
 }  # fmt: skip
 STREAMS = (
     "/gradio_api/queue/data?session_hash={}",

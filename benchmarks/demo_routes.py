@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sam_hub.demo.guard import GRADIO, OPEN, OWN
+from sam_hub.demo.guard import is_reachable
 
 PART = re.compile(r"\{[^}]*\}")
 
@@ -14,11 +14,7 @@ def reachable(server: Any) -> list[tuple[str, str]]:
 
     server: that was launched, so that Gradio's own routes are there
     """
-    found = {
-        (method, path)
-        for method, path in _all(server.routes)
-        if (example := PART.sub("x", path)) == "/" or example.startswith((*OPEN, *OWN, *GRADIO))
-    }
+    found = {(method, path) for method, path in _all(server.routes) if is_reachable(PART.sub("x", path))}
     return sorted(found)
 
 

@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
 """For everybody, also before the password: nothing in them is private. Gradio asks for the last when it starts."""
 
-MCP = "/gradio_api/mcp"
+MCP = ("/gradio_api/mcp", "/gradio_api/mcp/http", "/gradio_api/mcp/schema")
+"""Tools over streamable HTTP, where a call ends with its connection; not the older way over two addresses."""
 
 GRADIO = (
     "/config",
@@ -40,11 +41,26 @@ GRADIO = (
     "/gradio_api/reset",
     "/gradio_api/login_check",
     "/gradio_api/app_id",
-    MCP,
 )
 """Of Gradio's own addresses, what its clients and MCP need."""
 
 OWN = ("/sam/",)
+
+
+def is_open(path: str) -> bool:
+    """Whether everybody may go there, also before the password."""
+    return path == "/" or path.startswith(OPEN)
+
+
+def is_gradios(path: str) -> bool:
+    """Whether it is an address of Gradio's that is let through."""
+    return path.startswith(GRADIO) or path.rstrip("/") in MCP
+
+
+def is_reachable(path: str) -> bool:
+    """Whether there is something at an address, for those who may come in."""
+    return is_open(path) or path.startswith(OWN) or is_gradios(path)
+
 
 SPACE_FRAMES = "'self' https://huggingface.co https://*.hf.space"
 """Who may show the page in a frame: on a Space, the Hub; elsewhere nobody else."""
@@ -173,10 +189,10 @@ class RequestGuard:
                 self._check_login(headers, whole)
             elif scope["method"] == "POST" and most.plain:
                 readable = await body.plain()
-            with self.connections.opened(scope) if path.startswith(MCP) else nullcontext(scope) as known:
+            with self.connections.opened(scope) if path.rstrip("/") in MCP else nullcontext(scope) as known:
                 await self.app(known, readable, answer)
         except Exception as e:
-            if path.startswith(GRADIO) and not isinstance(e, SamHubError | MemoryError):
+            if is_gradios(path) and not isinstance(e, SamHubError | MemoryError):
                 logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio fails at what it cannot read
                 e = Refusal("this is no call that the server knows; see /gradio_api/info", 400)
             if started:
@@ -195,9 +211,9 @@ class RequestGuard:
 
     def _check(self, path: str, scope: dict) -> None:
         """Refusal unless the address exists and the sender may use it."""
-        if path == "/" or path.startswith(OPEN):
+        if is_open(path):
             return
-        if not path.startswith((*OWN, *GRADIO)):
+        if not is_reachable(path):
             raise Refusal("there is nothing at this address", 404)
         if self.user_of is not None and self.user_of(scope) is None:
             raise Refusal("sign in first", 401)
