@@ -17,8 +17,8 @@ PRIVATE = ["/sam/about", "/config", "/gradio_api/info"]
         "/gradio_api/upload", "/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://127.0.0.1/",  "/file=/etc/x",
         "/static/../../etc/passwd", "/page/../app.py", "/page/%2e%2e%2fapp.py", "/page/app.py", "/gradio_api/vibe-code",
         "/gradio_api/component_server", "/docs", "/openapi.json", "/monitoring", "/gradio_api/runs", "/theme.css",
-        "/gradio_api/custom_component/1/client/x/y", "/sam/photo/..%2f..%2fetc%2fpasswd", "/nothing", "/gradio_api/mcp/sse",
-        "/gradio_api/mcp/messages",
+        "/gradio_api/custom_component/1/client/x/y", "/sam/photo/..%2f..%2fetc%2fpasswd", "/nothing",
+        "/gradio_api/mcp/sse", "/gradio_api/mcp/messages",
     ],
 )  # fmt: skip
 def test_what_is_not_needed_does_not_exist(running, path):
