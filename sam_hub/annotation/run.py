@@ -83,7 +83,7 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
         arguments,
         request.preview,
         threads_of(request.model),
-        value_range=value_range,
+        value_range=request.value_range and value_range,
         bands=request.bands,
         page=request.page,
         tile=request.tile,

@@ -85,7 +85,7 @@ class Annotator:
         try:
             if self.task.tile is not None:
                 return self._in_tiles(photo, progress, start)
-            image = read_image(photo.source, self.task.value_range, self.task.bands, self.task.page)
+            image = read_image(photo.source, self._value_range(), self.task.bands, self.task.page)
             refuse_thin(image.shape[:2], photo.source)
             told = None if progress is None else lambda done, total: progress(done / total)
             document = annotate(self.generator, image, photo.file_name, told)
@@ -104,9 +104,12 @@ class Annotator:
         self._write(photo, json_bytes(document), picture)
         return Outcome(photo.name, len(document["annotations"]), perf_counter() - start)
 
+    def _value_range(self) -> ValueRange:
+        return self.task.value_range or getattr(self.generator.predictor, "value_range", None)
+
     def _in_tiles(self, photo: Photo, progress: Progress | None, start: float) -> Outcome:
         task = self.task
-        with Picture(photo.source, task.value_range, task.bands, task.page) as picture:
+        with Picture(photo.source, self._value_range(), task.bands, task.page) as picture:
             tiled = TiledPicture(self.generator, picture, task.out, photo.name, task.tile, task.overlap)
             tiled.run(progress)
             image = jpeg(tiled.preview(PREVIEW_SIDE)) if task.preview else None

@@ -32,7 +32,7 @@ from ..ops.masks import (
     stability_score,
 )
 from ..ops.tidying import tidy_window
-from ..ops.value_range import ValueRange
+from ..ops.value_range import ValueRange, range_for
 from .image_predictor import ImagePredictor, independent
 from .thresholds import ORIGINAL
 from .upsample import MaskFrame, Upsampler
@@ -264,7 +264,7 @@ class SamAutomaticMaskGenerator:
         image: anything that `read_image` takes, such as an array (H, W, 3) uint8 RGB
         progress: see `Progress`
         stop: called before each batch of clicks; if it returns True, the masks found so far are returned
-        value_range: the values that are black and white, see `ValueRange`
+        value_range: the values that are black and white, see `ValueRange`; by default the predictor's
         bands: the one or three to use, counted from 0, see `read_image`
         returns: a record for each mask, with coordinates in pixels of the image
             segmentation: see ``output_mode``; area: its pixels
@@ -273,7 +273,8 @@ class SamAutomaticMaskGenerator:
             point_coords: [[x, y]], the click; crop_box: x, y, w, h of the crop
         raises: ImageError
         """
-        pixels = read_image(image, value_range, bands)
+        own = getattr(self.predictor, "value_range", None)
+        pixels = read_image(image, range_for(image, value_range, own), bands)
         dropped = Dropped()
         found = self._find(pixels, progress, stop or (lambda: False), dropped)
         if self.min_mask_region_area > 0 or self.tidy > 0:

@@ -20,7 +20,7 @@ from ..ops.images import ImageSource, read_image
 from ..ops.preparation import Preparation
 from ..ops.prompts import read_prompt, refuse_prompts
 from ..ops.tidying import tidy as tidied
-from ..ops.value_range import ValueRange
+from ..ops.value_range import ValueRange, range_for
 from .backends import Backend, Capabilities, Prompts
 from .embedding_cache import EmbeddingCache
 from .ownership import Ownership
@@ -110,7 +110,7 @@ class ImagePredictor:
     @property
     def value_range(self) -> ValueRange:
         """The values that are black and white, unless `set_image` is given others."""
-        return None
+        return self.preparation.value_range
 
     @property
     def cache_size(self) -> int:
@@ -146,7 +146,7 @@ class ImagePredictor:
         self.reset_image()
         if image_format not in ("RGB", "BGR"):
             raise ImageError(f'image_format must be "RGB" or "BGR"; got {image_format!r}')
-        pixels = read_image(image, value_range or self.value_range, bands, page)
+        pixels = read_image(image, range_for(image, value_range, self.value_range), bands, page)
         if image_format == "BGR" and isinstance(image, np.ndarray):
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         self._set(self._encode(pixels))

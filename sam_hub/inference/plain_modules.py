@@ -5,9 +5,10 @@ pruning, parametrizations, offloading and autocast all change what a module comp
 means that the modules must be called.
 """
 
+import inspect
+
 import torch
 from torch import nn
-from torch.nn.modules import module as torch_module
 from transformers.activations import GELUActivation
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -16,6 +17,7 @@ from ..models.layers import Attention, FeedForward, LayerNorm2d, Mlp, eager_atte
 from ..models.mask_decoder import MaskDecoder, TwoWayBlock, TwoWayTransformer
 from ..models.modeling_sam import SamModel
 from ..models.prompt_encoder import PositionalEmbedding
+from ..models.untouched import is_every_module_hooked, is_hooked
 
 BOTH, WEIGHT = ("weight", "bias"), ("weight",)
 KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
@@ -42,21 +44,26 @@ KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
 FORWARD = {kind: kind.forward for kind in KNOWN}
 """As they were when this was imported: patched classes are found out."""
 
-OVERRIDDEN = ("forward", "decode", "predict_masks", "attend_to_self", "output_tokens", "draw_masks", "upscale", "grid")
-"""Methods that an instance may have been given another of."""
+OTHERS = [
+    (kind, name, method)
+    for kind in KNOWN
+    if kind.__module__.startswith("sam_hub.")
+    for name, method in vars(kind).items()
+    if inspect.isfunction(method) and not name.startswith("__")
+]
+"""The methods that those classes of ours have beside it, as they were then."""
 
 ATTENTION = (eager_attention, sdpa_attention_forward)
 
 
 def is_plain_model(model: nn.Module) -> bool:
     """Whether calling the model calls its decoder and nothing else: no subclass's ``forward``, no hooks, no patches."""
-    kind = type(model)
     return (
         isinstance(model, SamModel)
-        and all(getattr(kind, name) is method for name, method in METHODS.items())
+        and all(getattr(type(model), name) is method for name, method in METHODS.items())
+        and all(kind.__dict__.get(name) is method for kind, name, method in OTHERS)
         and not is_hooked(model)
-        and not torch_module._global_forward_hooks
-        and not torch_module._global_forward_pre_hooks
+        and not is_every_module_hooked()
     )
 
 
@@ -90,17 +97,6 @@ def known_kind(kind: type[nn.Module]) -> type[nn.Module]:
     while kind not in KNOWN and kind.__dict__.get("as_known"):
         kind = kind.__bases__[0]
     return kind
-
-
-def is_hooked(module: nn.Module) -> bool:
-    """Whether a module does more than its class says: hooks, a compiled or another ``forward``."""
-    inside = module.__dict__
-    return bool(
-        inside["_forward_hooks"]
-        or inside["_forward_pre_hooks"]
-        or inside.get("_compiled_call_impl")
-        or not inside.keys().isdisjoint(OVERRIDDEN)
-    )
 
 
 def attends_as_usual(decoder: MaskDecoder) -> bool:

@@ -17,7 +17,6 @@ from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
 from ..ops.geometry import resized_size
 from ..ops.preparation import Preparation
-from ..ops.value_range import ValueRange
 from .concepts import ConceptFinder, Instances
 from .decoding import ImageDecoder
 from .devices import pick_device
@@ -66,10 +65,6 @@ class SamPredictor(ImagePredictor):
     def from_pretrained(cls, name: str | PathLike, **arguments: Any) -> "SamPredictor":
         """A predictor of the model called ``name``, as for `SamModel.from_pretrained`, on the fastest device."""
         return cls(name, **arguments)
-
-    @property
-    def value_range(self) -> ValueRange:
-        return self.processor.value_range
 
     @property
     def encoded(self) -> EncoderOutput | None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .plain_modules import is_hooked
+from ..models.untouched import is_every_module_hooked, is_hooked, is_of
 
 WORDS = 1 << 16
 """Words of 64 bits that are multiplied at once: 512 KB, which stay in a processor's cache."""
@@ -85,22 +85,24 @@ class Watched:
         model: with a ``vision_encoder``
         """
         encoder = model.vision_encoder
-        home = {"torch", "transformers", "sam_hub", type(encoder).__module__.split(".")[0]}
-        training = []
+        home = {"transformers", "sam_hub", type(encoder).__module__.partition(".")[0]}
+        runs = []
         read = nn.ModuleList(
             [encoder, *(getattr(model.mask_decoder, name) for name in model.mask_decoder.image_layers)]
         )
+        if is_every_module_hooked():
+            return None
         for module in read.modules():
-            if type(module).__module__.split(".")[0] not in home or is_hooked(module):
+            if not is_of(module, home) or is_hooked(module):
                 return None
-            training.append(module.training)
+            runs.append((module.training, type(module).forward))
         tensors = list(chain(read.parameters(), read.buffers()))
         if model.no_memory_embedding is not None:
             tensors.append(model.no_memory_embedding)
         if any(type(t) not in (Tensor, nn.Parameter) or t.is_meta for t in tensors):
             return None
         facts = [(t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device) for t in tensors]
-        facts.append(tuple(training))
+        facts.append(tuple(runs))
         sums = torch.stack([number.to(tensors[0].device) for number in checksums(tensors)])
         if self._seen is not None:
             old, old_facts, old_sums, token = self._seen

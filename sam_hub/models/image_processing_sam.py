@@ -28,7 +28,7 @@ from ..ops.geometry import resized_size
 from ..ops.images import read_image
 from ..ops.input_size import FOLLOWING, LOW_RES, complete_sizes, from_two_sides, longest_edge, with_changes
 from ..ops.preparation import Preparation
-from ..ops.value_range import check_range
+from ..ops.value_range import check_range, range_for
 from .configuration_sam import SamConfig
 from .mask_generation import MaskGenerationMixin
 from .mask_resizing import resize_masks
@@ -327,7 +327,9 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         """One image -> its size, its size in the frame of coordinates, and its pixel values (3, H, W)."""
         if isinstance(source, np.ndarray | Tensor):
             source = _channels_last(source, settings["input_data_format"])
-        image = read_image(source, settings["value_range"])
+        wanted = settings["value_range"]
+        own = wanted == (None if self.value_range is None else check_range(self.value_range))
+        image = read_image(source, range_for(source, None if own else wanted, wanted))
         # Floats become grey levels when they are read; without rescaling the caller means them as they are.
         if not settings["do_rescale"] and isinstance(source, np.ndarray) and source.dtype.kind == "f":
             settings |= {"do_rescale": True, "rescale_factor": 1 / 255}

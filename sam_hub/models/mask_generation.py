@@ -16,6 +16,7 @@ from ..ops.crops import crop_boxes, layer_point_grids
 from ..ops.geometry import resized_size, scale_points
 from ..ops.images import read_image
 from ..ops.masks import Rle, mask_to_box, mask_to_uncompressed_rle, rle_to_mask, stability_score
+from ..ops.value_range import range_for
 
 
 class MaskGenerationMixin:
@@ -44,11 +45,11 @@ class MaskGenerationMixin:
             crops, (h, w, 3) uint8; labels (1, P, C) int64, all 1. Where a crop has a coarser grid its last point
             is repeated, and suppression removes what the repetition finds.
         """
-        pixels = read_image(image)
+        pixels = read_image(image, range_for(image, None, self.value_range))
         size = pixels.shape[:2]
         boxes, layers = crop_boxes(size, crop_n_layers, overlap_ratio)
         grids = layer_point_grids(points_per_crop, crop_n_layers, crop_n_points_downscale_factor)
-        crops = [np.ascontiguousarray(pixels[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
+        crops = [pixels[y0:y1, x0:x1].copy() for x0, y0, x1, y1 in boxes]
         points = np.empty((1, len(grids[0]), len(boxes), 2), np.float32)
         for i, (crop, layer) in enumerate(zip(crops, layers, strict=True)):
             shape = crop.shape[:2]

@@ -19,7 +19,7 @@ from ..installing import how_to_install
 from ..rasters.opening import is_tiff
 from .bands import Bands, choose_bands
 from .geometry import resized_size
-from .value_range import ValueRange, to_uint8
+from .value_range import Levels, ValueRange, to_uint8
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 """What `read_image` takes."""
@@ -101,7 +101,7 @@ def pixel_limit() -> int:
 def read_image(
     source: ImageSource, value_range: ValueRange = None, bands: Bands = None, page: int | None = None
 ) -> np.ndarray:
-    """Any image as (H, W, 3) uint8 RGB.
+    """Any image as (H, W, 3) uint8 RGB, an array that says of itself that its range is settled (`Levels`).
 
     source: one of
         a path or a ``file://`` address, the bytes of a file, or a file object opened for reading bytes
@@ -404,4 +404,4 @@ def _from_array(
     chosen = choose_bands(count, bands, name)
     picked = array[..., : len(chosen)] if chosen in ((0,), (0, 1, 2)) else array[..., chosen]
     levels = to_uint8(picked, value_range, name)
-    return np.array(np.broadcast_to(levels, (*shape[:2], 3)), order="C")
+    return np.array(np.broadcast_to(levels, (*shape[:2], 3)), order="C").view(Levels)

@@ -6,7 +6,7 @@ all go through it, so that they agree to the last bit.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .bounds import check_preparation
 from .geometry import resized_size
 from .images import normalize_and_pad, resize_longest_side, stretch, stretch_float, stretch_smooth
 from .input_size import LOW_RES, complete_sizes, from_two_sides, padded_frame
+from .value_range import ValueRange, check_range
 
 Size = tuple[int, int]
 
@@ -59,6 +60,7 @@ class Preparation:
     mask_resize: str = "crop"
     mask_stride: float = LOW_RES
     do_resize: bool = True
+    value_range: ValueRange = field(default=None, compare=False, repr=False)  # of images; all else is of grey levels
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Preparation":
@@ -85,6 +87,8 @@ class Preparation:
         if settings.get("do_normalize") is False:
             mean, std = 0.0, 1.0
         pad = sizes["pad_size"]
+        if settings.get("value_range") is not None:
+            given["value_range"] = check_range(settings["value_range"])
         return cls(
             longest=sizes["size"]["longest_edge"],
             padded=None if settings.get("do_pad") is False else (pad["height"], pad["width"]),

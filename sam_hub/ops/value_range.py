@@ -36,6 +36,21 @@ BOUND = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 Bounds = tuple[float, float]
 
 
+class Levels(np.ndarray):
+    """Grey levels, (..., 3) uint8, that a range was applied to already: a model's own range is not applied again.
+
+    Parts of it are such too; what is computed from it is an ordinary array.
+    """
+
+    def __array_wrap__(self, array: np.ndarray, context: object = None, return_scalar: bool = False) -> object:
+        return array[()] if return_scalar else np.asarray(array)
+
+
+def range_for(image: object, given: ValueRange, own: ValueRange) -> ValueRange:
+    """The range that an image is read with: what the call gives, else that of the model's processor."""
+    return given or (None if isinstance(image, Levels) and image.dtype == np.uint8 else own)
+
+
 def check_range(value_range: ValueRange) -> ValueRange:
     """The range in one form: "auto", "type", "LOW%,HIGH%" or (low, high).
 

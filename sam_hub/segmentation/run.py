@@ -137,9 +137,12 @@ class Segmenter:
         request = self.request
         if request.window is not None:
             return self._in_windows(path)
-        image = read_image(path, request.value_range, request.bands, request.page)
+        value_range = self._value_range()
+        image = read_image(path, value_range, request.bands, request.page)
         request.check(image.shape[:2])
         self.predictor = self.predictor or self.load()
+        if self._value_range() != value_range:  # the model that was loaded just now has its own
+            image = read_image(path, self._value_range(), request.bands, request.page)
         share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
         prompts = request.prompts
         if request.text is not None and self.predictor.capabilities.concepts and not (request.clip or request.detector):
@@ -159,11 +162,17 @@ class Segmenter:
         """One for another thread: with the same model, and an image of its own."""
         return replace(self, predictor=copy.copy(self.predictor))
 
+    def _value_range(self) -> ValueRange:
+        return self.request.value_range or getattr(self.predictor, "value_range", None)
+
     def _in_windows(self, path: Path) -> SegmentedPhoto:
         request = self.request
-        with Picture(path, request.value_range, request.bands, request.page) as picture:
+        if self.predictor is None:
+            with Picture(path, request.value_range, request.bands, request.page) as picture:
+                request.check(picture.size)
+            self.predictor = self.load()
+        with Picture(path, self._value_range(), request.bands, request.page) as picture:
             request.check(picture.size)
-            self.predictor = self.predictor or self.load()
             share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
             return segment_in_windows(
                 self.predictor, path, picture, request.prompts, request.window, request.multimask, share

@@ -44,6 +44,7 @@ def generate_tiled(
         "coco_rle"; ``crop_box`` encloses the tiles that a mask was found in. Pixels without data are in no mask
     raises: ImageError; WrongUsage for a tile or an overlap that makes no sense
     """
+    value_range = value_range or getattr(generator.predictor, "value_range", None)
     with Picture(source, value_range, bands, page) as picture:
         grid = Grid(picture.size, tile, overlap)
         check_size(picture.size, picture.name)

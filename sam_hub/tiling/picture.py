@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ImageError
 from ..ops.bands import Bands, choose_bands
 from ..ops.images import read_image
-from ..ops.value_range import ValueRange, choose_bounds, scale
+from ..ops.value_range import Levels, ValueRange, choose_bounds, scale
 from ..rasters.opening import is_tiff, open_map
 from ..rasters.raster import Georeference, Raster, Window
 
@@ -90,7 +90,7 @@ class Picture:
             levels = 255 - levels
         if not valid.all():
             levels[~valid] = 0
-        return np.array(np.broadcast_to(levels, (*valid.shape, 3)), order="C"), valid
+        return np.array(np.broadcast_to(levels, (*valid.shape, 3)), order="C").view(Levels), valid
 
     def thumbnail(self, longest: int, block: int = 2048) -> np.ndarray:
         """The image scaled down to ``longest`` pixels, block by block; unreadable parts are black. (h, w, 3) uint8"""

@@ -18,7 +18,7 @@ def adapted_modules(model: SamModel) -> list[str]:
     matrices = [n for n, m in parts if isinstance(m, nn.Linear) and n.rpartition(".")[2] in ATTENTION]
     if matrices:
         return matrices
-    folded = {f"{n}.conv" for n, m in parts if getattr(m, "folds_its_norm", False)}  # never called
+    folded = {f"{n}.conv" for n, m in parts if getattr(m, "folds_its_norm", False)}  # not called
     pointwise = [n for n, m in parts if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1]
     pointwise = [n for n in pointwise if n not in folded]
     return [n for n in pointwise if ".neck." not in n] or pointwise

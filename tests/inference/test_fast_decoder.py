@@ -309,6 +309,38 @@ def test_hooks_on_the_model_run(pocket_shaped, photo) -> None:
     assert seen
 
 
+def reversed_choice(masks, iou, *arguments, **named):
+    return masks[:, :, 1:].flip(2), iou[:, :, 1:].flip(2)
+
+
+def doubled(self, image_embeddings, *arguments, **named):
+    found = PREDICTED(self, image_embeddings, *arguments, **named)
+    return (found[0] * 2, *found[1:])
+
+
+PREDICTED = MaskDecoder.forward
+UPSCALED = MaskDecoder.upscale
+
+
+def test_methods_of_an_instance_or_of_a_patched_class_are_called(pocket_shaped, photo, monkeypatch) -> None:
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    before = predictor.predict(**PROMPTS["clicks"])[2]
+    for patch in (
+        lambda m: m.setattr(model.mask_decoder, "select_masks", reversed_choice),
+        lambda m: m.setattr(MaskDecoder, "upscale", lambda self, *a: UPSCALED(self, *a) * 2),
+        lambda m: m.setattr(MaskDecoder, "forward", doubled),
+    ):
+        with monkeypatch.context() as m:
+            patch(m)
+            expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
+            found = predictor.predict(**PROMPTS["clicks"])[2]
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+            assert np.abs(found - before).max() > 1e-3
+    np.testing.assert_array_equal(predictor.predict(**PROMPTS["clicks"])[2], before)
+
+
 def test_autocast_goes_the_plain_way(pocket_shaped, photo) -> None:
     predictor, image = SamPredictor(pocket_shaped), photo(0, 80, 100)
     predictor.set_image(image)

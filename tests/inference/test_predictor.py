@@ -1,6 +1,7 @@
 """`SamPredictor`: the original's interface, written out where a value is expected."""
 
 import copy
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -538,6 +539,41 @@ def test_nothing_is_kept_where_something_is_hooked_in(monkeypatch):
     for _ in range(2):
         predictor.set_image(WIDE)
     assert counted.calls == 3
+
+
+def test_nothing_is_kept_while_every_module_is_hooked_or_where_layers_are_quantised(monkeypatch):
+    model = tiny_model()
+    counted = Counted(monkeypatch, model)
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    before = predictor.features
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda m, given, out: out * 1.5 if isinstance(m, torch.nn.LayerNorm) else None
+    )
+    try:
+        predictor.set_image(WIDE)
+    finally:
+        handle.remove()
+    assert counted.calls == 2 and not torch.allclose(predictor.features, before)
+    predictor.set_image(WIDE)
+    assert counted.calls == 2 and torch.equal(predictor.features, before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.vision_encoder = torch.ao.quantization.quantize_dynamic(model.vision_encoder, {torch.nn.Linear})
+    counted = Counted(monkeypatch, model)
+    for _ in range(2):
+        predictor.set_image(WIDE)
+    assert counted.calls == 2
+
+
+def test_a_patched_class_is_another_encoder(monkeypatch):
+    model = tiny_model()
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    before, forward = predictor.features, torch.nn.LayerNorm.forward
+    monkeypatch.setattr(torch.nn.LayerNorm, "forward", lambda self, x: forward(self, x) * 1.5)
+    predictor.set_image(WIDE)
+    assert not torch.allclose(predictor.features, before)
 
 
 def test_a_model_that_is_cast_or_moved_encodes_the_image_anew():

@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from sam_hub.errors import OutputError
+from sam_hub.families.pocket.encoder import ConvNorm
 from sam_hub.models.layers import ConvBatchNorm, fold_batch_norm
 
 WITHOUT_BATCH_NORM = ("sam_vision_model", "sam_hub_efficient_sam", "sam2_vision_model", "sam3_vision_model")
@@ -67,3 +69,66 @@ def test_folding_by_the_formula():
     weight, shift = fold_batch_norm(layer.conv.weight, bias, norm)
     torch.testing.assert_close(weight, layer.folded().weight)
     torch.testing.assert_close(shift, layer.folded().bias + bias * gain)
+
+
+class Adapter(nn.Module):
+    """As adapters of convolutions are: the weight is that of the layer below, and more is added to what it gives."""
+
+    def __init__(self, base: nn.Conv2d) -> None:
+        super().__init__()
+        self.base_layer = base
+
+    @property
+    def weight(self) -> torch.Tensor:
+        return self.base_layer.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x) * 1.5
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base_layer"), name)
+
+
+class Louder(ConvNorm):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 1.5
+
+
+def wrap(layer: nn.Module) -> None:
+    layer.conv = Adapter(layer.conv)
+
+
+def hook(layer: nn.Module) -> None:
+    layer.norm.register_forward_hook(lambda module, given, out: out * 1.5)
+
+
+def prune_conv(layer: nn.Module) -> None:
+    prune.l1_unstructured(layer.conv, "weight", 0.5)
+
+
+def parametrize_conv(layer: nn.Module) -> None:
+    nn.utils.parametrize.register_parametrization(layer.conv, "weight", nn.Tanh())
+
+
+def another_class(layer: nn.Module) -> None:
+    layer.__class__ = Louder
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [wrap, hook, prune_conv, parametrize_conv, another_class])
+def test_what_weights_do_not_tell_is_not_folded_away(tiny_pocket, change):
+    model = copy.deepcopy(tiny_pocket).double()
+    plain = model.encode(PIXELS).embedding
+    layers = [m for m in model.modules() if type(m) is ConvNorm]
+    change(layers[1])
+    before = model.encode(PIXELS).embedding
+    assert relative(before, plain) > 1e-3
+    model.fuse()
+    assert relative(model.encode(PIXELS).embedding, before) <= 1e-13
+    kept = [m for m in model.modules() if isinstance(m, ConvNorm)]
+    assert kept == [layers[1]]
+    model.fuse()
+    assert relative(model.encode(PIXELS).embedding, before) <= 1e-13

@@ -12,16 +12,18 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ...models.encoders import EncoderOutput, check_size
 from ...models.layers import LayerNorm2d, conv_like, fold_batch_norm
+from ...models.untouched import is_bare
 from .configuration import PocketVisionConfig
 
 
 class ConvNorm(nn.Module):
     """A bias-free convolution and its batch norm, which is frozen: training uses the stored statistics too.
 
-    The norm is folded into the weights at each forward (they are small), so it costs no pass over the image.
+    The norm is folded into the weights at each forward (they are small), so it costs no pass over the image. Where
+    weights do not tell what the two compute, as with adapters, hooks or pruning, they are called.
     """
 
-    folds_its_norm = True  # ``conv`` is never called
+    folds_its_norm = True  # ``conv`` is not called
 
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1, eps: float = 1e-3) -> None:
         super().__init__()
@@ -32,6 +34,8 @@ class ConvNorm(nn.Module):
         self.pad = (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not (is_bare(self.conv, nn.Conv2d) and is_bare(self.norm, nn.BatchNorm2d)):
+            return self.norm.eval()(self.conv(F.pad(x, self.pad)))
         gain = self.norm.weight * (self.norm.running_var + self.norm.eps).rsqrt()
         weight = self.conv.weight * gain[:, None, None, None]
         bias = self.norm.bias - self.norm.running_mean * gain
