@@ -254,10 +254,10 @@ def test_what_a_layer_computes_counts_and_not_its_weight(pocket_shaped, photo, c
     linear, hooks = torch.nn.Linear.forward, torch.nn.modules.module._global_forward_hooks.copy()
     try:
         change(model.mask_decoder.get_submodule(where))
-        expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
         fresh = SamPredictor(model)
         fresh.set_image(image)
         for each in (predictor, predictor, fresh):
+            expected = truth(model, each.features, PROMPTS["clicks"], image.shape[:2])
             np.testing.assert_allclose(each.predict(**PROMPTS["clicks"])[2], expected, rtol=1e-5, atol=1e-5)
         click = dict(point_coords=np.array([[20.0, 30]]), point_labels=np.array([1]))
         drawn = predictor.click_each(click["point_coords"], lambda s: s > -9)[2]
