@@ -334,7 +334,8 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         hq_token_only: only SAM-HQ's own mask, without SAM's
         labels: (B, N, H, W), or (B, H, W) for one object an image: masks in {0, 1} in the frame of the padded input, at
             any resolution, for ``loss``
-        original_sizes, reshaped_input_sizes: accepted so that ``model(**inputs)`` works; ignored
+        original_sizes: accepted so that ``model(**inputs)`` works; ignored
+        reshaped_input_sizes: (B, 2), only to detect a processor that counts coordinates in another frame
         batched_input: images and prompts as ``segment_anything`` takes them, also in the first place, for
             `predict_batch`
         raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not take
@@ -357,6 +358,8 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
             vision = self.encode(pixel_values, output_hidden_states=hidden, output_attentions=weights)
             image_embeddings, intermediate_embeddings = vision.embedding, vision.features
 
+        if reshaped_input_sizes is not None and not torch.compiler.is_compiling():
+            self._check_frame(reshaped_input_sizes, tuple(image_embeddings.shape[-2:]))
         masks, iou, attentions, object_scores = self.decode(
             image_embeddings,
             input_points,
@@ -389,3 +392,13 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
             mask_decoder_attentions=tuple(attentions) if weights else None,
         )
         return output if return_dict in (None, True) else output.to_tuple()
+
+    def _check_frame(self, reshaped_input_sizes: Any, grid: tuple[int, int]) -> None:
+        """ValueError for images (B, 2) that are larger than an embedding grid of (h, w)."""
+        patch = self.config.prompt_encoder_config.patch_size
+        frame, largest = patch * max(grid), int(torch.as_tensor(reshaped_input_sizes).max())
+        if largest > frame:
+            raise ValueError(
+                f"the processor counts coordinates to {largest}, and the model to {frame}; leave all its sizes but "
+                "size out to have them follow it"
+            )

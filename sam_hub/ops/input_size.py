@@ -47,9 +47,10 @@ def to_two_sides(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def longest_edge(size: Any, name: str = "size") -> int:
     """raises: ValueError for anything but {"longest_edge": pixels}"""
-    pixels = dict(size or {}).get("longest_edge")
+    sides = size if size is None or isinstance(size, int | float | str) else dict(size)
+    pixels = sides.get("longest_edge") if isinstance(sides, dict) else None
     if not isinstance(pixels, int) or pixels < 1:
-        raise ValueError(f'{name} must be {{"longest_edge": pixels}}; got {dict(size or {})}')
+        raise ValueError(f'{name} must be {{"longest_edge": pixels}}; got {sides}')
     return pixels
 
 

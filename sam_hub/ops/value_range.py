@@ -48,7 +48,9 @@ class Levels(np.ndarray):
 
 def range_for(image: object, given: ValueRange, own: ValueRange) -> ValueRange:
     """The range that an image is read with: what the call gives, else that of the model's processor."""
-    return given or (None if isinstance(image, Levels) and image.dtype == np.uint8 else own)
+    if given is not None:
+        return given
+    return None if isinstance(image, Levels) and image.dtype == np.uint8 else own
 
 
 def check_range(value_range: ValueRange) -> ValueRange:
@@ -56,7 +58,7 @@ def check_range(value_range: ValueRange) -> ValueRange:
 
     raises: ImageError for anything else
     """
-    if value_range is None or value_range in (AUTO, TYPE):
+    if value_range is None or (isinstance(value_range, str) and value_range in (AUTO, TYPE)):
         return value_range or AUTO
     wrong = ImageError(
         f"value_range must be 'auto', 'type', LOW,HIGH (such as 0,4095) or percentiles (1%,99%); got {value_range!r}"

@@ -170,6 +170,18 @@ def test_the_background_can_be_left_out() -> None:
     assert boxes(records) == [[0, 0, 248, 248]]
 
 
+def test_the_background_is_measured_against_the_image_in_crops_too() -> None:
+    """A mask that fills its crop is a small part of the image."""
+    predictor = BoxPredictor([[40, 40, 216, 216]])
+    arguments = dict(crop_n_layers=1, skip_full_image=True)
+    kept = SamAutomaticMaskGenerator(predictor, 1, max_mask_area_ratio=0.4, **arguments).generate(IMAGE)
+    assert kept
+    for record in kept:
+        assert record["area"] > 0.4 * record["crop_box"][2] * record["crop_box"][3]
+        assert record["area"] < 0.4 * IMAGE.shape[0] * IMAGE.shape[1]
+    assert not SamAutomaticMaskGenerator(predictor, 1, max_mask_area_ratio=0.1, **arguments).generate(IMAGE)
+
+
 def test_min_mask_area_drops_masks_and_min_mask_region_area_does_not() -> None:
     """(187, 194)"""
     predictor = BoxPredictor([BIG, SMALL, FAR])

@@ -136,6 +136,28 @@ def test_guidance_of_persam(pair, pixels):
 
 
 @torch.no_grad()
+def test_guidance_differs_from_object_to_object(pair, pixels):
+    """Each of several objects has its own attention, and answers as it does alone."""
+    ours, points = pair[0].double(), coordinates(1, 3, 1, 2)
+    similarity, target = 3 * random(3, 1, 1, 36, seed=9), random(1, 3, 1, WIDTH, seed=10)
+    embedding = ours.encode(pixels[:1]).embedding
+    together = ours(
+        image_embeddings=embedding,
+        input_points=points,
+        attention_similarity=similarity,
+        target_embedding=target,
+    ).pred_masks
+    for i in range(3):
+        alone = ours(
+            image_embeddings=embedding,
+            input_points=points[:, i : i + 1],
+            attention_similarity=similarity[i : i + 1],
+            target_embedding=target[:, i : i + 1],
+        ).pred_masks
+        assert close(together[:, i : i + 1], alone)
+
+
+@torch.no_grad()
 def test_round_trip_through_transformers(pair, pixels, tmp_path):
     """transformers saves, ours loads; and 1e-6 written by transformers is read as the original's 1e-5."""
     ours, theirs = (model.double() for model in pair)

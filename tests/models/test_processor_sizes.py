@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sam_hub import SamImageProcessor, SamModel, SamPredictor, SamProcessor
-from sam_hub.errors import ImageRangeWarning
+from sam_hub.errors import CheckpointError, ImageRangeWarning
 from sam_hub.ops.preparation import Preparation
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -196,3 +196,20 @@ def test_settings_that_switch_a_step_off_hold_without_torch_too(folder):
         processor = SamImageProcessor.from_pretrained(folder, **change)
         found = Preparation.from_settings(processor.to_dict())(IMAGE).pixel_values
         np.testing.assert_array_equal(found, processor(IMAGE, return_tensors="np")["pixel_values"])
+
+
+def test_coordinates_of_another_frame_are_refused_by_the_model(folder, pocket):
+    processor = SamProcessor.from_pretrained(folder)
+    inputs = processor(IMAGE, input_boxes=[[[5, 5, 40, 40]]], frame_size={"longest_edge": 256}, return_tensors="pt")
+    with pytest.raises(ValueError, match="the processor counts coordinates to 256, and the model to 128"):
+        pocket(**inputs)
+    pocket(**processor(IMAGE, input_boxes=[[[5, 5, 40, 40]]], return_tensors="pt"))
+
+
+def test_a_size_that_is_no_longest_edge_is_named(folder):
+    processor = SamImageProcessor.from_pretrained(folder)
+    for wrong in (96, "96", {"shortest_edge": 96}):
+        with pytest.raises(ValueError, match=r'size must be \{"longest_edge": pixels\}; got .*96'):
+            processor(IMAGE, size=wrong)
+    with pytest.raises(CheckpointError, match=r'size must be \{"longest_edge": pixels\}; got 96'):
+        SamImageProcessor.from_pretrained(folder, size=96)

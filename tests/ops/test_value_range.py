@@ -154,3 +154,7 @@ def test_a_range_that_means_nothing_is_refused(wrong):
         check_range(wrong)
     with pytest.raises(ImageError, match="value_range must be"):
         read_image(LEVELS, wrong)
+
+
+def test_a_range_may_be_an_array():
+    assert check_range(np.array([0, 4095])) == (0, 4095)
