@@ -50,7 +50,7 @@ LAYERS: list[dict[str, set[str]]] = [
     {"sam_hub.models.configuration_sam": {"transformers"}},
     {"sam_hub.families.*.original": CORE},
     {"sam_hub.convert": CORE},
-    {"sam_hub.models.layers": CORE, "sam_hub.models.prompt_kinds": CORE},
+    {"sam_hub.models.layers": CORE, "sam_hub.models.prompt_kinds": CORE, "sam_hub.models.untouched": CORE},
     {"sam_hub.models.original_calls": CORE},
     {"sam_hub.models.encoders": CORE, "sam_hub.models.mask_decoder": CORE, "sam_hub.models.prompt_encoder": CORE},
     {"sam_hub.models.fine_decoder": CORE},
