@@ -200,8 +200,8 @@ def test_settings_that_switch_a_step_off_hold_without_torch_too(folder):
 
 def test_coordinates_of_another_frame_are_refused_by_the_model(folder, pocket):
     processor = SamProcessor.from_pretrained(folder)
-    inputs = processor(IMAGE, input_boxes=[[[5, 5, 40, 40]]], frame_size={"longest_edge": 256}, return_tensors="pt")
-    with pytest.raises(ValueError, match="the processor counts coordinates to 256, and the model to 128"):
+    inputs = processor(IMAGE, input_boxes=[[[5, 5, 40, 40]]], frame_size={"longest_edge": 1024}, return_tensors="pt")
+    with pytest.raises(ValueError, match="the processor counts coordinates to 1024, and the model to 512"):
         pocket(**inputs)
     pocket(**processor(IMAGE, input_boxes=[[[5, 5, 40, 40]]], return_tensors="pt"))
 
