@@ -206,7 +206,7 @@ def table(cells: Mapping[str, Mapping[str, str]]) -> str:
         if not found:
             return "untried"
         proven = [runtime for runtime, verdict in found.items() if verdict == "proven"]
-        words = ["proven"] if proven == seen[column] else [f"proven on {runtime}" for runtime in proven]
+        words = ["proven"] if proven and proven == seen[column] else [f"proven on {runtime}" for runtime in proven]
         for runtime, verdict in found.items():
             if verdict != "proven":
                 notes.extend([verdict] * (verdict not in notes))
