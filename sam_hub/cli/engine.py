@@ -324,7 +324,7 @@ def auto(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Annotate automatically: pre-annotate photos for people, or do all the rest.
+    """Pre-annotate photos for people, or annotate all the rest.
 
     \b
     sam-hub engine auto cells --stage semi --photos 100
@@ -430,7 +430,7 @@ def simulate(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run the loop with simulated annotators, on data with known masks.
+    """Run the loop with simulated annotators, on known masks.
 
     \b
     sam-hub engine simulate --truth train.tar --held val.tar --rounds 4 --out simulated
