@@ -1,5 +1,5 @@
 // The strip of open photos: what was done is kept, one click goes on with it.
-import { revived, Shelf } from "./shelf.js";
+import { revived, PhotoStore } from "./photo_store.js";
 import { emptyDocument, maskOf, newHistory } from "./state.js";
 import { $, icon, make, remember, remembered, toast } from "./ui.js";
 
@@ -9,7 +9,7 @@ const UNSAVED = "unsaved";
 
 export async function startStrip(app) {
   const open = new Map(); // key -> {key, name, blob, thumb, doc, photo, history}; photo and history of this visit
-  const shelf = await Shelf.open();
+  const store = await PhotoStore.open();
   let timer = 0, full = false;
 
   const current = () => [...open.values()].find((entry) => entry.photo && entry.photo === app.photo);
@@ -20,7 +20,7 @@ export async function startStrip(app) {
   async function put(entry) {
     const { key, name, blob, thumb, doc } = entry, kept = { name, blob, thumb, doc };
     try {
-      return shelf ? await shelf.put(key === undefined || key < 0 ? kept : { ...kept, key }) : undefined;
+      return store ? await store.put(key === undefined || key < 0 ? kept : { ...kept, key }) : undefined;
     } catch {
       if (!full) toast("This browser has no storage left; export what you need.");
       full = true;
@@ -60,7 +60,7 @@ export async function startStrip(app) {
     refresh();
   }
   app.keepNow = keep;
-  /** The page goes: the shelf may not finish, so what is new is also written where writing takes no time. */
+  /** The page goes: the store may not finish, so what is new is also written where writing takes no time. */
   addEventListener("pagehide", () => {
     const entry = current();
     if (!entry || entry.saved === app.history.present || entry.key < 0) return;
@@ -79,7 +79,7 @@ export async function startStrip(app) {
   async function putAway(entry) {
     const isOpen = entry === current();
     open.delete(entry.key);
-    if (entry.key >= 0) await shelf?.remove(entry.key).catch(() => {});
+    if (entry.key >= 0) await store?.remove(entry.key).catch(() => {});
     const next = [...open.values()].at(-1);
     if (isOpen && next) await goTo(next);
     else if (isOpen) app.closePhoto();
@@ -103,7 +103,7 @@ export async function startStrip(app) {
   }
   $("go-on").addEventListener("click", () => goTo([...open.values()].at(-1)));
 
-  for (const entry of shelf ? await shelf.entries().catch(() => []) : []) open.set(entry.key, entry);
+  for (const entry of store ? await store.entries().catch(() => []) : []) open.set(entry.key, entry);
   const unsaved = JSON.parse(remembered(UNSAVED) || "null"), late = open.get(unsaved?.key);
   if (late) {
     late.doc = unsaved.doc;

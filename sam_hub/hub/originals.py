@@ -27,8 +27,8 @@ LAYOUT = "1"
 
 def converted_home(name: str, revision: str | None = None, cache_dir: str | Path | None = None) -> Path:
     """Where the converted folder of a catalogue name is kept, whether it is there or not."""
-    shelf = _shelf(cache_dir)
-    return shelf / name / f"{quote(revision or ZOO[name].revision or 'main', safe='')}-{LAYOUT}"
+    cache = _cache_folder(cache_dir)
+    return cache / name / f"{quote(revision or ZOO[name].revision or 'main', safe='')}-{LAYOUT}"
 
 
 def is_converted(name: str) -> bool:
@@ -52,14 +52,14 @@ def converted_folder(name: str, convert: Callable[[Path, Path], object], argumen
             f"{name} has not been downloaded and sam-hub is offline: "
             f"run `sam-hub pull {name}` with a network, without HF_HUB_OFFLINE"
         )
-    shelf = _shelf(source.cache_dir)
+    cache = _cache_folder(source.cache_dir)
     try:
-        (shelf / ".locks").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(shelf / ".locks" / f"{name}-{folder.name}.lock")
+        (cache / ".locks").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache / ".locks" / f"{name}-{folder.name}.lock")
         with lock:
             if (folder / "config.json").is_file() and not source.force_download:
                 return folder
-            downloads = shelf / ".downloads" / name / folder.name
+            downloads = cache / ".downloads" / name / folder.name
             file = _fetch(name, source, downloads)
             try:
                 for old in (folder, *folder.parent.glob(f".{folder.name}-*")):  # the latter of a killed process
@@ -71,10 +71,10 @@ def converted_folder(name: str, convert: Callable[[Path, Path], object], argumen
             shutil.rmtree(downloads, ignore_errors=True)
             return folder
     except PermissionError as e:
-        raise OutputError(f"{e.filename or shelf} cannot be written: set HF_HOME to a folder you can write to") from e
+        raise OutputError(f"{e.filename or cache} cannot be written: set HF_HOME to a folder you can write to") from e
 
 
-def _shelf(cache_dir: str | Path | None) -> Path:
+def _cache_folder(cache_dir: str | Path | None) -> Path:
     return Path(cache_dir or constants.HF_ASSETS_CACHE).expanduser() / "sam_hub"
 
 

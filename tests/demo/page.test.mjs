@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Answers, Newest } from "../../demo/page/requests.js";
 import { markAt, moved, without } from "../../demo/page/marks.js";
-import { revived } from "../../demo/page/shelf.js";
+import { revived } from "../../demo/page/photo_store.js";
 import * as s from "../../demo/page/state.js";
 import * as v from "../../demo/page/view.js";
 

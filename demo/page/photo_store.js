@@ -9,13 +9,13 @@ const done = (request) => new Promise((resolve, reject) => {
   request.onerror = () => reject(request.error);
 });
 
-export class Shelf {
+export class PhotoStore {
   /** null where the browser keeps nothing, as in some private windows. */
   static async open() {
     try {
       const request = indexedDB.open(NAME, 1);
       request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "key", autoIncrement: true });
-      return new Shelf(await done(request));
+      return new PhotoStore(await done(request));
     } catch {
       return null;
     }
