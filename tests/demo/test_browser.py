@@ -41,7 +41,7 @@ def test_pointing(person, root, tmp_path):
     assert (
         len(one["masks"]) == 3 and one["chosen"] == one["best"] and one["points"] == [{"x": 285, "y": 150, "label": 1}]
     )
-    assert p.page.locator(".choices button").count() == 3 and "3 masks" in p.said()
+    assert p.page.locator(".choices button").count() == 3 and "3 candidate masks" in p.said()
 
     p.page.keyboard.press("2")
     assert p.objects()[0]["chosen"] == 1
