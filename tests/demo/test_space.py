@@ -56,7 +56,7 @@ def test_a_folder_with_something_in_it_is_left_alone(space, tmp_path):
     with pytest.raises(OutputError, match="not an empty folder"):
         write_space(space, ["pocket"])
     (tmp_path / "model").mkdir()
-    with pytest.raises(OutputError, match="this machine alone"):
+    with pytest.raises(OutputError, match="exists only on this machine"):
         write_space(tmp_path / "t", [str(tmp_path / "model")])
 
 

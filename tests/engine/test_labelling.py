@@ -108,7 +108,7 @@ def test_what_is_wrong_is_a_sentence_and_stores_nothing(make_project, serve):
     for wrong, word in [
         ({"state": "maybe"}, "state of a mask"),
         ({"rle": {"size": [3, 3], "counts": [9]}}, "not 32 x 24"),
-        ({"rle": None}, "no run lengths"),
+        ({"rle": None}, "not run lengths"),
         ({"request": ""}, "request must be a text"),
         ({"name": "x" * 300}, "name must be a text"),
         ({"photo": 77}, "has no photo 77"),
@@ -158,7 +158,7 @@ def test_a_project_that_names_other_files_gives_none_of_them_out(make_project, s
     desk = serve(project)
     assert desk.post("next", holder="me").status_code == 200
     answer = desk.client.get("project/photo/1")
-    assert answer.status_code == 404 and "is no photo" in answer.json()["error"]
+    assert answer.status_code == 404 and "is not a photo" in answer.json()["error"]
 
 
 def test_a_full_disk_is_a_507(make_project, serve):

@@ -22,7 +22,7 @@ def test_each_gets_another_photo_and_keeps_it(project):
     mine, yours = queue.next("me", "ann"), queue.next("you", "bob")
     assert mine.id != yours.id
     assert queue.next("me", "ann").id == mine.id, "a page that is loaded again goes on"
-    with pytest.raises(NotYours, match="ann is at this photo"):
+    with pytest.raises(NotYours, match="ann has this photo open"):
         queue.take(mine.id, "you", "bob")
 
 

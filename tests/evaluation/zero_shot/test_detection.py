@@ -242,7 +242,7 @@ def test_boxes_of_files_and_of_the_truth(folder, made):
         ("{}", "it is no list"),
         ("[]", "holds no boxes"),
         ('[{"image_id": 1}]', "not a COCO results file"),
-        ('[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1}]', "of other images"),
+        ('[{"image_id": 77, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1}]', "for other images"),
         ('[{"image_id": 1, "category_id": 9, "bbox": [0, 0, 5, 5], "score": 1}]', "has category 9"),
     ],
 )
