@@ -69,7 +69,7 @@ class ResultsFile:
             raise DataError(f"{path} holds no boxes; run the detector again")
         if strange := sorted(set(self.boxes) - coco.known):
             raise DataError(
-                f"{path} is for other images: {strange[0]} and {len(strange) - 1} more are not in {coco.path.name}; "
+                f"{path} is for other images, such as {strange[0]}, which is not in {coco.path.name}; "
                 "give the results on these annotations"
             )
         known = {c["id"] for c in coco.categories}
