@@ -91,3 +91,28 @@ def test_the_snippet_gives_the_predictors_mask(bundle, root, tmp_path):
     masks, scores, _ = predictor.predict(np.array([[300, 200], [20, 20]]), np.array([1, 0]))
     found, expected = np.asarray(Image.open(out)) > 0, masks[scores.argmax()]
     assert (found & expected).sum() >= 0.98 * (found | expected).sum() and expected.any()
+
+
+STACKS = """
+import ctypes, sys
+from pathlib import Path
+from sam_hub.exporters.formats.openvino.runner import compiled
+
+class Stack(ctypes.Structure):
+    _fields_ = [("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+first, second = (compiled(Path(p)) for p in sys.argv[1:])
+del first
+del second
+now = Stack()
+ctypes.CDLL(None).sigaltstack(None, ctypes.byref(now))
+ranges = (line.split()[0].split("-") for line in open("/proc/self/maps"))
+print(now.place is None or any(int(a, 16) <= now.place < int(b, 16) for a, b in ranges))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's map of the process's memory")
+def test_signal_handlers_have_a_stack_after_models_are_released(bundle):
+    files = sorted((bundle / "openvino").rglob("*.xml"))[:2]
+    done = subprocess.run([sys.executable, "-c", STACKS, *map(str, files)], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr

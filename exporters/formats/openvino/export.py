@@ -20,6 +20,7 @@ from ..onnx.export import MEANINGS, decoder_graph, encoder_graph, points_scale, 
 from ..onnx.plain import make_plain, silent_faults
 from ..onnx.variants import Context, int8
 from . import FORMAT
+from .runner import core
 
 STEMS = {"encoder": "openvino_vision_encoder", "decoder": "openvino_prompt_encoder_mask_decoder"}
 
@@ -65,7 +66,7 @@ def written(
         file = Path(folder, "graph.onnx")
         save(graph, file)
         try:
-            model = openvino.Core().read_model(str(file))
+            model = core().read_model(str(file))
             model.reshape({value.name: fixed(model.input(value.name)) for value in graph.graph.input})
             openvino.save_model(model, str(out / f"{path}.xml"), compress_to_fp16=halves)
         except RuntimeError as e:  # all that OpenVINO raises

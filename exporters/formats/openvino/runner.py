@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,25 @@ class OpenvinoRunner(TransformersJsRunner):
         self.runtime = f"openvino {openvino.__version__.split('-')[0]}, CPU {precision}"
 
 
-def compiled(path: Path) -> Any:
-    """A file, ready to run on as many threads as ``OMP_NUM_THREADS`` says, else on all. raises: CheckpointError"""
+@cache
+def core() -> Any:
+    """OpenVINO's ``Core``, the only one of this process.
+
+    Each ``Core`` of OpenVINO 2026.4 gives the thread a stack for signal handlers, and when it is released puts back the
+    one that it found. With several, that one may be gone already: the next Ctrl-C, or the end of a child process after
+    `torch.utils.data.DataLoader` had workers, then ends the process with a segmentation fault.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def compiled(path: Path) -> Any:
+    """A file, ready to run on as many threads as ``OMP_NUM_THREADS`` says, else on all. raises: CheckpointError"""
     threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     settings = PINNED | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     try:
-        return openvino.Core().compile_model(str(path), "CPU", settings)
+        return core().compile_model(str(path), "CPU", settings)
     except RuntimeError as e:  # all that OpenVINO raises
         raise CheckpointError(f"{path} does not load in OpenVINO; export or download it again") from e
 
