@@ -28,7 +28,7 @@ class Commands(TyperGroup):
                 _show_plainly()
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("Stopped; the files written so far are complete.", err=True)
+            typer.echo("Stopped; any files already written are complete.", err=True)
             raise typer.Exit(130) from None
         except (typer.Abort, BrokenPipeError):
             raise

@@ -24,7 +24,8 @@ def _check_range(text: str | None) -> str | None:
             check_range(text)
         except ImageError:
             raise WrongUsage(
-                f"--range {text} is not LO,HI, two percentiles, type or auto; for example --range 0,4095"
+                f"--range {text} is not LO,HI (numbers, LO below HI), percentiles, type or auto; "
+                "for example --range 0,4095 or --range 1%,99%"
             ) from None
     return text
 

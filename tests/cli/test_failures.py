@@ -71,7 +71,7 @@ def test_warnings_about_what_was_given_are_one_line() -> None:
             "and please report it\n",
         ),
         ("memory", 1, "Error: there is not enough memory; try a smaller model or image\n"),
-        ("interrupt", 130, "Stopped; the files written so far are complete.\n"),
+        ("interrupt", 130, "Stopped; any files already written are complete.\n"),
         ("pipe", 1, ""),
         ("exit", 7, ""),
     ],

@@ -322,7 +322,7 @@ def test_the_model_is_loaded_once_and_only_for_a_good_prompt(segment: Segment, m
 # As a program
 
 
-STOPPED = "Stopped; the files written so far are complete.\n"
+STOPPED = "Stopped; any files already written are complete.\n"
 
 
 def test_ctrl_c_leaves_whole_files_and_one_line(tiny_model: Path, workplace: Path) -> None:
