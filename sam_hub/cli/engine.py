@@ -483,7 +483,7 @@ def label(
 
     \b
     sam-hub engine label cells
-    sam-hub engine label cells --host 0.0.0.0 --auth ann:secret --auth bob:geheim
+    sam-hub engine label cells --host 0.0.0.0 --auth ann:PASSWORD --auth bob:PASSWORD
 
     Every mask is saved as soon as it is drawn. Several people can label at once: nobody gets a photo that somebody else
     has open. N begins an object, Y accepts a proposed mask, Delete removes one, D goes to the next photo, K skips it, U
