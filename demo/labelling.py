@@ -26,7 +26,7 @@ TEXT = 200
 PROMPTS = 100_000
 """Characters of the prompts of an object, as JSON."""
 
-STATES = {"proposed", "accepted", "removed"}
+STATES = ("accepted", "proposed", "removed")  # no set: a client may send a list, which has no hash
 
 
 class Labelling:
@@ -114,7 +114,7 @@ class Labelling:
     def _version(self, body: dict[str, Any], who: str) -> MaskVersion:
         """raises: DataError"""
         if body.get("state") not in STATES:
-            raise DataError(f"the state of a mask is one of {', '.join(sorted(STATES))}")
+            raise DataError(f"the state of a mask is one of {', '.join(STATES)}")
         round = self.project.setting("round")
         return MaskVersion(
             request=_text(body, "request"),

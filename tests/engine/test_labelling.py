@@ -107,6 +107,8 @@ def test_what_is_wrong_is_a_sentence_and_stores_nothing(make_project, serve):
     photo = desk.post("next", holder="me").json()["photo"]["id"]
     for wrong, word in [
         ({"state": "maybe"}, "state of a mask"),
+        ({"state": ["accepted"]}, "state of a mask"),
+        ({"state": {}}, "state of a mask"),
         ({"rle": {"size": [3, 3], "counts": [9]}}, "not 32 x 24"),
         ({"rle": None}, "not run lengths"),
         ({"request": ""}, "request must be a text"),
