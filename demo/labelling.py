@@ -43,7 +43,7 @@ class Labelling:
         service.more_facts = lambda: {"project": {"name": project.folder.resolve().name, "limit": SLOW_MASK}}
 
     def add_to(self, server: Any) -> None:
-        server.add_route("/sam/project/photo/{id}", guarded(self.photo), methods=["GET"])
+        server.add_route("/sam/project/photo/{id:path}", guarded(self.photo), methods=["GET"])
         for name in ("next", "before", "save", "finish", "keep"):
             server.add_route(f"/sam/project/{name}", guarded(getattr(self, name)), methods=["POST"])
 
