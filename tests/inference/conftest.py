@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.configuration_sam import PocketVisionConfig, SamConfig, SamPromptEncoderConfig, SamVisionConfig
 from sam_hub.models.modeling_sam import SamModel
+
+from .small_model import WIDE, tiny_model
 
 SIDE = 128
 
@@ -69,3 +72,15 @@ def _module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def model() -> SamModel:
+    return tiny_model()
+
+
+@pytest.fixture
+def predictor(model) -> SamPredictor:
+    predictor = SamPredictor(model)
+    predictor.set_image(WIDE)
+    return predictor

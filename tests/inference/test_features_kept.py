@@ -11,21 +11,8 @@ from PIL import Image
 
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.weights_watch import checksum, checksums
-from sam_hub.models.modeling_sam import SamModel
 
 from .small_model import LABELS, POINTS, TALL, WIDE, Counted, tiny_model
-
-
-@pytest.fixture(scope="module")
-def model() -> SamModel:
-    return tiny_model()
-
-
-@pytest.fixture
-def predictor(model) -> SamPredictor:
-    predictor = SamPredictor(model)
-    predictor.set_image(WIDE)
-    return predictor
 
 
 def test_an_image_is_encoded_once(model, monkeypatch):

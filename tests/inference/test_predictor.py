@@ -15,18 +15,6 @@ from sam_hub.models.processing_sam import SamProcessor
 from .small_model import BOX, LABELS, LOW_RES, POINTS, RNG, SIDE, TALL, WIDE, WIDTH, close, tiny_model
 
 
-@pytest.fixture(scope="module")
-def model() -> SamModel:
-    return tiny_model()
-
-
-@pytest.fixture
-def predictor(model) -> SamPredictor:
-    predictor = SamPredictor(model)
-    predictor.set_image(WIDE)
-    return predictor
-
-
 def test_an_image_that_is_set(predictor, model):
     assert predictor.is_image_set and predictor.model is model and predictor.device == torch.device("cpu")
     assert predictor.original_size == (40, 60) and predictor.input_size == (43, 64)

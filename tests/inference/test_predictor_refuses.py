@@ -6,21 +6,8 @@ import torch
 
 from sam_hub.errors import ImageError, PromptError
 from sam_hub.inference.predictor import SamPredictor
-from sam_hub.models.modeling_sam import SamModel
 
-from .small_model import BOX, LABELS, POINTS, WIDE, tiny_model
-
-
-@pytest.fixture(scope="module")
-def model() -> SamModel:
-    return tiny_model()
-
-
-@pytest.fixture
-def predictor(model) -> SamPredictor:
-    predictor = SamPredictor(model)
-    predictor.set_image(WIDE)
-    return predictor
+from .small_model import BOX, LABELS, POINTS, WIDE
 
 
 @pytest.mark.parametrize("call", ["predict", "get_image_embedding"])

@@ -9,21 +9,8 @@ import torch
 from sam_hub.errors import CheckpointError
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
-from sam_hub.models.modeling_sam import SamModel
 
-from .small_model import LABELS, POINTS, WIDE, tiny_model
-
-
-@pytest.fixture(scope="module")
-def model() -> SamModel:
-    return tiny_model()
-
-
-@pytest.fixture
-def predictor(model) -> SamPredictor:
-    predictor = SamPredictor(model)
-    predictor.set_image(WIDE)
-    return predictor
+from .small_model import LABELS, POINTS, WIDE
 
 
 def test_an_embedding_comes_back_from_a_file(model, tmp_path):
