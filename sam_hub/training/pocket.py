@@ -24,6 +24,7 @@ from .interactive import InteractiveStep
 from .packages import check_packages
 from .pocket_init import new_pocket
 from .pocket_recipes import POCKET_RECIPES, PocketRecipe
+from .precision import bfloat16_is_fast
 from .run import tell
 from .scenes import SceneDataset
 from .textures import TextureDataset
@@ -65,12 +66,13 @@ def train_pocket(
     save_steps: int = 100,
     save_seconds: float = 45,
     callbacks: tuple = (),
-    bf16: bool = True,
+    bf16: bool | None = None,
     workers: int = 0,
 ) -> Path:
     """Train, or go on from the last checkpoint in ``out``; the averaged weights are in its ``ema.safetensors``.
 
     save_steps, save_seconds: a checkpoint whenever so many have passed
+    bf16: forward and backward in bfloat16; by default where it is fast
     workers: processes that prepare images
     returns: the last checkpoint
     """
@@ -94,7 +96,7 @@ def train_pocket(
         max_grad_norm=recipe.clip_norm,
         lr_scheduler_type="constant" if recipe.schedule == "steps" else recipe.schedule,
         warmup_steps=recipe.warmup,
-        bf16=bf16,
+        bf16=bfloat16_is_fast() if bf16 is None else bf16,
         dataloader_num_workers=workers,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=min(10, save_steps),

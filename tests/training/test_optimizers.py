@@ -1,5 +1,6 @@
 """What learns, and by which optimizer: AdamW and Muon together do what each does alone."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from sam_hub.training import optimizers
 from sam_hub.training.interactive import InteractiveStep
-from sam_hub.training.optimizers import adamw_and_muon, is_hidden_matrix
+from sam_hub.training.optimizers import FloatMuon, adamw_and_muon, is_hidden_matrix, orthogonalised
 from sam_hub.training.pocket import train_pocket
 from sam_hub.training.trainer import SamTrainer
 
@@ -28,11 +30,14 @@ def learn(layer: nn.Linear, step: int, *optimizers: torch.optim.Optimizer) -> No
         optimizer.zero_grad()
 
 
-def test_together_they_do_what_each_does_alone():
+@pytest.mark.parametrize("fast", [True, False])
+def test_together_they_do_what_each_does_alone(monkeypatch, fast):
+    monkeypatch.setattr(optimizers, "bfloat16_is_fast", lambda: fast)
     one, two = twins()
     both = adamw_and_muon([{"params": [one.bias], "lr": 1e-2}], [one.weight], rate=2e-2, decay=0.1, betas=(0.9, 0.98))
     adamw = torch.optim.AdamW([two.bias], lr=1e-2, betas=(0.9, 0.98))
-    muon = torch.optim.Muon([two.weight], lr=2e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    kind = torch.optim.Muon if fast else FloatMuon
+    muon = kind([two.weight], lr=2e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     schedule = torch.optim.lr_scheduler.LambdaLR(both, lambda step: 0.5**step)
     for step in range(6):
         if step == 3:  # a checkpoint, and everything made anew
@@ -46,6 +51,30 @@ def test_together_they_do_what_each_does_alone():
         learn(two, step, adamw, muon)
         schedule.step()
         assert torch.equal(one.weight, two.weight) and torch.equal(one.bias, two.bias), step
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (12, 40), (40, 12)])
+def test_muon_in_float32_is_torchs_without_the_rounding(monkeypatch, shape):
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(shape, generator=generator)
+    one, two = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    options = {"lr": 0.1, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    ours, torchs = FloatMuon([one], **options), torch.optim.Muon([two], **options)
+    for step in range(4):
+        one.grad = two.grad = torch.randn(shape, generator=generator)
+        if step == 2:  # a checkpoint of the other goes on
+            ours.load_state_dict(deepcopy(torchs.state_dict()))
+        ours.step()
+        torchs.step()
+    assert (two - start).norm() > 1
+    torch.testing.assert_close(one, two)
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one():
+    matrix = torch.randn(16, 30, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7))
+    assert values.min() > 0.6 and values.max() < 1.3
 
 
 @pytest.mark.parametrize("muon_rate", [0.0, 1.5])
