@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
-from ..ops.images import pixel_limit
+from ..ops.images import picture_file, pixel_limit
 from ..ops.masks import mask_to_rle
 from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of
 
@@ -136,7 +136,7 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
     raises: DataError
     """
     try:
-        with Image.open(path) as picture:
+        with picture_file(path) as picture:
             if picture.width * picture.height > pixel_limit():
                 raise ValueError(f"it has more than {pixel_limit() // 1_000_000} million pixels")
             voc = picture.mode in ("P", "L") and (path.parent.name == VOC_FOLDER or _has_voc_palette(picture))

@@ -8,11 +8,9 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import NamedTuple
 
-from PIL import Image
-
 from ..errors import ImageError
 from ..ops.files import sha256
-from ..ops.images import IMAGE_SUFFIXES, MAX_PIXELS, readable_formats
+from ..ops.images import IMAGE_SUFFIXES, MAX_PIXELS, picture_file
 from .store import PhotoRow, Project, photo_of
 
 BATCH = 500
@@ -102,7 +100,7 @@ def measure(path: Path) -> Facts:
     str(path).encode()
     try:
         state = path.stat()
-        with _head(path) as image:
+        with picture_file(path) as image:
             width, height = image.size
             turned = image.getexif().get(ORIENTATION) in TURNED
         digest = sha256(path)
@@ -115,14 +113,10 @@ def measure(path: Path) -> Facts:
     return Facts(str(path), digest, state.st_size, state.st_mtime_ns, width, height)
 
 
-def _head(path: str | Path) -> Image.Image:
-    return Image.open(path, formats=readable_formats())
-
-
 def is_photo(path: str | Path) -> bool:
     """Whether a file begins as a photo does."""
     try:
-        with _head(path):
+        with picture_file(path):
             return True
     except Exception:  # again, Pillow's readers raise anything
         return False

@@ -4,7 +4,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 from typing import BinaryIO
@@ -146,6 +147,19 @@ def read_image(
         f"an image cannot be read from a {type(source).__name__}; "
         "give a path, bytes, a binary file, a PIL image or an array"
     )
+
+
+@contextmanager
+def picture_file(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """A file of one of `IMAGE_FORMATS` as Pillow opens it: its head is read, its pixels are not yet.
+
+    raises: ImageError for a pipe or a device; else whatever Pillow's readers raise on damaged files
+    """
+    with (
+        _open_file(Path(path), _shown(path)) as file,
+        Image.open(file, formats=readable_formats()) as image,
+    ):
+        yield image
 
 
 def resize_longest_side(image: np.ndarray, longest: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..data.discovery import open_dataset
 from ..data.sa1b import PROBLEM, read_document
 from ..data.tars import MEMBER_BYTES, BoundedTarInfo
 from ..errors import DataError
+from ..ops.images import picture_file
 from ..ops.run_lengths import Rle
 
 PLAN = "everything.json"
@@ -154,7 +155,7 @@ def _dataset(path: Path) -> Iterator[ImageMasks]:
 
 def _size_of(photo: Path) -> tuple[int, int]:
     try:
-        with Image.open(photo) as image:
+        with picture_file(photo) as image:
             return image.height, image.width
     except (OSError, ValueError, Image.DecompressionBombError) as e:
         raise DataError(f"{photo} is not a readable image ({e})") from e

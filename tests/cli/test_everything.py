@@ -180,10 +180,17 @@ def test_a_range_holds_for_all_photos_and_belongs_to_the_settings(everything: Ev
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_a_named_pipe_among_the_photos_fails_alone(everything: Everything, photos: Path) -> None:
+def test_a_named_pipe_among_the_photos_fails_alone(everything: Everything, photos: Path, not_for_ever) -> None:
     os.mkfifo(photos / "pipe.jpg")
     result = everything("photos", "--out", "out", code=1)
     assert "pipe.jpg is not a regular file" in result.stderr and "photos: 3 done" in result.stdout
+
+
+def test_what_would_start_a_program_fails_alone(everything: Everything, photos: Path) -> None:
+    (photos / "drawing.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    for more in ((), ("--tile", 64)):
+        result = everything("photos", "--out", f"out{len(more)}", *more, code=1)
+        assert "drawing.jpg is not an image in a format that" in result.stderr and "photos: 3 done" in result.stdout
 
 
 @pytest.mark.parametrize("size", [(70_000, 400), (3000, 2), (2, 3000)])

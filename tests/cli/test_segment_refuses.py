@@ -70,6 +70,7 @@ def _png_of(width: int, height: int) -> bytes:
         ("cut.png", "cut.png is damaged or cut short"),
         ("bomb.png", "bomb.png has more than"),
         ("folder.jpg", "folder.jpg is a folder"),
+        ("drawing.jpg", "drawing.jpg is not an image in a format"),
     ],
 )
 def test_images(refuse: Segment, name: str, words: str) -> None:
@@ -80,7 +81,15 @@ def test_images(refuse: Segment, name: str, words: str) -> None:
         Path(part).write_bytes(data[: len(data) // 2])
     Path("bomb.png").write_bytes(_png_of(60_000, 60_000))
     Path("folder.jpg").mkdir()
+    Path("drawing.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # EPS: Ghostscript reads it
     refuse(name, *CLICK, words=words, code=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_is_not_waited_for(refuse: Segment, not_for_ever) -> None:
+    os.mkfifo("pipe.jpg")
+    refuse("pipe.jpg", *CLICK, words="pipe.jpg is not a regular file", code=1)
+    refuse("photo.png", "--mask", "pipe.jpg", words="pipe.jpg is not a regular file", code=1)
 
 
 # Prompts

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -321,6 +322,27 @@ def test_voc_masks_have_a_void_ring_that_is_no_object(tmp_path: Path):
     for other in (tmp_path / "b.png", tmp_path / "SegmentationObject" / "grey.png"):
         (annotation,) = read_mask_file(other)[1]
         assert np.array_equal(rle_to_mask(annotation["segmentation"]), small)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n"
+"""What Pillow has Ghostscript draw."""
+
+
+@pytest.mark.parametrize("kind", ["drawing", "pipe"])
+def test_masks_start_no_program_and_are_not_waited_for(tmp_path: Path, monkeypatch, kind: str, not_for_ever):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *a, **k: pytest.fail("Ghostscript was started"))
+    for name in ("a", "b"):
+        photo(tmp_path / f"{name}.png")
+        Image.fromarray(SQUARE).save(tmp_path / f"{name}.mask.png")
+    bad = tmp_path / "b.mask.png"
+    if kind == "drawing":
+        bad.write_bytes(EPS)
+    else:
+        bad.unlink()
+        os.mkfifo(bad)
+    found = inspect(open_dataset(tmp_path))
+    why = "cannot identify" if kind == "drawing" else "not a regular file"
+    assert found.objects == 1 and "b.mask.png is not a readable mask" in found.problems[0] and why in found.problems[0]
 
 
 def tar(path: Path, files: dict[str, bytes]) -> Path:

@@ -6,12 +6,13 @@ import struct
 import threading
 import zipfile
 import zlib
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from sam_hub.demo import exports
+from sam_hub.demo import exports, objects
 from sam_hub.demo.limits import Limits
 
 from sam_hub.ops.masks import mask_to_rle
@@ -22,7 +23,7 @@ from .wire import SECONDS, encode, sent, until
 
 @pytest.fixture(scope="module")
 def large(running) -> tuple[str, list[dict]]:
-    """The id of a photo of 6 megapixels, and 300 objects in it."""
+    """The id of a photo of 6 megapixels, and 90 objects in it."""
     file = io.BytesIO()
     Image.new("RGB", (3000, 2000), "gray").save(file, "PNG")
     key = encode(running, file.getvalue())["id"]
@@ -112,6 +113,43 @@ def test_an_export_arrives_in_pieces_and_whole(running, large, monkeypatch):
     assert archive.testzip() is None and len(archive.namelist()) == 21 and len(made) == 20
 
 
+def test_an_export_that_grows_beyond_its_estimate_is_cut_off(running, large, monkeypatch):
+    key, objects = large
+    zipped = exports.zipped
+    monkeypatch.setattr(exports, "estimated_bytes", lambda *_: 0)
+    monkeypatch.setattr(exports, "zipped", lambda files, limits: zipped(files, replace(limits, export_bytes=20_000)))
+    body = {"id": key, "objects": objects, "formats": ["masks"]}
+    with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+        running.post("export", body)
+
+
+def test_the_pixels_of_an_export_or_import_are_bounded(running, large, monkeypatch):
+    """Before the first mask is made."""
+    key, (one, *_) = large
+    monkeypatch.setattr(exports, "WORK", 10_000_000)
+    monkeypatch.setattr(objects, "WORK", 10_000_000)
+    monkeypatch.setattr(exports.results, "mask_png", lambda *_: pytest.fail("a mask was made"))
+    monkeypatch.setattr(objects, "shape_of_mask", lambda *_: pytest.fail("a mask was made"))
+    answers = [
+        running.post("export", {"id": key, "objects": [one] * 2, "formats": ["masks"]}),
+        running.post("import", {"id": key, "document": [{"segmentation": one["rle"]}] * 2}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 413 and "too m" in answer.json()["error"]
+
+
+def test_an_export_or_import_ends_in_time(cat):
+    for running in start(limits=replace(Limits(), export_seconds=0.0)):
+        photo = encode(running, cat)
+        rle = mask_to_rle(np.ones((photo["height"], photo["width"]), bool))
+        answers = [
+            running.post("export", {"id": photo["id"], "objects": [{"rle": rle}], "formats": ["masks"]}),
+            running.post("import", {"id": photo["id"], "document": [{"segmentation": rle}]}),
+        ]
+        for answer in answers:
+            assert answer.status_code == 413 and "takes too long" in answer.json()["error"]
+
+
 def test_too_fine_outlines_are_refused(running, photo):
     """Polygons as long as a thousand photos, and run lengths by the million."""
     w, h = photo["width"], photo["height"]
@@ -142,8 +180,6 @@ def test_flat_json_of_many_values_is_refused_while_it_arrives(running, path):
 
 
 def test_half_sent_uploads_are_ended(cat):
-    from dataclasses import replace
-
     limits = replace(Limits(), body_seconds=1.0, bytes_in_flight=2 * len(cat))
     for running in start(limits=limits):
         waiting = [sent(running, "/sam/encode", cat[:-10], announced=len(cat)) for _ in range(3)]

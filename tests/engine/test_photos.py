@@ -74,6 +74,13 @@ def test_what_is_no_photo_is_named(project, tmp_path):
         add(project, tmp_path / "nowhere")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_is_not_waited_for(project, tmp_path, not_for_ever):
+    os.mkfifo(tmp_path / "photos" / "pipe.png")
+    (why,) = add(project, tmp_path / "photos").problems
+    assert "pipe.png is not a readable photo" in why and "not a regular file" in why
+
+
 def test_a_name_that_is_not_utf8(project, tmp_path):
     path = os.fsencode(tmp_path / "photos") + b"/\xff.png"
     shutil.copy(tmp_path / "photos" / "000.png", path)

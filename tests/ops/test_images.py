@@ -358,7 +358,7 @@ def test_formats_that_start_programs_or_hold_no_photo_are_not_opened(tmp_path, m
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, not_for_ever):
     os.mkfifo(tmp_path / "photo.jpg")
     assert "not a regular file" in sentence(tmp_path / "photo.jpg")
 
