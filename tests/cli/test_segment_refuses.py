@@ -164,6 +164,14 @@ def test_a_pickle_with_code_is_not_executed(refuse: Segment) -> None:
     assert not Path("executed").exists()
 
 
+def test_bounds_are_lifted_by_an_option(refuse: Segment, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam_hub.ops.bounds.PARAMETERS", 10)
+    monkeypatch.setenv("SAM_HUB_TRUST_SIZE", "0")
+    refuse("photo.png", *CLICK, words="over 10; if the file is yours, lift the bound with", code=1)
+    result = CliRunner().invoke(app, ["--trust-size", "segment", "photo.png", *CLICK, "--model", str(tiny_model)])
+    assert result.exit_code == 0, result.output
+
+
 def test_a_device_that_is_not_there(refuse: Segment) -> None:
     refuse(
         "photo.png", *CLICK, "--device", "cuda:99", words="there is no device 'cuda:99' here; choose one of cpu", code=1

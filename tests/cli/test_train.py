@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -52,6 +53,22 @@ def test_the_result_is_a_hub_folder_with_its_scores(tiny_model, drawn, tmp_path)
     again = sam_hub("train", "--data", drawn, "--model", tiny_model, "--out", out, *QUICK)
     assert again.exit_code == 1 and "finished model" in again.stderr
     assert sam_hub("eval", out, "--help").exit_code == 0
+
+
+def test_a_seed_repeats_a_run_as_the_help_says(tiny_model, drawn, tmp_path):
+    told = " ".join(sam_hub("train", "--help").stdout.split())
+    assert "With OMP_NUM_THREADS=1 a seed repeats a run exactly; several threads add numbers in varying order" in told
+    threads, made = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for number, seed in enumerate((1, 1, 2)):
+            out = tmp_path / str(number)
+            done = sam_hub("train", "--data", drawn, "--model", tiny_model, "--out", out, *QUICK, "--seed", seed)
+            assert done.exit_code == 0, done.stderr
+            made.append((out / "model.safetensors").read_bytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0] == made[1] != made[2]
 
 
 def test_a_stream_needs_images_to_validate_on(tiny_model, tmp_path):

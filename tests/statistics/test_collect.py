@@ -1,11 +1,13 @@
 """What is counted, beside the pixels, and that it depends neither on the order nor on the parts."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sam_hub.errors import DataError
 from sam_hub.ops.masks import mask_to_rle
@@ -138,6 +140,21 @@ def test_a_tar_and_folders_are_read_without_photos(tmp_path):
 
 def grown(mask: np.ndarray, by: int) -> np.ndarray:
     return mask | np.roll(mask, by, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_photos_of_which_the_size_is_asked_are_not_waited_for(tmp_path, not_for_ever):
+    mask = blobs(0, 1)[0]
+    Image.new("RGB", mask.shape[::-1]).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    document = {
+        "images": [{"id": i, "file_name": f"{name}.png"} for i, name in enumerate("ab")],
+        "annotations": [{"id": i, "image_id": i, "segmentation": mask_to_rle(mask)} for i in range(2)],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(document))
+    good, bad = read_images(tmp_path / "coco.json")
+    assert len(good.masks) == 1 and not good.problems
+    assert not bad.masks and "b.png is not a regular file" in bad.problems[0]
 
 
 def test_agreement_by_id_and_by_overlap(tmp_path):
