@@ -112,6 +112,13 @@ def test_packed_tars_of_photos_are_read(tmp_path: Path):
     assert list(read_pairs(str(shard(tmp_path / "s.tar.gz", 5, "w:gz")))) == plain and len(plain) == 5
 
 
+def test_shards_are_counted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sam_hub.data.stream.MOST_SHARDS", 100)
+    assert len(expand("s-{0..9}{0..9}.tar")) == 100
+    with pytest.raises(DataError, match="shards"):
+        expand("s-{0..9}{00..10}.tar")
+
+
 @pytest.mark.parametrize("address", ["s-{0..99999999}.tar", "{0..9999}{0..9999}.tar", "{0..1" + "0" * 400 + "}.tar"])
 def test_braces_are_bounded(address: str):
     with pytest.raises(DataError, match="more than 1,000,000 shards"):

@@ -138,6 +138,21 @@ def test_odd_settings_of_a_processor_are_named(folder: Path, name: str, value: o
         read_preparation(folder)
 
 
+def test_the_size_of_an_input_is_bounded(folder: Path) -> None:
+    """Where the file states nothing else, all sizes follow it."""
+    from sam_hub import SamImageProcessor
+    from sam_hub.inference.runtime import read_preparation
+
+    (folder / "processor_config.json").unlink(missing_ok=True)
+    settings = {"image_processor_type": "SamImageProcessor", "size": {"longest_edge": 10**9}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    for read in (SamImageProcessor.from_pretrained, read_preparation):
+        with pytest.raises(CheckpointError, match="1,000,000,000 pixels, over 8,192; if the file is yours"):
+            read(folder)
+        with trusting_size(True):
+            read(folder)
+
+
 @pytest.mark.parametrize("name", ["resample", "rescale_factor", "image_mean", "image_std"])
 def test_a_step_without_its_numbers_is_named(folder: Path, name: str) -> None:
     """Whether the file asks for the step or leaves it to the default."""
