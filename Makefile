@@ -6,7 +6,7 @@ JOBS ?= 2
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: help try test style format bench docs dist
+.PHONY: help try test style types format bench docs dist
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -25,8 +25,13 @@ test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
 style: $(VENV)/.dev node_modules/.installed  ## check lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m mypy --no-error-summary
+	$(MAKE) --no-print-directory types
 	npm run --silent lint
+
+types: $(VENV)/.dev  ## check types, in folders laid out as the package is when installed
+	rm -rf out/types && mkdir -p out/types/sam_hub
+	ln -s $(CURDIR)/sam_hub/* $(CURDIR)/exporters $(CURDIR)/demo out/types/sam_hub/
+	cd out/types && $(abspath $(BIN))/python -m mypy --config-file $(CURDIR)/pyproject.toml --no-error-summary -p sam_hub
 
 format: $(VENV)/.dev  ## mend what can be mended
 	$(BIN)/ruff check --fix .

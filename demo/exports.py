@@ -4,7 +4,7 @@ import io
 import re
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Scene:
 
 
 File = tuple[str, bytes]
-Files = Iterator[File | None]
+Files = Generator[File | None, None, None]
 """Files, and None where work that is not done yet may be interrupted."""
 
 
@@ -77,7 +77,7 @@ def _sa1b(scene: Scene) -> Files:
     yield f"{scene.stem}.json", results.json_bytes(document)
 
 
-def _document(scene: Scene) -> Iterator[None]:
+def _document(scene: Scene) -> Generator[None, None, dict[str, Any]]:
     records = []
     for record in _records(scene):
         records.append(record)
