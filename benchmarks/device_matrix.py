@@ -157,7 +157,9 @@ def export_one(family: Family, format: str, layout: str, out: Path) -> dict[str,
         check_installed(format)
     except SamHubError:
         return {}
-    options: dict[str, Any] = {"slots": 8} | ({"layouts": (layout,)} if layout else {})
+    options: dict[str, Any] = {"layouts": (layout,)} if layout else {}
+    if "slots" in FORMATS[format].options:
+        options["slots"] = 8
     sizes = (TOOL_SIDE, TOOL_WIDTH) if layout in TOOLS else (SIDE, WIDTH)
     for seed in range(SEEDS):
         try:

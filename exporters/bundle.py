@@ -1,7 +1,7 @@
 """A folder of exported files: made whole or not at all, and verified."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,20 @@ if TYPE_CHECKING:
     from ..models.modeling_sam import SamModel
 
 
+def check_options(names: Iterable[str], wanted: Iterable[str], shown: Callable[[str], str] = str) -> None:
+    """shown: how the user wrote an option. raises: ExportError for one that none of the formats reads"""
+    for name in names:
+        if not any(name in FORMATS[format].options for format in wanted):
+            known = sorted({name for format in FORMATS.values() for name in format.options})
+            readers = [format.title for format in FORMATS.values() if name in format.options]
+            titles = " and ".join(FORMATS[format].title for format in wanted)
+            raise ExportError(
+                f"{shown(name)} has no effect on {titles}, only on {', '.join(readers)}; leave it out"
+                if readers
+                else f"there is no option {name}; there are {', '.join(known)}"
+            )
+
+
 def export_bundle(
     name: str,
     out: Path,
@@ -43,7 +57,8 @@ def export_bundle(
     name: of the model, as for `SamModel.from_pretrained`
     out: the folder; it must not exist, or be empty
     wanted: format -> variants, see `FORMATS`
-    options: see the exporters; photos: to prove on, beside those of the package; calibration: for int8-static
+    options: those of `Format.options`, explained by the exporters
+    photos: to prove on, beside those of the package; calibration: for int8-static
     tell: called with a line of progress
     model, processor: instead of loading ``name``
     finish: called with the folder once it is whole; adds files to it
@@ -52,8 +67,10 @@ def export_bundle(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} already exists; choose another place, or remove it first")
+    options = dict(options or {})
     for format in wanted:
         check_installed(format)
+    check_options([*options, *["calibration"][: len(calibration)]], wanted)
     from ..models.image_processing_sam import SamImageProcessor
     from ..models.modeling_sam import SamModel
 
@@ -66,7 +83,7 @@ def export_bundle(
     proof = make_proof(model, preparation, photos)
     licence = _licence(name)
     with whole_folder(out) as aside:
-        given = {**(options or {}), "calibration": [preparation(read_image(path)) for path in calibration]}
+        given = {**options, "calibration": [preparation(read_image(path)) for path in calibration]}
         artefacts = []
         for format, variants in wanted.items():
             job = ExportJob(model, name, licence, preparation, aside, variants, proof, given, tell)

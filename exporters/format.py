@@ -85,6 +85,7 @@ class Format:
     tolerances: variant -> what is accepted; these are all variants
     default: the variants that are exported unless the user names some
     preferred: variants in the order in which a device wants them, for snippets
+    options: what the exporter reads of `ExportJob.options`
     packages: modules that exporting needs; versions of the distributions of these names go into the manifest
     runs_on: modules that running needs
     requires: distribution -> module, of all that ``extra`` installs
@@ -102,6 +103,7 @@ class Format:
     tolerances: Mapping[str, Tolerance]
     default: tuple[str, ...]
     preferred: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     requires: Mapping[str, str] = field(default_factory=dict)
     runs_on: tuple[str, ...] = ()
@@ -143,7 +145,7 @@ class ExportJob:
         own below it, of the name of its format
     variants: of this format, see `Format.tolerances`
     proof: photos and prompts that each artefact is compared on, and may be calibrated with
-    options: everything else from the command line, by name; an exporter reads those it knows
+    options: everything else, by name; an exporter reads those of its `Format.options`
     tell: called with a line of progress
     """
 

@@ -1,9 +1,10 @@
 """Libraries that talk while they convert."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
@@ -21,3 +22,17 @@ def quiet(*names: str, warned: bool = False) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Without what libraries print: standard output belongs to the results of commands, and progress is ours."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextmanager
+def hushed(name: str) -> Iterator[None]:
+    """`quiet` and `silent` for one library, also on import; as a decorator too."""
+    with quiet(name, warned=True), silent():
+        yield

@@ -17,6 +17,7 @@ from ..labels.formats import takes
 from ..labels.writing import write_labels
 from ..ops.bands import Bands
 from ..ops.files import write_atomically
+from ..ops.threads import thread_count
 from ..ops.value_range import AUTO, ValueRange, check_range
 from ..results import json_bytes
 from ..tiling.grid import Grid
@@ -149,7 +150,7 @@ def write_label_files(plan: Plan, formats: Sequence[str], polygons: bool = False
 def threads_of(model: str) -> int:
     """How many threads this process runs a model with, so that other workers round as it does."""
     if not needs_torch(model):
-        return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        return thread_count()
     import torch
 
     return torch.get_num_threads()

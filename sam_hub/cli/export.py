@@ -58,7 +58,14 @@ def export(
         list[str],
         typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, q4, ...; repeat for several."),
     ] = [],  # noqa: B006
-    layouts: Annotated[list[Layout], typer.Option("--layout", help="ONNX: naming of inputs, outputs and files.")] = [],  # noqa: B006
+    layouts: Annotated[
+        list[Layout],
+        typer.Option(
+            "--layout",
+            metavar="LAYOUT",
+            help="ONNX: for which clients: transformersjs (default), meta, anylabeling or cvat; repeatable.",
+        ),
+    ] = [],  # noqa: B006
     preset: Annotated[
         str | None, typer.Option("--preset", metavar="DEVICE", help="Format and variant for a device; see --formats.")
     ] = None,
@@ -125,16 +132,17 @@ def export(
         raise WrongUsage("--runtime needs --web; for example --web --runtime onnxruntime-web.tgz")
     quiet_transformers()
     wanted, options = _chosen(formats, variants, preset)
-    options = {
-        "grey_levels": grey_levels,
-        "masks": masks.value,
+    given = {
+        "layouts": tuple(dict.fromkeys(layout.value for layout in layouts)),
+        "masks": "" if masks is Masks.multi else masks.value,
         "stability": stability,
-        "upscale": upscale,
+        "grey_levels": grey_levels,
         "true_inputs": true_inputs,
-        **{name: value for name, value in (("opset", opset), ("slots", slots)) if value},
-        **options,
-        **({"layouts": tuple(dict.fromkeys(layout.value for layout in layouts))} if layouts else {}),
+        "opset": opset,
+        "slots": slots,
     }
+    options |= {name: value for name, value in given.items() if value} | ({} if upscale else {"upscale": False})
+    _check(options, wanted, calibration)
     tell = partial(typer.echo, err=True)
     finish = page_writer(wanted, options, runtime, tell) if web else None
     manifest = export_bundle(model, out, wanted, options, photos, calibration, tell=tell, finish=finish)
@@ -162,6 +170,21 @@ def _chosen(
     if formats or variants:
         raise WrongUsage("--preset sets format and variant; give either --preset, or --format and --variant")
     return {format: tuple(names) for format, names in chosen.wanted.items()}, dict(chosen.options)
+
+
+def _check(options: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], calibration: Sequence[Path]) -> None:
+    """raises: WrongUsage for an option that would have no effect"""
+    from ..exporters.bundle import check_options
+
+    flags = {"layouts": "--layout", "upscale": "--no-upscale"}
+    names = [*options, *(["calibration"] if calibration else [])]
+    try:
+        check_options(names, wanted, lambda name: flags.get(name, "--" + name.replace("_", "-")))
+    except ExportError as e:
+        raise WrongUsage(str(e)) from e
+    for name in ("masks", "stability", "upscale"):
+        if name in options and "meta" not in options.get("layouts", ()):
+            raise WrongUsage(f"{flags.get(name, '--' + name)} is for the meta layout; add --layout meta")
 
 
 def _facts(artefact: "Artefact") -> str:

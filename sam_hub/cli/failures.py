@@ -34,6 +34,8 @@ class Commands(TyperGroup):
             raise
         except Exception as e:
             if hasattr(e, "exit_code") or ctx.meta.get(DEBUG):  # typer's own: wrong usage, Exit
+                if hasattr(e, "message"):
+                    e.message = str(e.message).replace("Value error, ", "")  # pydantic's, in which typer parses values
                 raise
             typer.echo(f"Error: {sentence(e)}", err=True)
             raise typer.Exit(2 if isinstance(e, WrongUsage) else 1) from None

@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import CheckpointError, DeviceError, ModelNotFoundError, PromptError
 from ..families.family import PROMPT_KINDS
 from ..ops.preparation import Preparation, Prepared
+from ..ops.threads import asked_threads
 from .backends import Backend, Capabilities, Prompts
 from .image_predictor import ImagePredictor
 from .thresholds import suited, tidied
@@ -83,7 +84,7 @@ def open_session(path: Path, provider: str | None = None, threads: int | None = 
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = threads or asked_threads()
     options.intra_op_num_threads = threads
     chosen = list(dict.fromkeys((pick_provider(provider), PROVIDERS["cpu"])))
     try:

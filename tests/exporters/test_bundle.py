@@ -14,7 +14,9 @@ from sam_hub.exporters.gate import ExportMismatch
 from sam_hub.exporters.manifest import BundleError, Manifest, sha256_and_size
 from sam_hub.exporters.presets import PRESETS
 from sam_hub.exporters.proof import Proof
+from typer.testing import CliRunner
 
+from sam_hub.cli import app
 from sam_hub.cli.export import plan
 from sam_hub.errors import ExportError, OutputError, WrongUsage
 from sam_hub.models.image_processing_sam import SamImageProcessor
@@ -168,3 +170,26 @@ def test_all_formats_are_those_that_are_installed(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "executorch" else find_spec(n, *a))
     assert "executorch" not in plan(["all"], []) and "onnx" in plan(["all"], [])
     assert "left out: executorch needs executorch: install it with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("--format", "coreml", "--layout", "meta"), "--layout has no effect on Core ML, only on ONNX; leave it out"),
+        (("--slots", "9"), "--slots has no effect on ONNX, only on Core ML, ExecuTorch, LiteRT; leave it out"),
+        (("--format", "coreml", "--calibration", "x.jpg"), "--calibration has no effect on Core ML, only on"),
+        (("--masks", "single"), "--masks is for the meta layout; add --layout meta"),
+        (("--no-upscale", "--layout", "cvat"), "--no-upscale is for the meta layout; add --layout meta"),
+        (("--layout", "nope"), "Error: Invalid value for '--layout': 'nope' is not one of"),
+    ],
+)
+def test_an_option_without_effect_is_refused(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
+    done = CliRunner().invoke(app, ["export", "pocket", "--out", str(tmp_path / "x"), *arguments])
+    assert done.exit_code == 2 and said in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_option_that_no_format_has_is_named(tmp_path):
+    with pytest.raises(ExportError, match="there is no option slot; there are calibration, grey_levels, "):
+        export_bundle("pocket", tmp_path / "x", {"coreml": ("fp16",)}, {"slot": 9})

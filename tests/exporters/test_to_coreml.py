@@ -121,12 +121,14 @@ def test_half_precision_keeps_statistics_and_coordinates(bundle):
 
 
 @pytest.mark.parametrize("vision", ["sam_vision_model", "sam_hub_tiny_vit", "sam_hub_efficientvit", "sam_hub_pocket"])
-def test_every_encoder_converts(vision, tmp_path):
+def test_every_encoder_converts(vision, tmp_path, capfd):
     """In float32 the package computes what the encoder does, from grey levels; no axis beyond the fourth."""
     model = tiny(vision)
     preparation = Preparation.from_settings(SamImageProcessor.for_config(model.config).to_dict())
     part = to_coreml.parts_of(model, preparation, 8)[0]
-    to_coreml.convert(part, half=False).save(str(tmp_path / "encoder.mlpackage"))
+    converted = to_coreml.convert(part, half=False)
+    assert capfd.readouterr() == ("", "")
+    converted.save(str(tmp_path / "encoder.mlpackage"))
     package = read_package(tmp_path / "encoder.mlpackage")
     assert max(len(out.shape) for op in package.operations for out in op.outputs) <= 4
     pixels = np.random.default_rng(3).integers(0, 256, (64, 96, 3)).astype(np.uint8)

@@ -18,6 +18,7 @@ FORMAT = Format(
     },
     default=("fp16",),
     preferred=("fp16", "int8", "fp32"),
+    options=("slots",),
     packages=("torch", "coremltools"),
     requires={"coremltools": "coremltools", "scikit-learn": "sklearn"},
     runs_on=("torch", "coremltools"),

@@ -24,6 +24,7 @@ from ...gate import ExportMismatch
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
+from ...quiet import hushed
 from ...rank_four import restated
 from ...slot_io import EMBEDDED, RESULTS, SLOTS, meaning, slot_count
 from ...slots import SlotMaskDecoder, SlotPromptEncoder
@@ -181,6 +182,7 @@ def without_aliases(program: torch.export.ExportedProgram) -> torch.export.Expor
     return program
 
 
+@hushed("coremltools")
 def convert(part: Part, half: bool, few: int = 0) -> Any:
     """A coremltools ``MLModel`` of a part, not saved yet.
 
@@ -229,6 +231,7 @@ def may_be_half(keep: frozenset[str], few: int = 0) -> Callable[[Any], bool]:
     return selected
 
 
+@hushed("coremltools")
 def compressed(package: Any, variant: str, least: int | None = None) -> Any:
     """A converted part with weights of 8, 6 or 4 bits; what it computes with stays float16.
 

@@ -27,6 +27,7 @@ from transformers.exporters import DynamoConfig, DynamoExporter, ExportMetadata,
 from transformers.exporters.metadata import load_treespec
 
 from ....models.modeling_sam import SamModel
+from ...quiet import hushed
 from ...rank_four import restated_encoder, shared_copy
 from .export import STATISTICS, TARGET, may_be_half, without_aliases
 from .runner import Predictor, open_package
@@ -75,6 +76,7 @@ class CoreMlExporter(DynamoExporter):
     required_packages = ["torch", "coremltools"]
     tested_versions = {"torch": "2.13.0", "coremltools": "9.0"}
 
+    @hushed("coremltools")
     def export_program(
         self, model: PreTrainedModel, sample_inputs: MutableMapping[str, Any], config: CoreMlConfig
     ) -> tuple[CoreMlProgram, ExportMetadata]:

@@ -12,6 +12,7 @@ FORMAT = Format(
     tolerances={"fp32": EXACT, "int8": Tolerance(0.5, 0.98, 0.97, 0.8, 0.1), "coreml": HALF},
     default=("fp32",),
     preferred=("int8", "fp32"),
+    options=("slots", "calibration"),
     packages=("torch", "executorch"),
     requires={"executorch": "executorch.exir"},
     runs_on=("executorch",),

@@ -16,6 +16,7 @@ FORMAT = Format(
     tolerances={"fp32": EXACT, "fp16": HALF, "int8": Tolerance(0.5, 0.98, 0.985, 0.8, 0.1)},
     default=("fp32",),
     preferred=("fp16", "int8", "fp32"),
+    options=("slots",),
     packages=("torch", "litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
     requires={"litert-torch": "litert_torch", "ai-edge-litert": "ai_edge_litert"},
     runs_on=("ai_edge_litert",),

@@ -5,9 +5,7 @@ The encoder takes normalised, padded pixels in PyTorch's order of axes; the deco
 as an encoder in 8 bits costs too much (`pocket`: IoU .952 on 4 prompts, .999 in half). They are widened before use.
 """
 
-import io
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +18,7 @@ from ...format import ExportJob
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
-from ...quiet import quiet
+from ...quiet import quiet, silent
 from ...rank_four import restated
 from ...slot_io import RESULTS, meaning, slot_count
 from ...slots import SlotDecoder
@@ -113,13 +111,6 @@ def shrunk(file: bytes, bits: int) -> bytes:
         rules = manager.get_quantization_recipe()
     with quiet("absl"), silent():
         return bytes(quantizer.Quantizer(bytearray(file), rules).quantize().quantized_model)
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Without what libraries print to standard output, which belongs to the results of commands."""
-    with redirect_stdout(io.StringIO()):
-        yield
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Runs LiteRT files by LiteRT's own interpreter."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from ....errors import CheckpointError
 from ....ops.preparation import Prepared
+from ....ops.threads import thread_count
 from ...manifest import Artefact, FileRecord
 from ...proof import Answer, Prompt
 from ...slot_io import PROMPTS, answer_of, in_slots
@@ -46,8 +46,7 @@ class File:
 
         path = folder / record.path
         try:
-            threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or os.cpu_count()
-            self._interpreter = Interpreter(str(path), num_threads=threads)
+            self._interpreter = Interpreter(str(path), num_threads=thread_count())
             self._run: Any = self._interpreter.get_signature_runner()
         except (RuntimeError, ValueError) as e:
             raise CheckpointError(f"{path} does not load in LiteRT; export or get it again") from e

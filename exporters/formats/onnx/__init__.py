@@ -23,6 +23,17 @@ FORMAT = Format(
     },
     default=("fp32", "fp16", "int8"),
     preferred=("int8", "fp32"),  # Android runs them on the CPU, where fp16 is widened first
+    options=(
+        "layouts",
+        "masks",
+        "stability",
+        "upscale",
+        "size_dtype",
+        "grey_levels",
+        "true_inputs",
+        "opset",
+        "calibration",
+    ),
     packages=("torch", "onnx", "onnxruntime", "onnxscript"),
     requires={"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     runs_on=("onnxruntime",),

@@ -1,6 +1,5 @@
 """Runs OpenVINO files on the CPU, in float32."""
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from ....errors import CheckpointError
 from ....ops.preparation import Prepared
+from ....ops.threads import asked_threads
 from ...manifest import Artefact, FileRecord
 from ..onnx.runner import TransformersJsRunner
 
@@ -87,7 +87,7 @@ def core() -> Any:
 
 def compiled(path: Path) -> Any:
     """A file, ready to run on as many threads as ``OMP_NUM_THREADS`` says, else on all. raises: CheckpointError"""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    threads = asked_threads()
     settings = PINNED | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
     try:
         return core().compile_model(str(path), "CPU", settings)

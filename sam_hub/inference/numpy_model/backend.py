@@ -5,7 +5,6 @@ PyTorch, which computes on all cores, is faster.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors.numpy import load_file
 from ...errors import CheckpointError
 from ...families import registry
 from ...ops.preparation import Prepared
+from ...ops.threads import thread_count
 from ..backends import Backend, Prompts
 from ..runtime import read_capabilities, read_preparation
 from . import decoder
@@ -64,7 +64,7 @@ class NumpyBackend(Backend):
     @property
     def photos_at_once(self) -> int:
         """One for each core, or what ``OMP_NUM_THREADS`` says: only the matrix products of a photo use several."""
-        return max(1, min(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1), MOST_PHOTOS))
+        return max(1, min(thread_count(), MOST_PHOTOS))
 
     def encode(self, image: Prepared) -> dict[str, np.ndarray]:
         return self._encode(image.pixel_values[0])

@@ -11,6 +11,7 @@ FORMAT = Format(
     runner="programs:Programs",
     tolerances={"fp32": EXACT},
     default=("fp32",),
+    options=("slots",),
     preferred=("fp32",),
     packages=("torch",),
     requires={"torch": "torch"},

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .....errors import ExportError
+from ....quiet import hushed
 
 COLOURS = {"RGB": (0, 1, 2), "BGR": (2, 1, 0)}
 """Colour layouts of an image input -> the order in which the program sees the channels of an RGB image."""
@@ -35,6 +36,7 @@ class Package:
     images: dict[str, ImageInput]
 
 
+@hushed("coremltools")
 def read_package(path: Path) -> Package:
     """Load a ``.mlpackage`` from the disk.
 
