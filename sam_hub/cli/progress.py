@@ -1,4 +1,7 @@
-"""Progress over many photos, on standard error: a bar in a terminal, a line for each photo elsewhere."""
+"""Progress over many photos, on standard error: a bar in a terminal, elsewhere a line for each photo.
+
+A photo that takes long, such as a large one in tiles, has a line every `SECONDS` too.
+"""
 
 from time import perf_counter
 from types import TracebackType
@@ -11,6 +14,9 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..annotation.work import Outcome
+
+
+SECONDS = 30
 
 
 class _Rate(ProgressColumn):
@@ -34,6 +40,7 @@ class PhotoProgress:
     def __init__(self, total: int, titles: dict[str, str]) -> None:
         self.total, self.titles = total, titles
         self.finished, self.start = 0, perf_counter()
+        self.told = self.start
         console = Console(stderr=True)
         self.bar = None
         if console.is_terminal and total:
@@ -54,6 +61,9 @@ class PhotoProgress:
         """Part of the photo in work, in [0, 1]."""
         if self.bar:
             self.bar.update(self.task, completed=self.finished + min(done, 0.999))
+        elif perf_counter() - self.told >= SECONDS:
+            self.told = perf_counter()
+            typer.echo(f"{self.finished}/{self.total} and {done:.0%} of the next", err=True)
 
     def finish(self, outcome: "Outcome") -> None:
         """One more photo is done, or has failed."""
@@ -63,7 +73,8 @@ class PhotoProgress:
             if outcome.error:
                 self.bar.console.print(f"Error: {outcome.error}", markup=False, highlight=False, soft_wrap=True)
             return
-        took = (perf_counter() - self.start) / self.finished
+        self.told = perf_counter()
+        took = (self.told - self.start) / self.finished
         left = took * (self.total - self.finished)
         what = f"Error: {outcome.error}" if outcome.error else f"{self.titles[outcome.name]}: {outcome.masks} masks"
         times = f"({outcome.seconds:.2f} s; {rate(1 / max(took, 1e-9))}, {duration(left)} left)"

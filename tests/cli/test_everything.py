@@ -382,6 +382,21 @@ def test_other_weights_are_other_settings(tiny_model: Path) -> None:
     assert weights_id(one) != before
 
 
+def test_a_photo_that_takes_long_has_lines_where_there_is_no_terminal(monkeypatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "perf_counter", lambda: now[0])
+    with progress.PhotoProgress(2, {"a": "a.tif"}) as shown:
+        for now[0], part in ((10, 0.1), (31, 0.3), (40, 0.4), (65, 0.62)):
+            shown.part(part)
+        now[0] = 80
+        shown.finish(work.Outcome("a", 3, 80.0))
+        now[0] = 100
+        shown.part(0.1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["0/2 and 30% of the next", "0/2 and 62% of the next"]
+    assert said[2].startswith("1/2 a.tif: 3 masks") and len(said) == 3
+
+
 def test_the_bar_of_a_terminal(monkeypatch) -> None:
     """It moves within a photo, and shows a rate and the time left."""
     from rich.console import Console
