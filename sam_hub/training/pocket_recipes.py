@@ -243,7 +243,7 @@ POCKET_RECIPES = {
     ),
     "pocket-512-varied": VARIED_512,
     "pocket-512-varied-choice": VARIED_CHOICE_512,
-    "pocket-512-varied-more": replace(VARIED_512, steps=2600, seed=23),
+    "pocket-512-varied-more": replace(VARIED_512, steps=1250, seed=23),
     "pocket-512-varied-choice-again": replace(VARIED_CHOICE_512, seed=24),
     "pocket-512-gpu": replace(
         VARIED_512,
