@@ -41,7 +41,7 @@ def root() -> Path:
 
 @pytest.fixture
 def not_for_ever() -> Iterator[None]:
-    """A guard: what waits for the other end of a pipe fails after a minute, and does not stop the suite."""
+    """A guard: what hangs, or waits for the other end of a pipe, fails after a minute and does not stop the suite."""
 
     def wake(*_: object) -> None:
         raise AssertionError("it waits for ever")

@@ -3,7 +3,6 @@
 import copy
 import json
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -57,11 +56,11 @@ def changed(folder: Path, part: str, name: str, value: object) -> Path:
         ("", "model_type", [], "not text"),
     ],
 )
-def test_odd_configurations_are_named_at_once(folder: Path, part: str, name: str, value: object, why: str) -> None:
-    start = time.perf_counter()
+def test_odd_configurations_are_named_at_once(
+    folder: Path, part: str, name: str, value: object, why: str, not_for_ever
+) -> None:
     with pytest.raises(CheckpointError, match=why):
         SamModel.from_pretrained(changed(folder, part, name, value))
-    assert time.perf_counter() - start < 10
 
 
 def test_too_many_parameters_are_refused_before_they_have_memory(folder: Path, monkeypatch) -> None:
