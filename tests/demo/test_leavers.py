@@ -5,6 +5,7 @@ import gc
 import json
 import socket
 import time
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -41,6 +42,19 @@ def test_thirty_visitors_who_leave_a_search_do_not_block_the_next(running, cat, 
 def test_a_visitor_who_reads_nothing_holds_nobody_up(running, cat, photo):
     with sent(running, "/sam/everything", json_body(id=photo["id"], preset="fast")):
         assert encode(running, cat)["stage"] == "done"
+
+
+def test_a_visitor_who_takes_nothing_of_an_answer_is_cut_off(cat, monkeypatch):
+    """Who stays and lets megabytes wait."""
+    endless = Endless()
+    monkeypatch.setattr(routes, "export", lambda *_: ("x.zip", endless.pieces()))
+    for running in start(limits=replace(Limits(), send_seconds=0.5)):
+        photo = encode(running, cat)
+        rle = mask_to_rle(np.ones((photo["height"], photo["width"]), bool))
+        body = json_body(id=photo["id"], objects=[{"rle": rle}], formats=["masks"])
+        with sent(running, "/sam/export", body) as s:
+            assert s.recv(100).startswith(b"HTTP/1.1 200")
+            until(lambda: gc.collect() >= 0 and endless.closed.is_set())
 
 
 @pytest.mark.parametrize("path", ["/sam/export", "/sam/import"])
@@ -100,8 +114,6 @@ def test_a_call_over_mcp_whose_connection_is_closed_is_given_up(running, monkeyp
 
 
 def test_a_call_whose_answer_nobody_fetches_is_given_up(monkeypatch):
-    from dataclasses import replace
-
     for running in start(limits=replace(Limits(), call_seconds=0.5)):
         endless = Endless()
         monkeypatch.setattr(running.service, "everything", endless.events)

@@ -63,6 +63,9 @@ class Endless:
         finally:
             self.closed.set()
 
+    def pieces(self) -> Iterator[bytes]:
+        return (bytes(1 << 18) for _ in self.steps())
+
     async def events(self, *_: object) -> AsyncIterator[dict]:
         self.begun.set()
         try:
