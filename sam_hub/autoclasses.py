@@ -20,6 +20,7 @@ from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from itertools import dropwhile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,8 +157,8 @@ class _Finder(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in WAITING:
             return None
-        for finder in sys.meta_path:
-            if finder is not self and (spec := finder.find_spec(name, path, target)):
+        for finder in list(dropwhile(lambda finder: finder is not self, sys.meta_path))[1:]:
+            if spec := finder.find_spec(name, path, target):
                 if spec.loader:
                     spec.loader = _Loader(spec.loader)
                 return spec

@@ -71,6 +71,7 @@ print(json.dumps([sorted(a.WAITING), a.FINDER in sys.meta_path]))
         "import sam_hub; assert not {'torch', 'transformers'} & {*sys.modules}",
         "from transformers import pipeline, AutoModel; import sam_hub",
         "from sam_hub import SamModel",
+        "import sam_hub; [sys.modules.pop(m) for m in [*sys.modules] if m.startswith('sam_hub')]; import sam_hub",
     ],
 )
 def test_in_any_order(first, tmp_path):
