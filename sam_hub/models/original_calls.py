@@ -125,6 +125,9 @@ class OriginalDecoderCalls(nn.Module):
         """
         embedding, features = self.unpack_features(image_embeddings, interm_embeddings)
         sparse, dense = sparse_prompt_embeddings, dense_prompt_embeddings
+        is_empty = not len(sparse)
+        if is_empty:  # as for one prompt, cut to none: attention has no shapes for zero
+            sparse, dense = (t.new_zeros(1, *t.shape[1:]) for t in (sparse, dense))
         images, n = len(embedding), len(sparse)
         if n == 1 < images:
             sparse, n = sparse.expand(images, -1, -1), images
@@ -138,8 +141,8 @@ class OriginalDecoderCalls(nn.Module):
         masks, iou = super().__call__(
             embedding, image_pe, sparse.unsqueeze(axis), dense.unsqueeze(axis), None, None, None, features
         )[:2]
-        masks, iou = self.select_masks(masks, iou, multimask_output, **only)
-        return masks.flatten(0, 1), iou.flatten(0, 1)
+        masks, iou = (t.flatten(0, 1) for t in self.select_masks(masks, iou, multimask_output, **only))
+        return (masks[:0], iou[:0]) if is_empty else (masks, iou)
 
     def pack_features(self, embedding: Tensor, features: Any) -> Tensor:
         """What this decoder reads of images, as one tensor (B, C, h, w): finer maps are further channels."""

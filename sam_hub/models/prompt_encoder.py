@@ -128,7 +128,7 @@ class PromptEncoder(OriginalPromptCalls):
             kinds.append(torch.where(box_missing[..., None], PAD_LABEL, corner))
         elif points is not None:
             present = (kinds[0] != PAD_LABEL).any(-1, keepdim=True)
-            xy.append(torch.zeros_like(points[..., :1, :]))
+            xy.append(points.new_zeros(*points.shape[:2], 1, 2))
             kinds.append(torch.where(present, -1, PAD_LABEL))
 
         sparse = valid = None

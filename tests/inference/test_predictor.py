@@ -90,6 +90,14 @@ def test_several_objects_at_once(predictor):
         assert (masks[i].numpy() != alone[0]).mean() < 1e-3
 
 
+def test_objects_without_points(predictor):
+    """(N, 0, 2): as no points at all, beside a box or alone."""
+    none = torch.zeros(2, 0, 2), torch.zeros(2, 0)
+    boxes = torch.tensor([[5.0, 6, 50, 33], [30, 10, 60, 40]])
+    close(predictor.predict_torch(*none)[2], np.stack([predictor.predict()[2]] * 2))
+    close(predictor.predict_torch(*none, boxes=boxes)[2], predictor.predict_torch(None, None, boxes=boxes)[2])
+
+
 def test_the_transform_is_the_originals(predictor):
     transform = predictor.transform
     assert transform.target_length == SIDE

@@ -99,6 +99,17 @@ def test_a_batch_of_images_as_the_original_takes_it(pair):
         ours([{"image": torch.zeros(3, 97, 50), "original_size": (97, 50)}], multimask_output=True)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("multimask_output", [True, False])
+def test_no_prompts_give_no_masks(any_encoder, multimask_output):
+    """A detector found nothing in the second image."""
+    image = torch.zeros(3, IMAGE_SIZE, IMAGE_SIZE)
+    batch = [{"image": image, "original_size": (30, 40), "boxes": boxes} for boxes in (BOXES, BOXES[:0])]
+    some, none = any_encoder(batch, multimask_output=multimask_output)
+    for name, value in none.items():
+        assert len(value) == 0 and value.shape[1:] == some[name].shape[1:] and value.dtype == some[name].dtype
+
+
 def test_fine_tuning_as_notebooks_do_it(pair):
     """One box for each image of a batch, gradients in the decoder alone."""
     model = copy.deepcopy(pair[0])
