@@ -193,7 +193,8 @@ def test_a_model_that_is_cast_or_moved_encodes_the_image_anew():
     model = tiny_model()
     predictor = SamPredictor(model)
     predictor.set_image(WIDE)
-    for dtype in (torch.bfloat16, torch.float64):
+    predictor.predict(POINTS, LABELS)
+    for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float64):  # wider ones keep each value
         model.to(dtype)
         fresh = SamPredictor(model)
         fresh.set_image(WIDE)
