@@ -7,22 +7,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .zoo import ZOO
+from .zoo import ZOO, canonical_name, nearest_names
 
 ORIGINAL_KEYS = {"default": "sam-vit-h", "vit_h": "sam-vit-h", "vit_l": "sam-vit-l", "vit_b": "sam-vit-b"}
 
 
 class ModelRegistry(Mapping[str, Callable[..., Any]]):
-    """Functions that build a model: the original's keys, and every name of the catalogue.
+    """Functions that build a model: the original's keys, and every name that `SamModel.from_pretrained` knows.
 
     Each takes ``checkpoint``, a file or anything else that `SamModel.from_pretrained` takes. Without one, the keys of
     the original give random weights, as there, and names of the catalogue their own.
     """
 
     def __getitem__(self, key: str) -> Callable[..., Any]:
-        name = ORIGINAL_KEYS.get(key, key)
-        if name not in ZOO:
-            raise KeyError(f"{key!r}; expected {', '.join(ORIGINAL_KEYS)} or a name of `sam-hub zoo`")
+        name = ORIGINAL_KEYS.get(key) or canonical_name(key)
+        if name is None:
+            near = " or ".join(nearest_names(key)) or "a name of `sam-hub zoo`"
+            raise KeyError(f"no model is called {key}; expected {', '.join(ORIGINAL_KEYS)}; did you mean {near}?")
 
         def build(checkpoint: str | Path | None = None) -> Any:
             from .models.configuration_sam import SamConfig
@@ -56,6 +57,7 @@ def install() -> None:
     from .inference.predictor import SamPredictor
     from .inference.transforms import ResizeLongestSide
     from .models.encoders.vit import VitEncoder
+    from .models.layers import LayerNorm2d
     from .models.mask_decoder import MaskDecoder, TwoWayTransformer
     from .models.modeling_sam import SamModel
     from .models.prompt_encoder import PromptEncoder
@@ -73,6 +75,7 @@ def install() -> None:
         ".build_sam": builders,
         ".modeling": parts,
         ".modeling.sam": {"Sam": SamModel},
+        ".modeling.common": {"LayerNorm2d": LayerNorm2d},
         ".modeling.image_encoder": {"ImageEncoderViT": VitEncoder},
         ".modeling.mask_decoder": {"MaskDecoder": MaskDecoder},
         ".modeling.prompt_encoder": {"PromptEncoder": PromptEncoder},

@@ -37,6 +37,7 @@ print("ran", masks[scores.argmax()].sum())
 
 import importlib.util
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.utils.amg import MaskData
 from segment_anything.utils.onnx import SamOnnxModel
 assert importlib.util.find_spec("segment_anything.utils.transforms")
@@ -60,14 +61,15 @@ def test_a_program_runs_unmodified_after_install(root: Path) -> None:
 def test_the_registry() -> None:
     registry = sam_hub.sam_model_registry
     assert {"default", "vit_h", "vit_l", "vit_b", *ZOO} == set(registry) and len(registry) == len(list(registry))
-    with pytest.raises(KeyError, match="vit_x"):
+    with pytest.raises(KeyError, match=r"vit_x.*did you mean vit-"):
         registry["vit_x"]
+    assert "sam_vit_b" in registry and "SAM-ViT-L" in registry and "mobile_sam" in registry and "vit_y" not in registry
     assert registry["pocket"]().config.vision_config.model_type == "sam_hub_pocket"
 
 
 @pytest.mark.parametrize("name", ["vit_b", "sam_vit_b", "SAM-ViT-B"])
 def test_names_of_the_original(name: str) -> None:
-    assert canonical_name(name) == "sam-vit-b"
+    assert canonical_name(name) == "sam-vit-b" and canonical_name("vit_t") == "mobile-sam"
 
 
 def test_a_predictor_by_name(root: Path) -> None:

@@ -24,6 +24,7 @@ FAMILY = Family(
             tiny_states=5,
         )
     },
+    aliases={"vit-t": "mobile-sam"},
     originals={"mobile-sam": "sam_hub.families.mobile_sam.original:MOBILE_SAM"},
     papers={
         "mobile-sam": "Zhang et al. 2023, Faster Segment Anything (MobileSAM), arXiv 2306.14289",
