@@ -43,10 +43,20 @@ def detect_family(shapes: Shapes) -> str:
         raise CheckpointError(
             "this checkpoint holds only parts for video, and no image encoder; give the model's whole checkpoint"
         )
+    if is_own(shapes):
+        raise CheckpointError(
+            "this checkpoint holds the weights of a `SamModel` without its configuration; load the model that was "
+            "trained and give it these with load_state_dict, or load them with config=, or save with save_pretrained"
+        )
     some = ", ".join(sorted(shapes)[:3]) or "no tensors at all"
     raise CheckpointError(
         f"this checkpoint belongs to no known family (it has {some} ...); known families: {', '.join(sorted(known))}"
     )
+
+
+def is_own(keys: Iterable[str]) -> bool:
+    """Whether a state dict is that of a `SamModel`, or of transformers', and in no original layout."""
+    return {"vision_encoder", "mask_decoder", "prompt_encoder"} <= {key.partition(".")[0] for key in keys}
 
 
 def left_out(keys: Iterable[str], family: str, read: Container[str] = ()) -> tuple[list[str], list[str]]:

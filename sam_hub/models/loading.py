@@ -100,16 +100,25 @@ class LoadingMixin:
 
     @classmethod
     def from_original(cls, file: Path, variant: Variant | None, *args: Any, **kwargs: Any) -> Any:
-        """Load a file in its authors' layout; ``variant`` has what the weights do not say. raises: CheckpointError"""
-        family, settings, weights = convert.to_ours(convert.read_checkpoint(file))
-        config = kwargs.pop("config", None)
+        """Load a file in its authors' layout; ``variant`` has what the weights do not say.
+
+        A state dict of a `SamModel`, as a training loop saves it, needs ``config``, unless it is of a model inside this
+        package.
+        raises: CheckpointError
+        """
+        weights, family = convert.read_checkpoint(file), ""
+        config, is_own = kwargs.pop("config", None), convert.is_own(weights)
+        if is_own and config is None:
+            config = embedded_config(cls, weights)
+            if "torch_dtype" not in kwargs:
+                kwargs.setdefault("dtype", torch.float32)  # not that of the package's file
+        if config is None or not is_own:
+            family, settings, weights = convert.to_ours(weights)
         if config is None:
             config = SamConfig(**settings)
             if variant and variant.family == family:
                 config.take_from(variant)
-        with torch.device("meta"):
-            expected = {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
-        convert.check_complete(expected, weights)
+        convert.check_complete(shapes_of(cls, config), weights)
         tell_licence(variant or next((v for v in ZOO.values() if v.family == family), None))
         loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
@@ -165,6 +174,19 @@ class LoadingMixin:
             twin = name.replace("shared_image_embedding", "prompt_encoder.shared_embedding")
             kwargs["state_dict"] = {**weights, twin: weights[name].clone()}
         return super().save_pretrained(*args, **kwargs)
+
+
+def shapes_of(cls: type[nn.Module], config: SamConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights of a model, which is not built."""
+    with torch.device("meta"):
+        return {key: tuple(value.shape) for key, value in cls(config).state_dict().items()}
+
+
+def embedded_config(cls: type[nn.Module], weights: Mapping[str, torch.Tensor]) -> SamConfig | None:
+    """The configuration of the model inside this package whose weights have these names and shapes."""
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    configs = (SamConfig.from_pretrained(path.parent) for path in sorted(ASSETS.glob("*/config.json")))
+    return next((config for config in configs if shapes_of(cls, config) == found), None)
 
 
 def tell_licence(variant: Variant | None) -> None:

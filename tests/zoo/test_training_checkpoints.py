@@ -5,8 +5,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam_hub import convert
+from sam_hub import SamModel, convert
 from sam_hub.errors import CheckpointError
+
+from ..models.conftest import randomise, tiny_config
 
 PREFIXES = ["", "module.", "_orig_mod.", "model.", "sam.", "module._orig_mod.sam.", "model.module."]
 
@@ -58,3 +60,23 @@ def test_code_beside_the_weights_is_refused(weights, tmp_path, capsys):
     with pytest.raises(CheckpointError, match="is refused: it holds code"):
         convert.read_checkpoint(tmp_path / "a.pth")
     assert capsys.readouterr().out == ""
+
+
+def test_a_training_loop_of_pocket(tmp_path):
+    """``torch.save(model.state_dict())`` of the model inside this package, and of another, which needs its config."""
+    pocket = SamModel.from_pretrained("pocket")
+    with torch.no_grad():
+        pocket.mask_decoder.iou_token.weight.add_(1)
+    weights = pocket.state_dict()
+    torch.save({"model": {f"module.{key}": value for key, value in weights.items()}, "epoch": 1}, tmp_path / "a.pth")
+    found = SamModel.from_pretrained(tmp_path / "a.pth")
+    one, other = ({**m.config.to_dict(), "_name_or_path": ""} for m in (found, pocket))
+    assert same(found.state_dict(), weights) and one == other
+
+    tiny = randomise(SamModel(tiny_config()))
+    torch.save(tiny.state_dict(), tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match=r"without its configuration.*config="):
+        SamModel.from_pretrained(tmp_path / "b.pth")
+    assert same(SamModel.from_pretrained(tmp_path / "b.pth", config=tiny.config).state_dict(), tiny.state_dict())
+    with pytest.raises(CheckpointError, match="does not fit"):
+        SamModel.from_pretrained(tmp_path / "b.pth", config=pocket.config)
