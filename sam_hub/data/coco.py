@@ -55,19 +55,21 @@ class CocoDataset(AnnotatedImages):
         for record in images:  # LVIS gives addresses: http://images.cocodataset.org/val2017/000000397133.jpg
             if isinstance(record, dict) and "file_name" not in record and _is_name(record.get("coco_url")):
                 record["file_name"] = "/".join(record["coco_url"].split("/")[-2:])
-        good = [r for r in images if isinstance(r, dict) and _is_key(r.get("id")) and _is_name(r.get("file_name"))]
+        good = [
+            r for r in images if isinstance(r, dict) and _key(r.get("id")) is not None and _is_name(r.get("file_name"))
+        ]
         if images and not good:
             raise DataError(f"{self.path} is not {WHAT} (no image has an id and a file_name)")
         if len(good) < len(images):
             self.remarks.append(f"{self.path}: {len(images) - len(good)} images have no id or no file_name")
-        return {record["id"]: record for record in good}, annotations
+        return {_key(record["id"]): record for record in good}, annotations
 
     def _hand_out(self, annotations: list, crowds_as_objects: bool) -> None:
-        by_image = {record["id"]: mine for _, record, mine in self._samples}
+        by_image = {_key(record["id"]): mine for _, record, mine in self._samples}
         crowds = homeless = 0
         for number, annotation in enumerate(annotations):
-            key = annotation.get("image_id") if isinstance(annotation, dict) else None
-            if not _is_key(key) or key not in by_image:
+            key = _key(annotation.get("image_id")) if isinstance(annotation, dict) else None
+            if key not in by_image:
                 homeless += 1
             elif annotation.get("iscrowd") and not crowds_as_objects:
                 crowds += 1
@@ -115,6 +117,7 @@ class CocoDataset(AnnotatedImages):
         shape = annotation.get("segmentation")
         try:
             if isinstance(shape, list) and shape:
+                shape = [shape] if all(isinstance(v, int | float) for v in shape) else shape  # one polygon, bare
                 return {"id": self._id(annotation, number), **annotation_of_polygons(shape, size)}
             if isinstance(shape, dict):
                 found = annotation_of_rle(compressed(check_rle(shape, size)))
@@ -128,11 +131,14 @@ class CocoDataset(AnnotatedImages):
     def _id(annotation: dict, number: int) -> int | str:
         """Its own id, or its number where that is none."""
         key = annotation.get("id", number)
-        return key if _is_key(key) else number
+        return key if isinstance(key, int | str) else number
 
 
-def _is_key(value: Any) -> bool:
-    return isinstance(value, int | str)
+def _key(value: Any) -> str | None:
+    """An id as text: tools write 7, 7.0 and "7" of the same image. None of what is no id."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | str) else None
 
 
 def _is_name(value: Any) -> bool:

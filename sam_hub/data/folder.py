@@ -11,7 +11,8 @@ What a mask file means:
 
 - two values: what is not 0 is one object (with ``parts``, each connected part is one);
 - more values (8 or 16 bits, or a palette's numbers): each value but 0 is one object;
-- nearly only 0 and 255 with greys between them: drawn with soft edges, what is above 127 is one object;
+- nearly only 0 and 255 with greys between them: drawn with soft edges, what is above 127 is one object; a JPEG keeps no
+  more than that;
 - colours: each colour but black is one object;
 - of PASCAL VOC (a folder ``SegmentationObject``, or its palette): each number but 0 is one object, and 255 is void,
   the ring around objects that belongs to none.
@@ -44,6 +45,10 @@ VOC_PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), VOID: (224, 224, 192)}
 
 SOFT_SHARE = 0.9
 """Share of pixels at 0 or 255 from which the rest is taken for soft edges."""
+
+LOSSY = ("JPEG", "MPO")
+NEAR = 48
+"""How far compression carries the two values of such a mask."""
 
 
 class MaskFolder(AnnotatedImages):
@@ -139,8 +144,11 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
         with picture_file(path) as picture:
             if picture.width * picture.height > pixel_limit():
                 raise ValueError(f"it has more than {pixel_limit() // 1_000_000} million pixels")
-            voc = picture.mode in ("P", "L") and (path.parent.name == VOC_FOLDER or _has_voc_palette(picture))
-            values = np.asarray(picture.convert("RGBA") if picture.mode in ("LA", "PA", "CMYK") else picture)
+            is_lossy = picture.format in LOSSY
+            in_voc = path.parent.name == VOC_FOLDER or _has_voc_palette(picture)
+            voc = in_voc and not is_lossy and picture.mode in ("P", "L")
+            mode = "L" if is_lossy else "RGBA" if picture.mode in ("LA", "PA", "CMYK") else picture.mode
+            values = np.asarray(picture if mode == picture.mode else picture.convert(mode))
     except Exception as e:  # Pillow's readers raise anything on damaged files
         raise DataError(f"{path} is not a readable mask ({e})") from e
     if voc:
@@ -152,7 +160,10 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
         values = colours[..., 0] if grey else colours @ np.array([65536, 256, 1], np.uint32)
     distinct = np.unique(values)
     distinct = distinct[distinct != 0]
-    soft = len(distinct) > 1 and distinct[-1] == 255 and np.isin(values, (0, 255)).mean() >= SOFT_SHARE
+    if is_lossy and ((values < NEAR) | (values > 255 - NEAR)).mean() < SOFT_SHARE:
+        raise DataError(f"{path} is a JPEG, which changes the numbers of objects; save masks as PNG")
+    has_edges = len(distinct) > 1 and distinct[-1] == 255 and np.isin(values, (0, 255)).mean() >= SOFT_SHARE
+    soft = is_lossy or has_edges
     if soft or len(distinct) <= 1:
         mask = values > 127 if soft else values != 0
         if not (parts and mask.any()):

@@ -23,6 +23,9 @@ from .sa1b import Sample
 
 CIRCLE_CORNERS = 64
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
+TURNED = ("oriented_rectangle", "rotation")
+"""Rectangles by four corners: labelme's, and X-AnyLabeling's."""
+
 WHAT = "a readable labelme file"
 
 
@@ -138,14 +141,14 @@ def _outline(kind: str, points: list[tuple[float, float]]) -> list[float]:
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         return [x0, y0, x1, y0, x1, y1, x0, y1]
-    if kind == "polygon" or (kind in ("rectangle", "oriented_rectangle") and len(points) == 4):
+    if kind == "polygon" or (kind in ("rectangle", *TURNED) and len(points) == 4):
         return [v for xy in points for v in xy]
     if kind == "circle" and len(points) == 2:
         (x, y), edge = points
         radius = math.dist((x, y), edge)
         turns = [2 * math.pi * i / CIRCLE_CORNERS for i in range(CIRCLE_CORNERS)]
         return [v for t in turns for v in (x + radius * math.cos(t), y + radius * math.sin(t))]
-    if kind in ("rectangle", "oriented_rectangle", "circle"):
+    if kind in ("rectangle", "circle", *TURNED):
         raise DataError(f"a {kind.replace('_', ' ')} has {len(points)} points")
     raise DataError(f"its kind is {kind!r}; known are polygon, rectangle, oriented_rectangle, circle and mask")
 

@@ -89,6 +89,19 @@ def test_a_part_of_two_points_costs_nothing_wherever_it_is(tmp_path: Path):
     assert all(np.array_equal(m, SQUARE) for m in masks_of(sample)) and len(sample.annotations) == 3
 
 
+def test_a_bare_polygon_and_ids_of_other_types(tmp_path: Path):
+    """``segmentation: [x, y, ...]``, and image ids that went through a table of floats or of text."""
+    photo(tmp_path / "a.png")
+    document = json.loads(coco(tmp_path, [RING, [RING], RING]).read_text())
+    for annotation, key in zip(document["annotations"], (7, 7.0, "7"), strict=True):
+        annotation["image_id"] = key
+    for key in (7, 7.0, "7"):
+        document["images"][0]["id"] = key
+        (tmp_path / "train.json").write_text(json.dumps(document))
+        (sample,) = open_dataset(tmp_path / "train.json")
+        assert len(sample.annotations) == 3 and all(np.array_equal(m, SQUARE) for m in masks_of(sample))
+
+
 def test_polygons_far_outside_are_cut(tmp_path: Path):
     photo(tmp_path / "a.png")
     (sample,) = open_dataset(coco(tmp_path, [[[-1e8, -1e8, 1e8, -1e8, 1e8, 12, -1e8, 12]]]))
@@ -201,7 +214,7 @@ def png(mask: np.ndarray, size: tuple[int, int] | None = None) -> str:
 SQUARE_SHAPE = {"shape_type": "polygon", "points": [[3, 2], [23, 2], [23, 12], [3, 12]]}
 
 
-@pytest.mark.parametrize("kind", ["oriented_rectangle", "rectangle"])
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rectangle", "rotation"])
 def test_rectangles_of_four_corners(tmp_path: Path, kind: str):
     (sample,) = open_dataset(labelme(tmp_path, [{**SQUARE_SHAPE, "shape_type": kind}]))
     assert np.array_equal(masks_of(sample)[0], SQUARE)
@@ -343,6 +356,20 @@ def test_masks_start_no_program_and_are_not_waited_for(tmp_path: Path, monkeypat
     found = inspect(open_dataset(tmp_path))
     why = "cannot identify" if kind == "drawing" else "not a regular file"
     assert found.objects == 1 and "b.mask.png is not a readable mask" in found.problems[0] and why in found.problems[0]
+
+
+def test_masks_in_jpeg_are_one_object_or_refused(tmp_path: Path):
+    """Its compression turns two values into many, each of which would be an object."""
+    for mode in ("L", "RGB"):
+        Image.fromarray(SQUARE.astype(np.uint8) * 255).convert(mode).save(tmp_path / "a.jpg", quality=80)
+        (annotation,) = read_mask_file(tmp_path / "a.jpg")[1]
+        found = rle_to_mask(annotation["segmentation"])
+        assert (found & SQUARE).sum() / (found | SQUARE).sum() > 0.95
+    parts = read_mask_file(tmp_path / "a.jpg", parts=True)[1]
+    assert len(parts) == 1
+    Image.fromarray(SQUARE.astype(np.uint8) * 80 + OTHER.astype(np.uint8) * 160).save(tmp_path / "b.jpg")
+    with pytest.raises(DataError, match=r"b\.jpg is a JPEG.*save masks as PNG"):
+        read_mask_file(tmp_path / "b.jpg")
 
 
 def tar(path: Path, files: dict[str, bytes]) -> Path:
