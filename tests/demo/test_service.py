@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sam_hub.demo import presets
 from sam_hub.demo import service as service_module
 from sam_hub.demo.limits import Limits, Refusal
-from sam_hub.demo.models import ModelPool
+from sam_hub.demo.models import LoadedModel, ModelPool
 from sam_hub.demo.service import SegmentationService
 from sam_hub.demo.shapes import shape_of_mask
 
@@ -231,3 +232,16 @@ def test_any_registered_format_is_offered(service, photo, cat, tmp_path, monkeyp
         for a, b in zip(found, expected, strict=True):
             assert iou(rle_to_mask(a["rle"]), rle_to_mask(b["rle"])) > 0.99
     assert result(other.everything(key, "fast"))["masks"]
+
+
+def test_the_longest_unused_model_goes_first(monkeypatch):
+    loads = []
+    monkeypatch.setattr("sam_hub.demo.models._probe", lambda reachable: reachable.set())
+    monkeypatch.setattr(
+        "sam_hub.demo.models._load",
+        lambda entry, device: loads.append(entry.name) or LoadedModel(entry.name, device, object),
+    )
+    pool = ModelPool(["pocket", "sam-vit-b", "mobile-sam"], "cpu", replace(Limits(), models=2))
+    for name in ("pocket", "sam-vit-b", "pocket", "mobile-sam", "pocket", "mobile-sam", "sam-vit-b"):
+        assert pool.load_now(name).name == name
+    assert loads == ["pocket", "sam-vit-b", "mobile-sam", "sam-vit-b"]

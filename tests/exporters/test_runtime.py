@@ -9,23 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sam_hub.exporters.bundle import export_bundle
 
-from sam_hub import SamAutomaticMaskGenerator
+from sam_hub import SamAutomaticMaskGenerator, SamImageProcessor, SamModel
 from sam_hub.errors import CheckpointError, DeviceError, ImageError, ModelNotFoundError, PromptError
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor, is_onnx_folder
 
+from ..models.conftest import randomise, tiny_config
 from ..test_packaging import call, clean_place, wheel  # noqa: F401 fixtures
+
+
+def both_with_a_photo(model: SamModel, bundle: Path, root: Path) -> tuple[SamPredictor, OnnxPredictor]:
+    both = SamPredictor(model), OnnxPredictor(bundle)
+    for predictor in both:
+        predictor.set_image(root / "examples" / "cat.jpg")
+    return both
 
 
 @pytest.fixture(scope="module")
 def pair(repvit_bundle, root) -> tuple[SamPredictor, OnnxPredictor]:
     """Both, with the same photo set."""
-    model, bundle = repvit_bundle
-    both = SamPredictor(model), OnnxPredictor(bundle)
-    for predictor in both:
-        predictor.set_image(root / "examples" / "cat.jpg")
-    return both
+    return both_with_a_photo(*repvit_bundle, root)
 
 
 POINTS, LABELS = np.array([[225.0, 150], [40.5, 20]]), np.array([1, 0])
@@ -57,6 +62,22 @@ def test_answers_are_those_of_the_torch_predictor(pair, prompt, multimask):
     masks = pair[1].predict(**prompt, multimask_output=multimask)[0]
     assert masks.dtype == bool
     np.testing.assert_array_equal(masks, found[0] > 0)
+
+
+def test_prompts_count_in_a_frame_larger_than_the_image(tmp_path, root):
+    """As in EfficientViT-SAM's L0 to L2: encoded at one size, prompted at twice that."""
+    config = tiny_config("sam_hub_efficientvit", image_size=64, patch_size=8)
+    config.prompt_encoder_config.image_size = 128
+    model = randomise(SamModel(config)).eval()
+    processor = SamImageProcessor.for_config(config)
+    export_bundle("l0", tmp_path / "l0", {"onnx": ("fp32",)}, {}, model=model, processor=processor)
+    ours, found = both_with_a_photo(model, tmp_path / "l0", root)
+    assert ours.input_size == found.input_size == (85, 128)
+    for prompt in (dict(point_coords=POINTS, point_labels=LABELS), dict(box=BOX)):
+        for a, b in zip(
+            found.predict(**prompt, return_logits=True), ours.predict(**prompt, return_logits=True), strict=True
+        ):
+            np.testing.assert_allclose(a, b, atol=2e-4 * max(1, np.abs(b).max()))
 
 
 def test_everything_mode_runs_over_it(pair, root):

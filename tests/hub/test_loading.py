@@ -144,6 +144,16 @@ def test_a_damaged_beginning_is_fetched_again(hub, cache, tmp_path):
     assert [r for _, _, r, _ in hub.requests] == ["bytes=1000-", None]
 
 
+def test_a_server_that_always_sends_all_of_a_file(hub, tmp_path, monkeypatch):
+    """It ignores the Range header: what was there already is not kept before it."""
+    data = random.Random(3).randbytes(200_000)
+    hub.files["weights.pt"] = data
+    monkeypatch.setattr(hub, "ranges", False)
+    hub.faults = [Fault("/files", "GET", drop_after=50_000)]
+    assert download(f"{hub.endpoint}/files/weights.pt", tmp_path / "weights.pt").read_bytes() == data
+    assert [r for _, _, r, _ in hub.requests] == [None, "bytes=50000-"]
+
+
 FAILURES = {
     "wrong token": (dict(token="hf_wrong"), "log in again with `hf auth login`"),
     "gated": (dict(gated="auto", token="hf_bob"), r"is gated: log in .* and accept its terms at http\S+/alice/tiny"),

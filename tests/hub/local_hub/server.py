@@ -89,6 +89,7 @@ class LocalHub:
     requests: (method, path, Range header, whether a token came along) of every request so far
     faults: see `Fault`
     files: what lies "elsewhere" under /files/, for downloads that are not from the Hub
+    ranges: whether part of a file can be asked for; without, each answer is all of it
     """
 
     def __init__(self, folder: Path, port: int = 0, chunk: int = 0, verbose: bool = False) -> None:
@@ -97,6 +98,7 @@ class LocalHub:
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, str | None, bool]] = []
         self.files: dict[str, bytes] = {}
+        self.ranges = True
         self.chunk = chunk
         self.parts: dict[tuple[str, int], bytes] = {}
         self.httpd = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, self, verbose))
@@ -423,7 +425,7 @@ class LocalHub:
             raise refused
         headers = {"X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes"}
         if not entry.lfs:
-            return _ranged(request, self.store.read(entry.sha256), {**headers, "ETag": f'"{entry.oid}"'})
+            return self._ranged(request, self.store.read(entry.sha256), {**headers, "ETag": f'"{entry.oid}"'})
         # As the Hub does: the content is on another host, where the token must not go.
         signature = secrets.token_hex(8)
         headers |= {
@@ -438,13 +440,23 @@ class LocalHub:
             raise Refused(403, "", "This address needs a signature, and no token")
         if not self.store.has(request.asked["oid"]):
             raise Refused(404, "", "No such object")
-        return _ranged(request, self.store.read(request.asked["oid"]), {"ETag": f'"{request.asked["oid"][:32]}"'})
+        return self._ranged(request, self.store.read(request.asked["oid"]), {"ETag": f'"{request.asked["oid"][:32]}"'})
 
     def _elsewhere(self, request: Request) -> Answer:
         data = self.files.get(request.asked["path"])
         if data is None:
             return Answer(404)
-        return _ranged(request, data, {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
+        return self._ranged(request, data, {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
+
+    def _ranged(self, request: Request, data: bytes, headers: Mapping[str, str]) -> Answer:
+        """All of a file, or the part that a Range header asks for."""
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
+        if not (match and self.ranges):
+            return Answer(200, data, headers)
+        start, end = int(match[1]), min(int(match[2] or len(data) - 1), len(data) - 1)
+        if start >= len(data):
+            return Answer(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"})
+        return Answer(206, data[start : end + 1], {**headers, "Content-Range": f"bytes {start}-{end}/{len(data)}"})
 
 
 def as_json(status_or_list: Any = 200, **facts: Any) -> Answer:
@@ -466,14 +478,3 @@ def _described(path: str, entry: Any) -> dict[str, Any]:
     if entry.lfs:
         facts["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": len(entry.pointer)}
     return facts
-
-
-def _ranged(request: Request, data: bytes, headers: Mapping[str, str]) -> Answer:
-    """All of a file, or the part that a Range header asks for."""
-    match = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
-    if not match:
-        return Answer(200, data, headers)
-    start, end = int(match[1]), min(int(match[2] or len(data) - 1), len(data) - 1)
-    if start >= len(data):
-        return Answer(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"})
-    return Answer(206, data[start : end + 1], {**headers, "Content-Range": f"bytes {start}-{end}/{len(data)}"})
