@@ -161,7 +161,7 @@ def test_rounds_of_label_studio_that_are_none(folder, rounds):
 @pytest.mark.parametrize("points", [[[1, 10**400]], [[1, 2, 3]], "x", [[None, 1]], 5])
 def test_points_of_label_studio_that_are_none(folder, points):
     first, *_ = mended(folder, lambda task, one: one.update(value={"points": points, "polygonlabels": ["a"]}))
-    assert "is left out" in first["problem"]
+    assert "object 1 of a.png is left out" in first["problem"]
 
 
 def test_addresses_that_are_none_or_lead_out_of_the_folder(folder, tmp_path):
