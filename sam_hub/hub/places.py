@@ -49,6 +49,11 @@ def locate(name: str | Path, subfolder: str = "") -> Located:
         return Located(folder=embedded, variant=ZOO[key])
     if path.is_dir():
         if not (path / subfolder / "config.json").is_file():
+            if (path / subfolder / "adapter_config.json").is_file():
+                raise ModelNotFoundError(
+                    f"{path / subfolder} holds adapters alone; load the model that they belong to, and then them with "
+                    f"model.load_adapter({str(path / subfolder)!r})"
+                )
             raise ModelNotFoundError(
                 f"{path / subfolder} is a folder without config.json; give the folder that holds the model"
             )

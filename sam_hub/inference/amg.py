@@ -192,6 +192,16 @@ class SamAutomaticMaskGenerator:
     ) -> None:
         if not 0 <= tidy < 1:
             raise ValueError(f"tidy must be at least 0 and below 1; got {tidy}")
+        least = {
+            "points_per_batch": (points_per_batch, 1),
+            "crop_n_layers": (crop_n_layers, 0),
+            "crop_n_points_downscale_factor": (crop_n_points_downscale_factor, 1),
+        }
+        for name, (value, lowest) in least.items():
+            if value < lowest:
+                raise ValueError(f"{name} must be at least {lowest}; got {value}")
+        if not 0 <= crop_overlap_ratio < 1:
+            raise ValueError(f"crop_overlap_ratio must be at least 0 and below 1; got {crop_overlap_ratio}")
         if (points_per_side is None) == (point_grids is None):
             raise ValueError("give exactly one of points_per_side and point_grids")
         if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):

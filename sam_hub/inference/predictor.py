@@ -52,6 +52,8 @@ class SamPredictor(ImagePredictor):
     ) -> None:
         if isinstance(model, str | PathLike):
             model = SamModel.from_pretrained(model).to(pick_device()).eval()
+        if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+            model = model.module
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"a predictor needs a SamModel or its name; got {type(model).__name__}")
         self.model = model

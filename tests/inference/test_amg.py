@@ -352,5 +352,14 @@ def test_of_masks_that_cleaning_makes_alike_the_unchanged_is_kept() -> None:
 
 
 def test_a_model_that_is_none_is_named():
+    for wrong in (
+        dict(points_per_batch=0),
+        dict(crop_n_layers=-1),
+        dict(crop_n_points_downscale_factor=0),
+        dict(crop_overlap_ratio=1.0),
+        dict(crop_overlap_ratio=float("nan")),
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
+            SamAutomaticMaskGenerator(BoxPredictor([]), 2, **wrong)
     with pytest.raises(TypeError, match="needs a SamModel or its name; got int"):
         SamAutomaticMaskGenerator(3)

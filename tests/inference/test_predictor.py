@@ -90,6 +90,10 @@ def test_several_objects_at_once(predictor):
         assert (masks[i].numpy() != alone[0]).mean() < 1e-3
 
 
+def test_a_model_in_a_wrapper_of_training(model):
+    assert SamPredictor(torch.nn.DataParallel(model)).model is model
+
+
 def test_objects_without_points(predictor):
     """(N, 0, 2): as no points at all, beside a box or alone."""
     none = torch.zeros(2, 0, 2), torch.zeros(2, 0)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from sam_hub import SamModel, convert
-from sam_hub.errors import CheckpointError
+from sam_hub.errors import CheckpointError, ModelNotFoundError
 
 from ..models.conftest import randomise, tiny_config
 
@@ -80,3 +80,9 @@ def test_a_training_loop_of_pocket(tmp_path):
     assert same(SamModel.from_pretrained(tmp_path / "b.pth", config=tiny.config).state_dict(), tiny.state_dict())
     with pytest.raises(CheckpointError, match="does not fit"):
         SamModel.from_pretrained(tmp_path / "b.pth", config=pocket.config)
+
+
+def test_a_folder_of_adapters_says_what_to_do(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelNotFoundError, match=r"holds adapters alone.*load_adapter"):
+        SamModel.from_pretrained(tmp_path)
