@@ -1,5 +1,6 @@
 """The thresholds of everything mode belong to the model; an empty result says what left nothing."""
 
+import inspect
 import re
 import warnings
 
@@ -27,6 +28,9 @@ def test_pocket_finds_something_from_python(root):
 
 
 def test_models_without_thresholds_have_the_originals(vit_shaped):
+    theirs = pytest.importorskip("segment_anything").SamAutomaticMaskGenerator
+    usual = inspect.signature(theirs).parameters
+    assert {name: usual[name].default for name in THREE} == ORIGINAL
     assert of(SamAutomaticMaskGenerator(vit_shaped)) == ORIGINAL
     assert of(SamAutomaticMaskGenerator.from_preset(vit_shaped, "fine")) == {
         **ORIGINAL, "pred_iou_thresh": 0.86, "stability_score_thresh": 0.92

@@ -8,7 +8,7 @@ from PIL import Image
 
 from sam_hub.errors import ImageError, ImageRangeWarning
 from sam_hub.ops.images import read_image
-from sam_hub.ops.value_range import check_range
+from sam_hub.ops.value_range import check_range, to_uint8
 
 LEVELS = np.random.default_rng(0).integers(0, 256, (60, 40)).astype(np.uint8)
 
@@ -158,3 +158,10 @@ def test_a_range_that_means_nothing_is_refused(wrong):
 
 def test_a_range_may_be_an_array():
     assert check_range(np.array([0, 4095])) == (0, 4095)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", ">u2", "i4", "i8", "f4", "f8"])
+def test_grey_levels_of_any_type_become_bytes(kind):
+    levels = np.arange(256).reshape(16, 16)
+    found = to_uint8(levels.astype(kind), (0, 255))
+    assert found.dtype == np.uint8 and np.array_equal(found, levels)
