@@ -26,6 +26,11 @@ def test_an_upload_that_is_cut_holds_nobody_up(running, cat):
         with sent(running, "/sam/encode", cat):
             time.sleep(wait)
         assert encode(running, cat)["stage"] == "done"
+    with sent(running, "/sam/encode", cat) as s:
+        told = b""
+        while b"reading" not in told:  # its turn has begun
+            told += s.recv(1000)
+    assert encode(running, cat)["stage"] == "done"
     until(lambda: running.service._encoders.ahead == 0)
 
 
