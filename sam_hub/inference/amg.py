@@ -54,7 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Arguments of `SamAutomaticMaskGenerator` by preset: a quarter of the clicks, the original's defaults, with crops."""
 
 Progress = Callable[[int, int], None]
-"""Called with the clicks done and the clicks in all."""
+"""Called with the number of clicks done and the total."""
 
 
 class ClickPredictor(Protocol):
@@ -95,7 +95,7 @@ class Candidate:
 
 @dataclass
 class Found:
-    """A mask that everything was asked of; in pixels of the image, boxes XYXY with inclusive edges."""
+    """A mask with all its properties, in pixels of the image; boxes XYXY with inclusive edges."""
 
     rle: Rle
     box: np.ndarray
@@ -124,7 +124,7 @@ _FOREIGN = threading.RLock()
 
 @contextmanager
 def _borrowed(predictor: Any) -> Iterator[Any]:
-    """A predictor whose image no other thread sets in the meantime."""
+    """A predictor whose image no other thread can replace meanwhile."""
     if isinstance(predictor, ImagePredictor):
         yield independent(predictor)
     else:
@@ -141,7 +141,7 @@ class SamAutomaticMaskGenerator:
     """Prompts with a grid of points and keeps the masks that are confident, stable and not duplicates.
 
     model: a `SamModel`, a predictor, or a name as for `open_predictor`
-    points_per_side: of the grid over the image; None if ``point_grids`` are given
+    points_per_side: clicks per side of the grid over the image; None if ``point_grids`` are given
     points_per_batch: clicks decoded at once; more is faster and needs more memory
     pred_iou_thresh: keep masks with a higher predicted IoU
     stability_score_thresh, stability_score_offset: keep masks whose `stability_score` with this offset is at least
@@ -387,7 +387,7 @@ class SamAutomaticMaskGenerator:
                 dropped.add(f"stability_score_thresh={self.stability_score_thresh:g}")
 
     def _maybe_stable(self, upsampler: Upsampler, logits: np.ndarray, window: tuple[slice, slice]) -> bool:
-        """Whether the stability score in the image can reach the threshold."""
+        """Whether the mask's stability score at image size can reach the threshold."""
         bound = upsampler.stability_bound(logits, window, MASK_THRESHOLD, self.stability_score_offset)
         return bound >= self.stability_score_thresh
 
@@ -401,10 +401,10 @@ class SamAutomaticMaskGenerator:
     ) -> list[Found]:
         """The filters and NMS within a crop, highest predicted IoU first.
 
-        A mask that a kept one suppresses need not be enlarged; as the kept ones are better, nothing depends on it.
+        A mask that a better one suppresses need not be enlarged: only masks that are kept suppress others.
         """
         order = np.argsort([-c.predicted_iou for c in candidates], kind="stable")
-        boxes = np.zeros((len(candidates), 4), dtype=np.float32)  # of those kept, in pixels of the crop
+        boxes = np.zeros((len(candidates), 4), dtype=np.float32)  # boxes of the kept masks, in pixels of the crop
         found: list[Found] = []
         for i in order:
             c, kept = candidates[i], boxes[: len(found)]
@@ -447,7 +447,7 @@ class SamAutomaticMaskGenerator:
         return found
 
     def _surely_suppressed(self, upsampler: Upsampler, c: Candidate, kept: np.ndarray) -> bool:
-        """Whether the box of a mask, wherever in its bounds it is, overlaps one of those kept (K, 4) too much."""
+        """Whether any box within these bounds overlaps one of the kept boxes (K, 4) too much."""
         bounds = upsampler.box_bounds(c.logits, c.window, MASK_THRESHOLD)
         if bounds is None or len(kept) == 0:
             return False
@@ -457,7 +457,7 @@ class SamAutomaticMaskGenerator:
         return bool((both > self.box_nms_thresh * (box_area(outer) + box_area(kept) - both)).any())
 
     def _clean(self, found: list[Found]) -> list[Found]:
-        """Remove small holes and islands, then masks that have become duplicates, preferring to drop changed ones."""
+        """Remove small holes and islands, then duplicates; of two duplicates, a changed mask is dropped first."""
         scores = []
         for f in found:
             changed = self._tidy(f)
@@ -474,7 +474,7 @@ class SamAutomaticMaskGenerator:
         return [found[i] for i in keep]
 
     def _tidy(self, f: Found) -> bool:
-        """Whether specks or holes were removed."""
+        """Remove specks and holes; True if there were any."""
         if not self.tidy:
             return False
         mask, origin = rle_to_window(f.rle)

@@ -27,12 +27,12 @@ class Capabilities:
     prompt_kinds: those of `PROMPT_KINDS` it was trained on; others are refused
     rank_by: the score that ranks masks: "iou", the predicted one, or "stability" if that was not trained (EdgeSAM)
     multimask_count: masks for an ambiguous prompt; 1 for a model that chooses the mask itself (SAM-HQ)
-    text: it takes CLIP text embeddings as prompts
-    concepts: it finds every instance of a text
-    hq_token: it can return only SAM-HQ's own mask
-    encoder: ``model_type`` of its image encoder, where known
+    text: whether CLIP text embeddings can be prompts
+    concepts: whether it finds every instance of a text
+    hq_token: whether it can return SAM-HQ's own mask alone
+    encoder: ``model_type`` of its image encoder, if known
     generation: its recommended arguments of `SamAutomaticMaskGenerator`, instead of the original's
-    tidy: share of a mask's area; command line and page remove smaller specks and holes
+    tidy: share of a mask's area; the command line and the page remove smaller specks and holes
     """
 
     prompt_kinds: Sequence[str] = PROMPT_KINDS
@@ -107,7 +107,7 @@ class Backend(Protocol):
 
     preparation: Preparation
     capabilities: Capabilities
-    photos_at_once: int = 1  # threads, each with one image, that keep the cores busy; 1 if one image does
+    photos_at_once: int = 1  # images in parallel, one per thread, that keep the cores busy; 1 if a single image does
 
     def encode(self, image: Prepared) -> Any:
         """Run the image encoder on ``image.pixel_values`` (1, 3, H, W), or on ``image.resized`` (h, w, 3) uint8 where
@@ -127,7 +127,7 @@ class Backend(Protocol):
         ...
 
     def hold(self, encoded: Any) -> Any:
-        """What all prompts of an image share; computed when the image is set, and dropped with it."""
+        """Tensors that all prompts of an image share; computed when the image is set, and dropped with it."""
         return encoded
 
     def click_each(

@@ -65,7 +65,7 @@ class ConceptFinder:
     model: of a family's ``concepts``, in evaluation mode; tokenizer: CLIP's
     threshold: the lowest score of an instance
 
-    The feature maps of the last image and the embeddings of the last texts are cached.
+    The feature maps of the last image and the embeddings of recent texts are cached.
     """
 
     model: Any
@@ -110,7 +110,7 @@ class ConceptFinder:
     ) -> Instances:
         """Every instance of a concept in an image, (H, W, 3) uint8 RGB; see `find_in`.
 
-        The last image is not encoded again.
+        If it is the last image again, it is not encoded again.
         """
         pixels = hashlib.sha256(np.ascontiguousarray(image)).digest()
         key = (pixels, image.shape, *self._place())
@@ -118,7 +118,7 @@ class ConceptFinder:
         return self.find_in(maps, image.shape[:2], text, boxes, labels, threshold)
 
     def maps_of(self, trunk: Tensor) -> list[Tensor]:
-        """What `find_in` reads of an image, from the ViT's output (1, D, h, w)."""
+        """The feature maps that `find_in` needs, from the ViT's output (1, D, h, w)."""
         if self._place() != (trunk.device, trunk.dtype):  # a click predictor was moved or cast
             self.model.to(trunk.device, trunk.dtype)
         return self._maps(trunk, lambda: self.model.maps(trunk=trunk))
@@ -172,7 +172,7 @@ class ConceptFinder:
         return self._texts[state]
 
     def _place(self) -> tuple[torch.device, torch.dtype]:
-        """Of the part that is the finder's own: the ViT may be shared."""
+        """Device and type of the parts that only the finder uses; the ViT may be shared."""
         own = next(self.model.vision_encoder.neck.parameters())
         return own.device, own.dtype
 
@@ -224,7 +224,7 @@ class ConceptFinder:
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Masks (K, H, W) bool of low-res logits (K, h, w): resized as logits, one after the other."""
+    """Low-res logits (K, h, w) -> masks (K, H, W) bool; one mask is resized at a time, as logits."""
     masks = np.empty((len(logits), *size), bool)
     for mask, low in zip(masks, logits, strict=True):
         mask[...] = (F.interpolate(low[None, None], size, mode="bilinear")[0, 0] > 0).cpu().numpy()
@@ -232,7 +232,7 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def words_of(model: SamModel) -> ConceptFinder:
-    """The text part of the model that a click predictor was loaded from; the two share their ViT.
+    """The text part of the model that a click predictor was loaded from; they share one ViT.
 
     raises: PromptError for a model that was not loaded; ModelNotFoundError if the text part or its tokenizer is missing
     """
@@ -259,7 +259,7 @@ def words_to_write(model: SamModel) -> ConceptFinder:
 
 
 def load_concepts(name: str, **options: Any) -> Any:
-    """The model of concepts of a family that has one; raises: as `ConceptFinder.from_pretrained`"""
+    """The concept model of a family that has one; raises as `ConceptFinder.from_pretrained` does."""
     kinds = [family.concepts for family in registry.families() if family.concepts]
     return registry.load(kinds[0]).from_pretrained(name, **options)
 
@@ -267,7 +267,7 @@ def load_concepts(name: str, **options: Any) -> Any:
 def own_tokenizer(model: Any) -> Any:
     """The tokenizer of a concept model, or `TOKENIZER` for a file or a folder without one.
 
-    raises: ModelNotFoundError where there is none
+    raises: ModelNotFoundError if there is none
     """
     folder = Path(model.tokenizer_place)
     lacks_it = folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES)
@@ -277,7 +277,7 @@ def own_tokenizer(model: Any) -> Any:
 
 
 def load_tokenizer(name: str, **where: Any) -> Any:
-    """where: its revision, token, ...; raises: ModelNotFoundError where there is none"""
+    """where: its revision, token, ...; raises: ModelNotFoundError if there is none"""
     from transformers import CLIPTokenizer
 
     advice = "give the folder or Hub id of one that has CLIP's"
@@ -287,6 +287,6 @@ def load_tokenizer(name: str, **where: Any) -> Any:
     except (OSError, ValueError, TypeError) as e:
         why = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise ModelNotFoundError(f"the tokenizer in {name} could not be loaded ({why}); {advice}") from e
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers makes an empty one where there is no file
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # without a file, transformers returns an empty tokenizer
         raise ModelNotFoundError(f"there is no tokenizer in {name}; {advice}")
     return tokenizer

@@ -1,4 +1,4 @@
-"""Prompts on an encoded image -> low-res masks, with the fast decoder if it can replace the model's."""
+"""Prompts on an encoded image -> low-res masks, by the fast decoder if it can replace the model's."""
 
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
@@ -18,9 +18,9 @@ from .plain_modules import is_plain, is_plain_model
 class ImageDecoder:
     """The decoder of one image.
 
-    The fast decoder is taken wherever it computes what the model does, for a first prompt as for later ones, so that
-    the answer to a prompt does not depend on what was asked before. Whether it does, and whether what it has prepared
-    for the image still fits the weights, is looked at for each prompt.
+    The fast decoder is used whenever it gives the model's results, from the first prompt on, so that a result does not
+    depend on earlier prompts. This, and whether the prepared tensors still match the weights, is checked for each
+    prompt.
     """
 
     def __init__(self, model: SamModel, encoded: EncoderOutput) -> None:
@@ -40,7 +40,7 @@ class ImageDecoder:
     ) -> tuple[Tensor, Tensor]:
         """Masks of N objects; the prompts are those of `SamModel.forward` without the axis of images.
 
-        text: (1, N, D), CLIP's embeddings, for a model that was trained on them
+        text: (1, N, D) CLIP embeddings, for a model that was trained on them
         returns: low-res logits (N, M, h, w) float32, predicted IoU (N, M) float32
         """
         prompts = [None if t is None else t[None] for t in (points, labels, boxes, masks)]
@@ -51,7 +51,7 @@ class ImageDecoder:
             sparse, dense, padded = self._tokens(*prompts)
             if not padded and sparse.shape[1] and (fast := self._fast_decoder(dense)):
                 decoder = self.model.mask_decoder
-                whole = type(decoder).select_masks is not MaskDecoder.select_masks  # it may take any of them
+                whole = type(decoder).select_masks is not MaskDecoder.select_masks  # `select` may want any of the masks
                 part = slice(None) if whole else slice(1, None) if multimask_output else slice(0, 1)
                 scores, _, low_res = fast(sparse, lambda iou: _columns(iou, part))
                 scores = scores[:, part]
@@ -85,12 +85,12 @@ class ImageDecoder:
     def choose(
         self, points: Tensor, select: Callable[[np.ndarray], np.ndarray], visible: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """One click for each of N objects; only the masks that ``select`` wants are drawn.
+        """One click for each of N objects; only the masks that ``select`` picks are computed.
 
         points: (N, 2) float32, x then y, in pixels of the resized image
-        visible: rows and columns of the embedding that the image reads, outside of which masks stay 0; all by default
-        select, returns: as of `Backend.click_each`, with predicted IoU for scores; None where the fast decoder cannot
-            stand in for the model's
+        visible: rows and columns of the embedding that the image covers; masks stay 0 outside; all by default
+        select, returns: as in `Backend.click_each`, with predicted IoU as scores; None if the fast decoder cannot
+            replace the model's
         """
         if not self._is_fast_way_open():
             return None
@@ -107,11 +107,11 @@ class ImageDecoder:
             return keep
 
         iou, which, masks = fast(sparse, wanted, visible)
-        iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the mask of the first token is not asked for
+        iou, which[:, 1] = iou[:, 1:], which[:, 1] - 1  # the first token's mask is not returned
         return iou.float().cpu().numpy(), which.cpu().numpy(), masks.float().cpu().numpy()
 
     def _is_fast_way_open(self) -> bool:
-        """Whether `FastDecoder` may stand in for calling the model."""
+        """Whether `FastDecoder` may replace calling the model."""
         model, embedding = self.model, self.encoded.embedding
         return (
             type(embedding) is Tensor
@@ -124,22 +124,22 @@ class ImageDecoder:
         )
 
     def _is_read(self, name: str) -> bool:
-        """Whether the image has a map that the decoder reads, as a plain tensor beside the embedding."""
+        """Whether the feature map is a plain tensor of the embedding's type, on its device."""
         given, embedding = self.encoded.features.get(name), self.encoded.embedding
         return type(given) is Tensor and given.dtype == embedding.dtype and given.device == embedding.device
 
     def _tokens(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor | None, Tensor, bool]:
-        """Embedded prompts, (1, N, T, C), what stands for no mask, and whether some are padding (or there are none)."""
+        """Embedded prompts (1, N, T, C), the dense embedding, and whether there are no tokens or some are padding."""
         grid = tuple(self.encoded.embedding.shape[-2:])
         sparse, dense, valid = self.model._embed_prompts(grid, points, labels, boxes, masks)
         return sparse, dense, sparse is None or valid is not None
 
     def _fast_decoder(self, no_mask: Tensor) -> FastDecoder | None:
-        """The fast decoder of this image with the weights that the model has now.
+        """The fast decoder of this image for the model's current weights.
 
-        no_mask: what the prompt encoder gives where there is no mask; None is returned unless it is a vector
+        no_mask: the prompt encoder's output for no mask; None is returned unless it is one vector
         """
         model, embedding = self.model, self.encoded.embedding
         if no_mask.shape != (1, 1, embedding.shape[1], 1, 1) or no_mask.dtype != embedding.dtype:
@@ -163,11 +163,11 @@ class ImageDecoder:
 
 
 PRODUCTS: WeakKeyDictionary[MaskDecoder, Products] = WeakKeyDictionary()
-"""Of each decoder that was used, what its images share; of the last size of image."""
+"""What the images of each decoder share, for the last size of embedding."""
 
 
 def _columns(iou: Tensor, part: slice) -> Tensor:
-    """Every row of some columns, as `FastDecoder` wants to be told."""
+    """A mask that is True in these columns, as `FastDecoder` expects from ``select``."""
     keep = torch.zeros_like(iou, dtype=torch.bool)
     keep[:, part] = True
     return keep

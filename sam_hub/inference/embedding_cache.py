@@ -18,19 +18,19 @@ class EmbeddingCache:
         return len(self._kept)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"size": self.size}  # neither locks nor embeddings go to another process
+        return {"size": self.size}  # neither locks nor embeddings are pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["size"])
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What is kept under ``key``, or what ``make`` returns, which is kept from then on."""
+        """The value cached under ``key``; if there is none, the result of ``make``, which is then cached."""
         with self._lock:
             found = self._kept.get(key)
             if found is not None:
                 self._kept.move_to_end(key)
         if found is None:
-            found = make()  # outside the lock: images of several threads are encoded side by side
+            found = make()  # outside the lock, so that threads encode images in parallel
             with self._lock:
                 self._kept[key] = found
                 while len(self._kept) > self.size:

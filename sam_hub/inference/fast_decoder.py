@@ -1,17 +1,16 @@
 """SAM's mask decoder at a fraction of its arithmetic, for many prompts on one image.
 
-`MaskDecoder` gives each prompt a copy of the image, changes it in every layer, and projects all of its P pixels
-again and again. But all that a prompt adds to a pixel is a mixture of its own few tokens: attention over T tokens
-in H heads adds ``weights^T rows``, with ``weights`` (H * T, P) and ``rows`` (H * T, C), and the layer norm then scales
-the pixel and each channel. So the image of a prompt is kept as
+`MaskDecoder` gives each prompt a copy of the image, changes it in every layer, and projects all of its P pixels each
+time. But a prompt only adds a mixture of its own few tokens to a pixel: attention over T tokens in H heads adds
+``weights^T rows``, with ``weights`` (H * T, P) and ``rows`` (H * T, C), and the layer norm then scales the pixel and
+each channel. So the image of a prompt is kept as
 
     image = scale * base + weights^T rows + offset
 
-where ``base`` (C, P) and ``offset`` (C) are the same for every prompt. What ``base`` gives in each projection is
-computed once for the image; a prompt pays for products with its rows, 113 at the end, which are themselves projected
-instead of the pixels. Multiply-adds for a click on a 64 x 64 embedding: 1.79 G -> 0.2 G for the tokens and the IoU,
-and 0.26 G to draw the masks, which is left away where no mask is wanted. The results are those of `MaskDecoder`
-but for rounding.
+where ``base`` (C, P) and ``offset`` (C) are the same for every prompt. The projections of ``base`` are computed once
+for the image; each prompt then only projects its rows (113 at the end) instead of the pixels. Multiply-adds for
+a click on a 64 x 64 embedding: 1.79 G -> 0.2 G for the tokens and the IoU, plus 0.26 G to draw the masks, if any is
+wanted. The results equal those of `MaskDecoder` except for rounding.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +27,11 @@ from .plain_modules import attends_as_usual, is_plain, known_kind
 from .spreading import spread
 
 PIXELS_TOGETHER = {"cpu": 16384}
-"""As many prompts are decoded together as have this many P between them: on a CPU their maps stay in the cache."""
+"""Pixels P, summed over the prompts that are decoded together: on a CPU their maps then fit in the cache."""
 PIXELS_ELSEWHERE = 65536
 
 DRAWN_TOGETHER = {"cpu": 1024}
-"""The same, of prompts whose masks are drawn: their maps are larger."""
+"""The same for prompts whose masks are drawn, whose maps are larger."""
 DRAWN_ELSEWHERE = 32768
 
 Select = Callable[[Tensor], Tensor]
@@ -40,10 +39,10 @@ Select = Callable[[Tensor], Tensor]
 
 
 def supports(decoder: nn.Module, device: torch.device | None = None) -> bool:
-    """Whether `FastDecoder` computes what calling this decoder does now: SAM's own or one with finer features (see
-    `MaskDecoder`), plain, in float32 or better.
+    """Whether `FastDecoder` gives the results of calling this decoder: SAM's own or one with finer features (see
+    `MaskDecoder`), unmodified, in float32 or better.
 
-    device: where the image is, by default that of the decoder
+    device: where the image is; default: the decoder's
     """
     if known_kind(type(decoder)) is not MaskDecoder:
         return False
@@ -58,7 +57,7 @@ def supports(decoder: nn.Module, device: torch.device | None = None) -> bool:
 
 
 def weights_read(decoder: MaskDecoder) -> Iterator[Tensor]:
-    """The weights that `ReadyImage` makes products of; all others are read anew for every prompt."""
+    """The weights that `ReadyImage` multiplies in advance; all others are read for every prompt."""
     read: list[nn.Module] = []
     for block in decoder.transformer.layers:
         ask, answer = block.cross_attn_token_to_image, block.cross_attn_image_to_token
@@ -73,10 +72,10 @@ def weights_read(decoder: MaskDecoder) -> Iterator[Tensor]:
 
 
 class Products:
-    """Products of weights with positions, the same for every image of one size, and the weights that they hold for.
+    """Products of weights and positions, shared by all images of one size, and a copy of these weights.
 
     image_pe: (1, C, h, w)
-    fourier: (2, C / 2), the matrix that the positions were made with, where it is to be watched too
+    fourier: (2, C / 2), the matrix that made the positions, to check it for changes too
     """
 
     def __init__(self, decoder: MaskDecoder, image_pe: Tensor, fourier: Tensor | None = None) -> None:
@@ -89,7 +88,7 @@ class Products:
         return [*weights_read(decoder)] if fourier is None else [*weights_read(decoder), fourier]
 
     def fit(self, decoder: MaskDecoder, size: tuple[int, int], fourier: Tensor) -> bool:
-        """Whether every weight has the value that it had, however it may have been written to.
+        """Whether the products are still valid: every weight has its old value, however it may have been written to.
 
         size: (h, w) of the embedding
         """
@@ -101,10 +100,10 @@ class Products:
         if fourier.device.type == "cpu":
             return all(map(torch.equal, self._read, now))
         flat = [torch.cat([t.flatten() for t in tensors]) for tensors in (self._read, now)]
-        return torch.equal(*flat)  # one comparison waits for the device once
+        return torch.equal(*flat)  # a single comparison, which synchronises with the device once
 
     def of(self, projection: nn.Linear, places: Tensor) -> Tensor:
-        """The projection of (C, P), the same for every image: (heads * d, P)."""
+        """The projection of the positions (C, P), the same for every image: (heads * d, P)."""
         if projection not in self._made:
             self._made[projection] = projection.weight @ places + projection.bias[:, None]
         return self._made[projection]
@@ -112,10 +111,11 @@ class Products:
 
 @dataclass
 class PromptImage:
-    """What N prompts made of the image.
+    """The image as changed by N prompts.
 
     scale: (N, 1, P); weights: (N, R, P); rows: (N, R, C)
-    factors: for each group of rows the (N, H, T, d) that a matrix, shared by all prompts, turns into them
+    factors: for each group of rows, the (N, H, T, d) that become the rows when multiplied by a matrix that all prompts
+        share
     """
 
     scale: Tensor
@@ -135,31 +135,31 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 def against(x: Tensor, shared: Tensor) -> Tensor:
-    """Vectors of each prompt with a matrix that all share, per head: (N, H, T, d) and (H, d, P) -> (N, H, T, P)
+    """Multiply vectors of each prompt by a shared matrix, per head: (N, H, T, d) and (H, d, P) -> (N, H, T, P)
 
-    One product for each head; in memory the heads come first.
+    One product for each head; heads come first in memory.
     """
     n, h, t, d = x.shape
     return (x.transpose(0, 1).reshape(h, n * t, d) @ shared).unflatten(1, (n, t)).transpose(0, 1)
 
 
 def mixed(weights: Tensor, shared: Tensor) -> Tensor:
-    """Sums over a map that all share, per head: (N, H, T, P) and (H, P, d) -> (N, H, T, d)"""
+    """Weighted sums over a shared map, per head: (N, H, T, P) and (H, P, d) -> (N, H, T, d)"""
     n, h, t, p = weights.shape
     return (weights.transpose(0, 1).reshape(h, n * t, p) @ shared).unflatten(1, (n, t)).transpose(0, 1)
 
 
 def by_factor(rows: Tensor, attention: Attention) -> tuple[Tensor, Tensor]:
-    """What belongs to a layer's two groups of factors, of the rows of its ``common``: (R, n) -> (H, d, n), (1, R, n)
+    """Split the rows of a layer's ``common`` by its two groups of factors: (R, n) -> (H, d, n), (1, R, n)
 
-    The rows that all heads have in common begin with those that each head has for itself.
+    The first group has the rows of each head; the second has all rows.
     """
     width = attention.v_proj.out_features
     return rows[:width].unflatten(0, (attention.num_heads, -1)), rows[None]
 
 
 class Reader:
-    """Attention logits between tokens and pixels, whichever of them asks."""
+    """Attention logits between tokens and pixels, in either direction."""
 
     def __init__(
         self, projection: nn.Linear, heads: int, base: Tensor, offset: Tensor, untouched: bool, products: Products
@@ -185,7 +185,7 @@ class Reader:
 
 
 class Summer:
-    """Values of the pixels, summed with the weights of an attention."""
+    """Sums of the pixels' values, weighted by an attention."""
 
     def __init__(self, projection: nn.Linear, heads: int, base: Tensor, offset: Tensor) -> None:
         """base: (C, P); offset: (C)"""
@@ -205,19 +205,19 @@ class Summer:
 
 
 class Changer:
-    """The end of a layer: what the pixels gather from the tokens is added, and the sum normed.
+    """The end of a layer: adds the pixels' attention over the tokens, and normalises the sum.
 
-    The weights of a pixel sum to 1 in each head, so the last token stands in for what they have in common: it is one
-    row for all heads, and the other tokens are rows for what they differ in. The variance of a pixel comes from
+    A pixel's weights sum to 1 in each head, so the last token can be subtracted from the others and added once: it is
+    one row for all heads, and the other tokens' rows are the differences from it. The variance of a pixel follows from
     products of the rows with each other and with the base.
     """
 
     def __init__(
         self, block: TwoWayBlock, base: Tensor, offset: Tensor, matrices: list[Tensor], untouched: bool
     ) -> None:
-        """base: (C, P); offset: (C); matrices: of each layer before, what turns its factors into rows, (R, C)
+        """base: (C, P); offset: (C); matrices: (R, C) of each earlier layer, which turn its factors into rows
 
-        Leaves the base, offset and matrices of the image after the layer as attributes.
+        Sets the base, offset and matrices after the layer as attributes.
         """
         attention, norm = block.cross_attn_image_to_token, block.layer_norm4
         self.gain, self.eps = norm.weight, norm.eps
@@ -228,7 +228,7 @@ class Changer:
         self.untouched = untouched
         if untouched:
             base = base + (constant - constant.mean())[:, None]
-        else:  # the base has a scale, and the constant has none
+        else:  # the base is scaled, the constant is not
             self.common = torch.cat([self.common, constant[None]])
         matrices = [*matrices, self.common]
         self.energy = base.square().sum(0)  # (P)
@@ -268,7 +268,7 @@ class Changer:
         if image is not None:
             gram *= image.scale
             energy = energy * image.scale.square()
-        products = rows @ rows.transpose(1, 2)  # (N, R, R), symmetric: between old and new rows half of it is enough
+        products = rows @ rows.transpose(1, 2)  # (N, R, R), symmetric: of old with new rows, half is enough
         if old:
             products[:, :old, old:] *= 2
             gram[:, :old].baddbmm_(products[:, :old], weights, beta=2)
@@ -282,12 +282,12 @@ class Changer:
 
 
 class ReadyImage:
-    """An image as the decoder sees it before any prompt: every projection of its base."""
+    """An image prepared for prompts: all projections of its base."""
 
     def __init__(
         self, decoder: MaskDecoder, embedding: Tensor, products: Products, features: Mapping[str, Tensor] | None = None
     ) -> None:
-        """embedding: (1, C, h, w), with the "no mask" vector added; features: what the decoder reads beside it"""
+        """embedding: (1, C, h, w), with the "no mask" vector added; features: the finer maps that the decoder reads"""
         self.size = tuple(embedding.shape[-2:])
         base = embedding.flatten(2)[0]  # (C, P)
         positions = products.image_pe.flatten(2)[0]
@@ -308,11 +308,11 @@ class ReadyImage:
         self.keys = Reader(final.k_proj, final.num_heads, base, offset[:, None] + positions, untouched, products)
         self.values = Summer(final.v_proj, final.num_heads, base, offset)
         conv = decoder.upscale_conv1
-        weight = conv.weight - conv.weight.mean(1, keepdim=True)  # the norm that follows takes the mean away
+        weight = conv.weight - conv.weight.mean(1, keepdim=True)  # the following norm subtracts the mean
         bias = conv.bias - conv.bias.mean()
         self.upscale = weight.permute(1, 2, 3, 0).flatten(0, 2)  # (C / 4 * 4, C), the quarters of a pixel last
         self.upscale_base = self.upscale @ base
-        self.upscale_matrices = [  # of the rows, from their factors
+        self.upscale_matrices = [  # from factors to upscaled rows
             part
             for m, block in zip(matrices, decoder.transformer.layers, strict=True)
             for part in by_factor(m @ self.upscale.T, block.cross_attn_image_to_token)
@@ -328,10 +328,10 @@ class ReadyImage:
 
 
 def folded(stride_8: Tensor, stride_4: Tensor) -> tuple[Tensor, Tensor]:
-    """What is added to the pixels while they are upscaled, in the order of `FastDecoder.draw`.
+    """The finer features that are added while upscaling, in the order of `FastDecoder.draw`.
 
     stride_8: (C / 4, 2h, 2w); stride_4: (C / 8, 4h, 4w), both projected
-    returns: (C / 4, 4, h, w), centred as the norm that follows will do, and (4 * C / 8, 4, h, w)
+    returns: (C / 4, 4, h, w), centred as the following norm does, and (4 * C / 8, 4, h, w)
     """
     h, w = stride_8.shape[1] // 2, stride_8.shape[2] // 2
     centred = (stride_8 - stride_8.mean(0)).reshape(-1, h, 2, w, 2).permute(0, 2, 4, 1, 3)
@@ -342,7 +342,7 @@ def folded(stride_8: Tensor, stride_4: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class FastDecoder:
-    """`MaskDecoder` for prompts without padding and masks on one image, with the weights it has now."""
+    """`MaskDecoder` with its current weights, for prompts on one image without padding or mask prompts."""
 
     def __init__(
         self,
@@ -355,7 +355,7 @@ class FastDecoder:
         """embedding: (1, C, h, w), with the "no mask" vector added; image_pe: (1, C, h, w)
 
         products: of this decoder and these positions; made by default
-        features: `EncoderOutput.features`, of a decoder that reads some
+        features: `EncoderOutput.features`, for a decoder that reads some
         raises: ValueError for a decoder of another kind (see `supports`)
         """
         if not supports(decoder):
@@ -372,8 +372,8 @@ class FastDecoder:
         """Decode N prompts.
 
         sparse: (1, N, T, C), without padding
-        select: chooses the masks to draw by their predicted IoU; called for some of the prompts at a time, and in
-            several threads
+        select: chooses the masks to draw by their predicted IoU; called from several threads, for some of the prompts
+            each
         visible: rows and columns of the embedding that are drawn; the rest, which is padding, stays 0. All by default
         returns: predicted IoU (N, 1 + M); which masks were drawn, (K, 2) prompt and mask, in that order; their
             low-res logits (K, 4h, 4w)
@@ -401,7 +401,7 @@ class FastDecoder:
     def _group(
         self, sparse: Tensor, select: Select, visible: tuple[int, int], drawn_together: int
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Prompts that are decoded together: see `__call__`."""
+        """`__call__` for prompts that are decoded together."""
         tokens, image = self.attend(sparse)
         iou = self.decoder.predict_iou(tokens)[0]
         which = select(iou).nonzero()  # (K, 2)
@@ -410,7 +410,7 @@ class FastDecoder:
         hyper = self.classifiers(tokens[0, :, 1:])
         groups = zip(image.factors, self.image.upscale_matrices, strict=True)
         rows = torch.cat([against(factor, matrix).flatten(1, 2) for factor, matrix in groups], dim=1)  # (n, R, C)
-        _, counts = which[:, 0].unique_consecutive(return_counts=True)  # of each prompt with a mask to draw
+        _, counts = which[:, 0].unique_consecutive(return_counts=True)  # masks to draw for each prompt that has any
         wanted = which.split([int(count.sum()) for count in counts.split(drawn_together)])
         masks = [self.draw(hyper, rows, image, part, visible) for part in wanted]
         return iou, which, masks
@@ -443,20 +443,20 @@ class FastDecoder:
         return attention.out_proj(merge_heads(values(weights, image)))
 
     def classifiers(self, tokens: Tensor) -> Tensor:
-        """What tells each mask's pixels: tokens (n, 1 + M + T, C) -> (n, 1 + M, C / 8)"""
+        """The linear pixel classifier of each mask: tokens (n, 1 + M + T, C) -> (n, 1 + M, C / 8)"""
         networks = self.decoder.output_hypernetworks_mlps
         return torch.stack([network(tokens[:, i]) for i, network in enumerate(networks)], dim=1)
 
     def draw(self, hyper: Tensor, rows: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
         """The chosen masks: hyper (n, 1 + M, C / 8), upscaled rows (n, R, C), which (K, 2) -> (K, 4h, 4w)"""
-        prompts, place = which[:, 0].unique_consecutive(return_inverse=True)  # those with a mask to draw
+        prompts, place = which[:, 0].unique_consecutive(return_inverse=True)  # prompts with a mask to draw
         scale, weights = (self._cut(t, visible)[prompts].flatten(-2) for t in (image.scale, image.weights))
         base = self._cut(self.image.upscale_base, visible).flatten(-2)
         x = torch.addcmul(self.image.upscale_offset, base, scale)
         x = x.baddbmm_(rows[prompts].transpose(1, 2), weights).unflatten(1, (-1, 4))
         if self.image.fine8 is not None:
             x += self._cut_map(self.image.fine8, visible)
-        norm = self.decoder.upscale_layer_norm  # of what is centred already: x is (n, C / 4, 4, P)
+        norm = self.decoder.upscale_layer_norm  # x is already centred: (n, C / 4, 4, P)
         x *= torch.rsqrt(x.square().mean(dim=1, keepdim=True) + norm.eps)
         x = F.gelu(x.mul_(norm.weight[:, None, None]).add_(norm.bias[:, None, None])).flatten(2)
         x = (self.image.upscale2 @ x).add_(self.image.upscale2_offset)
@@ -483,9 +483,9 @@ class FastDecoder:
 
 @lru_cache(maxsize=8)
 def places(size: tuple[int, int], device: torch.device) -> Tensor:
-    """Where each low-res pixel of ``size`` (h, w) is, once both upscalings have put the quarters of a pixel first.
+    """Positions of the low-res pixels of ``size`` (h, w) after two upscalings that put the quarters of a pixel first.
 
-    returns: (4h * 4w) int, into (2, 2, 2, 2, h, w): the row and column of the second upscaling, then of the first
+    returns: (4h * 4w) int, indices into (2, 2, 2, 2, h, w): row and column of the second upscaling, then of the first
     """
     order = torch.arange(16 * size[0] * size[1], device=device).view(2, 2, 2, 2, *size)
     return order.permute(4, 2, 0, 5, 3, 1).flatten()

@@ -178,7 +178,7 @@ class ImagePredictor:
             self._ownership.claim()
 
     def _require_image(self) -> HeldImage:
-        """The current image, encoded again if the model was moved or cast since.
+        """The current image, encoded again if the model has been moved or cast since.
 
         raises: RuntimeError while no image is set; SharedPredictorError
         """
@@ -331,10 +331,10 @@ class ImagePredictor:
         multimask_output: three masks, for an ambiguous prompt such as a single click, or one mask
         return_logits: logits instead of bool
         hq_token_only: only SAM-HQ's own mask, without SAM's
-        text: what to find, such as "a cat"; it stands for a box, so there is none beside it. Of several such objects it
-            is the one that the detector is surest of (`find_text` gives all)
-        tidy: share of a mask's area; smaller specks go and smaller holes are filled, see `ops.tidying.tidy`;
-            ``capabilities.tidy`` is what suits the model
+        text: what to find, such as "a cat", instead of a box; of several such objects, the one with the best detector
+            score (`find_text` gives all)
+        tidy: share of a mask's area; smaller specks are removed and smaller holes filled, see `ops.tidying.tidy`;
+            ``capabilities.tidy`` is the model's recommended value
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
         raises: PromptError; ValueError for ``tidy`` of logits; ModelNotFoundError without a detector; RuntimeError
             while no image is set
@@ -440,7 +440,7 @@ class ImagePredictor:
         return low_res, self.backend.rank(low_res, iou)
 
     def _nothing(self, image: HeldImage, multimask_output: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Low-res logits and scores of no objects."""
+        """Low-res logits and scores for zero objects."""
         height, width = (int(side / self.preparation.mask_stride) for side in self._frame(image).padded_size)
         count = self.capabilities.multimask_count if multimask_output else 1
         return np.zeros((0, count, height, width), np.float32), np.zeros((0, count), np.float32)
@@ -483,7 +483,7 @@ class ImagePredictor:
     def _read_text(
         self, image: HeldImage, text: str, box: np.ndarray | None
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """A box of what the words name, or their embedding (1, 1, D)."""
+        """The box of the object that a text names, or the text's embedding (1, 1, D)."""
         if box is not None:
             raise PromptError("text finds its own box; give either text or a box")
         if hasattr(self.text, "embed"):
@@ -513,7 +513,7 @@ def independent(predictor: Any) -> Any:
 
 
 def check_shapes(points: Any, labels: Any, boxes: Any, masks: Any) -> None:
-    """Shapes of N prompts (arrays or tensors) that fit each other; PromptError otherwise."""
+    """Refuse prompts (arrays or tensors) of N objects whose shapes do not fit each other: PromptError."""
     if (points is None) != (labels is None):
         raise PromptError("point_coords and point_labels belong together; give both or neither")
     counts = {}

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderFormat:
-    """A kind of folder that can be run without being a model for torch.
+    """A kind of folder that can be run but is no torch model.
 
     name: for messages
-    fits: whether a folder is of this kind; it looks at names of files only
-    open: (folder, device, threads) -> what runs it; device and threads as of `open_predictor`
+    fits: whether a folder is of this kind, judged by file names only
+    open: (folder, device, threads) -> predictor; device and threads as in `open_predictor`
     """
 
     name: str
@@ -28,7 +28,7 @@ class FolderFormat:
 
 
 FOLDER_FORMATS: dict[str, FolderFormat] = {}
-"""By name, asked in this order after ONNX. `sam_hub.exporters` adds those that it can run."""
+"""Formats by name, tried in this order after ONNX. `sam_hub.exporters` adds those that it can run."""
 
 
 def register_folder_format(added: FolderFormat) -> None:
@@ -50,7 +50,7 @@ def needs_torch(name: str) -> bool:
 
 
 def open_model(name: str, device: str | None = None) -> "SamModel":
-    """A model ready to predict on ``device``, see `pick_device`; a CPU computes in float32, as float16 is slow there.
+    """A model ready to predict on ``device``, see `pick_device`; in float32 on the CPU, where float16 is slow.
 
     raises: ModelNotFoundError, CheckpointError, DeviceError
     """

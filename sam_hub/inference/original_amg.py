@@ -1,7 +1,7 @@
 """Functions of ``segment_anything.utils.amg`` that callers import, on tensors as there, computed by `sam_hub.ops`.
 
-Where the original is wrong, these are right: `calculate_stability_score` gives 0 for an empty mask, not NaN, and
-`box_xyxy_to_xywh` takes boxes of any shape, not one alone.
+Two bugs of the original are fixed: `calculate_stability_score` gives 0 for an empty mask, not NaN, and
+`box_xyxy_to_xywh` takes any number of boxes, not only one.
 """
 
 from collections.abc import ItemsView, Iterator
@@ -50,7 +50,7 @@ def _like(array: np.ndarray, tensor: Tensor) -> Tensor:
 
 
 def is_box_near_crop_edge(boxes: Tensor, crop_box: list[int], orig_box: list[int], atol: float = 20.0) -> Tensor:
-    """Whether each box (N, 4) of a crop touches an edge of it that is none of the image: (N,) bool."""
+    """Whether each box (N, 4) of a crop touches an edge of the crop that is not an edge of the image: (N,) bool."""
     return _like(box_ops.near_crop_edge(_array(boxes), crop_box, orig_box, atol), boxes)
 
 
@@ -99,7 +99,7 @@ def batched_mask_to_box(masks: Tensor) -> Tensor:
 
 
 class MaskData:
-    """Facts of n masks by name, each a list, an array or a tensor of length n."""
+    """Properties of n masks by name, each a list, an array or a tensor of length n."""
 
     def __init__(self, **facts: Any) -> None:
         self._facts: dict[str, Any] = {}
@@ -121,7 +121,7 @@ class MaskData:
         return self._facts.items()
 
     def filter(self, keep: Tensor) -> None:
-        """Leave the masks that ``keep`` names: bool (n,), or their numbers."""
+        """Keep only the masks that ``keep`` selects: bool (n,), or indices."""
         for name, values in self._facts.items():
             if isinstance(values, Tensor):
                 self._facts[name] = values[keep.to(values.device)]
@@ -132,7 +132,7 @@ class MaskData:
                 self._facts[name] = [values[i] for i in numbers.tolist()]
 
     def cat(self, other: "MaskData") -> None:
-        """Append another's masks; what only one of them has is taken as it is."""
+        """Append another's masks; a property that only one of them has is taken as it is."""
         for name, values in other.items():
             if self._facts.get(name) is None:
                 self._facts[name] = deepcopy(values)
@@ -144,7 +144,7 @@ class MaskData:
                 self._facts[name] = self._facts[name] + deepcopy(values)
 
     def to_numpy(self) -> None:
-        """Tensors become arrays."""
+        """Convert tensors to arrays."""
         for name, values in self._facts.items():
             if isinstance(values, Tensor):
                 self._facts[name] = values.detach().cpu().numpy()

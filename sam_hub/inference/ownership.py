@@ -1,4 +1,4 @@
-"""Tracks who set a predictor's image: threads or tasks that share one must not get masks of each other's images."""
+"""Tracks who set a predictor's image, so that threads or tasks do not get masks of each other's images."""
 
 import sys
 import threading
@@ -7,10 +7,10 @@ from typing import Any
 
 
 class Ownership:
-    """Remembers which thread and which asyncio task set the image last, and what each had set before.
+    """Remembers which thread and asyncio task set the image last, and which image each of them had set.
 
-    A thread may set an image and another use it, one after the other. But who has set an image and finds another one
-    there, set by somebody else since, would get masks of a photo that it does not mean.
+    One thread may set an image and another use it afterwards. But a thread whose image was replaced by another thread
+    would get masks of the wrong photo.
 
     lock: held while the image and its owner are read or changed together
     """
@@ -42,13 +42,13 @@ class Ownership:
         )
 
     def release(self) -> None:
-        """This thread or task needs no image any more."""
+        """This thread or task no longer needs an image."""
         self._mine.token = None
         if (task := _current_task()) is not None:
             self._tasks.pop(task, None)
 
     def is_lost(self) -> bool:
-        """Whether the image that this thread or task had set was replaced by another's."""
+        """Whether another thread or task has replaced the image that this one had set."""
         if self._thread != threading.get_ident():
             mine = getattr(self._mine, "token", None)
             return mine is not None and mine is not self._token

@@ -1,8 +1,8 @@
-"""Whether modules compute what their weights and their class say: nothing hooked, wrapped, patched or converted.
+"""Whether modules are unmodified: nothing hooked, wrapped, patched or converted, so that class and weights say it all.
 
 `FastDecoder` reads the decoder's weights instead of calling its modules. Adapters, quantised or compiled layers, hooks,
-pruning, parametrizations, offloading and autocast all change what a module computes and not its weights, so any of them
-means that the modules must be called.
+pruning, parametrizations, offloading and autocast change what a module computes but not its weights; with any of them,
+the modules must be called.
 """
 
 import inspect
@@ -39,10 +39,10 @@ KNOWN: dict[type[nn.Module], tuple[str, ...]] = {
     nn.ConvTranspose2d: BOTH,
     nn.Conv2d: BOTH,
 }
-"""The modules of SAM's decoder, and the names of their own parameters."""
+"""The module classes of SAM's decoder, and the names of their direct parameters."""
 
 FORWARD = {kind: kind.forward for kind in KNOWN}
-"""As they were when this was imported: patched classes are found out."""
+"""The ``forward`` methods at import time, to detect patched classes."""
 
 OTHERS = [
     (kind, name, method)
@@ -51,7 +51,7 @@ OTHERS = [
     for name, method in vars(kind).items()
     if inspect.isfunction(method) and not name.startswith("__")
 ]
-"""The methods that those classes of ours have beside it, as they were then."""
+"""The other methods of our own classes, at the same time."""
 
 ATTENTION = (eager_attention, sdpa_attention_forward)
 
@@ -93,13 +93,13 @@ def is_plain(root: nn.Module, dtype: torch.dtype, device: torch.device) -> bool:
 
 
 def known_kind(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of `KNOWN` that a class computes as: itself, or the one that it extends and says so (``as_known``)."""
+    """The class of `KNOWN` that a class behaves like: itself, or the base that it declares with ``as_known``."""
     while kind not in KNOWN and kind.__dict__.get("as_known"):
         kind = kind.__bases__[0]
     return kind
 
 
 def attends_as_usual(decoder: MaskDecoder) -> bool:
-    """Whether its attention is one of those that `FastDecoder` knows the arithmetic of."""
+    """Whether `FastDecoder` implements the decoder's attention function."""
     chosen = ALL_ATTENTION_FUNCTIONS.get_interface(decoder.config._attn_implementation, eager_attention)
     return chosen in ATTENTION

@@ -31,13 +31,13 @@ Size = tuple[int, int]
 class SamPredictor(ImagePredictor):
     """Masks for prompts on one image at a time; see `ImagePredictor`.
 
-    model: in evaluation mode, on any device, in any floating type; or its name
+    model: in evaluation mode, on any device, of any floating-point type; or its name
     processor: how images are prepared; default: the processor in the model's folder, or else its encoder's
     cache_size: number of images whose embeddings are kept (4 MB each for SAM in float32)
     text: handles text prompts; default: the model's own text part, or, if it has none,
         `TextDetector.from_pretrained`, loaded on first use
 
-    model, processor, transform: what is used
+    model, processor, transform: those in use
     original_size, input_size: (height, width) of the image and of the resized image, None while no image is set
     """
 
@@ -126,9 +126,9 @@ class SamPredictor(ImagePredictor):
         point_coords: (N, P, 2) float32, x then y; point_labels: (N, P), 1 object, 0 background, -10 padding
         boxes: (N, 4) float32, x0, y0, x1, y1
         mask_input: (N or 1, 1, h, w) low-res logits
-        text_embedding: (1, N, D), CLIP's, for a model that was trained on them
-        returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32 (of EdgeSAM, whose IoU head was not
-            trained, the stability), low-res logits (N, M, h, w) float32
+        text_embedding: (1, N, D) of CLIP, for a model that was trained on them
+        returns: masks (N, M, H, W) bool or float32, predicted IoU (N, M) float32 (for EdgeSAM, whose IoU head was not
+            trained: the stability score), low-res logits (N, M, h, w) float32
         raises: PromptError for shapes that do not fit (values are not checked); RuntimeError while no image is set
         """
         image = self._require_image()

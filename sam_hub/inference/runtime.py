@@ -38,7 +38,7 @@ SUFFIXES = {
     "q4f16": "_q4f16",
     "bnb4": "_bnb4",
 }
-"""Variant -> ending of its file names, transformers.js's where it has one. A variant is looked for in this order."""
+"""Variant -> suffix of its file names, as in transformers.js if it has one. Variants are looked for in this order."""
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -58,9 +58,9 @@ def is_onnx_folder(folder: str | os.PathLike) -> bool:
 
 
 def pick_provider(name: str | None = None) -> str:
-    """onnxruntime's name of "cpu", "cuda", ...; by default CUDA where this onnxruntime has it, else the CPU.
+    """onnxruntime's name of "cpu", "cuda", ...; default: CUDA if this onnxruntime has it, else the CPU.
 
-    raises: DeviceError with the names that are there
+    raises: DeviceError with the available names
     """
     import onnxruntime
 
@@ -77,7 +77,7 @@ def pick_provider(name: str | None = None) -> str:
 def open_session(path: Path, provider: str | None = None, threads: int | None = None) -> Any:
     """An ``onnxruntime.InferenceSession``.
 
-    provider: see `pick_provider`; threads: by default what ``OMP_NUM_THREADS`` says, else one for each core
+    provider: see `pick_provider`; threads: default: ``OMP_NUM_THREADS``, else one for each core
     raises: CheckpointError for a file that does not load, DeviceError
     """
     import onnxruntime
@@ -89,7 +89,7 @@ def open_session(path: Path, provider: str | None = None, threads: int | None = 
     chosen = list(dict.fromkeys((pick_provider(provider), PROVIDERS["cpu"])))
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=chosen)
-    except Exception as e:  # onnxruntime's classes of its own derive from nothing in common
+    except Exception as e:  # onnxruntime's own exceptions have no common base class
         raise CheckpointError(
             f"{path} does not load in onnxruntime ({_first_line(e)}); export or download it again"
         ) from e
@@ -108,11 +108,11 @@ class OnnxModel:
         self.takes_grey_levels = self.encoder_input.type == "tensor(uint8)"
         self.encoder_outputs = [o.name for o in self.encoder.get_outputs()]
         maps = sorted(name for name in self.encoder_outputs if name.startswith("image_embeddings"))
-        self.embedding = maps[-1] if maps else self.encoder_outputs[0]  # of SAM 2's three, the coarsest
+        self.embedding = maps[-1] if maps else self.encoder_outputs[0]  # SAM 2 has three outputs; the coarsest
         self.required = {i.name: i for i in self.decoder.get_inputs()}
         self.inputs = {*self.required, *(i.name for i in self.decoder.get_overridable_initializers())}
         self.outputs = [o.name for o in self.decoder.get_outputs()]
-        # OpenVINO folds an input with a default into the graph, and ignores what it is fed.
+        # OpenVINO folds an input with a default into the graph and ignores the value fed to it.
         frozen = "OpenVINOExecutionProvider" in self.decoder.get_providers() and "mask_input" not in self.required
         self.has_mask_input = "mask_input" in self.inputs and not frozen
         self.has_single = "single_pred_mask" in self.outputs
@@ -125,7 +125,7 @@ class OnnxModel:
         return f"onnxruntime {onnxruntime.__version__}, {self.encoder.get_providers()[0].removesuffix('Provider')}"
 
     def encode(self, image: Prepared) -> dict[str, np.ndarray]:
-        """What the decoder needs from an image, by name."""
+        """The decoder's inputs that depend on the image, by name."""
         fed = image.resized if self.takes_grey_levels else image.pixel_values
         found = self.encoder.run(None, {self.encoder_input.name: fed})
         return dict(zip(self.encoder_outputs, found, strict=True))
@@ -138,11 +138,11 @@ class OnnxModel:
         mask_input: np.ndarray | None = None,
         outputs: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Masks of N objects of one image, by the names of the file.
+        """Outputs for N objects of one image, by their names in the file.
 
         points: (N, P, 2) float32, x then y, in pixels of the resized image; labels: (N, P) int64, 1 object, 0
             background, 2 and 3 the corners of a box, -10 padding
-        mask_input: (1, 1, h, w) float32 low-res logits, for every object
+        mask_input: (1, 1, h, w) float32 low-res logits, the same for every object
         """
         fed = {"input_points": points[None], "input_labels": labels[None], **embedded}
         if mask_input is not None:
@@ -150,7 +150,7 @@ class OnnxModel:
         elif "mask_input" in self.required:
             shape = [side if isinstance(side, int) else 1 for side in self.required["mask_input"].shape]
             fed |= {"mask_input": np.zeros(shape, np.float32), "has_mask_input": np.zeros(1, np.float32)}
-        if "input_boxes" in self.required:  # boxes are among the points
+        if "input_boxes" in self.required:  # boxes are given as points
             fed["input_boxes"] = np.zeros((1, 0, 4), np.float32)
         fed = {name: value for name, value in fed.items() if name in self.inputs}
         names = [name for name in self.outputs if outputs is None or name in outputs]
@@ -158,9 +158,9 @@ class OnnxModel:
 
 
 class OnnxBackend(Backend):
-    """`OnnxModel` as a backend, with the settings that lie beside its files.
+    """`OnnxModel` as a backend, with the settings saved beside its files.
 
-    Arguments as of `OnnxPredictor`.
+    Arguments as in `OnnxPredictor`.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class OnnxBackend(Backend):
                 "the decoder in this folder takes no mask prompt here; give points or a box, or export it again "
                 "(with --true-inputs for OpenVINO)"
             )
-        if prompts.masks is not None and len(prompts.masks) > 1:  # the file takes one, for all objects
+        if prompts.masks is not None and len(prompts.masks) > 1:  # the file takes one for all objects
             found = [self.decode(held, prompts.one(i), multimask_output) for i in range(len(prompts))]
             return tuple(np.concatenate(part) for part in zip(*found, strict=True))
         single = not multimask_output and self.model.has_single
@@ -223,7 +223,7 @@ class OnnxBackend(Backend):
         points = points * (self.preparation.longest / self.preparation.frame)
         found = self.model.decode(held, points.astype(np.float32), labels, prompts.masks, outputs=wanted)
         iou, low_res = (found[name][0] for name in wanted)
-        if not multimask_output and iou.shape[1] > 1:  # a file without the single mask
+        if not multimask_output and iou.shape[1] > 1:  # the file lacks the single mask
             best = self.rank(low_res, iou).argmax(1)[:, None]
             iou = np.take_along_axis(iou, best, 1)
             low_res = np.take_along_axis(low_res, best[..., None, None], 1)
@@ -263,7 +263,7 @@ class OnnxPredictor(ImagePredictor):
     provider: "cpu", "cuda", "coreml", "webgpu", ...; default: CUDA if available, else the CPU
     threads: on the CPU; default: ``OMP_NUM_THREADS``, else one for each core
     cache_size: number of images whose embeddings are kept
-    text: as of `ImagePredictor`
+    text: as in `ImagePredictor`
     raises: ModelNotFoundError, CheckpointError, DeviceError
     """
 
@@ -290,7 +290,7 @@ class OnnxPredictor(ImagePredictor):
 
     @property
     def files(self) -> list[Path]:
-        """Encoder and decoder."""
+        """Paths of the encoder and the decoder."""
         return self.backend.files
 
     @property
@@ -299,7 +299,7 @@ class OnnxPredictor(ImagePredictor):
 
     @property
     def prompt_kinds(self) -> Sequence[str]:
-        """The kinds of prompts that are not refused; may be assigned, None for all."""
+        """The accepted kinds of prompts; can be assigned, None for all."""
         return self.capabilities.prompt_kinds
 
     @prompt_kinds.setter
@@ -318,7 +318,7 @@ def read_preparation(folder: Path) -> Preparation:
 
 
 def read_capabilities(folder: Path) -> Capabilities:
-    """What ``config.json`` tells of a model; everything that SAM can where it is not there.
+    """Capabilities according to ``config.json``; SAM's if the file is missing.
 
     raises: CheckpointError
     """

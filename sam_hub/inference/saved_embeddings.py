@@ -1,4 +1,4 @@
-"""The embedding of an image as a file: what `ImagePredictor.save_embedding` writes."""
+"""Image embeddings as files, for `ImagePredictor.save_embedding`."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ FORMAT = "sam-hub embedding 1"
 
 
 def write_embedding(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """A safetensors file with the arrays, ``about`` as JSON, and a hash of both."""
+    """Write a safetensors file with the arrays, ``about`` as JSON, and a hash of both."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
@@ -25,9 +25,9 @@ def write_embedding(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping
 
 
 def read_embedding(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and ``about`` of `write_embedding`.
+    """The arrays and ``about`` that `write_embedding` was given.
 
-    raises: CheckpointError for a file that is missing, damaged, changed or something else
+    raises: CheckpointError for a file that is missing, damaged, modified or of another kind
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,6 +1,6 @@
-"""Independent pieces of tensor work on the cores of a CPU: a thread for each, instead of threads within each product.
+"""Independent pieces of tensor work on a CPU: one core for each piece, instead of all cores for each product.
 
-The decoder's products are small, so that threads within them mostly wait for each other.
+The decoder's products are so small that threads within a product mostly wait for each other.
 """
 
 import os
@@ -16,9 +16,9 @@ Result = TypeVar("Result")
 
 
 def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> list[Result]:
-    """``list(map(work, items))``, on as many threads as torch has (`torch.set_num_threads`); in turn off the CPU.
+    """``list(map(work, items))`` on as many threads as torch has (`torch.set_num_threads`); off the CPU, on one.
 
-    work: needs no gradients; called in several threads at once, each with one thread of torch
+    work: called without gradients, in several threads at once, each with a single torch thread
     """
     items = list(items)
     threads = torch.get_num_threads()
@@ -33,5 +33,5 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item], device: torch.
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """One for each process, as threads do not survive a fork."""
+    """One pool for each process, as threads do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="sam-hub")

@@ -1,7 +1,7 @@
 """Text prompts: an open-vocabulary detector whose boxes prompt SAM, or a CLIP embedding of the text.
 
 The detector (OWLv2 or Grounding DINO from ``transformers``) is the practical way, as no published SAM takes CLIP text
-prompts. CLIP is the paper's, for a model that was trained with `sam_hub.training.text`.
+prompts. CLIP is the paper's way, for models trained with `sam_hub.training.text`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ DETECTOR = "google/owlv2-base-patch16-ensemble"
 
 THRESHOLD = 0.25
 OVERLAP = 0.7
-"""Boxes that overlap a better one by more (IoU) are the same object."""
+"""Boxes whose IoU with a better one is higher count as the same object."""
 
 
 @dataclass
@@ -28,7 +28,7 @@ class TextDetector:
     """Boxes of the objects that a text names, by an OWL or Grounding DINO model.
 
     model, processor: of ``transformers`` (AutoModelForZeroShotObjectDetection, AutoProcessor)
-    threshold: the least score of a box
+    threshold: the lowest score of a box
     """
 
     model: Any

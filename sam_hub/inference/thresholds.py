@@ -6,13 +6,13 @@ from typing import Any
 from ..families.registry import families
 
 ORIGINAL: dict[str, float] = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95, "stability_score_offset": 1.0}
-"""Those of ``automatic_mask_generator.py``, which suit models of SAM's size."""
+"""The defaults of ``automatic_mask_generator.py``, which suit models of SAM's size."""
 
 ENCODERS = {kind: f.name for f in families() for kind, part in f.encoders.items() if part.generation}
 """``model_type`` of an image encoder -> the family whose thresholds it uses."""
 
 THRESHOLDS = {f.name: dict(part.generation) for f in families() for part in f.encoders.values() if part.generation}
-"""By family, instead of the original's; ``python benchmarks/thresholds.py`` measures their effect."""
+"""Thresholds by family, instead of the original's; ``python benchmarks/thresholds.py`` measures their effect."""
 
 
 def suited(encoder: str | None, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def suited(encoder: str | None, settings: Mapping[str, Any] | None = None) -> di
     usual: Mapping[str, Any] = {}
     if encoder in ENCODERS:
         usual = THRESHOLDS.get(ENCODERS[encoder], {})
-    elif encoder:  # of a family that was registered later
+    elif encoder:  # of a family registered later
         usual = next((f.encoders[encoder].generation for f in families() if encoder in f.encoders), {})
     return {**usual, **(settings or {})}
 

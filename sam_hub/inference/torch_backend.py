@@ -1,4 +1,4 @@
-"""A `SamModel` as a backend, with what its cached embeddings depend on."""
+"""A `SamModel` as a backend, which detects when cached embeddings become invalid."""
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
@@ -23,7 +23,7 @@ from .weights_watch import Watched
 
 
 class TorchBackend(Backend):
-    """Runs a model where it is and in the type that it has.
+    """Runs a model on its device and in its type.
 
     model: in evaluation mode
     settings: returns the settings of the image processor, which may change
@@ -32,7 +32,7 @@ class TorchBackend(Backend):
     def __init__(self, model: SamModel, settings: Callable[[], Mapping[str, Any]]) -> None:
         self.model, self._settings = model, settings
         self._encoder = Watched()
-        self.words: Any = None  # the model's own part for them, once it was asked for
+        self.words: Any = None  # the model's concept part, once loaded
 
     @property
     def preparation(self) -> Preparation:
@@ -98,9 +98,9 @@ class TorchBackend(Backend):
         labels: Any,
         threshold: float | None,
     ) -> Instances:
-        """Instances of a concept, by the model's own part for words, which is loaded when it is first asked.
+        """Instances of a concept, by the model's own text part, which is loaded on first use.
 
-        raises: PromptError; ModelNotFoundError where that part or its tokenizer is not there
+        raises: PromptError; ModelNotFoundError if that part or its tokenizer is missing
         """
         if self.words is None:
             self.words = words_of(self.model)
@@ -123,17 +123,17 @@ class TorchBackend(Backend):
         )
 
     def placement(self) -> Hashable:
-        """The device, and the type that it computes in: autocast's where that is on."""
+        """The device and the type of computation: autocast's if that is on."""
         device = self.model.device
         if torch.is_autocast_enabled(device.type):
             return device, torch.get_autocast_dtype(device.type)
         return device, self.model.dtype
 
     def state(self) -> Hashable:
-        """Another value after any change of the encoder's weights, however they were written to, or of what it runs in.
+        """A value that differs after any change of the encoder's weights, device, type or attention.
 
-        None, so that nothing is cached, where something is hooked in whose state cannot be seen, such as an adapter
-        that may be switched off.
+        None, so that nothing is cached, if something with invisible state is attached, such as an adapter that can be
+        switched off.
         """
         seen = self._encoder.look(self.model)
         return None if seen is None else (seen, self.placement(), self.model.config._attn_implementation)

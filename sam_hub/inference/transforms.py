@@ -1,4 +1,4 @@
-"""The original's ``ResizeLongestSide``: from the frame of an image to that of the network's input.
+"""The original's ``ResizeLongestSide``: from image coordinates to those of the network's input.
 
 `SamPredictor.transform` is one, as in the original, for callers of ``predict_torch``.
 """
@@ -28,7 +28,7 @@ class ResizeLongestSide:
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> Size:
-        """(height, width) after the long side becomes ``long_side_length``."""
+        """(height, width) once the long side is ``long_side_length``."""
         return resized_size((oldh, oldw), long_side_length)
 
     def apply_image(self, image: np.ndarray) -> np.ndarray:

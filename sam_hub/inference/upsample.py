@@ -1,8 +1,8 @@
 """Low-res logits in the frame of the image, computed only where a mask can be.
 
-A resize along one axis is a matrix with a few weights in each row, so the two resizes of SAM (to the padded input, and
-after cutting the padding off, to the image) are one matrix for each axis. Bilinear weights are positive and sum to
-1: a pixel whose low-res neighbours are all at or below a level is at or below it too, and need not be computed.
+A resize along one axis is a matrix with a few weights in each row, so SAM's two resizes (to the padded input, and,
+without the padding, to the image) become one matrix per axis. Bilinear weights are positive and sum to 1: a pixel whose
+low-res neighbours are all at or below a level is at or below it too, and need not be computed.
 """
 
 import math
@@ -16,9 +16,9 @@ from ..ops.interpolation import SparseRows, bicubic_rows, bilinear_rows
 Size = tuple[int, int]
 
 BLOCK = 64
-"""Output pixels that are computed by one small dense product."""
+"""Output pixels computed by one small dense product."""
 PIECE = 2**22
-"""Numbers between the two axes beyond which the order is that which holds fewer."""
+"""Size of the intermediate result, in numbers, above which the axis that makes it smaller is resized first."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class MaskFrame:
     how: str = "crop"
 
     def visible(self, grid: Size) -> Size:
-        """Rows and columns of the embedding (h, w), four low-res pixels each, that pixels of the image read.
+        """Rows and columns of the embedding (h, w), four low-res pixels each, that pixels of the image depend on.
 
-        The resize to the padded input mixes two neighbours: a pixel of the image reads one low-res pixel beyond
-        its own at most.
+        The resize to the padded input mixes two neighbours, so an image pixel depends on at most one low-res pixel
+        beyond its own.
         """
         if self.how != "crop":
             return tuple(grid)
@@ -51,13 +51,13 @@ class AxisResize:
 
     def __init__(self, rows: SparseRows) -> None:
         used = rows.weights != 0
-        self.first = rows.first + used.argmax(axis=1)  # of each output, the first and the last input that it reads
+        self.first = rows.first + used.argmax(axis=1)  # first and last input that each output reads
         self.last = rows.first + used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
         self.reach = int((self.last - self.first).max())
         steps = np.diff(self.first, prepend=0), np.diff(self.last)
         self.dense = bool((steps[0] <= 1).all() and (steps[1] <= 1).all())  # every input is the first of some output
-        self.starting = np.bincount(self.first, minlength=rows.n_in)  # outputs that read from here on
-        self.blocks = []  # of each `BLOCK` outputs: the first input that they read, and the weights from there on
+        self.starting = np.bincount(self.first, minlength=rows.n_in)  # for each input: outputs that start reading there
+        self.blocks = []  # for each `BLOCK` outputs: the first input they read, and the weights from there on
         for a in range(0, len(self.first), BLOCK):
             low, high = self._inputs(a, a + BLOCK)
             self.blocks.append((low, rows[a : a + BLOCK].dense(low, high).astype(np.float32)))
@@ -69,20 +69,21 @@ class AxisResize:
         return sum(array.nbytes for array in (*places, *(weights for _, weights in self.blocks)))
 
     def _inputs(self, start: int, stop: int) -> tuple[int, int]:
-        """Which inputs, from and up to, outputs ``start`` to ``stop`` read. Of bicubic rows, one that lies on an input
-        reads fewer than its neighbours do: the first row need not begin first."""
+        """The range of inputs that outputs ``start`` to ``stop`` read. The first row need not start first: a bicubic
+        row that lies exactly on an input reads fewer inputs than its neighbours.
+        """
         return int(self.first[start:stop].min()), int(self.last[start:stop].max()) + 1
 
     def outputs(self, low: int, high: int) -> tuple[int, int]:
-        """Which outputs, from and up to, read any of the inputs ``low`` to ``high`` (inclusive).
+        """The range of outputs that read any of the inputs ``low`` to ``high`` (inclusive).
 
-        Where the image is smaller than the low-res mask there can be none.
+        It may be empty if the image is smaller than the low-res mask.
         """
         start = int(np.searchsorted(self.last, low))
         return start, max(start, int(np.searchsorted(self.first, high, side="right")))
 
     def __call__(self, x: np.ndarray, at: int, start: int, stop: int) -> np.ndarray:
-        """Outputs ``start`` to ``stop``, (stop - start, k), from the inputs (n, k) of which the first is ``at``."""
+        """Outputs ``start`` to ``stop``, (stop - start, k), from inputs (n, k) that begin at input ``at``."""
         out = np.empty((stop - start, x.shape[1]), dtype=np.float32)
         a = start
         while a < stop:
@@ -98,7 +99,7 @@ class AxisResize:
 
 
 class Upsampler:
-    """Low-res logits of masks on one image, in the frame of that image; the values are those of `resize_masks`."""
+    """Resizes low-res logits of masks to one image; the values are those of `resize_masks`."""
 
     def __init__(self, low_size: Size, frame: MaskFrame) -> None:
         """low_size: (h, w) of the low-res masks"""
@@ -121,11 +122,11 @@ class Upsampler:
 
     @cached_property
     def visible(self) -> Size:
-        """(h, w) of the low-res pixels that the image reads; the rest is padding."""
+        """(h, w) of the low-res pixels that the image covers; the rest is padding."""
         return int(self.rows.last[-1]) + 1, int(self.columns.last[-1]) + 1
 
     def window(self, logits: np.ndarray, level: float) -> tuple[slice, slice] | None:
-        """The low-res rows and columns that matter for what is above ``level``; None where nothing is.
+        """The low-res rows and columns needed for pixels above ``level``; None if there are none.
 
         logits: (h, w)
         """
@@ -138,7 +139,7 @@ class Upsampler:
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
     def margin(self, window: tuple[slice, slice]) -> tuple[slice, slice]:
-        """The window and the low-res pixels around it that pixels of the image mix with it."""
+        """The window, and the low-res pixels around it that are interpolated with it."""
         return tuple(
             slice(max(0, part.start - axis.reach), min(size, part.stop + axis.reach))
             for part, axis, size in zip(window, (self.rows, self.columns), self.visible, strict=True)
@@ -147,13 +148,12 @@ class Upsampler:
     def box_bounds(
         self, logits: np.ndarray, window: tuple[slice, slice], level: float
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Two boxes between which the box of the mask in the image lies, without computing it.
+        """Bounds of the mask's box in the image, without computing the mask.
 
-        A pixel of the image all of whose low-res neighbours are above the level is above it, and one that has no such
-        neighbour is not.
+        An image pixel is above the level if all its low-res neighbours are, and is not if none of them is.
 
         logits: as for calling the upsampler
-        returns: the inner and the outer box, XYXY (4,) with inclusive edges; None where nothing can be told
+        returns: an inner and an outer box, XYXY (4,) with inclusive edges, between which the box lies; None if unknown
         """
         if self.frame.how == "bicubic" or not (self.rows.dense and self.columns.dense):
             return None
@@ -161,7 +161,7 @@ class Upsampler:
         for _ in range(self.rows.reach):
             solid = solid[1:] & solid[:-1]
         for _ in range(self.columns.reach):
-            solid = solid[:, 1:] & solid[:, :-1]  # at the upper left pixel of each block that is above as a whole
+            solid = solid[:, 1:] & solid[:, :-1]  # at the upper left pixel of each block that is all above
         if not solid.any():
             return None
         inner, outer = np.empty(4, dtype=np.float32), np.empty(4, dtype=np.float32)
@@ -178,13 +178,13 @@ class Upsampler:
     def stability_bound(
         self, logits: np.ndarray, window: tuple[slice, slice], threshold: float, offset: float
     ) -> float:
-        """What the stability score of the mask in the image cannot exceed, without computing the mask.
+        """An upper bound of the stability score of the mask in the image, without computing the mask.
 
-        A pixel of the image none of whose low-res neighbours is above ``threshold + offset`` is not above it, and one
-        all of whose neighbours are above ``threshold - offset`` is above that.
+        An image pixel is not above ``threshold + offset`` if none of its low-res neighbours is, and it is above
+        ``threshold - offset`` if all of them are.
 
         logits: as for calling the upsampler
-        returns: at least `sam_hub.ops.masks.stability_score` of the result; infinity where nothing can be told
+        returns: at least `sam_hub.ops.masks.stability_score` of the result; infinity if unknown
         """
         if self.frame.how == "bicubic":
             return np.inf
@@ -193,7 +193,7 @@ class Upsampler:
         padded = np.full([n + r for n, r in zip(logits.shape, reach, strict=True)], -np.inf, np.float32)
         padded[: logits.shape[0], : logits.shape[1]] = logits
         some, every = padded > threshold + offset, padded > threshold - offset
-        for axis, steps in enumerate(reach):  # over the block of neighbours that begins at each low-res pixel
+        for axis, steps in enumerate(reach):  # combine the block of neighbours that starts at each low-res pixel
             for _ in range(steps):
                 first, second = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
                 some, every = some[first] | some[second], every[first] & every[second]
@@ -202,10 +202,9 @@ class Upsampler:
         return inner / outer if outer else np.inf if inner else 0.0
 
     def __call__(self, logits: np.ndarray, window: tuple[slice, slice]) -> tuple[np.ndarray, tuple[int, int]]:
-        """Logits of the pixels that read the window: (h', w') float32, and the x, y of the first of them.
+        """Logits of the image pixels that depend on the window: (h', w') float32, and the x, y of the first of them.
 
-        logits: (h, w) of the `margin` of the window. Pixels outside of what is returned are at or below the level
-            that the window was made for.
+        logits: (h, w) of the `margin` of the window. All other pixels of the image are at or below the window's level.
         """
         rows, columns = window
         around = self.margin(window)
@@ -213,11 +212,11 @@ class Upsampler:
         left, right = self.columns.outputs(columns.start, columns.stop - 1)
         probability = self.frame.how == "probability"
         x = 1 / (1 + np.exp(-logits)) if probability else logits
-        # Transposed, so that in memory pixels follow each other down the columns, as run lengths want them.
+        # Transposed, so that memory is column-major, as run lengths need it.
         if (bottom - top) * x.shape[1] <= PIECE or x.shape[1] <= right - left:
             x = self.rows(x, around[0].start, top, bottom)
             x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right).T
-        else:  # a high, thin image
+        else:  # a tall, thin image
             x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right)
             x = np.asfortranarray(self.rows(np.ascontiguousarray(x.T), around[0].start, top, bottom))
         if probability:
@@ -242,5 +241,5 @@ def enlarge(low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) 
 
 @lru_cache(maxsize=2)
 def _upsampler(low_size: Size, frame: MaskFrame) -> Upsampler:
-    """The last ones are kept: a person clicks on one photo many times."""
+    """The last few are cached, as a photo usually gets many clicks."""
     return Upsampler(low_size, frame)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..models.untouched import is_every_module_hooked, is_hooked, is_of
 
 WORDS = 1 << 16
-"""Words of 64 bits that are multiplied at once: 512 KB, which stay in a processor's cache."""
+"""64-bit words multiplied at once: 512 KB, which fit in a processor's cache."""
 
 LARGE = 1 << 20
-"""Bytes of a tensor that is not copied."""
+"""Bytes from which a tensor is not copied."""
 
 
 @lru_cache(maxsize=4)
@@ -26,7 +26,7 @@ def multipliers(device: torch.device) -> Tensor:
 
 
 def checksums(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """A `checksum` of each large tensor, and one of all small ones of a device together: calls cost more than bits."""
+    """A `checksum` of each large tensor, and one for all small ones of a device, where calls cost more than bytes."""
     found, small = [], {}
     for t in tensors:
         if t.nbytes < LARGE:
@@ -37,10 +37,11 @@ def checksums(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def checksum(t: Tensor) -> Tensor:
-    """A number of the bits of a tensor, int64 without axes.
+    """A hash of a tensor's bits, int64 without axes.
 
-    Its words of 64 bits are multiplied with random odd numbers and added up, modulo 2^64: a change of one word always
-    changes it, any other but with odds of about 2^-60. Sums of the values would miss values that swap places.
+    The 64-bit words are multiplied by random odd numbers and added up modulo 2^64: a change of one word always changes
+    the hash; any other change is missed with a probability of about 2^-60. Plain sums would miss values that swap
+    places.
     Source: multilinear hashing, as in Lemire and Kaser, "Strongly universal string hashing is fast" (2014).
     """
     flat = t.detach().contiguous().view(-1).view(torch.uint8)
@@ -57,16 +58,16 @@ def checksum(t: Tensor) -> Tensor:
 
 
 def multiplied(rows: Tensor, factors: Tensor) -> Tensor:
-    """The sums of products (n, m) and (m,) int64 -> (n,), modulo 2^64."""
+    """Sums of products, modulo 2^64: (n, m) and (m,) int64 -> (n,)."""
     return rows @ factors if rows.device.type == "cpu" else (rows * factors).sum(1)
 
 
 class Watched:
-    """Sees changes of weights between two looks: other tensors, another place, a write, or other values.
+    """Detects changes of weights between two calls of `look`: other tensors, another place, a write, or other values.
 
-    PyTorch counts writes to a tensor, but not those through ``.data``; and ``load_state_dict(assign=True)`` puts new
-    tensors in the place of the old ones. So the tensors themselves are kept to compare with, and a `checksum` of each,
-    which costs one reading of the weights.
+    PyTorch counts writes to a tensor, but not those through ``.data``, and ``load_state_dict(assign=True)`` replaces
+    the tensors. So the tensors themselves are kept for comparison, and a `checksum` of each, which reads all weights
+    once.
     """
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class Watched:
 
     @torch.no_grad()
     def look(self, model: nn.Module) -> object | None:
-        """A token that stays the same while nothing changes; None where it cannot be told.
+        """A token that stays the same while nothing changes; None if this cannot be known.
 
         model: with a ``vision_encoder``
         """

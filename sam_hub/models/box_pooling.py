@@ -1,4 +1,4 @@
-"""Features of a box: averages over a grid of cells, as of ``torchvision.ops.roi_align``, by matrix products."""
+"""Features of a box, averaged over a grid of cells as by ``torchvision.ops.roi_align``, by matrix products."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def cell_weights(start: float, end: float, cells: int, length: int, like: Tensor) -> Tensor:
-    """What each of ``length`` pixels weighs in each of ``cells`` equal parts of an interval: (cells, length).
+    """Weight of each of ``length`` pixels in each of ``cells`` equal parts of an interval: (cells, length).
 
     The interval is at least one pixel long. Each part is sampled at ``ceil(size of a part)`` points with linear
     interpolation; points more than a pixel outside count as zero.
@@ -31,8 +31,9 @@ def cell_weights(start: float, end: float, cells: int, length: int, like: Tensor
 def pool_boxes(features: Tensor, boxes: Tensor, cells: int) -> Tensor:
     """The cells of each box, (B * K, C, cells, cells).
 
-    features: (B, C, h, w); boxes: (B, K, 4), x0, y0, x1, y1 in pixels of them
-    As ``torchvision.ops.roi_align(features, list(boxes), cells)`` with its defaults.
+    features: (B, C, h, w); boxes: (B, K, 4), x0, y0, x1, y1 in pixels of the features
+    Same result as
+    ``torchvision.ops.roi_align(features, list(boxes), cells)`` with its defaults.
     """
     height, width = features.shape[-2:]
     pooled = []

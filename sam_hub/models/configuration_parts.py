@@ -13,9 +13,9 @@ PAD_COORDINATE = -10.0
 class SamPromptEncoderConfig(PreTrainedConfig):
     """Points, boxes and masks -> sparse (tokens) and dense (map) embeddings.
 
-    ``image_size`` is the side of the frame in which coordinates live: that of the encoder's input in every
-    model but EfficientViT-SAM L0-L2, which encode at 512 and count coordinates to 1024. ``prompt_kinds``, a
-    part of `PROMPT_KINDS`, is what the weights were trained on: anything else is refused.
+    ``image_size`` is the side of the coordinate frame: the encoder's input in every model but EfficientViT-SAM L0-L2,
+    which encode at 512 and use coordinates up to 1024. ``prompt_kinds``, a subset of `PROMPT_KINDS`, are those that the
+    weights were trained on; others are refused.
     """
 
     model_type = "sam_prompt_encoder"
@@ -44,10 +44,10 @@ class SamPromptEncoderConfig(PreTrainedConfig):
 class SamMaskDecoderConfig(PreTrainedConfig):
     """The two-way transformer, the upscaling and the two heads.
 
-    ``layer_norm_eps`` belongs to the norms of the two-way transformer: 1e-5, PyTorch's default, which the
-    original was trained with. ``transformers`` writes and uses 1e-6 (see `SamConfig`). ``rank_by`` says what
-    the best of several masks is chosen by: "iou", the predicted one, or "stability" where the IoU head was not
-    trained (EdgeSAM). With ``always_multimask`` the token of the single mask was not trained (TinySAM).
+    ``layer_norm_eps`` is for the norms of the two-way transformer: 1e-5, PyTorch's default, which the original was
+    trained with. ``transformers`` writes and uses 1e-6 (see `SamConfig`). ``rank_by`` is the score that ranks several
+    masks: "iou", the predicted one, or "stability" if the IoU head was not trained (EdgeSAM). ``always_multimask``
+    means that the token of the single mask was not trained (TinySAM).
     """
 
     model_type = "sam_mask_decoder"
@@ -77,7 +77,7 @@ class SamMaskDecoderConfig(PreTrainedConfig):
 
 
 class FineMaskDecoderConfig(SamMaskDecoderConfig):
-    """SAM's decoder that also reads features at strides 8 and 4; the widths are those of `pocket`'s encoder."""
+    """SAM's decoder that also reads features at strides 8 and 4, with the widths of `pocket`'s encoder."""
 
     model_type = "sam_hub_fine_mask_decoder"
 
@@ -93,7 +93,7 @@ class SamVisionConfig(PreTrainedConfig):
     """The original ViT: windowed attention, a few global layers, decomposed relative positions.
 
     ``hidden_size`` and ``mlp_dim`` may be any width (SlimSAM: 168 and 696 with 12 heads of 14).
-    ``output_intermediate`` hands the features after the first global layer to the decoder (SAM-HQ).
+    ``output_intermediate`` also passes the features after the first global layer to the decoder (SAM-HQ).
     """
 
     model_type = "sam_vision_model"

@@ -1,7 +1,7 @@
 """Configurations of SAM: one class for each part, as in ``transformers.models.sam``.
 
-A folder is written as ``transformers`` would (``model_type: "sam"``, ...) where it has the model, so that either
-library loads it; every other model is ``model_type: "sam_hub"``.
+If ``transformers`` has the model, a folder is written as it would (``model_type: "sam"``, ...), so that either library
+loads it; every other model has ``model_type: "sam_hub"``.
 """
 
 from pathlib import Path
@@ -60,12 +60,12 @@ class SamConfig(PreTrainedConfig):
     every published SAM was trained with 1e-5: 1e-6 read from a ``"sam"`` configuration becomes 1e-5, which is what
     is written back, so that both libraries then agree with the original.
 
-    ``preprocessing`` are settings of `SamImageProcessor`, where images were not prepared as the encoder implies.
+    ``preprocessing`` has settings of `SamImageProcessor`, if images were not prepared as the encoder implies.
     ``text_embedding_size`` is the width of CLIP's embeddings in a model that takes text prompts (paper, appendix D.5),
     else 0.
-    ``original_layout``, if given, names the layout of its authors' older files, in which it is written back.
-    ``generation`` (arguments of `SamAutomaticMaskGenerator`) and ``tidy`` (share of a mask's area below which shell and
-    page drop specks and fill holes), where given, take the place of what suits the image encoder.
+    ``original_layout``, if given, names the older layout of its authors' files in which it is written back.
+    ``generation`` (arguments of `SamAutomaticMaskGenerator`) and ``tidy`` (share of a mask's area below which the
+    command line and the page drop specks and fill holes), if given, replace the defaults for the image encoder.
     """
 
     model_type = "sam_hub"
@@ -94,7 +94,7 @@ class SamConfig(PreTrainedConfig):
 
     @property
     def is_transformers_native(self) -> bool:
-        """Whether ``transformers`` has a model that computes the same from the same weights."""
+        """Whether ``transformers`` has a model that gives the same results from the same weights."""
         return self._to_transformers is not None
 
     @property
@@ -114,7 +114,7 @@ class SamConfig(PreTrainedConfig):
     def take_from(self, variant: Variant) -> None:
         """Settings from the catalogue that are neither in the weights nor in published configurations.
 
-        That is all but the encoder's: how images were prepared, which prompts and masks were trained.
+        These concern not the encoder but how images were prepared, and which prompts and masks were trained.
         """
         for name, value in variant.config.items():
             part = getattr(self, name, None)
@@ -175,7 +175,7 @@ class SamConfig(PreTrainedConfig):
 
     @classmethod
     def _from_transformers(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
-        """The settings of a ``transformers`` configuration converted to ours; ours unchanged."""
+        """Convert the settings of a ``transformers`` configuration to ours; ours are returned unchanged."""
         convert = registry.from_transformers(config_dict.get("model_type"))
         return {**convert(config_dict), "model_type": cls.model_type} if convert else config_dict
 

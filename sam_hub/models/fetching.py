@@ -1,4 +1,4 @@
-"""Models into the cache without loading them."""
+"""Download models into the cache without loading them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +10,11 @@ from .modeling_sam import SamModel
 
 
 def prefetch(name: str | Path, revision: str | None = None, force: bool = False) -> Path:
-    """Everything that `SamModel.from_pretrained` and `SamProcessor.from_pretrained` read, so that they need no network.
+    """Fetch all files that `SamModel` and `SamProcessor` load, so that ``from_pretrained`` needs no network.
 
     name: see `sam_hub.hub.locate`
-    force: download, and convert, what is there already
-    returns: the folder of the model, or the checkpoint file where ``name`` is one
+    force: download and convert again even if present
+    returns: the folder of the model, or the checkpoint file if ``name`` is one
     raises: ModelNotFoundError, HubError, CheckpointError, OutputError
     """
     place = locate(name)

@@ -1,4 +1,4 @@
-"""SAM's decoder with finer features of the encoder, as in SAM 2: they are added while the masks are upscaled.
+"""SAM's decoder with finer features of the encoder, which are added while masks are upscaled, as in SAM 2.
 
 Source: "SAM 2: Segment Anything in Images and Videos" (Ravi et al. 2024, arXiv 2408.00714), section 4, and
 ``sam2/modeling/sam/mask_decoder.py``: ``upscale_conv1(x) + conv_s1(stride_8)``, then ``upscale_conv2(.) +
@@ -20,7 +20,7 @@ class FineMaskDecoder(MaskDecoder):
 
     as_known = True  # see `MaskDecoder`
     feature_maps = ("stride_8", "stride_4")
-    projects_once = False  # whether the maps are projected when an image is encoded, and not for each prompt
+    projects_once = False  # whether the maps are projected once for an image instead of for each prompt
 
     def __init__(self, config: FineMaskDecoderConfig) -> None:
         super().__init__(config)
@@ -36,13 +36,13 @@ class FineMaskDecoder(MaskDecoder):
         return {"stride_8": (widths[0], 2 * h, 2 * w), "stride_4": (widths[1], 4 * h, 4 * w)}
 
     def silence_features(self) -> None:
-        """Zero both projections: the masks are then exactly those of `MaskDecoder` with the same other weights."""
+        """Zero both projections, so that masks are exactly those of `MaskDecoder` with the other weights."""
         for conv in (self.conv_s1, self.conv_s0):
             nn.init.zeros_(conv.weight)
             nn.init.zeros_(conv.bias)
 
     def project(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """stride_8: (B, C8, 2h, 2w); stride_4: (B, C4, 4h, 4w) -> with C / 4 and C / 8 channels, to be added"""
+        """stride_8: (B, C8, 2h, 2w); stride_4: (B, C4, 4h, 4w) -> maps to add, of C / 4 and C / 8 channels"""
         stride_8, stride_4 = self.conv_s1(features["stride_8"]), self.conv_s0(features["stride_4"])
         return {**features, "stride_8": stride_8, "stride_4": stride_4}
 
@@ -59,15 +59,15 @@ class FineMaskDecoder(MaskDecoder):
 
 
 def add_to_each(x: Tensor, shared: Tensor) -> Tensor:
-    """Add what the N prompts of an image share: (B * N, C, h, w) and (B, C, h, w) -> (B * N, C, h, w)"""
+    """Add one map to all N prompts of its image: (B * N, C, h, w) and (B, C, h, w) -> (B * N, C, h, w)"""
     return (x.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
 
 
 @torch.no_grad()
 def with_fine_features(model: nn.Module) -> nn.Module:
-    """A `SamModel` whose decoder is a `FineMaskDecoder` with the same weights, and which gives the same masks.
+    """The model with its decoder as a `FineMaskDecoder` of the same weights; the masks do not change.
 
-    model: one with the encoder of `pocket` and SAM's own decoder
+    model: with the encoder of `pocket` and SAM's own decoder
     """
     config = type(model.config).from_dict(model.config.to_dict())
     decoder = {k: v for k, v in config.mask_decoder_config.to_dict().items() if k != "model_type"}

@@ -1,4 +1,4 @@
-"""What image encoders restated for phones share: tensors of at most four axes and common operations."""
+"""Operations for image encoders rewritten for phones, on tensors of at most four axes."""
 
 import math
 
@@ -19,7 +19,7 @@ def windows_of(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
 
 
 def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, int]) -> Tensor:
-    """The inverse of `windows_of`, without the padding; also of windows whose pixels are one axis."""
+    """The inverse of `windows_of`, without the padding; the pixels of a window may also be one axis."""
     ph, pw = padded
     c = x.shape[-1]
     x = x.reshape(-1, pw // size, size, size * c).transpose(1, 2)
@@ -27,7 +27,7 @@ def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, i
 
 
 def tanh_gelu(x: Tensor) -> Tensor:
-    """``F.gelu(approximate="tanh")`` in full: coremltools 9 loses the argument of an exported program."""
+    """``F.gelu(approximate="tanh")`` written out, as coremltools 9 drops the argument from exported programs."""
     return x * (0.5 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))))
 
 

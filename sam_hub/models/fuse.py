@@ -1,6 +1,6 @@
 """Folding for inference and export: batch norms into convolutions, parallel branches into one (RepVGG, MobileSAM).
 
-A module that can be replaced says so by a method ``folded()``, which returns the replacement.
+A module that can be replaced has a method ``folded()``, which returns the replacement.
 """
 
 import torch
@@ -11,10 +11,10 @@ from .untouched import is_foldable
 
 @torch.no_grad()
 def fold_modules(model: nn.Module) -> int:
-    """Replace, in place, every submodule that has a ``folded`` method; returns how many there were.
+    """Replace, in place, every submodule that has a ``folded`` method; returns the number replaced.
 
-    A replaced module is not searched further: it folds its own parts. One with adapters, hooks, quantised weights or
-    anything else in it that its weights do not tell stays as it is, and computes what it did.
+    A replaced module is not searched further, as it folds its own parts. Modules with adapters, hooks, quantised
+    weights or anything else that their plain weights do not show stay as they are.
     """
     count = 0
     for name, child in model.named_children():

@@ -1,8 +1,8 @@
 """`SamImageProcessor`: images -> ``pixel_values``, and low-res logits -> masks in the frame of the images.
 
-Arguments, outputs and files are those of ``transformers``' processor, on Pillow alone (no torchvision). Beyond
-it: any image that `read_image` takes, any input size, masks as arrays or tensors, and coordinates that stay
-float32 when a batch is cast to half precision.
+Arguments, outputs and files are those of ``transformers``' processor, on Pillow alone (no torchvision). In addition:
+any image that `read_image` takes, any input size, masks as arrays or tensors, and coordinates that stay float32 when a
+batch is cast to half precision.
 """
 
 import difflib
@@ -39,16 +39,16 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 PATCH = 16
-"""Pixels of the frame for one of the embedding, which has four low-res ones, in all models but SAM 3."""
+"""Pixels of the frame per embedding cell (four low-res mask pixels), in all models but SAM 3."""
 
 CHOICES = {
     "resize_mode": ("longest_side", "stretch", "stretch_float", "stretch_smooth"),
     "mask_resize": ("crop", "bilinear", "bicubic", "probability"),
 }
-"""What the settings that are words may say."""
+"""Allowed values of the settings that are strings."""
 
 FILE_ONLY = ("image_processor_type", "processor_class", "feature_extractor_type")
-"""Keys of a saved processor that are no settings."""
+"""Keys of a saved processor that are not settings."""
 
 
 HUB_ARGUMENTS = (
@@ -94,7 +94,7 @@ class SamImageProcessorKwargs(TypedDict, total=False):
 class SamBatchFeature(BatchFeature):
     """The result of the processors: a dict whose `to` moves everything and casts only ``pixel_values``.
 
-    Half precision has no room for coordinates (1023.5 becomes 1024), so they stay float32.
+    Half precision cannot hold coordinates (1023.5 becomes 1024), so they stay float32.
     """
 
     def to(self, *args: Any, **kwargs: Any) -> "SamBatchFeature":
@@ -107,34 +107,35 @@ class SamBatchFeature(BatchFeature):
 
 
 NEEDS = {"do_resize": ("resample",), "do_rescale": ("rescale_factor",), "do_normalize": ("image_mean", "image_std")}
-"""What each step cannot do without; a file may not set it to null."""
+"""Settings that each step requires; a file must not set them to null."""
 
 
 class SamImageProcessor(MaskGenerationMixin, PilBackend):
     """Resizes the long side to ``size["longest_edge"]``, normalises, then pads with zeros at the right and bottom.
 
     size: {"longest_edge": pixels}
-        The other four sizes follow from it unless given. If one is changed, while loading, for a call or later, the
-        others follow; sizes that contradict each other are refused.
+        The other four sizes follow from it unless given, also if it is changed while loading, for a call or later;
+        contradictory sizes are refused.
     pad_size, mask_pad_size: {"height", "width"} of the padded input and of the padded ``labels``
-    frame_size: {"longest_edge"} of the frame that coordinates and masks live in. It is the input's in every model but
-        EfficientViT-SAM L0-L2, which encode at 512 and count coordinates to 1024.
-    mask_size: {"longest_edge"} of the ``labels`` that are made from segmentation maps
+    frame_size: {"longest_edge"} of the frame of coordinates and masks: the input's in every model but EfficientViT-SAM
+        L0-L2, which encode at 512 and use coordinates up to 1024
+    mask_size: {"longest_edge"} of the ``labels`` made from segmentation maps
     image_mean, image_std, rescale_factor: a pixel becomes (value * rescale_factor - mean) / std
     resample: a Pillow filter; the original's is bilinear
-    resize_mode: "longest_side"; "stretch" to the square of ``size``, whatever the proportions (MedSAM, SAM 2);
-        without rounding to grey levels "stretch_float" (EfficientSAM) and "stretch_smooth" (SAM 2 as its authors run
-        it), see `sam_hub.ops.images`
-    do_min_max: not ``image_mean`` and ``image_std``: an image's darkest value becomes 0 and its lightest 1 (MedSAM)
-    mask_resize: how masks come back: "crop", see `resize_masks`; "bilinear" (SAM 2) or "bicubic" (EfficientSAM),
-        straight to the image;
-        "probability", straight to the image and bilinear between probabilities instead of logits (MedSAM)
-    mask_stride: pixels of the frame for one of a low-res mask, 4 in all models but SAM 3, where it is 3.5
+    resize_mode: "longest_side"; "stretch" to the square of ``size``, ignoring the aspect ratio (MedSAM, SAM 2); the
+        same without rounding to grey levels, "stretch_float" (EfficientSAM) and "stretch_smooth"
+        (SAM 2 as its authors run it), see `sam_hub.ops.images`
+    do_min_max: an image's darkest value becomes 0 and its lightest 1 (MedSAM), instead of ``image_mean`` and
+        ``image_std``
+    mask_resize: how masks are resized to the image: "crop", see `resize_masks`; "bilinear" (SAM 2) or "bicubic"
+        (EfficientSAM), straight to the image; "probability", straight to the image and bilinear between probabilities
+        instead of logits (MedSAM)
+    mask_stride: pixels of the frame per pixel of a low-res mask: 4 in all models but SAM 3, where it is 3.5
     do_resize, do_rescale, do_normalize, do_pad: False skips a step
     value_range: which values of an image are black and white, see `sam_hub.ops.value_range.ValueRange`
     do_convert_rgb: written for other readers of the file; images are always converted to RGB here
-    input_data_format: "channels_first" or "channels_last" of arrays and tensors; default: as their shape says,
-        and where it says both, last for arrays and first for tensors
+    input_data_format: "channels_first" or "channels_last" of arrays and tensors; default: inferred from the shape; if
+        both are possible, last for arrays and first for tensors
 
     raises: TypeError for an unknown argument, naming the nearest one; ValueError for contradictory settings
     """
@@ -163,7 +164,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
-        """As in ``transformers``; unknown settings in a file are ignored."""
+        """As in ``transformers``: unknown settings in a file are ignored."""
         known = {name: v for name, v in image_processor_dict.items() if name in SamImageProcessorKwargs.__annotations__}
         check_preparation(known)
         known = from_two_sides(known)
@@ -173,7 +174,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         return super().from_dict(known, **with_changes(known, kwargs))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A size that is set later takes along those that follow from it."""
+        """Setting a size later also updates the sizes that follow from it."""
         settings = self.__dict__
         if name in ("size", *FOLLOWING) and "_valid_kwargs_names" in settings:
             changed = {**settings, **with_changes(settings, {name: value})}
@@ -238,7 +239,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         return cls(**settings)
 
     def check_model(self, config: SamConfig) -> "SamImageProcessor":
-        """This processor, if its coordinates are those of the model.
+        """Return this processor if its coordinate frame is the model's.
 
         raises: ValueError
         """
@@ -295,7 +296,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
             kwargs["value_range"] = check_range(kwargs["value_range"])
         kwargs = super()._standardize_kwargs(size=sizes.pop("size"), pad_size=sizes.pop("pad_size"), **kwargs)
         kwargs |= {name: SizeDict(**value) for name, value in sizes.items()}
-        del kwargs["crop_size"]  # `PilBackend` knows it, SAM does not crop
+        del kwargs["crop_size"]  # a setting of `PilBackend`; SAM does not crop
         return kwargs
 
     def _preprocess_image_like_inputs(
@@ -330,7 +331,7 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
         wanted = settings["value_range"]
         own = wanted == (None if self.value_range is None else check_range(self.value_range))
         image = read_image(source, range_for(source, None if own else wanted, wanted))
-        # Floats become grey levels when they are read; without rescaling the caller means them as they are.
+        # Reading turns floats into grey levels; without rescaling, the caller wants the values unchanged.
         if not settings["do_rescale"] and isinstance(source, np.ndarray) and source.dtype.kind == "f":
             settings |= {"do_rescale": True, "rescale_factor": 1 / 255}
         prepared = Preparation.from_settings(settings)(image)
@@ -349,11 +350,11 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
 
         masks: for each of B images (N, M, h, w), or any (..., h, w); logits, or a mask in bool or integers
         original_sizes, reshaped_input_sizes: as `preprocess` returned them, (B, 2), height and width
-        mask_threshold: pixels above it belong to the object; for a mask in bool or integers, 0.5 above it
+        mask_threshold: pixels above it belong to the object; for a mask in bool or integers, 0.5 is added to it
         binarize: False returns the values, float32
-        pad_size: {"height", "width"} of the padded input. By default it follows from the masks, so that settings which
-            were changed for the call that prepared the images need not be repeated
-        returns: a list of B tensors (N, M, H, W), bool or float32; arrays where arrays were given
+        pad_size: {"height", "width"} of the padded input; default: inferred from the masks, so that settings of the
+            call that prepared the images need not be repeated
+        returns: a list of B tensors (N, M, H, W), bool or float32; arrays if arrays were given
         raises: ValueError when the numbers of images differ
         """
         original_sizes, reshaped_input_sizes = _sizes(original_sizes), _sizes(reshaped_input_sizes)
@@ -374,8 +375,9 @@ class SamImageProcessor(MaskGenerationMixin, PilBackend):
 
 
 def frame_of(config: SamConfig, size: int) -> int:
-    """Side of the frame that a model counts coordinates in, for an input of ``size``: a prompt encoder's patch for each
-    patch of the image encoder."""
+    """Side of a model's coordinate frame for an input of ``size``: one patch of the prompt encoder for each patch of
+    the image encoder.
+    """
     patch = config.prompt_encoder_config.patch_size
     return size * patch // getattr(config.vision_config, "patch_size", patch)
 
@@ -383,7 +385,8 @@ def frame_of(config: SamConfig, size: int) -> int:
 def _padded(mask: Tensor, original: Size, resized: Size, own: Preparation) -> Size:
     """(height, width), in the frame, of the padded input that a low-res mask belongs to.
 
-    It is the processor's where mask and resized image fit it; else what the call had, which the mask's size tells.
+    The processor's, if mask and resized image fit it; otherwise it was set for one call and follows from the mask's
+    size.
     """
     height, width = (int(side) for side in mask.shape[-2:])
     low_res = (round(own.mask_stride * height), round(own.mask_stride * width))

@@ -19,9 +19,9 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def fold_batch_norm(weight: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight (O, I, k, k) and bias (O) of the one convolution that equals a convolution and the norm after it.
+    """Weight (O, I, k, k) and bias (O) of one convolution that equals a convolution and its batch norm.
 
-    Computed in float64: the result differs from the two layers by the rounding of one of them.
+    Computed in float64, so the result differs from the two layers only by a rounding.
     """
     gain = norm.weight.double() * (norm.running_var.double() + norm.eps).rsqrt()
     shift = -norm.running_mean.double() if bias is None else bias.double() - norm.running_mean.double()
@@ -52,7 +52,7 @@ class ConvBatchNorm(nn.Module):
         return self.norm(self.conv(x))
 
     def folded(self) -> nn.Conv2d:
-        """One convolution that computes the same in evaluation mode."""
+        """A single convolution with the same results in evaluation mode."""
         return conv_like(self.conv, *fold_batch_norm(self.conv.weight, None, self.norm))
 
 
@@ -109,9 +109,8 @@ def eager_attention(
 class Attention(nn.Module):
     """Attention of the mask decoder, over N prompts of B images at once.
 
-    The projections reduce the width by ``downsample_rate``. Keys and values that do not depend on the prompt
-    have a prompt axis of 1: they are projected once per image and the queries of all prompts attend to them
-    together.
+    The projections reduce the width by ``downsample_rate``. Keys and values that do not depend on the prompt have a
+    prompt axis of 1: they are projected once per image, and the queries of all prompts attend to them together.
     """
 
     def __init__(self, config, downsample_rate: int = 1) -> None:
@@ -140,7 +139,8 @@ class Attention(nn.Module):
 
         query: (B, N or 1, Lq, C); key, value: (B, N or 1, Lk, C)
         mask: broadcastable to (B * N, heads, Lq, Lk); bool, True = attend, or a float bias added to the logits
-        returns: (B, N, Lq, C) and the weights (B * N, heads, Lq, Lk) where the implementation has them
+        returns: (B, N, Lq, C) and the weights (B * N, heads, Lq, Lk), or None if the implementation does not return
+            them
         """
         q, k, v = self.q_proj(query), self.k_proj(key), self.v_proj(value)
         b, n, lq = q.shape[:3]

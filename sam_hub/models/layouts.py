@@ -30,11 +30,11 @@ def save_folder(
 ) -> Path:
     """Configuration, safetensors, processor and card, all at once or nothing.
 
-    ``transformers.SamModel`` reads the folder too where it knows the architecture.
+    ``transformers.SamModel`` can read the folder too if it has the architecture.
     card: text of ``README.md``
-    max_shard_size: of one file of weights, as in ``transformers``
-    words: the part of SAM 3 for words, which goes into the folder too, with its tokenizer where it has one
-    raises: OutputError when the folder exists with something in it, or cannot be written
+    max_shard_size: largest size of one weight file, as in ``transformers``
+    words: SAM 3's text part, which is saved too, with its tokenizer if it has one
+    raises: OutputError if the folder exists and is not empty, or cannot be written
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -52,7 +52,7 @@ def save_folder(
 
 
 def _save_with_words(model: PreTrainedModel, words: "ConceptFinder", folder: Path, max_shard_size: int | str) -> None:
-    """Clicks and words in the layout in which SAM 3 is published."""
+    """Write clicks and text part in the layout in which SAM 3 is published."""
     config, weights = words.model.beside_clicks(model.config.to_dict(), model.state_dict())
     weights = {name: value.contiguous() for name, value in weights.items()}
     model.save_pretrained(folder, max_shard_size=max_shard_size, state_dict=weights)
@@ -62,9 +62,9 @@ def _save_with_words(model: PreTrainedModel, words: "ConceptFinder", folder: Pat
 
 
 def card_subject(config: SamConfig, base: str | None, repo: str = "this folder", **measured: Any) -> Subject:
-    """What a configuration tells for a model card.
+    """Facts from a configuration for a model card.
 
-    base: the catalogue name, repository or file that the weights are of or were made from
+    base: the catalogue name, repository or file that the weights come from
     measured: ``parameters``, ``reports``, ``latency`` and ``bundles`` of `Subject`, as far as they are known
     """
     base = canonical_name(base or "") or base
@@ -90,7 +90,7 @@ def folder_card(config: SamConfig, base: str | None, repo: str = "this folder") 
 
 
 def original_family(model: PreTrainedModel) -> str:
-    """The family whose original layout can hold this model; CheckpointError when there is none."""
+    """The family whose original layout can hold this model; CheckpointError if there is none."""
     weights = model.state_dict()
     for family, layout in convert.layouts().items():
         if layout.superseded and getattr(model.config, "original_layout", "") != family:
@@ -114,11 +114,10 @@ def _same_parts(a: SamConfig, b: SamConfig) -> bool:
 
 
 def save_original(model: PreTrainedModel, path: str | Path, words: "ConceptFinder | None" = None) -> Path:
-    """A ``.pth`` that the tools of the model's authors read; bit-equal tensors under their names.
+    """Write a ``.pth`` that the tools of the model's authors read: bit-equal tensors under their names.
 
-    words: the part of SAM 3 for words, which goes into the file too
-    raises: CheckpointError when no original project has such a model; OutputError when the file exists or cannot
-        be written
+    words: SAM 3's text part, which is saved too
+    raises: CheckpointError if no original project has such a model; OutputError if the file exists or cannot be written
     """
     path = Path(path)
     if path.exists():

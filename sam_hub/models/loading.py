@@ -27,10 +27,10 @@ from .layouts import folder_card, save_folder
 
 
 class LoadingMixin:
-    """Loading, saving and pushing, above those of ``transformers.PreTrainedModel``."""
+    """Loading, saving and pushing, on top of the methods of ``transformers.PreTrainedModel``."""
 
     original_file = ""  # the file in its authors' layout that it was loaded from
-    loaded_from: Mapping[str, Any] = {}  # the commit, token, ... of the repository, to load what else is in it
+    loaded_from: Mapping[str, Any] = {}  # the repository's commit, token, ..., to load its other files later
     is_fused = False  # whether `SamModel.fuse` has replaced weights of the checkpoint
 
     @classmethod
@@ -53,7 +53,7 @@ class LoadingMixin:
         if place.file:
             return cls.from_original(place.file, place.variant, *args, **kwargs)
         if place.folder and place.folder.parent == ASSETS and "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", torch.float32)  # half precision is for the size of the package
+            kwargs.setdefault("dtype", torch.float32)  # half precision only keeps the package small
         source = str(place.folder)
         if place.original:
             source = str(fetch_original(cls, place.original, kwargs))
@@ -62,7 +62,7 @@ class LoadingMixin:
             repository = Repository.of(source, kwargs, place.variant.revision if place.variant else "")
             usual = kwargs.get("use_safetensors") is not False and not kwargs.get("variant")
             kwargs["revision"] = repository.fetch_model(weights=usual)
-            kwargs.pop("force_download", None)  # that was it
+            kwargs.pop("force_download", None)  # done above
         wants_info = kwargs.pop("output_loading_info", False)
         given = kwargs.get("key_mapping")
         kwargs["key_mapping"] = {**registry.renamed(), **(given or {})}
@@ -84,9 +84,9 @@ class LoadingMixin:
                 ) from e
             raise ModelNotFoundError(f"{source} could not be loaded: {str(e).splitlines()[0]}") from e
         model.loaded_from = {name: kwargs[name] for name in WHERE if kwargs.get(name)}
-        if not given:  # transformers would save the names that were read
+        if not given:  # else transformers saves the names as read
             model._weight_conversions = []
-        if place.variant:  # what the repository's configuration does not say
+        if place.variant:  # settings that the repository's configuration lacks
             model.config.take_from(place.variant)
             tell_licence(place.variant)
         faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
@@ -142,7 +142,7 @@ class LoadingMixin:
 
         private: visibility of the repository, if it does not exist yet
         revision: a branch, created if missing
-        card: text of the model card; default: `sam_hub.cards.model_card` of what is known
+        card: text of the model card; default: `sam_hub.cards.model_card` of the known facts
         base: catalogue name or repository of the base model, for the card
         returns: the address of the commit
         raises: HubError, ModelNotFoundError, OutputError
@@ -190,7 +190,7 @@ def embedded_config(cls: type[nn.Module], weights: Mapping[str, torch.Tensor]) -
 
 
 def tell_licence(variant: Variant | None) -> None:
-    """Warn once per process of a licence that forbids commercial use or has to be accepted."""
+    """Warn once per process about a licence that forbids commercial use or must be accepted."""
     if variant and variant.gated:
         _warn_once(f"these weights are under {variant.license}, whose terms you accepted at {variant.repo} on the Hub")
     if variant and not variant.commercial_use:
@@ -218,10 +218,10 @@ def fetch_original(cls: type[LoadingMixin], name: str, arguments: dict[str, Any]
 
 @torch.no_grad()
 def align_small_weights(model: nn.Module) -> None:
-    """Copy, in place, the small weights that lie where a mapped file happened to put them.
+    """Copy small weights, in place, out of a memory-mapped file, where their alignment is arbitrary.
 
-    At such addresses a product of a matrix and a vector is summed in another order, with twice the error in
-    RepViT's gates; large weights take other paths, and stay mapped.
+    At unaligned addresses, matrix-vector products are summed in another order, with twice the error in RepViT's gates;
+    large weights are computed by other kernels and stay mapped.
     """
     for parameter in model.parameters():
         if parameter.device.type == "cpu" and parameter.data_ptr() % 64 and parameter.nbytes < 2**20:

@@ -51,9 +51,9 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def check_labels(labels: Any, objects: tuple[int, int]) -> Tensor:
-    """Labels as (B, N, H, W); one map (H, W) for each image, as the processor returns it, is its only object's.
+    """Labels as (B, N, H, W); a single map (H, W) per image, as the processor returns it, becomes its only object.
 
-    objects: (B, N) of the masks
+    objects: (B, N), the masks' batch size and number of objects
     raises: ValueError
     """
     if not isinstance(labels, Tensor):
@@ -86,9 +86,9 @@ def object_losses(logits: Tensor, iou_scores: Tensor, target: Tensor, weights: L
 
 
 def object_score_loss(scores: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Cross-entropy of whether there is an object at all (SAM 2, appendix D.2.2), the mean over objects: a scalar.
+    """Cross-entropy of whether there is an object (SAM 2, appendix D.2.2), averaged over objects: a scalar.
 
-    scores: (B, N, 1) logits; target: (B, N, h, w) in {0, 1}, empty where there is none
+    scores: (B, N, 1) logits; target: (B, N, h, w) in {0, 1}, all 0 if there is no object
     valid: (B, N) bool, False where an object is padding
     """
     there = target.flatten(2).amax(-1)
@@ -99,7 +99,7 @@ def object_score_loss(scores: Tensor, target: Tensor, valid: Tensor | None = Non
 def segmentation_loss(
     logits: Tensor, iou_scores: Tensor, target: Tensor, valid: Tensor | None = None, weights: LossWeights | None = None
 ) -> Tensor:
-    """`object_losses`, the mean over objects: a scalar.
+    """`object_losses`, averaged over objects: a scalar.
 
     valid: (B, N) bool, False where an object is padding
     """

@@ -21,7 +21,7 @@ class TwoWayBlock(nn.Module):
     def __init__(self, config: SamMaskDecoderConfig, first: bool) -> None:
         super().__init__()
         c, eps, rate = config.hidden_size, config.layer_norm_eps, config.attention_downsample_rate
-        self.first = first  # the first block starts from bare tokens: no position added, no residual
+        self.first = first  # in the first block: no positions added, no residual
         self.self_attn = self.attention(config)
         self.layer_norm1 = nn.LayerNorm(c, eps=eps)
         self.cross_attn_token_to_image = self.attention(config, rate)
@@ -76,7 +76,7 @@ class TwoWayTransformer(nn.Module):
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         if target is not None:
             tokens = tokens + target
-        # PerSAM adds the target in place: its first addition reaches the positions too, the later ones do not.
+        # PerSAM adds the target in place, so the first addition also changes the positions; later ones do not.
         token_pe, attentions = tokens, []
         for i, layer in enumerate(self.layers):
             if target is not None and i > 0:
@@ -98,12 +98,12 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
 
 
 class Decoded(NamedTuple):
-    """What decoding gives for N prompts on each of B images.
+    """Decoder outputs for N prompts on each of B images.
 
     masks: (B, N, 1 + M, 4h, 4w) low-res logits
     iou: (B, N, 1 + M) predicted IoU
-    attentions: for each layer the token-to-image attention weights, or None where the implementation has none
-    object_scores: (B, N, 1) logits of there being an object at all, where the decoder tells
+    attentions: for each layer the token-to-image attention weights, or None if the implementation returns none
+    object_scores: (B, N, 1) logits of an object being present, or None if the decoder does not predict it
     """
 
     masks: Tensor
@@ -115,15 +115,15 @@ class Decoded(NamedTuple):
 class MaskDecoder(OriginalDecoderCalls):
     """SAM's decoder: one output token for the IoU, one for the single mask, three for the ambiguous case.
 
-    Other families differ in the class attributes or extend the methods. A class that adds nothing but finer features
-    and what `predict_iou`, `score_objects` and `select_masks` make of the tokens and masks says so by ``as_known`` in
-    its own body, and so do its layers: everything mode and the predictor then compute it faster.
+    Other families differ in the class attributes or extend the methods. A class that changes nothing but finer
+    features, `predict_iou`, `score_objects` and `select_masks` sets ``as_known`` in its own body, and so do its layers:
+    everything mode and the predictor then compute it faster.
     """
 
     block: type[TwoWayBlock] = TwoWayBlock
     upscale_norm: Callable[[int], nn.Module] = LayerNorm2d
     head_act = "relu"
-    feature_maps: tuple[str, ...] = ()  # names of the `EncoderOutput.features` that it reads
+    feature_maps: tuple[str, ...] = ()  # the `EncoderOutput.features` that it reads, by name
     image_layers: tuple[str, ...] = ()  # names of the layers that `encode_features` uses
 
     _no_split_modules = ["TwoWayBlock"]  # read by transformers
@@ -157,13 +157,13 @@ class MaskDecoder(OriginalDecoderCalls):
         target_embedding: Tensor | None = None,
         features: Mapping[str, Tensor] | None = None,
     ) -> tuple:
-        """Predict every mask; `select_masks` keeps those that were asked for.
+        """Predict every mask; `select_masks` then picks the requested ones.
 
         image_embeddings: (B, C, h, w); image_pe: (1, C, h, w)
         sparse, dense, valid: see `PromptEncoder.forward`
         attention_similarity, target_embedding: PerSAM's guidance, as in ``transformers``
         features: `EncoderOutput.features`, those of ``feature_maps``
-        returns: the fields of `Decoded`, without the object scores where the decoder has none
+        returns: the fields of `Decoded`, without object scores if the decoder has none
         """
         b, c, h, w = image_embeddings.shape
         n = dense.shape[1] if sparse is None else sparse.shape[1]
@@ -190,17 +190,17 @@ class MaskDecoder(OriginalDecoderCalls):
         return self.iou_prediction_head(tokens[:, :, 0])
 
     def score_objects(self, tokens: Tensor) -> Tensor | None:
-        """Logits of there being an object: tokens as in `predict_iou` -> (B, N, 1); None if the decoder cannot tell."""
+        """Logits of an object being present: tokens as in `predict_iou` -> (B, N, 1); None if not predicted."""
         return None
 
     def encode_features(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What is done to the encoder's maps once for an image, before any prompt; see `SamModel.encode`."""
+        """Process the encoder's maps once for an image, before any prompt; see `SamModel.encode`."""
         return features
 
     def named_features(self, given: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, Tensor]:
         """The maps of ``feature_maps``, from a mapping or from a sequence in that order.
 
-        raises: ValueError when one is missing
+        raises: ValueError if one is missing
         """
         if not isinstance(given, Mapping):
             given = dict(zip(self.feature_maps, given, strict=False))
@@ -240,10 +240,10 @@ class MaskDecoder(OriginalDecoderCalls):
     def select_masks(
         self, masks: Tensor, iou: Tensor, multimask_output: bool, count: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Three masks for an ambiguous prompt, or the one of the first token; their predicted IoU.
+        """Three masks for an ambiguous prompt, or the first token's mask; with their predicted IoU.
 
-        count: 1, 3 or 4 masks, which overrides ``multimask_output``; 4 is the one, then the three (EdgeSAM). A
-            decoder whose first token was not trained (TinySAM) gives the best of the three for 1.
+        count: 1, 3 or 4 masks, overrides ``multimask_output``; 4 means the single mask, then the three (EdgeSAM). For
+            1, a decoder whose first token was not trained (TinySAM) returns the best of the three.
         """
         many = self.config.num_multimask_outputs
         if count is None:
@@ -257,7 +257,7 @@ class MaskDecoder(OriginalDecoderCalls):
         return masks[:, :, keep], iou[:, :, keep]
 
     def ranking(self, masks: Tensor, iou: Tensor) -> Tensor:
-        """The scores to choose the best mask by: the predicted IoU, or the stability where that was not trained.
+        """The scores that rank masks: the predicted IoU, or the stability score if the IoU head was not trained.
 
         masks: (..., M, 4h, 4w) logits; iou, returns: (..., M)
         """
@@ -265,7 +265,7 @@ class MaskDecoder(OriginalDecoderCalls):
 
 
 def best_mask(masks: Tensor, iou: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The mask of the highest score and its predicted IoU: (B, N, M, h, w), (B, N, M) twice -> the same with M = 1."""
+    """The best-scored mask and its predicted IoU: (B, N, M, h, w), (B, N, M) twice -> the same with M = 1."""
     best = scores.argmax(dim=2, keepdim=True)  # (B, N, 1)
     at = best[..., None, None].expand(-1, -1, -1, *masks.shape[-2:])
     return masks.gather(2, at), iou.gather(2, best)

@@ -1,7 +1,7 @@
-"""What transformers asks of the image processor of a SAM, without torchvision: for its pipeline and its `SamProcessor`.
+"""Image processor methods that transformers' pipeline and `SamProcessor` need, without torchvision.
 
-Names, arguments and results are those of ``transformers.SamImageProcessor``, with two of its faults mended: layers of
-crops may have coarser grids, and the stability of a mask is measured only where its predicted IoU passes. Our own
+Names, arguments and results are those of ``transformers.SamImageProcessor``, with two of its bugs fixed: layers of
+crops may have coarser grids, and the stability of a mask is only computed if its predicted IoU passes. Our
 `SamAutomaticMaskGenerator` finds the same masks with less work, and cleans them too.
 """
 
@@ -20,10 +20,10 @@ from ..ops.value_range import range_for
 
 
 class MaskGenerationMixin:
-    """For `SamImageProcessor`, of which it uses ``size_in_frame``."""
+    """Mixin of `SamImageProcessor`; uses its ``size_in_frame``."""
 
     def _get_preprocess_shape(self, old_shape: tuple[int, int], longest_edge: int) -> tuple[int, int]:
-        """(height, width) of a resized image; ``transformers.SamProcessor`` scales its prompts by it."""
+        """(height, width) of a resized image, by which ``transformers.SamProcessor`` scales prompts."""
         return resized_size(old_shape, longest_edge)
 
     def generate_crop_boxes(
@@ -36,14 +36,15 @@ class MaskGenerationMixin:
         crop_n_points_downscale_factor: int = 1,
         device: str | torch.device | None = None,
     ) -> tuple[Tensor, Tensor, list[np.ndarray], Tensor]:
-        """The image and layers of crops of it, with a grid of clicks in each.
+        """The image and layers of its crops, with a grid of clicks in each.
 
         image: as for `read_image`
-        target_size: not used: the frame of coordinates is this processor's
-        points_per_crop: of a side of the grid; in each further layer fewer, by ``crop_n_points_downscale_factor``
+        target_size: ignored; the coordinate frame is this processor's
+        points_per_crop: points per side of the grid; divided by ``crop_n_points_downscale_factor`` in each further
+            layer
         returns: boxes of C crops (C, 4) float32 XYXY; points (1, P, C, 2) float32 in pixels of the resized crops; the
-            crops, (h, w, 3) uint8; labels (1, P, C) int64, all 1. Where a crop has a coarser grid its last point
-            is repeated, and suppression removes what the repetition finds.
+            crops, (h, w, 3) uint8; labels (1, P, C) int64, all 1. In a crop with a coarser grid, the last point is
+            repeated; NMS removes the duplicates.
         """
         pixels = read_image(image, range_for(image, None, self.value_range))
         size = pixels.shape[:2]
@@ -71,11 +72,11 @@ class MaskGenerationMixin:
         mask_threshold: float = 0,
         stability_score_offset: float = 1,
     ) -> tuple[list[Rle], Tensor, Tensor]:
-        """Of the masks of a crop, those that are good, stable and not cut by an edge of the crop.
+        """Keep the masks of a crop that are good, stable and not cut by an edge of the crop.
 
         masks: (N, M, h, w) logits in pixels of the crop; iou_scores: (N, M)
         original_size: (H, W) of the image; cropped_box_image: (4,) XYXY of the crop
-        returns: for K masks their run lengths over the image, uncompressed; scores (K,); boxes (K, 4) int64 XYXY in the
+        returns: for K masks, uncompressed run lengths over the image; scores (K,); boxes (K, 4) int64 XYXY in the
             image, with inclusive edges
         """
         scores, logits = iou_scores.flatten(0, 1), masks.flatten(0, 1)
@@ -101,7 +102,7 @@ class MaskGenerationMixin:
     def post_process_for_mask_generation(
         self, all_masks: list[Rle], all_scores: Tensor, all_boxes: Tensor, crops_nms_thresh: float
     ) -> tuple[list[np.ndarray], Tensor, list[Rle], Tensor]:
-        """Of masks whose boxes overlap by more than the threshold, the best.
+        """Keep the best of masks whose boxes overlap by more than the threshold.
 
         all_masks: K run lengths; all_scores: (K,); all_boxes: (K, 4) XYXY
         returns: masks (H, W) bool, their scores, run lengths and boxes, best first

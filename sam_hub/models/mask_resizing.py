@@ -7,7 +7,7 @@ from torch import Tensor
 Size = tuple[int, int]
 
 MASKS_AT_ONCE = 8
-"""Masks that `resize_masks` holds as float32 at the original size, where a 12-megapixel mask is 48 MB."""
+"""Masks that `resize_masks` holds at once as float32 at the original size: 48 MB each for 12 megapixels."""
 
 
 def resize_masks(
@@ -21,12 +21,12 @@ def resize_masks(
     """Low-res logits in the frame of the image.
 
     "crop" is the original's way (``Sam.postprocess_masks``): enlarge, cut the padding off, resize to the image.
-    Where an image was stretched to the input, there is nothing to cut off, and masks are resized at once.
+    If an image was stretched to the input, there is no padding, and masks are resized in one step.
 
     masks: (..., h, w) logits in the frame of the padded input, of any dtype
     padded_size, input_size, original_size: (height, width) of the padded input, the resized image, the image
     how: ``mask_resize`` of the processor
-    returns: (..., H, W) float32, or bool where there is a threshold
+    returns: (..., H, W) float32, or bool if a threshold is given
     """
     flat = masks.flatten(end_dim=-3) if masks.dim() > 2 else masks[None]
     out = flat.new_empty(len(flat), *original_size, dtype=torch.float32 if threshold is None else torch.bool)

@@ -1,9 +1,9 @@
 """`SamModel`: any encoder of the family, SAM's prompt encoder and mask decoder, as a transformers model.
 
-Arguments, outputs and weight names are those of ``transformers.SamModel``, with its faults fixed: padding
-is masked out of the attention (there it changes the result), masks may be given per object, coordinates stay
-float32 in half precision, any input size that the encoder's stride divides is accepted, unknown arguments are
-refused, ``labels`` give a loss, and the norms use the original's eps.
+Arguments, outputs and weight names are those of ``transformers.SamModel``, with its bugs fixed: padding is masked out
+of the attention (there it changes the result), masks may be given per object, coordinates stay float32 in half
+precision, any input size that the encoder's stride divides is accepted, unknown arguments are refused, ``labels`` give
+a loss, and the norms use the original's eps.
 """
 
 import math
@@ -64,11 +64,11 @@ ZEROED = (
     "attention_biases",
     "no_memory_embedding",
 )
-"""Names of parameters that start at 0."""
+"""Parameters that are initialised to 0, by name."""
 
 
 def build(kind: str, config: PreTrainedConfig) -> nn.Module:
-    """The network of a part; ``kind`` is one of `registry.KINDS`. ValueError for a ``model_type`` that is not known."""
+    """The network of a part; ``kind`` is one of `registry.KINDS`. ValueError for an unknown ``model_type``."""
     return registry.load(registry.part(kind, config.model_type).network)(config)
 
 
@@ -79,7 +79,7 @@ class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    # transformers writes the positional matrix a second time; ours is one buffer.
+    # transformers stores the positional matrix twice; ours is one buffer.
     _keys_to_ignore_on_load_unexpected = [
         r"prompt_encoder\.shared_embedding\.positional_embedding",
         *registry.unread(),
@@ -87,7 +87,7 @@ class SamPreTrainedModel(LoadingMixin, PreTrainedModel):
 
     @classmethod
     def _can_set_attn_implementation(cls) -> bool:
-        return True  # every attention reads the configuration when it runs
+        return True  # every attention layer reads the configuration at run time
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -142,7 +142,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
                     config.text_embedding_size, config.prompt_encoder_config.hidden_size
                 )
         check_parameters(self)
-        # With batch norms that learn, recomputing a block counts its batch twice in their running statistics.
+        # Recomputing a block in training would update the running statistics of its batch norms twice.
         self.supports_gradient_checkpointing = any(isinstance(m, GradientCheckpointingLayer) for m in self.modules())
         self.post_init()
 
@@ -165,7 +165,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         return self.shared_image_embedding.grid(*(size or (side, side)))
 
     def encode(self, pixel_values: Tensor, **kwargs: bool) -> EncoderOutput:
-        """Run the image encoder: (B, 3, H, W) -> embedding (B, C, h, w) and whatever else the decoder needs."""
+        """Run the image encoder: (B, 3, H, W) -> embedding (B, C, h, w) and other features that the decoder needs."""
         encoded = self.vision_encoder(pixel_values.to(self.dtype), **kwargs)
         encoded.features = self.mask_decoder.encode_features(encoded.features)
         if self.no_memory_embedding is not None:
@@ -173,7 +173,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         return encoded
 
     def image_side_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and weights of everything that `encode` uses: the encoder, and other parts independent of prompts."""
+        """Names and weights that `encode` uses: those of the encoder and of other parts that no prompt affects."""
         parts = (
             "vision_encoder.",
             "no_memory_embedding",
@@ -211,7 +211,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         boxes: Tensor | None,
         masks: Tensor | None,
     ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-        """Check kinds and shapes, then `PromptEncoder` for an embedding grid of (h, w)."""
+        """Check kinds and shapes, then run `PromptEncoder` for an embedding grid of (h, w)."""
         if points is not None:
             if points.dim() != 4 or points.shape[-1] != 2:
                 raise ValueError(
@@ -234,7 +234,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
                     "give the same number, padding with label -10 or coordinates -10"
                 )
         if masks is not None:
-            if masks.dim() == 3:  # one mask for each image, as transformers documents
+            if masks.dim() == 3:  # one mask for each image, as transformers allows
                 masks = masks[:, None]
             expected = (4 * grid[0], 4 * grid[1])
             if masks.dim() != 4 or masks.shape[-2:] != expected:
@@ -248,7 +248,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         return self.prompt_encoder(self.shared_image_embedding, size, points, labels, boxes, masks)
 
     def predict_masks(self, *prompts: Any, **named: Any) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-        """`decode`, with its arguments, without the object scores: every candidate mask, predicted IoU, attentions."""
+        """`decode` without the object scores: every candidate mask, predicted IoU, attentions."""
         return self.decode(*prompts, **named)[:3]
 
     def decode(
@@ -268,7 +268,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         image_embeddings: ``embedding`` of the `EncoderOutput`
         intermediate: ``features`` of the `EncoderOutput`, or a sequence of them in the order of ``feature_maps`` of the
             decoder; most decoders read none
-        text_embeddings: (B, N, text_embedding_size), CLIP's of the text, for a model with a text projection
+        text_embeddings: (B, N, text_embedding_size), CLIP embeddings of texts, for a model with a text projection
         """
         prompts = input_points, input_labels, input_boxes, input_masks, text_embeddings
         if any(t is not None and t.dim() > 2 and t.shape[1] == 0 for t in prompts):
@@ -292,7 +292,7 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
     def _decode_nothing(
         self, image_embeddings: Tensor, prompts: tuple[Tensor | None, ...], intermediate: Any
     ) -> Decoded:
-        """`decode` for zero objects: that of one object, cut to none."""
+        """`decode` for zero objects: decodes one object and returns none."""
         one = [None if t is None else t.new_ones(len(t), 1, *(max(1, n) for n in t.shape[2:])) for t in prompts]
         found = self.decode(image_embeddings, *one[:4], intermediate=intermediate, text_embeddings=one[4])
         scores = None if found.object_scores is None else found.object_scores[:, :0]
@@ -335,9 +335,9 @@ class SamModel(OriginalInterface, SamPreTrainedModel):
         labels: (B, N, H, W), or (B, H, W) for one object an image: masks in {0, 1} in the frame of the padded input, at
             any resolution, for ``loss``
         original_sizes: accepted so that ``model(**inputs)`` works; ignored
-        reshaped_input_sizes: (B, 2), only to detect a processor that counts coordinates in another frame
-        batched_input: images and prompts as ``segment_anything`` takes them, also in the first place, for
-            `predict_batch`
+        reshaped_input_sizes: (B, 2), only used to detect a processor with another coordinate frame
+        batched_input: images and prompts as ``segment_anything`` takes them, for `predict_batch`; may be the first
+            positional argument
         raises: ValueError for shapes that do not fit; PromptError for prompts that the model does not take
         """
         if isinstance(pixel_values, list | tuple):

@@ -2,8 +2,8 @@
 
 Fine-tuning code calls the parts itself: ``prompt_encoder(points=, boxes=, masks=)``, ``prompt_encoder.get_dense_pe()``
 and ``mask_decoder(image_embeddings=, image_pe=, sparse_prompt_embeddings=, dense_prompt_embeddings=,
-multimask_output=)`` (source: ``modeling/prompt_encoder.py`` and ``modeling/mask_decoder.py``). Such a call is told by
-its arguments, and gives the original's shapes; gradients flow.
+multimask_output=)`` (source: ``modeling/prompt_encoder.py`` and ``modeling/mask_decoder.py``). Such a call is
+recognised by its arguments, and returns the original's shapes; gradients flow.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from .prompt_kinds import check_prompt_kinds
 class OriginalPromptCalls(nn.Module):
     """A prompt encoder that takes the original's calls too.
 
-    positions: the model's `PositionalEmbedding`, in a tuple so that it is no module of the prompt encoder
+    positions: the model's `PositionalEmbedding`, in a tuple so that it is not registered as a submodule
     """
 
     config: Any
@@ -86,7 +86,7 @@ class OriginalPromptCalls(nn.Module):
         if sparse is None:
             sparse = dense.new_zeros(1, n, 0, self.embed_dim)
         elif valid is not None and coords is not None and boxes is not None and torch.compiler.is_compiling():
-            # What would close the points of an object without a box is padding for every object here.
+            # The token "not a point" for objects without a box is padding for every object here.
             at = coords.shape[2]
             sparse = torch.cat([sparse[:, :, :at], sparse[:, :, at + 1 :]], dim=2)
         return sparse[0], dense[0].expand(n, -1, *self.image_embedding_size)
@@ -145,15 +145,15 @@ class OriginalDecoderCalls(nn.Module):
         return (masks[:0], iou[:0]) if is_empty else (masks, iou)
 
     def pack_features(self, embedding: Tensor, features: Any) -> Tensor:
-        """What this decoder reads of images, as one tensor (B, C, h, w): finer maps are further channels."""
+        """All the decoder's image inputs as one tensor (B, C, h, w): finer maps become further channels."""
         grid = tuple(embedding.shape[-2:])
         maps = [to_cells(features[name], grid).to(embedding.dtype) for name in self.feature_maps]
         return torch.cat([embedding, *maps], dim=1) if maps else embedding
 
     def unpack_features(self: Any, packed: Tensor, maps: Sequence[Tensor] = ()) -> tuple[Tensor, dict[str, Tensor]]:
-        """The inverse of `pack_features`; the embedding alone is fine where ``maps`` gives the rest.
+        """The inverse of `pack_features`; the embedding alone is enough if ``maps`` gives the rest.
 
-        raises: PromptError where something is missing or of another model
+        raises: PromptError if something is missing or belongs to another model
         """
         width, grid = self.config.hidden_size, tuple(packed.shape[-2:])
         if maps and packed.shape[1] == width:
@@ -164,7 +164,7 @@ class OriginalDecoderCalls(nn.Module):
         return unpack(packed, width, shapes)
 
     def wrong_features(self: Any, packed: Tensor) -> str:
-        """What is wrong with features of another shape than `pack_features` gives."""
+        """Error message for features whose shape is not that of `pack_features`."""
         width, grid = self.config.hidden_size, (1, 1)
         shapes = self.feature_shapes(grid)
         channels = packed_width(width, shapes.values(), grid)

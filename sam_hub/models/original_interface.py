@@ -1,4 +1,4 @@
-"""What callers of ``segment_anything`` read of a ``Sam``, for `SamModel`."""
+"""The interface of ``segment_anything``'s ``Sam``, for `SamModel`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Size = tuple[int, int]
 
 
 class OriginalEncoder:
-    """The image encoder under the original's name: calling it gives one tensor; the rest is the encoder's."""
+    """The image encoder under the original's name: a call returns one tensor; other attributes are the encoder's."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -66,7 +66,7 @@ class OriginalInterface:
     def preprocess(self, x: Tensor) -> Tensor:
         """Normalise and pad a resized image: (..., 3, h, w) in 0 ... 255 -> (..., 3, S, S).
 
-        raises: ImageError for one larger than the input, and for one with a side left, of a model that stretches images
+        raises: ImageError for an image larger than the input, or smaller if the model stretches images
         """
         processor = SamImageProcessor.for_config(self.config)
         side, shape = self.config.vision_config.image_size, tuple(x.shape[-2:])
@@ -95,7 +95,7 @@ class OriginalInterface:
     def predict_batch(
         self, batched_input: Sequence[Mapping[str, Any]], multimask_output: bool
     ) -> list[dict[str, Tensor]]:
-        """Masks end to end, as ``Sam.forward``, which `SamModel` takes too: ``model(batched_input, multimask_output)``.
+        """Masks end to end, as ``Sam.forward``; ``model(batched_input, multimask_output)`` calls it too.
 
         batched_input: for each image a dict with ``image`` (3, h, w), resized, in 0 ... 255; ``original_size`` (H, W);
             and any of ``point_coords`` (n, P, 2) with ``point_labels`` (n, P), ``boxes`` (n, 4), in pixels of the

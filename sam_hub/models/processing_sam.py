@@ -50,16 +50,16 @@ class SamProcessor(ProcessorMixin):
         """Prepare a batch of B images with up to N objects each.
 
         images, segmentation_maps: see `SamImageProcessor.preprocess`
-        text: not supported; in the signature because ``transformers`` has it
-        input_points: [image][object][point][x, y] in pixels of the original image; shorter nestings and None as
-            `sam_hub.models.prompt_batch` says
+        text: not supported; only here because ``transformers`` has it
+        input_points: [image][object][point][x, y] in pixels of the original image; for shorter nestings and None see
+            `sam_hub.models.prompt_batch`
         input_labels: [image][object][point], 1 object, 0 background, -1 not a point, -10 padding; all 1 by default
         input_boxes: [image][object][x0, y0, x1, y1]; boxes are clipped to the image
         input_masks: [image][object][h][w] low-res logits, of side longest_edge / 4; one for all objects or one for each
         return_tensors: "pt", "np", or None for lists of arrays
         other arguments: settings of `SamImageProcessor` for this call
-        returns: what `SamImageProcessor.preprocess` returns, and, of those given, input_points (B, N, P, 2),
-            input_labels (B, N, P), input_boxes (B, N, 4) and input_masks (B, N, h, w), in pixels of the resized image
+        returns: the result of `SamImageProcessor.preprocess`, and, if given, input_points (B, N, P, 2), input_labels
+            (B, N, P), input_boxes (B, N, 4) and input_masks (B, N, h, w), in pixels of the resized image
         raises: ImageError, PromptError; TypeError for an unknown argument, naming the nearest one
         """
         refuse_unknown(kwargs, [*ARGUMENTS, *SamImageProcessorKwargs.__annotations__], type(self).__name__)
@@ -85,10 +85,10 @@ class SamProcessor(ProcessorMixin):
         return self.image_processor.post_process_masks(*args, **kwargs)
 
     def drop_padding(self, values: Any, inputs: SamBatchFeature) -> list:
-        """Without the padding objects of a batch in which some images have fewer objects than others.
+        """Remove the padding objects of a batch in which some images have fewer objects than others.
 
-        values: for each image (N, ...): ``pred_masks``, ``iou_scores`` or what `post_process_masks` returned
-        inputs: what this processor returned
+        values: for each image (N, ...): ``pred_masks``, ``iou_scores`` or the result of `post_process_masks`
+        inputs: this processor's result
         returns: a list of B tensors or arrays (number of objects of the image, ...)
         """
         names = "input_labels", "input_boxes", "input_masks"
@@ -104,7 +104,7 @@ class SamProcessor(ProcessorMixin):
     def to_json_file(self, json_file_path: str | os.PathLike) -> None:
         """Write processor_config.json, and the preprocessor_config.json that transformers.js reads."""
         super().to_json_file(json_file_path)
-        # SamProcessor is the name that transformers.js knows; it has no other file to read.
+        # transformers.js only knows the name SamProcessor, and reads no other file.
         settings = to_two_sides({**self.image_processor.to_dict(), "processor_class": SamProcessor.__name__})
         if type(self) is SamProcessor and settings["processor_class"] != SamProcessor.__name__:
             own = Path(json_file_path)
@@ -115,7 +115,7 @@ class SamProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args: Any, **kwargs: Any) -> "SamProcessor":
-        """Load from anything that `SamImageProcessor.from_pretrained` takes, with the same errors."""
+        """Load from anything that `SamImageProcessor.from_pretrained` takes; raises the same errors."""
         image_processor = SamImageProcessor.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         try:
             hub = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
@@ -135,6 +135,6 @@ class SamProcessor(ProcessorMixin):
 class SamHubProcessor(SamProcessor):
     """`SamProcessor` under a name that ``transformers`` does not use.
 
-    Saved files name the class of the processor. ``AutoProcessor`` resolves "SamProcessor" to the one of
-    ``transformers``, which fits models that it knows; the files of all others name this class.
+    Saved files name the processor's class. ``AutoProcessor`` resolves "SamProcessor" to the class of ``transformers``,
+    which suits the models it knows; the files of all others name this class.
     """

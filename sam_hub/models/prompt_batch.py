@@ -1,15 +1,15 @@
 """Prompts in any nesting -> padded arrays for a batch of images.
 
 The full nesting is ``[image][object][point][x, y]`` for points, ``[image][object][point]`` for labels,
-``[image][object][x0, y0, x1, y1]`` for boxes and ``[image][object][row][column]`` for masks. Levels may be left
-away where only one reading is possible:
+``[image][object][x0, y0, x1, y1]`` for boxes and ``[image][object][row][column]`` for masks. Levels may be omitted if
+only one reading is possible:
 
 - one image: any levels from the left (``[x, y]``, ``[[x, y], [x, y]]`` for two points on one object, ...);
 - several images: the object level of points, labels and masks, which then mean one object in each image, as in
   ``transformers``.
 
 Each level may have its own length, and None stands for an object (or an image) without points or without a box. No
-object at all, as a detector may find, is ``[[]]`` or an array (1, 0, 4), and gives arrays with N = 0.
+object at all, as from a detector that found none, is ``[[]]`` or an array (1, 0, 4), and gives arrays with N = 0.
 """
 
 from collections.abc import Sequence
@@ -32,10 +32,10 @@ NESTING = {
     "input_masks": "[image][object][row][column]",
 }
 LEAF_LEVELS = {"input_points": 2, "input_labels": 1, "input_boxes": 1, "input_masks": 2}
-"""Levels of what belongs to one object."""
+"""Nesting levels of one object's value."""
 
 FEWEST_LEVELS = {"input_points": 1, "input_labels": 0, "input_boxes": 1, "input_masks": 2}
-"""Levels of the shortest form: one point, one label, one box, one mask."""
+"""Nesting levels of the shortest form: one point, one label, one box, one mask."""
 
 
 def batch_prompts(
@@ -44,11 +44,11 @@ def batch_prompts(
     """Check, scale and pad the prompts of B images.
 
     prompts: some of the keys of `NESTING`, in pixels of the original images; a value may be None
-    original_sizes, frame_sizes: (height, width) of each image and of the frame that the model wants coordinates in
+    original_sizes, frame_sizes: (height, width) of each image and of the model's coordinate frame for it
     mask_side: side of a low-res mask
-    returns: the keys that were given, and the labels of points, where N and P are the largest numbers in the batch:
-        input_points (B, N, P, 2) float32, input_labels (B, N, P) int64, input_boxes (B, N, 4) float32,
-        input_masks (B, N, mask_side, mask_side) float32. Padding has label -10 and coordinates -10.
+    returns: the given keys, and labels for points; N and P are the largest numbers in the batch: input_points
+        (B, N, P, 2) float32, input_labels (B, N, P) int64, input_boxes (B, N, 4) float32, input_masks
+        (B, N, mask_side, mask_side) float32. Padding has label -10 and coordinates -10.
     raises: PromptError
     """
     given = {name: _nested(name, value, len(original_sizes)) for name, value in prompts.items() if value is not None}
@@ -120,14 +120,14 @@ def _objects_of(image: int, given: dict[str, list[list]], size: Size, mask_side:
 
 
 def _pick(leaves: list, index: int, shared: bool) -> Any:
-    """The leaf of one object; a shared one serves all of them."""
+    """The value of one object; a single one serves all objects."""
     if shared and len(leaves) == 1:
         return leaves[0]
     return leaves[index] if index < len(leaves) else None
 
 
 def _points(points: Any, labels: Any, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """(P, 2) float64 and (P,) int64 of one object; P is 0 where it has none."""
+    """Points (P, 2) float64 and labels (P,) int64 of one object; P is 0 if it has none."""
     xy = np.zeros((0, 2)) if _is_blank(points) else _numbers(points, 2, "points", "[x, y] pairs")
     if xy.shape[1] != 2:
         raise PromptError(f"a point must be [x, y]; got {xy.shape[1]} numbers")
@@ -140,7 +140,7 @@ def _points(points: Any, labels: Any, size: Size) -> tuple[np.ndarray, np.ndarra
 
 
 def _box(box: Any, size: Size) -> np.ndarray | None:
-    """(4,) float64, or None where the object has none or padding."""
+    """(4,) float64, or None if the object has no box or only padding."""
     if _is_blank(box):
         return None
     corners = _numbers(box, 1, "a box", "four numbers x0, y0, x1, y1")
@@ -150,7 +150,7 @@ def _box(box: Any, size: Size) -> np.ndarray | None:
 
 
 def _numbers(value: Any, ndim: int, what: str, shape: str) -> np.ndarray:
-    """A new float64 array of ``ndim`` axes."""
+    """Convert to a new float64 array of ``ndim`` axes."""
     array = as_numbers(value)
     if array is None or array.ndim != ndim:
         raise PromptError(f"{what} must be {shape}")
@@ -158,7 +158,7 @@ def _numbers(value: Any, ndim: int, what: str, shape: str) -> np.ndarray:
 
 
 def _nested(name: str, value: Any, images: int) -> list[list]:
-    """The value with the image and the object level in place: for each image a list of leaves."""
+    """The value with image and object levels added: for each image a list of its objects' values."""
     value = _plain(name, value)
     if _is_blank(value):
         return [[] for _ in range(images)]
@@ -179,7 +179,7 @@ def _nested(name: str, value: Any, images: int) -> list[list]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Lists, arrays and numbers: tensors of any device become arrays."""
+    """Convert tensors of any device to arrays; lists, arrays and numbers stay."""
     if isinstance(value, list | tuple):
         return [_plain(name, v) for v in value]
     if hasattr(value, "detach"):
@@ -199,16 +199,16 @@ def _is_blank(value: Any) -> bool:
 
 
 def _levels(value: Any) -> int:
-    """How deep lists and arrays are nested, at the deepest place."""
+    """The deepest nesting of lists and arrays."""
     if isinstance(value, list):
         return 1 + max((_levels(v) for v in value if v is not None), default=0)
     return np.ndim(value)
 
 
 def objects_present(labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None = None) -> Tensor | None:
-    """(B, N) bool, False where an object is only padding; None when no prompt can say.
+    """(B, N) bool, False where an object is only padding; None if no prompt can show it.
 
-    masks: (B, N, h, w); an object whose mask prompt is not all zeros, as padding is, is there too
+    masks: (B, N, h, w); an object also counts as present if its mask prompt is not all zeros, as padding is
     """
     present = None
     if labels is not None:

@@ -64,8 +64,8 @@ class PromptEncoder(OriginalPromptCalls):
     positional features come from the model (`PositionalEmbedding` is shared with the image side).
     """
 
-    closes_boxes = False  # whether "not a point" follows a box too, as it follows points
-    holds_positions = False  # whether a second copy of the positional matrix belongs to it on disk
+    closes_boxes = False  # whether a "not a point" token also follows a box, as it follows points
+    holds_positions = False  # whether files hold a second copy of the positional matrix in it
 
     def __init__(self, config: SamPromptEncoderConfig) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class PromptEncoder(OriginalPromptCalls):
             kinds = torch.cat(kinds, dim=2)
             valid = kinds != PAD_LABEL
             if not torch.compiler.is_compiling():
-                used = valid.flatten(0, 1).any(0)  # columns that are padding for every object go away
+                used = valid.flatten(0, 1).any(0)  # drop columns that are padding for every object
                 if not used.all():
                     kinds, valid = kinds[:, :, used], valid[:, :, used]
                     xy = [torch.cat(xy, dim=2)[:, :, used]]
@@ -152,7 +152,7 @@ class PromptEncoder(OriginalPromptCalls):
     def _closed(self, labels: Tensor | None, box_missing: Tensor) -> Tensor:
         """Which objects get the "not a point" token beside boxes: (B, N, P) or None, (B, N) -> (B, N) bool
 
-        In SAM those with points and no box, as they would alone.
+        In SAM: objects with points and no box, as without boxes in the batch.
         """
         pointed = torch.zeros_like(box_missing) if labels is None else (labels != PAD_LABEL).any(-1)
         return pointed | ~box_missing if self.closes_boxes else pointed & box_missing
@@ -167,10 +167,10 @@ class PromptEncoder(OriginalPromptCalls):
     def embed_points(
         self, fourier: PositionalEmbedding, input_size: tuple[int, int], points: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Tokens of prompts that are all points, with nothing added, by operations that can be traced.
+        """Tokens of prompts given as points only, without added tokens, by traceable operations.
 
-        points: (B, N, P, 2), corners of boxes among them; labels: (B, N, P), as in `forward`
-        returns: sparse (B, N, T, C) and valid (B, N, T) bool, or None where the number of tokens is fixed
+        points: (B, N, P, 2), including corners of boxes; labels: (B, N, P), as in `forward`
+        returns: sparse (B, N, T, C) and valid (B, N, T) bool, or None if the number of tokens is fixed
         """
         scale = torch.tensor(input_size[::-1], dtype=points.dtype, device=points.device)
         return self._tokens(fourier, (points + 0.5) / scale, labels), labels != PAD_LABEL

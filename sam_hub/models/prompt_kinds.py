@@ -1,4 +1,4 @@
-"""Prompts of tensors that a model was not trained on are refused."""
+"""Refuses tensor prompts of kinds that a model was not trained on."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def check_prompt_kinds(
     """Refuse prompts that a model was not trained on.
 
     kinds: ``prompt_kinds`` of the model's configuration
-    raises: PromptError; in a compiled model, whose graph cannot look at the labels, RuntimeError for background points
+    raises: PromptError; in a compiled model, whose graph cannot inspect labels, RuntimeError for background points
     """
     compiling = torch.compiler.is_compiling()
     refuse_prompts(kinds, points, None if compiling else labels, boxes, masks)

@@ -1,8 +1,8 @@
-"""transformers without its chatter."""
+"""Silences transformers."""
 
 
 def quiet_transformers() -> None:
-    """No messages below an error and no progress bars of ``transformers``, from now on in this process."""
+    """Turn off ``transformers``' progress bars and messages below errors, from now on in this process."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -1,7 +1,7 @@
 """Text prompts (paper, section 7.5 and appendix D.5): CLIP's embedding of an object as one more prompt token.
 
-In training it is CLIP's embedding of the object's picture, at inference that of the words: CLIP has laid the two beside
-each other, so a model that was trained on pictures follows words.
+In training it is the embedding of the object's picture, at inference that of the words. CLIP embeds matching pictures
+and words close to each other, so a model trained on pictures follows words.
 """
 
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ class TextProjection(nn.Module):
 
 
 def add_tokens(sparse: Tensor | None, valid: Tensor | None, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Put tokens (B, N, K, C) behind the embedded prompts of `PromptEncoder.forward`."""
+    """Append tokens (B, N, K, C) to the embedded prompts of `PromptEncoder.forward`."""
     if sparse is None:
         return tokens, None
     if valid is not None:
@@ -40,7 +40,7 @@ def clip_embedding_inside(clip: "CLIPModel", crops: Tensor, inside: Tensor) -> T
 
     crops: (M, 3, s, s), normalised for CLIP; inside: (M, s, s) bool
     returns: (M, D). In the last layer the output token sees only itself and the patches that the mask touches, "to
-        ensure that the embedding focuses on the object" (appendix D.5); where it touches none, all of them.
+        ensure that the embedding focuses on the object" (appendix D.5); if it touches none, all of them.
     """
     vision = clip.vision_model
     hidden = vision.pre_layrnorm(vision.embeddings(crops))

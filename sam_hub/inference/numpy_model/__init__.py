@@ -1,1 +1,1 @@
-"""`pocket` in NumPy, for a process that is over before PyTorch would be imported: see `backend`."""
+"""`pocket` in NumPy, for processes that finish before PyTorch would have been imported: see `backend`."""

@@ -1,7 +1,7 @@
-"""`pocket` in NumPy as a backend: the same masks as `TorchBackend`, but for rounding, without PyTorch.
+"""`pocket` in NumPy as a backend: without PyTorch, the same masks as `TorchBackend` except for rounding.
 
-Importing PyTorch and transformers takes several times as long as one photo, and most of the memory. For many photos
-PyTorch, which computes on all cores, is faster.
+Importing PyTorch and transformers takes several times as long as processing one photo, and most of the memory. For many
+photos PyTorch is faster, as it computes on all cores.
 """
 
 import json
@@ -22,7 +22,7 @@ from ..runtime import read_capabilities, read_preparation
 from . import decoder
 
 MOST_PHOTOS = 4
-"""Side by side: each takes its photo and some 60 MB."""
+"""The most photos processed in parallel: each takes the memory of the photo and some 60 MB."""
 
 
 def supports(folder: Path) -> bool:
@@ -38,7 +38,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _encoder(vision: Mapping[str, Any]) -> str:
-    """Where the image encoder is, as a lazy string; empty where there is none in NumPy."""
+    """Lazy string of the NumPy image encoder; empty if there is none."""
     part = dict(registry.parts("encoder")).get(vision.get("model_type", ""))
     return part.arrays if part else ""
 

@@ -11,7 +11,7 @@ from .layers import Weights, doubled, gelu, halved, layer_norm, linear, softmax
 
 HEADS = "output_hypernetworks_mlps"
 UPSCALE_EPS = 1e-6
-"""Of `sam_hub.models.layers.LayerNorm2d`, which no configuration changes."""
+"""The eps of `sam_hub.models.layers.LayerNorm2d`, which no configuration changes."""
 
 
 class ArrayDecoder:
@@ -27,9 +27,9 @@ class ArrayDecoder:
         self.eps = self.config["layer_norm_eps"]
 
     def hold(self, encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the prompts of an image share, pixels first.
+        """Arrays that all prompts of an image share, pixels first.
 
-        returns: image (h, w, C), positions (h * w, C), and what is added while masks are upscaled: stride_8
+        returns: image (h, w, C), positions (h * w, C), and the features added while upscaling masks: stride_8
             (2h, 2w, C / 4) and stride_4 (4h, 4w, C / 8)
         """
         maps = {name: encoded[name][0].transpose(1, 2, 0) for name in ("image_embeddings", "stride_8", "stride_4")}
@@ -70,7 +70,7 @@ class ArrayDecoder:
         return np.concatenate([np.sin(angle), np.cos(angle)], -1)
 
     def _sparse(self, prompts: Prompts, grid: tuple[int, int]) -> np.ndarray:
-        """Points and corners of the box as tokens, (T, C)."""
+        """Tokens of the points and of the box's corners, (T, C)."""
         xy, labels = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
         if prompts.points is not None:
             there = prompts.labels[0] != PAD_LABEL
@@ -87,7 +87,7 @@ class ArrayDecoder:
         return position + table[labels.clip(min=-1) + 1] * (labels >= -1)[:, None]
 
     def _dense(self, mask: np.ndarray | None) -> np.ndarray:
-        """What a rough mask (1, 1, 4h, 4w), or that there is none, adds to the image: (h, w, C) or (1, C)"""
+        """Dense embedding of a mask prompt (1, 1, 4h, 4w), (h, w, C), or of no mask, (1, C)."""
         if mask is None:
             return self.every["prompt_encoder.no_mask_embed.weight"]
         x, base = mask[0, 0, :, :, None].astype(np.float32), "prompt_encoder.mask_embed"
@@ -135,7 +135,7 @@ class ArrayDecoder:
         return linear(self.weights, f"{name}.out_proj", (weights @ v).swapaxes(0, 1).reshape(len(query), -1))
 
     def _head(self, name: str, x: np.ndarray) -> np.ndarray:
-        """(C,) -> (out,), with ReLU between."""
+        """(C,) -> (out,), with ReLU between layers."""
         x = np.maximum(linear(self.weights, f"{name}.proj_in", x), 0)
         i = 0
         while f"{name}.layers.{i}.weight" in self.weights:
@@ -145,7 +145,7 @@ class ArrayDecoder:
 
 
 def supports(config: Mapping[str, Any]) -> bool:
-    """Whether `ArrayDecoder` computes what a model's configuration says."""
+    """Whether `ArrayDecoder` supports a model's configuration."""
     prompts, decoder = config.get("prompt_encoder_config") or {}, config.get("mask_decoder_config") or {}
     return (
         prompts.get("model_type") == "sam_prompt_encoder"

@@ -9,7 +9,7 @@ Weights = Mapping[str, np.ndarray]
 
 ERFC = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 ERFC_P = 0.3275911
-"""Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26: off by 1.5e-7 at most."""
+"""Of erf: Abramowitz and Stegun, "Handbook of Mathematical Functions", 7.1.26; the error is at most 1.5e-7."""
 
 
 def linear(weights: Weights, name: str, x: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """x times the normal distribution up to x, not the tanh approximation."""
+    """x times the normal cumulative distribution at x, not the tanh approximation."""
     size = np.abs(x)
     t = 1 / (1 + np.float32(ERFC_P * 0.5**0.5) * size)
     tail = np.full_like(x, ERFC[-1])

@@ -1,4 +1,4 @@
-"""What image encoders share: what they return, and SAM's own ViT."""
+"""Common parts of image encoders: their output, and SAM's own ViT."""
 
 from dataclasses import dataclass, field
 
@@ -9,9 +9,9 @@ from torch import Tensor
 class EncoderOutput:
     """What an image encoder returns.
 
-    embedding: (B, C, h, w), what the decoder reads
-    features: the further feature maps that the decoder reads, by name: see `MaskDecoder.feature_maps`
-    hidden_states, attentions: per layer, where they were asked for
+    embedding: (B, C, h, w), the decoder's input
+    features: further feature maps for the decoder, by name: see `MaskDecoder.feature_maps`
+    hidden_states, attentions: per layer, if requested
     """
 
     embedding: Tensor
@@ -21,7 +21,7 @@ class EncoderOutput:
 
     @property
     def intermediate(self) -> tuple[Tensor, ...]:
-        """The maps of ``features`` without their names, as arguments called ``intermediate_embeddings`` take them."""
+        """The maps of ``features`` without their names, for arguments called ``intermediate_embeddings``."""
         return tuple(self.features.values())
 
 

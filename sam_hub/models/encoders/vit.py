@@ -39,7 +39,7 @@ class Neck(nn.Module):
         self.layer_norm2 = LayerNorm2d(out, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.layer_norm1(self.conv1(x)).contiguous()  # a convolution of (B, h, w, C) memory rounds worse
+        x = self.layer_norm1(self.conv1(x)).contiguous()  # channels-last memory rounds worse
         return self.layer_norm2(self.conv2(x)).contiguous()
 
 
@@ -68,7 +68,7 @@ class VitAttention(nn.Module):
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, head_dim))
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
-        """x: (B, h, w, C) -> the same, and the weights (B, heads, h * w, h * w) where they were asked for"""
+        """x: (B, h, w, C) -> the same, and the weights (B, heads, h * w, h * w) if requested"""
         b, h, w, c = x.shape
         q, k, v = self.qkv(x).reshape(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, hw, d)
         rows = columns = None
@@ -91,7 +91,7 @@ class VitAttention(nn.Module):
     def _sdpa(
         self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor | None, columns: Tensor | None, size: tuple[int, int]
     ) -> Tensor:
-        """Fused attention in bands of query rows, so that the full (h * w)^2 bias never exists."""
+        """Fused attention in bands of query rows, so that the full (h * w)^2 bias is never materialised."""
         h, w = size
         dropout = self.config.attention_dropout if self.training else 0.0
         if rows is None:
@@ -125,7 +125,7 @@ def window_unpartition(x: Tensor, size: int, padded: tuple[int, int], original: 
 
 
 class VitLayer(GradientCheckpointingLayer):
-    """Pre-norm attention and MLP. Windows are padded after the norm, and the padding is attended to."""
+    """Pre-norm attention and MLP. Windows are padded after the norm, and tokens attend to the padding too."""
 
     def __init__(self, config: SamVisionConfig, window_size: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class VitLayer(GradientCheckpointingLayer):
         self.drop_path = 0.0  # training sets it: see `VitEncoder.set_drop_path`
 
     def _drop(self, y: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al. 2016): leave a residual branch (B, h, w, C) out, for each image by chance."""
+        """Stochastic depth (Huang et al. 2016): drop a residual branch (B, h, w, C) at random for each image."""
         if not self.training or self.drop_path == 0:
             return y
         keep = 1 - self.drop_path
