@@ -1,4 +1,4 @@
-"""Which three bands of an image a model looks at."""
+"""Selects the bands of an image that a model sees."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ Bands = Sequence[int] | None
 
 
 def choose_bands(count: int, bands: Bands, name: str) -> tuple[int, ...]:
-    """The bands to look at, of ``count``: one or three.
+    """The one or three bands to use, out of ``count``.
 
-    By default the only one, or the first three, with an `ImageBandsWarning` where there are more than four (the fourth
-    may be transparency, which is dropped in any case). Of two it is the first, with the warning.
+    By default the only band, or the first three; more than four give an `ImageBandsWarning` (a fourth may be
+    transparency, which is always dropped). Of two bands the first is used, with the warning.
     raises: ImageError for bands that are not there, or neither one nor three
     """
     if bands is not None:

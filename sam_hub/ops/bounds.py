@@ -1,4 +1,4 @@
-"""Bounds on what the files of a model ask for, checked before anything is built, and how they are lifted.
+"""Limits on the sizes in a model's files, checked before anything is built, and how to lift them.
 
 A configuration of a few bytes must not take all memory.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import CheckpointError, SamHubError
 
 VARIABLE = "SAM_HUB_TRUST_SIZE"
-"""Environment variable that lifts the bounds when it is 1; ``sam-hub --trust-size`` sets it."""
+"""Environment variable that lifts the limits if set to 1; ``sam-hub --trust-size`` sets it."""
 
 LIFT = "if the file is yours, lift the bound with trust_size=True, or sam-hub --trust-size"
 
@@ -22,13 +22,13 @@ _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 NAMES = ("model_type", "dtype", "torch_dtype")
 PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 LAYERS, SIDE, NUMBER, LENGTH = 500, 8192, 65_536, 64
-"""The most layers, pixels of a side, any other whole number, and entries of a list."""
+"""Upper limits for layers, pixels of a side, any other whole number, and entries of a list."""
 
 PARAMETERS = 2_000_000_000
-"""Of a whole model; the largest SAM has 641 million."""
+"""Parameters of a whole model; the largest SAM has 641 million."""
 
 SMALL = 1_000_000
-"""Parameters that any folder may leave to chance, for fine-tuning."""
+"""Parameters that may be missing from any folder and initialised at random, for fine-tuning."""
 
 _weights: ContextVar[int | None] = ContextVar("weights", default=None)
 
@@ -38,13 +38,13 @@ SIDES = ("image_size", "pretrained_grid")
 
 
 def trusts_size() -> bool:
-    """Whether bounds are lifted."""
+    """Whether the limits are lifted."""
     return _trusted.get() or os.environ.get(VARIABLE) == "1"
 
 
 @contextmanager
 def trusting_size(trust: bool) -> Iterator[None]:
-    """Lift the bounds for a block of code, if ``trust``."""
+    """Lift the limits for a block of code, if ``trust``."""
     token = _trusted.set(trust or _trusted.get())
     try:
         yield
@@ -53,7 +53,7 @@ def trusting_size(trust: bool) -> Iterator[None]:
 
 
 def check_settings(settings: Mapping[str, Any], source: str) -> None:
-    """CheckpointError when a number of ``config.json`` is negative, no number, or beyond what a model can need."""
+    """CheckpointError if a number in ``config.json`` is negative, not a number, or larger than any model needs."""
     for name in NAMES:
         if not isinstance(settings.get(name), str | None):
             raise CheckpointError(f"the {name} of {source} is not text; download the model again")
@@ -69,7 +69,7 @@ def check_settings(settings: Mapping[str, Any], source: str) -> None:
 
 
 def check_sides(name: str, size: Mapping[str, Any]) -> None:
-    """ValueError unless the sides that a processor's file states are whole numbers of pixels that an input can have."""
+    """ValueError unless the sides in a processor's file are whole numbers of pixels that an input can have."""
     for side in size.values():
         if side is not None and (not isinstance(side, int) or side < 1):
             raise ValueError(f"{name} has a side of {side!r}; expected pixels")
@@ -78,7 +78,7 @@ def check_sides(name: str, size: Mapping[str, Any]) -> None:
 
 
 def check_preparation(settings: Mapping[str, Any]) -> None:
-    """ValueError unless the settings of a processor's file are of the kinds that they should be."""
+    """ValueError unless the settings in a processor's file have the right types."""
     for name in ("image_mean", "image_std", "rescale_factor"):
         value = settings.get(name)
         numbers = value if isinstance(value, list | tuple) else [value]
@@ -107,7 +107,7 @@ def _is_finite(value: Any) -> bool:
 
 @contextmanager
 def building(trust_size: bool = False, folder: Path | None = None) -> Iterator[None]:
-    """Around the loading of a model: what `trusting_size` does, and how much the weights in ``folder`` can fill."""
+    """Context for loading a model: `trusting_size`, and a limit on parameters from the weights in ``folder``."""
     files = [] if folder is None else [p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin")]
     token = _weights.set(sum(p.stat().st_size for p in files) or None)
     try:
@@ -119,26 +119,26 @@ def building(trust_size: bool = False, folder: Path | None = None) -> Iterator[N
 
 @contextmanager
 def buildable() -> Iterator[None]:
-    """Settings that contradict each other, or are of the wrong kind, as CheckpointError."""
+    """Context that turns errors from contradictory settings or wrong types into CheckpointError."""
     try:
         yield
     except (SamHubError, OSError, MemoryError):
         raise
-    except Exception as e:  # transformers checks types with exceptions of its own
+    except Exception as e:  # transformers' type checks raise their own exceptions
         if "out of memory" in str(e).lower():
             raise
         raise CheckpointError(f"no model can be built from the configuration ({_first(e)})") from e
 
 
 def check_parameters(model: Any) -> None:
-    """CheckpointError for a `torch.nn.Module`, still on the meta device, that has more parameters than it should."""
+    """CheckpointError if a `torch.nn.Module`, still on the meta device, has too many parameters."""
     first = next(model.parameters(), None)
     if first is None or not first.is_meta or trusts_size():
         return
     count, stored = sum(p.numel() for p in model.parameters()), _weights.get()
     if count > PARAMETERS:
         raise CheckpointError(f"the configuration asks for {count:,} parameters, over {PARAMETERS:,}; {LIFT}")
-    if stored is not None and count > 2 * stored + SMALL:  # weights of 4 bits have two in a byte
+    if stored is not None and count > 2 * stored + SMALL:  # a byte holds two 4-bit weights
         raise CheckpointError(f"the configuration asks for {count:,} parameters, and the weights have {stored:,} bytes")
 
 
@@ -157,7 +157,7 @@ def _check(where: str, name: str, value: Any) -> None:
 
 
 def _numbers(value: Any, where: str, depth: int = 0) -> Iterator[tuple[int, int]]:
-    """Whole numbers in a value, and how deep they lie in lists."""
+    """The whole numbers in a value, with their nesting depth in lists."""
     if isinstance(value, list | tuple):
         if depth > 1 or (len(value) > LENGTH and not trusts_size()):
             raise CheckpointError(f"{where} is a list of {len(value):,} entries, over {LENGTH}; {LIFT}")

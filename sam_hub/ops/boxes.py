@@ -1,4 +1,4 @@
-"""Boxes in pixels: overlap, suppression, and the way between a crop and its image.
+"""Boxes in pixels: IoU, NMS, and coordinates of crops in their image.
 
 Boxes are XYXY unless a name says otherwise. Those made from masks have inclusive right and bottom edges (see
 `sam_hub.ops.masks.mask_to_box`), and their sides are ``x1 - x0`` and ``y1 - y0``, as in the original project.
@@ -13,7 +13,7 @@ def box_area(boxes: np.ndarray) -> np.ndarray:
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of every pair: (N, 4) and (M, 4) XYXY -> (N, M); NaN where both are empty."""
+    """IoU of every pair: (N, 4) and (M, 4) XYXY -> (N, M); NaN if both are empty."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     both = (high - low).clip(min=0).prod(axis=-1)
@@ -26,12 +26,12 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarr
     """Greedy non-maximum suppression, with the results of ``torchvision.ops.nms`` on a CPU, bit for bit.
 
     boxes: (N, 4) XYXY; scores: (N,)
-    returns: indices of the boxes kept, best score first; of equal scores the earlier index goes first. A box goes
-        when its IoU with a kept one is above the threshold, computed in float32; a NaN IoU suppresses nothing.
+    returns: indices of the kept boxes, best score first; of equal scores the lower index first. A box is dropped if its
+        IoU with a kept one, computed in float32, is above the threshold; a NaN IoU suppresses nothing.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")
     boxes = np.asarray(boxes, dtype=np.float32)[order]
-    threshold = np.float64(iou_threshold)  # not rounded to float32 by the comparison
+    threshold = np.float64(iou_threshold)  # the comparison must not round it to float32
     alive = np.ones(len(boxes), dtype=bool)
     keep = []
     for i in range(len(boxes)):

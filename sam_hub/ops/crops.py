@@ -1,4 +1,4 @@
-"""Where "everything mode" looks: crops of the image, and a grid of clicks in each (original: ``utils/amg.py``)."""
+"""Crops of the image for everything mode, and a grid of clicks in each (original: ``utils/amg.py``)."""
 
 import math
 from itertools import product
@@ -33,8 +33,8 @@ def crop_boxes(size: tuple[int, int], n_layers: int, overlap_ratio: float) -> tu
     """Boxes of the whole image (layer 0) and of the (2^i)^2 overlapping crops of each layer i.
 
     size: (h, w) of the image; overlap_ratio: of the image's short side in layer 1, halved in each further layer
-    returns: the boxes, XYXY with exclusive right and bottom edges, and the layer of each. Crops that would be
-        empty (images of a few pixels) are left out.
+    returns: the boxes, XYXY with exclusive right and bottom edges, and the layer of each. Empty crops
+        (of images of a few pixels) are omitted.
     """
     height, width = size
     boxes, layers = [[0, 0, width, height]], [0]

@@ -1,8 +1,8 @@
 """Masks and prompts drawn over a photo, with smooth edges at any size.
 
-Every shape is a field of signed distances to its edge (pixels, negative inside); how much of a pixel it covers
-is that distance clipped, so lines of any width come out antialiased without drawing at a larger scale. Line
-widths grow with the image, so that a thumbnail and a 12-megapixel photo look alike.
+Every shape is a field of signed distances to its edge (pixels, negative inside). Clipping the distance gives the
+coverage of a pixel, so lines of any width are antialiased without supersampling. Line widths grow with the image, so
+that a thumbnail and a 12-megapixel photo look alike.
 """
 
 import math
@@ -25,15 +25,15 @@ PALETTE = (
     (140, 200, 40),
     (190, 130, 80),
 )
-"""Colours of objects 1, 2, ... (RGB), used again from the start after the last."""
+"""RGB colours of objects 1, 2, ..., repeated after the last."""
 
 WHITE, SHADE, GREEN, RED = (255, 255, 255), (20, 24, 32), (24, 170, 84), (225, 50, 56)
 
 
 def draw_masks(image: np.ndarray, masks: Iterable[np.ndarray], opacity: float = 0.42) -> np.ndarray:
-    """Tint each mask in a colour of its own and line its edge.
+    """Tint each mask in its own colour and draw its outline.
 
-    image: (H, W, 3) uint8 RGB; masks: each (H, W) bool; a later one lies over an earlier one
+    image: (H, W, 3) uint8 RGB; masks: each (H, W) bool, later ones on top
     returns: a new image
     """
     canvas = image.copy()
@@ -69,7 +69,7 @@ def draw_prompts(
             edge = np.abs(_rectangle(x - (x0 + x1) / 2, y - (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2))
             _paint(window, SHADE, 0.45 * _cover(edge - 1.6 * unit))
             _paint(window, _lighter(PALETTE[i % len(PALETTE)], 0.6), _cover(edge - 0.75 * unit))
-    for (px, py), label in zip(np.asarray(points) + 0.5, labels, strict=True):  # a click means a pixel: its centre
+    for (px, py), label in zip(np.asarray(points) + 0.5, labels, strict=True):  # at the pixel's centre
         reach = 9 * unit + 2
         x, y, window = _window(canvas, px - reach, py - reach, px + reach, py + reach)
         x, y = x - px, y - py
@@ -85,12 +85,12 @@ def draw_prompts(
 
 
 def soft_mask(mask: np.ndarray) -> np.ndarray:
-    """(H, W) bool -> (H, W) float32 in [0, 1]: the same mask with a smooth edge, half-way at the outline."""
+    """(H, W) bool -> (H, W) float32 in [0, 1]: the same mask with a smooth edge, 0.5 at the outline."""
     return _cover(_mask_distance(mask))
 
 
 def _unit(image: np.ndarray) -> float:
-    """One step of the drawing, in pixels: a 600 x 800 photo has lines of about 2 pixels."""
+    """The unit of line widths, in pixels: a 600 x 800 photo has lines of about 2 pixels."""
     return max(0.8, math.sqrt(image.shape[0] * image.shape[1]) / 520)
 
 
@@ -118,7 +118,7 @@ def _frame(x0: float, y0: float, x1: float, y1: float, margin: float) -> list[tu
 
 
 def _mask_distance(mask: np.ndarray) -> np.ndarray:
-    """(h, w) bool -> (h, w) float32 signed distance to the outline, its steps smoothed away."""
+    """(h, w) bool -> (h, w) float32 signed distance to the outline, smoothed."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     return cv2.GaussianBlur(np.where(mask, 0.5 - inside, outside - 0.5), (0, 0), 1.0)
@@ -131,7 +131,7 @@ def _rectangle(x: np.ndarray, y: np.ndarray, half_width: float, half_height: flo
 
 
 def _cover(distance: np.ndarray) -> np.ndarray:
-    """How much of a pixel a shape covers, from the distance of the pixel's centre."""
+    """Share of a pixel that a shape covers, from the distance of the pixel's centre."""
     return np.clip(0.5 - distance, 0, 1)
 
 
@@ -140,7 +140,7 @@ def _lighter(color: tuple[int, int, int], by: float = 0.35) -> tuple[int, ...]:
 
 
 def _paint(view: np.ndarray, color: tuple[int, ...], alpha: np.ndarray) -> None:
-    """Lay a colour over a part of the canvas, in place: view (h, w, 3) uint8, alpha (h, w) in [0, 1]."""
+    """Blend a colour into a part of the canvas, in place: view (h, w, 3) uint8, alpha (h, w) in [0, 1]."""
     there = alpha > 0
     below = view[there].astype(np.float32)
     view[there] = np.rint(below + (np.asarray(color, np.float32) - below) * alpha[there][:, None])

@@ -1,7 +1,7 @@
-"""The embedding of an image and the finer maps that its decoder reads as one array, and back.
+"""Packs an image's embedding and the decoder's finer feature maps into one array, and unpacks it.
 
-Code written for ``segment_anything`` keeps one array for an image. The pixels of a finer map become channels of the
-embedding's cells, so nothing is lost. numpy arrays and torch tensors are treated alike.
+Code written for ``segment_anything`` keeps one array per image. The pixels of a finer map become channels of the
+embedding's cells, so nothing is lost. Works for numpy arrays and torch tensors.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 
 def packed_width(width: int, shapes: Iterable[Shape], grid: Size) -> int:
-    """Channels of the one array.
+    """Channels of the packed array.
 
     width: channels of the embedding; shapes: of the maps of one image; grid: (h, w) of the embedding
     """
@@ -51,7 +51,7 @@ def unpack(x: Any, width: int, shapes: Mapping[str, Shape]) -> tuple[Any, dict[s
 
 
 def _factor(shape: Shape, grid: Size) -> int | None:
-    """How much finer a map is than the embedding; None for one with its channels last."""
+    """How many times finer a map is than the embedding; None for a channels-last map."""
     k = shape[-2] // grid[0]
     if k and shape[-2:] == (k * grid[0], k * grid[1]):
         return k

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and names that stay in their folder."""
+"""Files that are written completely or not at all, and paths that stay inside their folder."""
 
 import errno
 import hashlib
@@ -16,18 +16,18 @@ from ..errors import OutputError, SamHubError
 def write_atomically(path: str | os.PathLike, data: bytes | Iterable[bytes]) -> None:
     """Write ``data``, whole or in pieces, beside ``path`` and rename it into place: no reader ever sees half a file.
 
-    A file that was there is replaced; one behind a symbolic link is replaced where the link points. The folder
-    must exist. On any failure what was there before stays as it was and nothing else is left behind.
+    An existing file is replaced; of a symbolic link, the target. The folder must exist. After any failure, the old file
+    is unchanged and nothing else is left behind.
     raises: OutputError
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder; give the name of a file in it")
-    if target.exists() and not target.is_file():  # a rename would put a file in the place of /dev/null
+    if target.exists() and not target.is_file():  # a rename would replace /dev/null by a file
         raise OutputError(f"cannot write {path}: it is not a regular file; give the name of a file")
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
-    aside = target.parent / f".{secrets.token_hex(8)}.part"  # a short name: the target's may be as long as allowed
+    aside = target.parent / f".{secrets.token_hex(8)}.part"  # short: the target's name may be as long as allowed
     try:
         with open(aside, "xb") as f:
             f.writelines([data] if isinstance(data, bytes) else data)
@@ -45,7 +45,7 @@ def write_atomically(path: str | os.PathLike, data: bytes | Iterable[bytes]) -> 
 
 
 def make_folder(path: str | os.PathLike) -> None:
-    """Make a folder and those above it, unless it is there.
+    """Make a folder and its parents, if missing.
 
     raises: OutputError
     """
@@ -57,10 +57,10 @@ def make_folder(path: str | os.PathLike) -> None:
 
 @contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """A new folder, renamed to ``path`` when the block ends well and removed when it does not.
+    """A new folder, renamed to ``path`` if the block succeeds and removed if it fails.
 
-    path: absent, or an empty folder; those above it are made
-    raises: OutputError, in place of an OSError of the block too
+    path: absent or an empty folder; parents are made
+    raises: OutputError, also for an OSError raised in the block
     """
     target, aside = Path(os.path.abspath(path)), None
     make_folder(target.parent)
@@ -81,9 +81,9 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def inside(folder: str | os.PathLike, name: str, error: type[SamHubError] = OutputError) -> Path:
-    """``folder / name``, for a name that came out of a file: it never leads out of the folder.
+    """``folder / name``, for a name read from a file, which must not lead out of the folder.
 
-    Of a snapshot in the Hub's cache the folder is the whole repository: its files are links to ``blobs/``.
+    For a snapshot in the Hub's cache, the folder is the whole repository, as its files are links to ``blobs/``.
     raises: ``error`` for an absolute name, one with "..", and one that is, or lies behind, a link out of the folder
     """
     parts = name.replace(os.altsep or os.sep, os.sep).split(os.sep)
@@ -109,7 +109,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system can (Windows cannot open folders)."""
+    """Make a rename durable, if the system can (Windows cannot open folders)."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,4 +1,4 @@
-"""Frames of coordinates: the original image and the resized image, whose long side is the network's input size.
+"""Coordinate frames: the original image and the resized image, whose long side is the network's input size.
 
 Points are x, y and boxes x0, y0, x1, y1; sizes are (height, width), as in the original and in ``transformers``.
 """
@@ -7,10 +7,10 @@ import numpy as np
 
 
 def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Size after the long side becomes ``longest`` and the short side keeps the proportion.
+    """Size with ``longest`` as the long side and the same aspect ratio.
 
-    size, returns: (height, width) in pixels. Rounds as the original does (``ResizeLongestSide``: int(x + 0.5)),
-    except that a side is never less than one pixel, so that very thin images work.
+    size, returns: (height, width) in pixels. Rounds as the original does (``ResizeLongestSide``: int(x + 0.5)), but to
+    at least one pixel, so that very thin images work.
     """
     height, width = size
     scale = longest * 1.0 / max(height, width)
@@ -20,7 +20,7 @@ def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 def scale_points(points: np.ndarray, original_size: tuple[int, int], resized_size: tuple[int, int]) -> np.ndarray:
     """Points of the original image in the frame of the resized one: (..., 2), x then y -> (..., 2) float32.
 
-    The arithmetic is float64, as in the original; a box goes through `scale_boxes`.
+    Computed in float64, as in the original; for boxes use `scale_boxes`.
     """
     (old_h, old_w), (new_h, new_w) = original_size, resized_size
     return (np.asarray(points, np.float64) * (new_w / old_w, new_h / old_h)).astype(np.float32)

@@ -23,14 +23,15 @@ from .geometry import resized_size
 from .value_range import Levels, ValueRange, to_uint8
 
 ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
-"""What `read_image` takes."""
+"""Sources that `read_image` accepts."""
 
 MAX_PIXELS = 178_956_970
-"""Largest image that is decoded: the number of pixels at which Pillow, too, stops believing a file. Where a program has
-changed Pillow's limit, its own counts, see `pixel_limit`."""
+"""Pixels of the largest image that is decoded, the same as Pillow's limit against decompression bombs. If a program has
+changed Pillow's limit, that one applies, see `pixel_limit`.
+"""
 
 LIFTED = 2**32 - 1
-"""Largest image where Pillow's limit is off: COCO's run lengths count no further."""
+"""Pixels of the largest image if Pillow's limit is off: the maximum of COCO's run lengths."""
 
 IMAGE_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -46,20 +47,21 @@ IMAGE_FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     "HEIF": (".heic", ".heif"),
 }
-"""What is decoded: Pillow's name of a format -> suffixes of its files. Other formats that Pillow knows start programs
-(EPS) or do not hold photos (PDF, HDF5, MPEG)."""
+"""Formats that are decoded: Pillow's name -> suffixes of files. Pillow's other formats run programs (EPS) or do not
+hold photos (PDF, HDF5, MPEG).
+"""
 
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 """Suffixes, in lower case, by which photos are found in folders."""
 
 CHANNELS = re.compile(r'\bchannels=(?!1\b)\d|\bSizeC="(?!1")\d|"axes": "[^"]*C')
-"""What the description of a TIFF says, as ImageJ, OME or tifffile write it, where its pages are channels."""
+"""Patterns in a TIFF's description, as ImageJ, OME or tifffile write it, which mean that pages are channels."""
 
 HELD = 2**28
-"""Bytes between the two passes of a resize to a square, beyond which it is done in parts."""
+"""Bytes of the intermediate image of a resize to a square, above which it is done in parts."""
 
 MOST_FIRST = 16
-"""Bands of an array that has them first by mistake, at most."""
+"""The most bands in an array that is channels-first by mistake."""
 
 BACK_TURNS = {
     2: lambda a: a[:, ::-1],
@@ -70,30 +72,30 @@ BACK_TURNS = {
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a),
 }
-"""Orientation of a TIFF -> what turns its stored pixels upright."""
+"""Orientation of a TIFF -> the operation that turns its stored pixels upright."""
 
 BY_WAY_OF = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
-"""Modes that Pillow converts to RGB in two steps: a transparent palette warns, premultiplied alpha is refused."""
+"""Modes that need two steps to RGB: Pillow warns about transparent palettes and refuses premultiplied alpha."""
 
 
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
-"""What a HEIC file says of itself in its bytes 8 to 12."""
+"""Brands of HEIC files, in bytes 8 to 12."""
 
 
 def readable_formats() -> list[str]:
-    """Those of `IMAGE_FORMATS` that this Pillow has; HEIF with pillow-heif, of the extra ``heic``."""
+    """The formats of `IMAGE_FORMATS` that this Pillow has; HEIF needs pillow-heif, from the extra ``heic``."""
     Image.init()
     if "HEIF" not in Image.OPEN and util.find_spec("pillow_heif"):
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-    return [name for name in IMAGE_FORMATS if name in Image.OPEN]  # Pillow raises KeyError for one that it lacks
+    return [name for name in IMAGE_FORMATS if name in Image.OPEN]  # Pillow raises KeyError for a missing format
 
 
 def pixel_limit() -> int:
-    """Pixels of the largest image that is decoded: `MAX_PIXELS`, or more where ``PIL.Image.MAX_IMAGE_PIXELS`` says so.
+    """Pixels of the largest image that is decoded: `MAX_PIXELS`, or as ``PIL.Image.MAX_IMAGE_PIXELS`` sets it.
 
-    Pillow refuses an image at twice its limit, and none where that is None.
+    Pillow refuses images at twice its limit, and none if the limit is None.
     """
     limit = Image.MAX_IMAGE_PIXELS
     return LIFTED if limit is None else max(MAX_PIXELS, 2 * limit)
@@ -102,7 +104,7 @@ def pixel_limit() -> int:
 def read_image(
     source: ImageSource, value_range: ValueRange = None, bands: Bands = None, page: int | None = None
 ) -> np.ndarray:
-    """Any image as (H, W, 3) uint8 RGB, an array that says of itself that its range is settled (`Levels`).
+    """Any image as (H, W, 3) uint8 RGB, in an array marked as already mapped to grey levels (`Levels`).
 
     source: one of
         a path or a ``file://`` address, the bytes of a file, or a file object opened for reading bytes
@@ -111,14 +113,14 @@ def read_image(
     value_range: the values that become black and white, see `sam_hub.ops.value_range.ValueRange`. By default those of
         the data type: 0 ... 255, 0 ... 65535, 0 ... 1; data that does not use its type's range (12 bits in uint16) or
         has none (int16, float 0 ... 4095) is stretched, with an `ImageRangeWarning`
-    bands: the one or three to look at, counted from 0, for example (3, 2, 1); by default the first three, with an
-        `ImageBandsWarning` where there are more than four
+    bands: the one or three to use, counted from 0, for example (3, 2, 1); by default the first three, with an
+        `ImageBandsWarning` if there are more than four
     page: of a TIFF, counted from 0; the first by default
-    The image is turned as its EXIF orientation says (a PIL image that still carries one, too), so coordinates
-    and sizes are those that a viewer shows. Transparency is dropped, not blended, as ``convert("RGB")`` does.
-    Files are read in the formats of `IMAGE_FORMATS`; of an animation, the first frame. TIFFs that Pillow does not know,
-    of more than 8 bits in several bands, or asked for by band or page are read through tifffile or rasterio (the extra
-    ``science`` or ``geo``); pixels that hold no data there, by the file's own word or as NaN, become black.
+    The image is turned by its EXIF orientation (also a PIL image that still has one), so coordinates and sizes are
+    those that a viewer shows. Transparency is dropped, not blended, as ``convert("RGB")`` does. Files are read in the
+    formats of `IMAGE_FORMATS`; of an animation, the first frame. TIFFs that Pillow does not support, with several bands
+    of more than 8 bits, or read by band or page need tifffile or rasterio (the extra ``science`` or ``geo``); their
+    no-data pixels, declared in the file or NaN, become black.
     raises: ImageError, with one sentence
     """
     if isinstance(source, np.ndarray):
@@ -165,23 +167,23 @@ def picture_file(path: str | os.PathLike) -> Iterator[Image.Image]:
 def resize_longest_side(image: np.ndarray, longest: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
     """Resize so that the long side is ``longest``: (H, W, 3) uint8 -> (h, w, 3) uint8.
 
-    resample: one of Pillow's filters. Its bilinear one, which averages when it shrinks, is the original's
-        (``ResizeLongestSide.apply_image``); another library's differs from it by grey levels.
+    resample: one of Pillow's filters. The original (``ResizeLongestSide.apply_image``) uses its bilinear filter, which
+        averages when shrinking; results of other libraries differ by grey levels.
     """
     height, width = resized_size(image.shape[:2], longest)
     return np.asarray(Image.fromarray(image).resize((width, height), resample))
 
 
 def stretch(image: np.ndarray, side: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
-    """Resize to a square, whatever the proportions: (H, W, 3) uint8 -> (side, side, 3) uint8, by a Pillow filter."""
+    """Resize to a square, ignoring the aspect ratio: (H, W, 3) uint8 -> (side, side, 3) uint8, by a Pillow filter."""
     return _stretched(Image.fromarray(image), side, resample)
 
 
 def stretch_float(image: np.ndarray, side: int) -> np.ndarray:
     """Resize to a square without rounding to grey levels: (H, W, 3) uint8 -> (side, side, 3) float32.
 
-    Bilinear between the nearest pixels, without averaging when it shrinks, in the float32 arithmetic of PyTorch's
-    ``interpolate``, which EfficientSAM prepares images with.
+    Bilinear between the nearest pixels, without averaging when shrinking, in the float32 arithmetic of PyTorch's
+    ``interpolate``, with which EfficientSAM prepares images.
     """
     (top, bottom, down), (left, right, across) = (_neighbours(length, side) for length in image.shape[:2])
     down, across = down[:, None, None], across[:, None]
@@ -195,14 +197,14 @@ def stretch_float(image: np.ndarray, side: int) -> np.ndarray:
 def stretch_smooth(image: np.ndarray, side: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:
     """`stretch` without rounding to grey levels: (H, W, 3) uint8 -> (side, side, 3) float32, as SAM 2's authors do it.
 
-    Equals PyTorch's ``interpolate(antialias=True)`` of floats but for rounding.
+    Equals PyTorch's ``interpolate(antialias=True)`` of floats except for rounding.
     """
     channels = (Image.fromarray(np.ascontiguousarray(image[..., i], np.float32)) for i in range(3))
     return np.stack([_stretched(channel, side, resample) for channel in channels], axis=-1)
 
 
 def _stretched(image: Image.Image, side: int, resample: int) -> np.ndarray:
-    """Resize to a square. Pillow makes all rows ``side`` wide before it joins them: of a high image, part by part."""
+    """Resize to a square, tall images in parts: Pillow first makes all rows ``side`` wide, then combines them."""
     wide = max(1, HELD // (4 * image.height))
     if wide >= side:
         return np.asarray(image.resize((side, side), resample))
@@ -233,11 +235,11 @@ def normalize_and_pad(
 
     image: (h, w, 3) grey levels, uint8 or float32
     mean, std: per channel, in units of ``scale`` grey levels, as in preprocessor_config.json
-    padded_size: (H, W) of the network's input; None leaves the padding away
+    padded_size: (H, W) of the network's input; None: no padding
     returns: (3, H, W) float32
-    raises: ImageError when the image is larger than ``padded_size``
+    raises: ImageError if the image is larger than ``padded_size``
 
-    The order of operations is the original's (``Sam.preprocess``: on grey levels, in float32), to the last bit.
+    Bit-identical to the original, by the same order of operations (``Sam.preprocess``: on grey levels, in float32).
     """
     height, width = image.shape[:2]
     out_h, out_w = padded_size or (height, width)
@@ -250,7 +252,7 @@ def normalize_and_pad(
 
 
 def _local_path(source: str | os.PathLike) -> Path:
-    """The path that a string means: itself, or that of a file:// address."""
+    """The path in a string: the string itself, or the path of a file:// address."""
     if isinstance(source, str) and "://" in source:
         url = urlsplit(source)
         if url.scheme == "file" and url.netloc in ("", "localhost"):
@@ -260,7 +262,7 @@ def _local_path(source: str | os.PathLike) -> Path:
 
 
 def _shown(path: object) -> str:
-    """A path or name for a message of one line: as it is, or in quotes with escapes where it would not print."""
+    """A path or name for a one-line message: unchanged, or quoted with escapes if it is not printable."""
     text = str(path)
     return text if text.isprintable() else repr(text)
 
@@ -293,7 +295,7 @@ def _open(
         raise ImageError(f"{name} has one page; omit the page")
     try:
         image = Image.open(file, formats=readable_formats())
-    except Exception as e:  # Pillow's readers raise anything on damaged files
+    except Exception as e:  # Pillow's readers raise any exception on damaged files
         if tiff and isinstance(e, Image.UnidentifiedImageError):
             return _from_tiff(path or file, name, value_range, bands, page)
         raise ImageError(_why(e, file, name)) from e
@@ -304,7 +306,7 @@ def _open(
 
 
 def _loses(image: Image.Image) -> bool:
-    """Whether Pillow would drop depth or bands of a TIFF, and tifffile is there to keep them."""
+    """Whether Pillow would lose bit depth or bands of a TIFF and tifffile is installed to keep them."""
     if util.find_spec("tifffile") is None:
         return False
     tags = getattr(image, "tag_v2", {})
@@ -314,9 +316,9 @@ def _loses(image: Image.Image) -> bool:
 
 
 def _from_tiff(file: Path | BinaryIO, name: str, value_range: ValueRange, bands: Bands, page: int | None) -> np.ndarray:
-    """A page of a TIFF by its bands, whole."""
+    """Read a page of a TIFF with all its bands."""
     if not isinstance(file, Path):
-        file.seek(0)  # Pillow may have read some of it
+        file.seek(0)  # Pillow may have read a part
     from ..rasters.opening import open_tiff
 
     with open_tiff(file, name, page, bands=1 + max(bands) if bands else 0) as raster:
@@ -334,7 +336,7 @@ def _from_tiff(file: Path | BinaryIO, name: str, value_range: ValueRange, bands:
 def _decode(
     image: Image.Image, file: BinaryIO | None, name: str, value_range: ValueRange, bands: Bands = None
 ) -> np.ndarray:
-    """A PIL image of any mode, which may still have to read its file, as (H, W, 3) uint8."""
+    """A PIL image of any mode, perhaps not loaded yet, as (H, W, 3) uint8."""
     if image.width * image.height > pixel_limit():
         raise ImageError(_too_large(name))
     if image.width * image.height == 0:
@@ -355,20 +357,20 @@ def _decode(
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """With bands that are what they are called: palettes and 1-bit images looked up."""
+    """Convert palettes and 1-bit images to real bands."""
     return image.convert({"P": "RGB", "PA": "RGBA", "1": "L", "RGBa": "RGBA", "La": "LA"}.get(image.mode, image.mode))
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; metadata that cannot be read says nothing."""
+    """Turn an image by its EXIF orientation; unreadable metadata is ignored."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # again, Pillow's parsers raise anything
+    except Exception:  # Pillow's parsers raise any exception here, too
         return image
 
 
 def _why(error: Exception, file: BinaryIO | None, name: str) -> str:
-    """What is wrong with an image that does not decode."""
+    """The reason why an image cannot be decoded, for a message."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return _too_large(name)
     try:
@@ -403,7 +405,7 @@ def _too_large(name: str) -> str:
 def _from_array(
     array: np.ndarray, value_range: ValueRange, name: str = "the image array", bands: Bands = None
 ) -> np.ndarray:
-    """Checks of shape and values, then (H, W, 3) uint8; a copy."""
+    """Check shape and values, then convert to a new (H, W, 3) uint8 array."""
     shape = array.shape
     if array.ndim == 2:
         array = array[..., None]

@@ -1,7 +1,7 @@
-"""Settings of a processor that belong together: the sizes of the input, its padding, the frame and the labels.
+"""The related sizes in a processor's settings: of the input, its padding, the frame and the labels.
 
-``size`` is what an image is resized to, ``pad_size`` the network's input, ``frame_size`` what coordinates and masks
-are counted in, ``mask_size`` and ``mask_pad_size`` the same for labels. All but ``size`` follow from it unless given.
+``size`` is the size of a resized image, ``pad_size`` of the network's input, ``frame_size`` of the frame of coordinates
+and masks; ``mask_size`` and ``mask_pad_size`` are the same for labels. All but ``size`` follow from it unless given.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from .bounds import check_sides
 Size = tuple[int, int]
 
 FOLLOWING = ("pad_size", "frame_size", "mask_size", "mask_pad_size")
-"""What follows from ``size``."""
+"""Sizes that follow from ``size``."""
 
 SQUASHED = {"resize_mode": "stretch", "mask_resize": "bilinear"}
-"""How SAM 2 sees images."""
+"""SAM 2's way of resizing images."""
 
 LOW_RES = 4
-"""Pixels of the frame for one of a low-res mask, along each side, where ``mask_stride`` does not say another."""
+"""Default ``mask_stride``: pixels of the frame per low-res mask pixel, along each side."""
 
 
 def from_two_sides(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a file of SAM 2 or 3, whose ``size`` has a height and a width: images are squashed to that square."""
+    """Settings from a file of SAM 2 or 3, whose ``size`` has a height and a width: images are stretched to it."""
     settings, size = dict(settings), settings.get("size")
     sides = dict(size) if isinstance(size, Mapping) else {}
     if sides.get("longest_edge") or not sides.get("height") or sides.get("height") != sides.get("width"):
@@ -35,7 +35,7 @@ def from_two_sides(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_two_sides(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`from_two_sides` undone, so that ``transformers`` and transformers.js squash too; others as they are."""
+    """The inverse of `from_two_sides`, so that ``transformers`` and transformers.js stretch too."""
     others = any(settings.get(name) != value for name, value in SQUASHED.items())
     if others or settings.get("mask_stride") not in (None, LOW_RES):
         return dict(settings)
@@ -55,7 +55,7 @@ def longest_edge(size: Any, name: str = "size") -> int:
 
 
 def complete_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The five sizes, with those that are missing derived from the others.
+    """The five sizes; missing ones are derived from the others.
 
     raises: ValueError for sizes that contradict each other
     """
@@ -98,9 +98,9 @@ def complete_sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``changes``, and the sizes among ``settings`` that follow from them and are not given: in the same proportion.
+    """``changes``, and the sizes in ``settings`` that depend on them and are not given, scaled in proportion.
 
-    A processor of 512 with a frame of 1024 that is changed to 256 has a frame of 512.
+    For example, a processor of size 512 and frame 1024 that is changed to size 256 gets a frame of 512.
     """
     changed = dict(changes)
     given = {name for name in ("size", *FOLLOWING) if changes.get(name) is not None}

@@ -1,4 +1,4 @@
-"""Resizing along one axis as a matrix whose rows have a few neighbouring weights: only those are held."""
+"""Resizing along one axis as a sparse matrix, whose rows have a few neighbouring weights."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ BICUBIC_A = -0.75
 class SparseRows:
     """A (n_out, n_in) matrix. Row i holds ``weights[i]`` from column ``first[i]`` on, and zeros elsewhere.
 
-    first: (n_out,) int64, never falling; weights: (n_out, k) float64, zeros where a row has fewer, or beyond n_in
+    first: (n_out,) int64, non-decreasing; weights: (n_out, k) float64, zero-padded, and zero beyond n_in
     """
 
     n_in: int
@@ -20,7 +20,7 @@ class SparseRows:
     weights: np.ndarray
 
     def dense(self, low: int = 0, high: int | None = None) -> np.ndarray:
-        """Its columns ``low`` to ``high``, all by default: (n_out, high - low)"""
+        """Columns ``low`` to ``high`` as a dense matrix, all by default: (n_out, high - low)"""
         n_out, k = self.weights.shape
         high = self.n_in if high is None else high
         columns = self.first[:, None] + np.arange(k)
@@ -30,7 +30,7 @@ class SparseRows:
         return out
 
     def bilinear(self, n_out: int) -> "SparseRows":
-        """Its rows, ``interpolate(mode="bilinear", align_corners=False)``d to ``n_out``."""
+        """Its rows resized to ``n_out`` by ``interpolate(mode="bilinear", align_corners=False)``."""
         rows, k = self.weights.shape
         at = ((np.arange(n_out) + 0.5) * (rows / n_out) - 0.5).clip(min=0)
         above = np.minimum(at.astype(np.int64), rows - 1)

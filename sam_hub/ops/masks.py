@@ -1,6 +1,6 @@
 """Masks as pixels: run lengths, boxes, stability, small regions, outlines (original: ``utils/amg.py``).
 
-A mask is (H, W) bool. Run lengths are COCO's: down the columns, starting with the number of zeros.
+A mask is (H, W) bool. Run lengths are COCO's: column by column, starting with the number of zeros.
 """
 
 from typing import Literal
@@ -29,11 +29,11 @@ __all__ = [
 def mask_to_uncompressed_rle(
     mask: np.ndarray, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)
 ) -> Rle:
-    """Run lengths of a mask, or of a frame that is empty but for a window.
+    """Run lengths of a mask, or of a larger frame that is empty outside the mask.
 
     mask: (h, w) bool
-    size: (H, W) of the frame, that of the mask by default
-    origin: (x, y) of the window's first pixel in the frame
+    size: (H, W) of the frame; default: the mask's
+    origin: (x, y) of the mask's first pixel in the frame
     returns: ``{"size": [H, W], "counts": [zeros, ones, zeros, ...]}``
     """
     h, w = mask.shape
@@ -41,11 +41,11 @@ def mask_to_uncompressed_rle(
     x0, y0 = origin
     if min(origin) < 0 or x0 + w > width or y0 + h > height:
         raise ValueError(f"a window of {h} x {w} at x {x0}, y {y0} does not fit a frame of {height} x {width}")
-    padded = np.zeros((w, h + 2), dtype=bool)  # each column between two zeros, so that its runs close
+    padded = np.zeros((w, h + 2), dtype=bool)  # each column between two zeros, so that its runs end
     padded[:, 1:-1] = mask.T
     column, row = np.nonzero(padded[:, 1:] != padded[:, :-1])
     change = (column + x0) * height + row + y0
-    if h == height:  # a run that goes on in the next column closed and opened at the same place
+    if h == height:  # a run that continues in the next column ended and began at the same position
         again = np.flatnonzero(change[1:] == change[:-1])
         change = np.delete(change, np.concatenate([again, again + 1]))
     counts = np.diff(change, prepend=0, append=height * width)
@@ -55,16 +55,16 @@ def mask_to_uncompressed_rle(
 
 
 def mask_to_rle(mask: np.ndarray, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)) -> Rle:
-    """Compressed COCO run lengths, ready for JSON; arguments as of `mask_to_uncompressed_rle`."""
+    """Compressed COCO run lengths, ready for JSON; arguments as for `mask_to_uncompressed_rle`."""
     return compressed(mask_to_uncompressed_rle(mask, size, origin))
 
 
 def rle_to_window(rle: Rle, size: tuple[int, int] | None = None) -> tuple[np.ndarray, tuple[int, int]]:
-    """The part of a mask that holds all its pixels; memory goes with that part, not with the image.
+    """The part of a mask that holds all its pixels; memory grows with that part, not with the image.
 
     rle, size: as for `rle_counts`
-    returns: the window (h, w) bool and its origin (x, y) in the image, as `mask_to_rle` takes them; (0, 0) bool and
-        (0, 0) of an empty mask
+    returns: the window (h, w) bool and its origin (x, y) in the image, as for `mask_to_rle`; for an empty mask, an
+        array of shape (0, 0) and the origin (0, 0)
     raises: DataError as `rle_counts`
     """
     counts = rle_counts(rle, size)
@@ -76,10 +76,10 @@ def rle_to_window(rle: Rle, size: tuple[int, int] | None = None) -> tuple[np.nda
         return np.zeros((0, 0), dtype=bool), (0, 0)
     x0, x1 = int(starts[0] // height), int((ends[-1] - 1) // height) + 1
     low, high = starts % height, (ends - 1) % height
-    whole = starts // height != (ends - 1) // height  # runs on into the next column, from its top
+    whole = starts // height != (ends - 1) // height  # continues in the next column, from its top
     y0 = 0 if whole.any() else int(low.min())
     y1 = height if whole.any() else int(high.max()) + 1
-    if not whole.any():  # each run within its column: counted in rows of the window
+    if not whole.any():  # each run within its column, in rows of the window
         starts, ends = ((v // height) * (y1 - y0) + v % height - y0 for v in (starts, ends - 1))
         ends = ends + 1
     offset = x0 * (y1 - y0)
@@ -114,7 +114,7 @@ def stability_score(logits: np.ndarray, threshold: float, offset: float) -> np.n
     """IoU between the masks at ``threshold + offset`` and at ``threshold - offset`` (paper, appendix B).
 
     logits: (..., H, W)
-    returns: (...) float64; 0 where both masks are empty (the original divides 0 by 0)
+    returns: (...) float64; 0 if both masks are empty (the original divides 0 by 0)
     """
     inner = np.count_nonzero(logits > threshold + offset, axis=(-2, -1))
     outer = np.count_nonzero(logits > threshold - offset, axis=(-2, -1))
@@ -124,8 +124,8 @@ def stability_score(logits: np.ndarray, threshold: float, offset: float) -> np.n
 def remove_small_regions(mask: np.ndarray, area: float, mode: Literal["holes", "islands"]) -> tuple[np.ndarray, bool]:
     """Fill holes, or remove islands, of fewer than ``area`` pixels (8-connected).
 
-    The largest island stays when all are small. The background is a hole too: of a mask that covers
-    all but a few pixels, those pixels are filled.
+    If all islands are small, the largest stays. The background counts as a hole: if a mask covers all but a few pixels,
+    those are filled.
     returns: the mask, and whether anything was changed
     """
     if mode not in ("holes", "islands"):
@@ -133,7 +133,7 @@ def remove_small_regions(mask: np.ndarray, area: float, mode: Literal["holes", "
     holes = mode == "holes"
     count, labels, stats, _ = cv2.connectedComponentsWithStats((mask ^ holes).astype(np.uint8), connectivity=8)
     sizes = stats[1:, cv2.CC_STAT_AREA]
-    small = np.zeros(count, dtype=bool)  # by label; 0 is what is not searched
+    small = np.zeros(count, dtype=bool)  # by label; 0 is not searched
     small[1:] = sizes < area
     if not small.any():
         return mask, False
@@ -147,7 +147,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
 
     Pixel (x, y) is the square from (x, y) to (x + 1, y + 1): a mask of that one pixel gives the corners
     (x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1). Filling all outlines together with the even-odd rule gives
-    the mask back exactly. Pixels that touch at a corner belong to one outline (8-connected).
+    the mask back exactly. Pixels that touch at a corner share an outline (8-connected).
 
     mask: (H, W) bool
     returns: for each outline its corners (K, 2) int32, x then y, not repeating the first. Outer outlines run
@@ -157,7 +157,7 @@ def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
     above_left, above_right, below_left, below_right = p[:-1, :-1], p[:-1, 1:], p[1:, :-1], p[1:, 1:]
     corner = above_left ^ above_right ^ below_left ^ below_right
     crossing = (above_left == below_right) & (above_right == below_left) & (above_left != above_right)
-    # Two outlines meet at a crossing: its vertex is listed twice.
+    # Two outlines meet at a crossing, so its vertex is listed twice.
     y, x = np.nonzero(corner | crossing)
     twice = crossing[y, x]
     y, x, falling = (np.repeat(v, 1 + twice) for v in (y, x, twice & above_left[y, x]))

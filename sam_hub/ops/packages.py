@@ -1,4 +1,4 @@
-"""Optional packages, looked for before work begins."""
+"""Checks for optional packages before work begins."""
 
 from collections.abc import Iterable
 from importlib import util
@@ -14,12 +14,12 @@ def require(
     error: type[SamHubError] = SamHubError,
     distribution: str = OURS,
 ) -> None:
-    """Nothing, where all are installed.
+    """Raise an error unless all packages are installed.
 
-    what: what needs them, as the sentence begins
+    what: the feature that needs them, as the start of the message
     packages: names of modules
-    extra: of the distribution, that installs them; "" for the distribution itself
-    raises: ``error``, which says what is missing and how to install it
+    extra: the extra of the distribution that installs them; "" for the distribution itself
+    raises: ``error``, naming the missing packages and how to install them
     """
     if missing := [name for name in packages if util.find_spec(name) is None]:
         raise error(f"{what} needs {', '.join(missing)}: install it with {how_to_install(extra, distribution)}")

@@ -1,4 +1,4 @@
-"""Polygons -> run lengths: checked, cut near the image, and then filled as COCO does (pycocotools)."""
+"""Polygons -> run lengths: checked, clipped near the image, then filled as COCO does (pycocotools)."""
 
 from collections.abc import Sequence
 
@@ -9,21 +9,21 @@ from ..errors import DataError
 from .run_lengths import Rle
 
 FARTHEST = 1e9
-"""A coordinate beyond it is a mistake, not a corner outside the image."""
+"""A larger coordinate is a mistake, not a corner outside the image."""
 
 LONGEST = 1_000_000
-"""Pixels along all outlines of one object, as filling takes memory for each of them."""
+"""The most outline pixels of one object, as filling takes memory for each."""
 
 MERGED = 16
-"""Masks that are united at a time, so that thousands of parts cost n log n and not n squared."""
+"""Masks merged at a time, so that merging thousands of parts takes n log n and not n squared."""
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Rle:
     """The union of polygons as compressed run lengths.
 
-    polygons: each x0, y0, x1, y1, ... in pixels; those of fewer than three corners have no area and are passed over
-    size: (H, W) of the image; what lies outside is cut off
-    raises: DataError when none has three corners, or one is no list of finite numbers, far outside, or too long
+    polygons: each x0, y0, x1, y1, ... in pixels; those with fewer than three corners have no area and are skipped
+    size: (H, W) of the image; parts outside are cut off
+    raises: DataError if none has three corners, or one is not a list of finite numbers, far outside, or too long
     """
     height, width = size
     rings = [ring for ring in map(_corners, polygons) if len(ring) >= 3]
@@ -39,7 +39,7 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], size: tuple[int, int]) 
 
 
 def union(rles: Sequence[Rle]) -> Rle:
-    """At least one mask in checked run lengths, all of one size -> all of them together."""
+    """Union of one or more masks in checked run lengths, all of one size."""
     rles = list(rles)
     while len(rles) > 1:
         rles = [coco_mask.merge(rles[i : i + MERGED]) for i in range(0, len(rles), MERGED)]
@@ -66,7 +66,7 @@ def _corners(polygon: Sequence[float]) -> np.ndarray:
 
 
 def _cut(ring: np.ndarray, width: int, height: int) -> np.ndarray:
-    """What is left of a ring (K, 2) within one image's width and height around the image (Sutherland and Hodgman)."""
+    """A ring (K, 2) clipped to one image width and height around the image (Sutherland and Hodgman)."""
     for axis, side in ((0, width), (1, height)):
         for bound, sign in ((-side, -1), (2 * side, 1)):
             ring = _cut_at(ring, axis, bound, sign)
@@ -74,7 +74,7 @@ def _cut(ring: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _cut_at(ring: np.ndarray, axis: int, bound: float, sign: int) -> np.ndarray:
-    """Without the part where ``sign * coordinate > sign * bound``."""
+    """Cut off the part where ``sign * coordinate > sign * bound``."""
     inside = sign * ring[:, axis] <= sign * bound
     if inside.all():
         return ring
@@ -82,5 +82,5 @@ def _cut_at(ring: np.ndarray, axis: int, bound: float, sign: int) -> np.ndarray:
     crosses = inside != inside_before
     way = np.where(crosses, ring[:, axis] - before[:, axis], 1)
     met = before + ((bound - before[:, axis]) / way)[:, None] * (ring - before)
-    corners = np.stack([met, ring], axis=1).reshape(-1, 2)  # where the edge to a corner crosses, then the corner
+    corners = np.stack([met, ring], axis=1).reshape(-1, 2)  # the crossing of the edge to a corner, then the corner
     return corners[np.stack([crosses, inside], axis=1).ravel()]

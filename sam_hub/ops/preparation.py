@@ -1,7 +1,7 @@
-"""How an image becomes the input of a model, from the settings in ``preprocessor_config.json``.
+"""Prepares images as a model's input, by the settings in ``preprocessor_config.json``.
 
-The one place for this arithmetic: `SamImageProcessor`, the runtime without torch and the proofs of exported files
-all go through it, so that they agree to the last bit.
+`SamImageProcessor`, the torch-free runtime and the proofs of exported files all use this code, so that they agree to
+the last bit.
 """
 
 import json
@@ -22,16 +22,16 @@ from .value_range import ValueRange, check_range
 Size = tuple[int, int]
 
 RESIZES = {"stretch": stretch, "stretch_smooth": stretch_smooth}
-"""Modes that take a filter, beside that of SAM."""
+"""Resize modes that take a filter, besides SAM's."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image on its way into a model. Sizes are (height, width).
+    """An image prepared for a model. Sizes are (height, width).
 
     original_size: of the image
-    frame_size: of the resized image in the frame that prompts and masks live in
-    resized: (h, w, 3), grey levels in the size that the network reads: uint8, or float32 where resizing does not round
+    frame_size: of the resized image, in the frame of prompts and masks
+    resized: (h, w, 3), grey levels at the network's size: uint8, or float32 if resizing does not round
     pixel_values: (1, 3, H, W) float32, normalised and padded
     """
 
@@ -43,9 +43,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings that matter to the arithmetic; their meaning is told in `SamImageProcessor`.
+    """The settings that affect the results; see `SamImageProcessor` for their meaning.
 
-    padded: (height, width) of the network's input; None leaves the padding out
+    padded: (height, width) of the network's input; None: no padding
     """
 
     longest: int
@@ -60,7 +60,7 @@ class Preparation:
     mask_resize: str = "crop"
     mask_stride: float = LOW_RES
     do_resize: bool = True
-    value_range: ValueRange = field(default=None, compare=False, repr=False)  # of images; all else is of grey levels
+    value_range: ValueRange = field(default=None, compare=False, repr=False)  # of images; the rest is for grey levels
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Preparation":
@@ -100,9 +100,9 @@ class Preparation:
 
     @classmethod
     def read(cls, folder: Path) -> "Preparation":
-        """Of a folder that holds ``preprocessor_config.json``.
+        """Read ``preprocessor_config.json`` from a folder.
 
-        raises: OSError; ValueError when it is no regular file, not JSON, or its settings make no sense
+        raises: OSError; ValueError if it is not a regular file, not JSON, or has invalid settings
         """
         file = folder / "preprocessor_config.json"
         if file.exists() and not file.is_file():

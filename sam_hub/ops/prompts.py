@@ -12,14 +12,14 @@ LABELS = (-1, 0, 1, 2, 3)
 """-1 not a point, 0 background, 1 object, 2 and 3 the corners of a box."""
 
 PAD_LABEL = -10
-"""Label of a point that is padding: it is masked out of every attention, so it changes nothing."""
+"""Label of a padding point, which is masked out of every attention and so changes nothing."""
 
 FLOAT32_MAX = float(np.finfo(np.float32).max) / 2**16
-"""Beyond it a number is infinite to the model, at the latest when an image is enlarged."""
+"""Larger numbers overflow in the model, at the latest when coordinates are scaled up."""
 
 
 def as_numbers(value: Any) -> np.ndarray | None:
-    """A new float64 array of numbers in lists or arrays, or None where they are no numbers or of unequal lengths."""
+    """Numbers in lists or arrays as a new float64 array; None if they are not numbers or lengths differ."""
     try:
         array = np.asarray(value)
         return np.array(array, np.float64) if array.dtype.kind in "biufO" else None
@@ -34,10 +34,10 @@ def check_counts(points: np.ndarray, labels: np.ndarray) -> None:
 
 
 def check_points(points: np.ndarray, labels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Labels of points that the model can take: (P, 2) x then y, and (P,) -> (P,) int64.
+    """Check points, (P, 2) x then y, and their labels, (P,) -> (P,) int64.
 
-    Points on the very edge (x equal to the width) count as inside; where "not a point" lies does not matter.
-    raises: PromptError when the numbers differ, a label is none of `LABELS`, or a point is NaN or outside
+    Points on the edge (x equal to the width) count as inside; the position of "not a point" is not checked.
+    raises: PromptError if the numbers differ, a label is not in `LABELS`, or a point is NaN or outside
     """
     check_counts(points, labels)
     for label in labels:
@@ -53,9 +53,9 @@ def check_points(points: np.ndarray, labels: np.ndarray, image_size: tuple[int, 
 
 
 def check_box(box: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """A box cut at the borders of the image: (4,) x0, y0, x1, y1 -> (4,).
+    """Clip a box to the image: (4,) x0, y0, x1, y1 -> (4,).
 
-    raises: PromptError when it is NaN, reversed, empty or wholly outside
+    raises: PromptError if it is NaN, reversed, empty or entirely outside
     """
     height, width = image_size
     x0, y0, x1, y1 = box
@@ -70,7 +70,7 @@ def check_box(box: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def check_mask(mask: np.ndarray, side: int) -> np.ndarray:
-    """A mask prompt: (side, side) low-res logits; PromptError when the shape is another or a value is not finite."""
+    """Check a mask prompt: (side, side) low-res logits; PromptError if the shape differs or a value is not finite."""
     if mask.shape != (side, side):
         raise PromptError(
             f"a mask prompt must be low-res logits of {side} x {side}, as an earlier prediction returns; "
@@ -140,14 +140,14 @@ def as_floats(value: Any, name: str, dimensions: tuple[int, ...]) -> np.ndarray:
 
 
 def refuse_prompts(kinds: Collection[str], points: Any, labels: Any, boxes: Any, masks: Any) -> None:
-    """Refuse prompts that a model was not trained on; arrays or tensors, None for what is not given.
+    """Refuse prompts that a model was not trained on; arrays or tensors, None if not given.
 
     kinds: ``prompt_kinds`` of the model's configuration
     raises: PromptError
     """
     given = {"points": points, "boxes": boxes, "masks": masks}
     refused = [kind for kind, prompt in given.items() if prompt is not None and kind not in kinds]
-    # Looking at the labels of a tensor waits for its device: done only where it matters.
+    # Reading a tensor's labels synchronises with its device, so do it only if needed.
     if labels is not None and foreground_only(kinds) and bool((labels == 0).any()):
         refused.append("background points")
     if refused:
@@ -160,7 +160,7 @@ def foreground_only(kinds: Collection[str]) -> bool:
 
 
 def refusal(kinds: Collection[str], refused: Collection[str]) -> str:
-    """What a model that understands ``kinds`` says about other prompts."""
+    """Error message of a model that accepts ``kinds`` for other prompts."""
     return (
         f"this model does not understand {' and '.join(refused)}, only {' and '.join(kinds)}; "
         "omit them or choose another model (`sam-hub zoo`)"

@@ -1,7 +1,7 @@
-"""Masks as polygons that other programs take: one outline and its holes for each part, or one ring for all of it.
+"""Masks as polygons for other programs: for each part, an outline and its holes, or a single ring.
 
-Every corner lies on the edge between pixels, so nothing is lost: filled by pixel centres, or by pycocotools, the
-polygons are the mask again. Ring: (K, 2) int32, x then y, the first corner not repeated.
+Corners lie on the edges between pixels, so nothing is lost: filling the polygons by pixel centres, or by pycocotools,
+restores the mask. Ring: (K, 2) int32, x then y, the first corner not repeated.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from .masks import mask_to_box, mask_to_polygons
 
 PAIRS = 1 << 20
-"""Distances that are computed at a time."""
+"""Distances computed at a time."""
 
 Polygon = list[np.ndarray]
 """An outer ring and the rings of its holes."""
@@ -21,7 +21,7 @@ Polygon = list[np.ndarray]
 def mask_to_parts(mask: np.ndarray) -> list[Polygon]:
     """Each part of a mask whose pixels share edges, as a valid polygon (OGC 06-103r4, 6.1.11.1).
 
-    No ring meets itself, and holes touch the outer ring at corners at most. Outer rings have a positive shoelace area
+    No ring touches itself, and holes touch the outer ring only at corners. Outer rings have a positive shoelace area
     (clockwise on the screen), holes a negative one. For pixels that touch only at corners, see `mask_to_polygons`.
 
     mask: (H, W) bool
@@ -42,15 +42,15 @@ def mask_to_parts(mask: np.ndarray) -> list[Polygon]:
 
 
 def mask_to_closed_rings(mask: np.ndarray) -> list[np.ndarray]:
-    """Each part of a mask as one ring, for formats without holes: a hole hangs on its outline by a cut of no width.
+    """Each part of a mask as one ring, for formats without holes: a zero-width cut joins a hole to its outline.
 
-    The rings filled by pycocotools (`polygons_to_rle`), or by any even-odd rule, are the mask bit for bit.
+    Filling the rings by pycocotools (`polygons_to_rle`), or by the even-odd rule, restores the mask bit for bit.
     """
     return [join_rings(polygon) for polygon in mask_to_parts(mask)]
 
 
 def join_rings(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """The first ring with the others joined to it, each by a cut there and back between the nearest corners."""
+    """Join all rings to the first, each by a cut there and back between the nearest corners."""
     joined = rings[0]
     for ring in rings[1:]:
         joined = join_ring(joined, ring)
@@ -58,14 +58,14 @@ def join_rings(rings: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def join_ring(joined: np.ndarray, ring: np.ndarray) -> np.ndarray:
-    """A ring (K, 2) with another (L, 2) hung on it: (K + L + 2, 2)."""
+    """Join a ring (L, 2) to another (K, 2): (K + L + 2, 2)."""
     j, r = nearest_corners(joined, ring)
     there_and_back = np.concatenate([np.roll(ring, -r, axis=0), ring[r : r + 1], joined[j : j + 1]])
     return np.concatenate([joined[: j + 1], there_and_back, joined[j + 1 :]])
 
 
 def nearest_corners(a: np.ndarray, b: np.ndarray) -> tuple[int, int]:
-    """Indices of the two corners, one of each ring, that lie nearest to each other; in rows that fit in memory."""
+    """Indices of the closest pair of corners, one from each ring; computed in blocks that fit in memory."""
     best, found = np.inf, (0, 0)
     step = max(1, PAIRS // len(b))
     for start in range(0, len(a), step):

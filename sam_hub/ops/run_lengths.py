@@ -1,8 +1,8 @@
-"""Run lengths of masks, checked: every one that enters goes through `rle_counts` before pycocotools sees it.
+"""Checked run lengths of masks: all input goes through `rle_counts` before pycocotools sees it.
 
-COCO's run lengths go down the columns and start with the number of zeros. ``counts`` is a list of int (uncompressed),
-or a str or bytes (compressed): 5 bits in a character, and from the fourth on each count is the difference to that two
-before it (pycocotools, ``maskApi.c``, rleFrString).
+COCO's run lengths go column by column and start with the number of zeros. ``counts`` is a list of int (uncompressed),
+or a str or bytes (compressed): 5 bits per character, and from the fourth on, each count is stored as the difference
+from the one two before it (pycocotools, ``maskApi.c``, rleFrString).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,18 +18,19 @@ Rle = dict[str, Any]
 """``{"size": [h, w], "counts": ...}``: counts are a str (compressed) or a list of int (uncompressed)."""
 
 BLOCK = 1 << 18
-"""Characters that are unpacked at a time: each takes some forty bytes meanwhile."""
+"""Characters unpacked at a time; each takes some forty bytes of memory meanwhile."""
 
 COUNT_LENGTH = 7
-"""Characters of the longest compressed count: 35 bits hold any difference of two 32-bit counts, and no sum of as many
-counts as fit into memory leaves 64 bits."""
+"""Characters of the longest compressed count: 35 bits hold any difference of two 32-bit counts, and sums of as many
+counts as fit in memory stay within 64 bits.
+"""
 
 
 def rle_counts(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
-    """The run lengths of either form: (K,) int64, of zeros first, none negative, with a sum of height x width.
+    """Run lengths of either form as (K,) int64, zeros first, none negative, with a sum of height x width.
 
     size: (H, W) that they must have, for callers who know the image; by default any of at most `pixel_limit` pixels
-    raises: DataError when they are of another size or damaged, before memory is taken for what they claim
+    raises: DataError if they have another size or are damaged, before memory is allocated for the size they claim
     """
     if not isinstance(rle, dict):
         raise DataError("the mask is not run lengths; expected {'size': [h, w], 'counts': ...}")
@@ -55,7 +56,7 @@ def rle_counts(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
 
 
 def check_rle(rle: Rle, size: Sequence[int] | None = None) -> Rle:
-    """The same run lengths, fit for pycocotools; arguments and errors as of `rle_counts`."""
+    """The same run lengths in pycocotools' form; arguments and errors as for `rle_counts`."""
     counts = rle_counts(rle, size)
     height, width = rle["size"]
     text = rle["counts"]
@@ -69,15 +70,15 @@ def compress_rle(rle: Rle) -> Rle:
 
 
 def compressed(rle: Rle) -> Rle:
-    """As `compress_rle`, of run lengths that were just made or checked."""
+    """As `compress_rle`, for run lengths that were just made or checked."""
     if isinstance(rle["counts"], str):
         return rle
-    packed = coco_mask.frPyObjects(rle, *rle["size"])  # of a list or an array
+    packed = coco_mask.frPyObjects(rle, *rle["size"])  # a list or an array
     return {"size": list(rle["size"]), "counts": packed["counts"].decode("ascii")}
 
 
 def rle_to_mask(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
-    """Run lengths of either form -> (H, W) bool; arguments and errors as of `rle_counts`."""
+    """Run lengths of either form -> (H, W) bool; arguments and errors as for `rle_counts`."""
     counts = rle_counts(rle, size)
     height, width = rle["size"]
     ones = np.arange(len(counts)) % 2 == 1
@@ -85,7 +86,7 @@ def rle_to_mask(rle: Rle, size: Sequence[int] | None = None) -> np.ndarray:
 
 
 def rle_area(rle: Rle, size: Sequence[int] | None = None) -> int:
-    """Number of pixels set; arguments and errors as of `rle_counts`."""
+    """Number of pixels in the mask; arguments and errors as for `rle_counts`."""
     return int(rle_counts(rle, size)[1::2].sum())
 
 
@@ -102,7 +103,7 @@ def _size(size: Any, limit: int) -> tuple[int, int]:
 
 
 def _whole_numbers(counts: Sequence[Any], most: int) -> np.ndarray:
-    """Uncompressed counts as int64; floats that are whole numbers are taken, as some tools write them."""
+    """Uncompressed counts as int64; whole numbers stored as floats are accepted, as some tools write them."""
     if len(counts) > most:
         raise _damaged("there are more than pixels")
     kinds = set(map(type, counts))
@@ -147,7 +148,7 @@ def _blocks(codes: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _unpacked(codes: np.ndarray) -> np.ndarray:
-    """The numbers that characters stand for."""
+    """Decode characters to numbers."""
     codes = codes.astype(np.int64) - 48
     last = codes & 32 == 0  # of the characters of a count
     if not last[-1]:

@@ -1,4 +1,4 @@
-"""Grey PNGs written in strips, so that memory does not grow with the picture."""
+"""Writes grey PNGs in strips, so that memory does not grow with the picture."""
 
 import struct
 import zlib
@@ -13,10 +13,10 @@ STRIP = 1 << 22
 def grey_png(
     size: tuple[int, int], paint: Callable[[np.ndarray, int], None], dtype: type = np.uint8
 ) -> Iterator[bytes]:
-    """A PNG in pieces.
+    """Yield the bytes of a PNG in pieces.
 
     size: (H, W); dtype: uint8 or uint16
-    paint: called with each strip, (h, W) of zeros to write on, and the row in the picture that it begins with
+    paint: called for each strip, with an array (h, W) of zeros to fill and the picture row where it starts
     """
     height, width = size
     bits = 8 * np.dtype(dtype).itemsize

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 TIDY_SHARE = 0.02
-"""Of the mask's area: components and holes that are smaller go, where a mask is tidied without another share."""
+"""Default share of the mask's area below which components and holes are removed."""
 
 
 def tidy(
@@ -12,10 +12,10 @@ def tidy(
 ) -> np.ndarray:
     """Drop small components of a mask and fill its small holes.
 
-    The largest component always stays, and so does what was clicked: a component with a click on the object, a hole
-    with a click on the background. What touches the border of the image is no hole.
+    The largest component always stays, and so do clicked ones: a component with a click on the object, a hole with a
+    click on the background. A region that touches the border of the image is not a hole.
 
-    mask: (H, W) bool; share: of the mask's area, in [0, 1); smaller components and holes go
+    mask: (H, W) bool; share: of the mask's area, in [0, 1); smaller components and holes are removed
     points: (P, 2), x then y, in pixels of the mask; labels: (P,), 1 object, 0 background
     returns: (H, W) bool
     """
@@ -47,7 +47,7 @@ def tidy_window(
     points: np.ndarray | None = None,
     labels: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`tidy` of the part of a mask that holds all its pixels: the same pixels, and time that goes with that part.
+    """`tidy` for the window of a mask that holds all its pixels: same result, and time grows with the window only.
 
     mask: (h, w) bool, the tight window or a larger one; origin: (x, y) of its first pixel in the image
     points: (P, 2), x then y, in pixels of the image; labels: (P,)
@@ -63,7 +63,7 @@ def tidy_window(
 
 
 def _pixels(points: np.ndarray | None, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """The pixel (x, y) of each point; outside of the image the nearest."""
+    """The pixel (x, y) of each point; the nearest pixel if outside the image."""
     if points is None:
         return []
     height, width = shape[:2]
@@ -71,7 +71,7 @@ def _pixels(points: np.ndarray | None, shape: tuple[int, ...]) -> list[tuple[int
 
 
 def _components(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of connected parts, 0 where ``mask`` is False, and the area of each; number 0 counts as empty."""
+    """Labels of connected components, 0 where ``mask`` is False, and the area of each; the area of label 0 is 0."""
     _, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=connectivity)
     sizes = stats[:, cv2.CC_STAT_AREA].copy()
     sizes[0] = 0

@@ -1,4 +1,4 @@
-"""Any numbers -> 8 bits: which value is black and which is white."""
+"""Any numbers -> 8 bits: which values become black and white."""
 
 import math
 import re
@@ -21,15 +21,15 @@ None or "auto": the range of the data type (0 ... 255, 0 ... 65535, 0 ... 1), un
 
 AUTO, TYPE = "auto", "type"
 DIM = 1 / 4
-"""Data whose values all stay below this part of the range of its type does not use that range: 14 bits of 16."""
+"""If all values stay below this part of the type's range, such as 14 of 16 bits, the data does not use the range."""
 STRAY = 1e-5
-"""Share of values, such as hot pixels, that do not count in that decision."""
+"""Share of values, such as hot pixels, ignored in that decision."""
 PERCENTILES = 0.1, 99.9
-"""What becomes black and white where the default stretches."""
+"""Percentiles that become black and white when the default stretches."""
 SLACK = 1e-6
-"""Rounding of float32 around 0 and 1."""
+"""Tolerance for float32 rounding around 0 and 1."""
 SAMPLE = 2**18
-"""Pixels that the default's percentiles are taken from."""
+"""Pixels sampled for the default's percentiles."""
 
 BOUND = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 
@@ -37,9 +37,9 @@ Bounds = tuple[float, float]
 
 
 class Levels(np.ndarray):
-    """Grey levels, (..., 3) uint8, that a range was applied to already: a model's own range is not applied again.
+    """Grey levels, (..., 3) uint8, to which a range has been applied, so that a model's own range is not applied again.
 
-    Parts of it are such too; what is computed from it is an ordinary array.
+    Slices keep the type; results of arithmetic are ordinary arrays.
     """
 
     def __array_wrap__(self, array: np.ndarray, context: object = None, return_scalar: bool = False) -> object:
@@ -47,14 +47,14 @@ class Levels(np.ndarray):
 
 
 def range_for(image: object, given: ValueRange, own: ValueRange) -> ValueRange:
-    """The range that an image is read with: what the call gives, else that of the model's processor."""
+    """The range for reading an image: the call's, else the one of the model's processor."""
     if given is not None:
         return given
     return None if isinstance(image, Levels) and image.dtype == np.uint8 else own
 
 
 def check_range(value_range: ValueRange) -> ValueRange:
-    """The range in one form: "auto", "type", "LOW%,HIGH%" or (low, high).
+    """Normalise a range to "auto", "type", "LOW%,HIGH%" or (low, high).
 
     raises: ImageError for anything else
     """
@@ -86,12 +86,12 @@ def check_range(value_range: ValueRange) -> ValueRange:
 def to_uint8(
     array: np.ndarray, value_range: ValueRange = None, name: str = "the image array", valid: np.ndarray | None = None
 ) -> np.ndarray:
-    """Numbers of any real type -> uint8; uint8 and bool as they are unless a range is given.
+    """Numbers of any real type -> uint8; uint8 and bool are unchanged unless a range is given.
 
     value_range: see `ValueRange`. By default
         uint16, uint32 and floats in [0, 1]: the range of the type, if more than a few values are in its upper three
             quarters
-        whole numbers in 0 ... 255, of whatever type: as they are
+        whole numbers in 0 ... 255, of any type: unchanged
         whole numbers in 0 ... 65535 of a signed or wider type: as if they were uint16
         all others (12 bits in uint16, Hounsfield units, floats beyond [0, 1]): stretched between the percentiles 0.1
             and 99.9 of the image
@@ -110,7 +110,7 @@ def to_uint8(
 
 
 def choose_bounds(array: np.ndarray, value_range: ValueRange = None, name: str = "the image array") -> Bounds | None:
-    """Which values become black and white, as `to_uint8` has it; None where values stay as they are."""
+    """The values that become black and white, see `to_uint8`; None if values are unchanged."""
     wanted = check_range(value_range)
     if array.dtype == np.bool_:
         return None
@@ -144,7 +144,7 @@ def choose_bounds(array: np.ndarray, value_range: ValueRange = None, name: str =
 
 
 def scale(array: np.ndarray, bounds: Bounds | None) -> np.ndarray:
-    """``bounds`` -> 0 ... 255, rounded, with what is outside clipped; None as `choose_bounds` means it."""
+    """Map ``bounds`` to 0 ... 255, rounded and clipped; None as in `choose_bounds`."""
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if bounds is None:
@@ -153,19 +153,19 @@ def scale(array: np.ndarray, bounds: Bounds | None) -> np.ndarray:
 
 
 def type_range(dtype: np.dtype) -> Bounds:
-    """Black and white of a data type: its extremes, of floats 0 and 1."""
+    """Black and white of a data type: its extremes; 0 and 1 for floats."""
     return (0.0, 1.0) if dtype.kind == "f" else (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
 
 
 def percentiles(array: np.ndarray, low: float, high: float) -> Bounds:
-    """Two percentiles of the values; the extremes where the two are one value."""
+    """Two percentiles of the values; the extremes if the two are equal."""
     values = array.astype(np.float32) if array.dtype == np.float16 else array
     found = tuple(map(float, np.percentile(values, (low, high))))
     return found if found[0] < found[1] else (float(values.min()), float(values.max()))
 
 
 def _default(array: np.ndarray) -> tuple[Bounds, str]:
-    """Black and white by default, and why where they are not the type's."""
+    """Default black and white, and the reason if they are not the type's."""
     low, high, own = float(array.min()), float(array.max()), type_range(array.dtype)
     slack = SLACK if array.dtype.kind == "f" else 0
     if array.dtype.kind != "i" and low >= -slack and high <= own[1] * (1 + slack):
@@ -189,12 +189,12 @@ def _uses(array: np.ndarray, white: float) -> bool:
 
 
 def _scale(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """``low`` ... ``high`` -> 0 ... 255, rounded, with what is outside clipped."""
+    """Map ``low`` ... ``high`` to 0 ... 255, rounded and clipped."""
     if array.dtype == np.uint8 and (low, high) == (0, 255):
         return array
     if high <= low:
         return np.zeros(array.shape, np.uint8)
-    if array.dtype.kind in "ui" and array.dtype.itemsize <= 2:  # by a table
+    if array.dtype.kind in "ui" and array.dtype.itemsize <= 2:  # by a lookup table
         extremes = np.iinfo(array.dtype)
         levels = _linear(np.arange(extremes.min, extremes.max + 1, dtype=np.float64), low, high)
         return levels[array.astype(np.int32) - extremes.min]
@@ -202,7 +202,7 @@ def _scale(array: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Of float64 values, which are overwritten: differences of large numbers would be lost in float32."""
+    """Computed in float64, in place, as float32 would lose differences of large numbers."""
     values -= low
     values *= 255
     values /= high - low
