@@ -1,1 +1,1 @@
-"""On-device formats: graphs, their exporters, and the proof that ships with each file."""
+"""On-device formats: exporters, runners, and the proof that ships with each file."""

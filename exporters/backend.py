@@ -1,7 +1,7 @@
-"""A bundle's files as a backend of `ImagePredictor`, whatever their format: the runner of the gate, prompted by people.
+"""A bundle's files, of any format, as a backend of `ImagePredictor`, through the runner that the gate uses.
 
-`register` makes `open_predictor` take bundles. ONNX files in the layout of transformers.js have a backend of their own,
-which needs no bundle; all else goes through here, Core ML packages by the evaluator where there is no macOS.
+`register` makes `open_predictor` accept bundles. ONNX files in the layout of transformers.js have their own backend,
+which needs no bundle; all others use this one. Without macOS, Core ML packages run in the evaluator.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from .manifest import MANIFEST, Artefact, Manifest
 from .proof import Answer, Prompt
 
 NAMES = {"image_embedding": "image_embeddings"}
-"""What files call the embedding -> its name beside `Backend.to_arrays`."""
+"""Name of the embedding in files -> its name in `Backend.to_arrays`."""
 
 
 class BundleBackend(Backend):
     """One artefact of a bundle.
 
-    artefact: by default the first in ``export.json`` whose format can run here
-    raises: BundleError, CheckpointError, ExportError where no format of the bundle can run here
+    artefact: default: the first in ``export.json`` whose format can run here
+    raises: BundleError, CheckpointError; ExportError if no format of the bundle can run here
     """
 
     def __init__(self, folder: Path, artefact: Artefact | None = None) -> None:
@@ -51,7 +51,7 @@ class BundleBackend(Backend):
         return np.stack([a.low_res for a in found]), np.stack([a.scores for a in found])
 
     def _answer(self, held: Any, one: Prompts, multimask_output: bool) -> Answer:
-        """The masks that were asked for, of those that the file gives; see `gate.Runner.masks`."""
+        """The requested masks among the file's outputs; see `gate.Runner.masks`."""
         points, labels = (values[0] for values in one.as_points())
         real = labels != PAD_LABEL
         found = self.runner.decode(held, Prompt("", points[real], labels[real], one.masks))
@@ -85,7 +85,7 @@ class BundleBackend(Backend):
 
 
 def first_that_runs(manifest: Manifest) -> Artefact:
-    """The first artefact whose format is known and installed. raises: ExportError with what the last one needs"""
+    """The first artefact whose format is known and installed. raises: ExportError naming what the last one needs"""
     missing = ExportError("this bundle holds no files; export the model again")
     for artefact in manifest.artefacts:
         try:
@@ -97,7 +97,7 @@ def first_that_runs(manifest: Manifest) -> Artefact:
 
 
 def open_backend(folder: Path, device: str | None = None, threads: int | None = None) -> BundleBackend:
-    """For `FolderFormat.open`; ``device`` is the format's own choice, threads are torch's where it runs the files."""
+    """For `FolderFormat.open`; the format chooses the device, and ``threads`` only matters if torch runs the files."""
     backend = BundleBackend(folder)
     if threads and (torch := sys.modules.get("torch")):
         torch.set_num_threads(threads)
@@ -105,5 +105,5 @@ def open_backend(folder: Path, device: str | None = None, threads: int | None = 
 
 
 def register() -> None:
-    """Make `open_predictor` take every folder of `sam-hub export`."""
+    """Make `open_predictor` accept every folder written by `sam-hub export`."""
     register_folder_format(FolderFormat("bundle", lambda folder: (folder / MANIFEST).is_file(), open_backend))

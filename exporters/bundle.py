@@ -1,4 +1,4 @@
-"""A folder of exported files: made whole or not at all, and verified."""
+"""A folder of exported files: written completely or not at all, and verified."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def export_bundle(
     processor: "SamImageProcessor | None" = None,
     finish: Callable[[Path], object] | None = None,
 ) -> Manifest:
-    """Export a model, prove every file, and leave a folder that has everything, or nothing.
+    """Export a model and verify every file; the folder is complete, or not written at all.
 
     name: of the model, as for `SamModel.from_pretrained`
     out: the folder; it must not exist, or be empty
@@ -61,7 +61,7 @@ def export_bundle(
     photos: to prove on, beside those of the package; calibration: for int8-static
     tell: called with a line of progress
     model, processor: instead of loading ``name``
-    finish: called with the folder once it is whole; adds files to it
+    finish: called with the complete folder, to add files to it
     raises: ExportMismatch, ExportError, OutputError, ModelNotFoundError, CheckpointError, ImageError
     """
     out = Path(out)
@@ -117,7 +117,7 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
     """Compare every file with its hash, then run every artefact against the proof in the folder.
 
     returns: for each artefact its name and `Report.facts`
-    raises: BundleError, ExportMismatch; ExportError where a format's runtime is not installed
+    raises: BundleError, ExportMismatch; ExportError if a format's runtime is not installed
     """
     manifest = Manifest.read(folder)
     for artefact in manifest.artefacts:
@@ -135,7 +135,7 @@ def verify_bundle(folder: Path, tell: Callable[[str], None] = lambda line: None)
 
 
 def _prove(folder: Path, artefact: Artefact, proof: Proof) -> None:
-    """Run an artefact on a proof, and write into it what was seen and on what. raises: ExportMismatch"""
+    """Run an artefact on a proof, and record the results and the runtime in it. raises: ExportMismatch"""
     format = FORMATS[artefact.format]
     tolerance = format.tolerances[artefact.variant]
     runner = format.open_runner(folder, artefact)
@@ -150,7 +150,7 @@ def _prove(folder: Path, artefact: Artefact, proof: Proof) -> None:
 def check_installed(format: str, to_export: bool = True) -> Format:
     """The format of that name.
 
-    raises: ExportError when this installation does not know it, or its libraries are not installed
+    raises: ExportError if it is unknown here or its libraries are not installed
     """
     if format not in FORMATS:
         raise ExportError(f"format {format!r} is not installed, only {', '.join(FORMATS)}; install its package")

@@ -1,4 +1,4 @@
-"""What a device format is, as data: `Format`, and what its exporter is given: `ExportJob`.
+"""Declares a device format, `Format`, and the input of its exporter, `ExportJob`.
 
 Nothing here imports a library, so that `sam-hub doctor` can list formats whose libraries are broken.
 """
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What is accepted of a variant, on the photos and prompts of the proof.
+    """Accepted differences of a variant, on the photos and prompts of the proof.
 
     difference: largest |difference| of logits, in units of the largest |logit| of the mask it occurs in
-    cosine: least cosine between the logits of a mask and its reference
-    iou_mean, iou_worst: of the mask that a person gets for each prompt (see `gate.wanted`), at the resolution of the
+    cosine: lowest cosine similarity between the logits of a mask and its reference
+    iou_mean, iou_worst: of the mask that users get for each prompt (see `gate.wanted`), at the resolution of the
         model's input
     score: largest difference of a predicted IoU
     """
@@ -36,10 +36,10 @@ class Tolerance:
 
 
 EXACT = Tolerance(1e-4, 0.999999, 0.9999, 0.999, 1e-4)
-"""Of fp32 in every format."""
+"""For fp32 in every format."""
 
 HALF = Tolerance(0.05, 0.999, 0.998, 0.98, 0.01)
-"""Of fp16 in every format."""
+"""For fp16 in every format."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Snippet:
     """A program that uses the files of a bundle, written from a template; see `snippets`.
 
     template: a file in ``templates/`` of the format's folder
-    path: where it goes in the bundle
-    layout: of the artefact that it uses
-    names_inputs: leave it out where the files have an input that the text does not name
+    path: its path in the bundle
+    layout: layout of the artefact that it uses
+    names_inputs: omit it if the files have an input that the text does not name
     """
 
     template: str
@@ -60,10 +60,10 @@ class Snippet:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a format offers for a device; `presets.PRESETS` joins the choices of all formats.
+    """A format's recommendation for a device; `presets.PRESETS` joins those of all formats.
 
     why: one sentence for the user, without its full stop
-    measured: size, closeness and time that it rests on, of which model and by what; or that there is no measurement
+    measured: the size, accuracy and time behind it, with model and tool, or a note that nothing was measured
     options: as in `ExportJob.options`
     """
 
@@ -77,10 +77,10 @@ class Choice:
 class Format:
     """A device format. Functions are lazy strings "module:function", relative to ``package``.
 
-    package: the folder that holds the format, as a dotted name
+    package: dotted name of the format's package
     title: in texts, such as "Core ML"
-    purpose: what the format is for, for `sam-hub doctor`
-    export: (ExportJob) -> Iterable[Artefact], each written below ``ExportJob.out``; `bundle` runs and proves it
+    purpose: use of the format, for `sam-hub doctor`
+    export: (ExportJob) -> Iterable[Artefact], each written below ``ExportJob.out``; `bundle` runs and verifies it
     runner: (folder, Artefact) -> `gate.Runner`, which runs an artefact of a bundle
     tolerances: variant -> what is accepted; these are all variants
     default: the variants that are exported unless the user names some
@@ -91,7 +91,7 @@ class Format:
     requires: distribution -> module, of all that ``extra`` installs
     distribution, extra: what to install for it
     place: "browser" or "phone": the section of the model card that lists its files
-    is_default: the format that `sam-hub export` takes unless the user names one
+    is_default: whether `sam-hub export` uses it by default
     """
 
     name: str
@@ -137,9 +137,9 @@ class Format:
 
 @dataclass
 class ExportJob:
-    """One export, as an exporter sees it.
+    """One export, as given to an exporter.
 
-    model: fused, in evaluation mode, fp32, on the CPU; not to be changed
+    model: fused, in evaluation mode, fp32, on the CPU; must not be changed
     name: of the model ("pocket")
     out: a temporary folder that becomes the bundle only if everything passes; an exporter writes into a folder of its
         own below it, of the name of its format

@@ -1,7 +1,7 @@
 """The gate: every exported file is run and compared with PyTorch in fp32 before it is kept.
 
-Whatever runs a file is a `Runner`. `prove` compares it with the answers of a `Proof`; above the tolerance of its
-format and variant, or where a number is not finite, it raises, and the export leaves nothing behind.
+A `Runner` runs the files. `prove` compares its results with those of a `Proof`; above the tolerance of format and
+variant, or for numbers that are not finite, it raises, and the export leaves nothing behind.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,11 +16,11 @@ from .format import Tolerance
 from .proof import Answer, Prompt, Proof
 
 NOT_ON_DEVICE = "evaluated, not run on device"
-"""In `Runner.runtime` of a runner that computes what a device would, without one: its times say nothing."""
+"""Marks, in `Runner.runtime`, a runner that emulates a device: its times mean nothing."""
 
 
 class ExportMismatch(SamHubError, ValueError):
-    """An exported file does not compute what the model computes."""
+    """An exported file's results differ from the model's."""
 
 
 class Runner(Protocol):
@@ -36,17 +36,18 @@ class Runner(Protocol):
 
     def encode(self, image: Prepared) -> Any:
         """Run the image encoder on ``image.pixel_values`` (1, 3, H, W) float32, or on ``image.resized`` (h, w, 3) uint8
-        where normalising and padding are part of the file. Returns whatever `decode` needs."""
+        if the file normalises and pads. Returns the input of `decode`.
+        """
         ...
 
     def decode(self, embedded: Any, prompt: Prompt) -> Answer:
-        """Run prompt encoder and mask decoder; see `Prompt` for the frame of points and for the "not a point"."""
+        """Run prompt encoder and mask decoder; see `Prompt` for the frame of points and for "not a point"."""
         ...
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was seen; the names are those of `Tolerance`.
+    """Measured differences; the names are those of `Tolerance`.
 
     worst: photo and kind of prompt of the lowest IoU
     """
@@ -65,7 +66,7 @@ class Report:
         return {"passed": not self.faults(tolerance), **asdict(self), "tolerance": asdict(tolerance)}
 
     def faults(self, tolerance: Tolerance) -> list[str]:
-        """What is out of bounds, in words; NaN is."""
+        """The numbers out of tolerance, in words; NaN always is."""
         checks = {
             "logits differ by": (self.difference, self.difference <= tolerance.difference, tolerance.difference),
             "cosine is": (self.cosine, self.cosine >= tolerance.cosine, tolerance.cosine),
@@ -92,9 +93,9 @@ def prove(runner: Runner, proof: Proof, tolerance: Tolerance, name: str) -> Repo
 
 
 def compare(runner: Runner, proof: Proof, tie: float = 0.0) -> Report:
-    """The numbers alone.
+    """Measure the differences, without judging them.
 
-    tie: a file that chooses among the masks itself may choose one whose predicted IoU is so much below the best
+    tie: a file that chooses a mask itself may choose one whose predicted IoU is below the best by this much
     """
     differences, cosines, scores, ious, names, masks = [], [], [], [], [], 0
     for case in proof.cases:
@@ -120,7 +121,7 @@ def compare(runner: Runner, proof: Proof, tie: float = 0.0) -> Report:
     return Report(
         prompts=len(ious),
         masks=masks,
-        difference=float(np.max(differences)),  # NaN wins in these
+        difference=float(np.max(differences)),  # NaN propagates in these
         cosine=float(np.min(cosines)),
         iou_mean=float(np.mean(np.concatenate(ious))),
         iou_worst=float(np.min(lowest)),
@@ -130,7 +131,7 @@ def compare(runner: Runner, proof: Proof, tie: float = 0.0) -> Report:
 
 
 def selected(answer: Answer, masks: str, prompt: Prompt, found: Answer, tie: float) -> Answer:
-    """The part of a reference that a runner is compared with: see `Runner.masks`; of masks in a tie, the one found."""
+    """The reference masks to compare a runner with: see `Runner.masks`; of tied masks, the one that it chose."""
     if masks == "chosen" and len(answer.scores) > 2:
         tokens = len(prompt.labels) + (not (prompt.labels >= 2).any())
         first = np.arange(len(answer.scores)) == 0
@@ -146,7 +147,7 @@ def selected(answer: Answer, masks: str, prompt: Prompt, found: Answer, tie: flo
 
 
 def wanted(expected: Answer, masks: str, prompt: Prompt) -> slice:
-    """Which mask a person gets: of a lone click the best of three by predicted IoU, else the single mask."""
+    """The mask that users get: for a single click the best of three by predicted IoU, else the single mask."""
     lone = len(prompt.labels) == 1 and prompt.mask_input is None
     if masks == "all" and len(expected.scores) == 4 and not lone:
         return slice(0, 1)
@@ -156,9 +157,9 @@ def wanted(expected: Answer, masks: str, prompt: Prompt) -> slice:
 
 
 def mask_ious(a: np.ndarray, b: np.ndarray, padded: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
-    """IoU of two stacks of low-res logits (M, h, w), enlarged to the model's input and cut to the image: (M,).
+    """IoU of two stacks of low-res logits (M, h, w), resized to the model's input and cropped to the image: (M,).
 
-    Two empty masks are alike (1); logits that are not finite are like nothing (0).
+    The IoU is 1 for two empty masks and 0 for logits that are not finite.
     """
     out = []
     for one, other in zip(a, b, strict=True):

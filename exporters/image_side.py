@@ -1,4 +1,4 @@
-"""What is computed once for an image, as one module: the encoder, and what the decoder does to its maps beforehand."""
+"""Everything computed once for an image, as one module: the encoder and the decoder's projections of its maps."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from .rank_four import shared_copy
 class ImageSide(nn.Module):
     """(B, 3, H, W) -> embedding (B, C, h, w), then the decoder's ``feature_maps``, in that order.
 
-    encoder: in place of the model's own, see `rank_four.restated`
+    encoder: replaces the model's own, see `rank_four.restated`
     """
 
     def __init__(self, model: SamModel, encoder: nn.Module | None = None) -> None:

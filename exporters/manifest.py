@@ -1,4 +1,4 @@
-"""``export.json``: what a bundle of exported files holds, how it was made and what was proven."""
+"""``export.json``: contents of a bundle of exported files, how it was made and what was verified."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ MANIFEST_BYTES = 16 * 2**20
 
 
 class BundleError(SamHubError, ValueError):
-    """A folder is no bundle, or its files are not those that were exported."""
+    """A folder is not a bundle, or its files have changed since the export."""
 
 
 @dataclass(frozen=True)
 class Tensor:
     """One input or output of a file.
 
-    shape: numbers, or names for sides that may differ from run to run
+    shape: numbers, or names for sides that may vary from run to run
     """
 
     name: str
@@ -34,14 +34,14 @@ class Tensor:
 
 @dataclass
 class FileRecord:
-    """One exported file, or one folder that is a file to its platform (``.mlpackage``).
+    """One exported file, or a folder that its platform treats as a file (``.mlpackage``).
 
     path: relative to the bundle, with forward slashes
     role: "encoder", "decoder", "prompt_encoder", ...
-    opset: of ONNX; the minimum deployment target or the like of other formats goes to ``facts``
+    opset: of ONNX; for other formats, ``facts`` has the minimum deployment target or similar
     weights: further files that it reads, each with its sha256: the ``.bin`` of OpenVINO, external data of ONNX
     sha256, bytes: filled in when the manifest is written, as are the hashes of ``weights``; bytes are of all of them
-    proven: runtimes, with versions, on which it gave PyTorch's masks; failed: those where it was seen not to, and how
+    proven: runtimes, with versions, on which it gave PyTorch's masks; failed: those on which it did not, and how
     """
 
     path: str
@@ -57,7 +57,7 @@ class FileRecord:
     failed: dict[str, str] = field(default_factory=dict)
 
     def saw(self, runtime: str, fault: str = "") -> None:
-        """Note that a runtime ran it well, or what went wrong there; the last word counts."""
+        """Record a runtime's success or failure; a later record replaces an earlier one."""
         self.proven = [other for other in self.proven if other != runtime] + [runtime] * (not fault)
         self.failed = {other: why for other, why in self.failed.items() if other != runtime}
         if fault:
@@ -66,9 +66,9 @@ class FileRecord:
 
 @dataclass
 class Artefact:
-    """Files that work together: one variant of one format in one layout, and what was proven of it.
+    """Files that work together: one variant of one format in one layout, with its verification results.
 
-    gate: `gate.Report.facts`, empty until it is proven; runtime: what ran it, for example "onnxruntime 1.23.0, CPU"
+    gate: `gate.Report.facts`, empty until verified; runtime: what ran it, for example "onnxruntime 1.23.0, CPU"
     """
 
     format: str
@@ -84,7 +84,7 @@ class Artefact:
         return f"{self.format} {self.variant}" + (f" ({self.layout})" if self.layout else "")
 
     def file(self, role: str) -> FileRecord:
-        """raises: BundleError when there is none of that role"""
+        """raises: BundleError if there is none with that role"""
         for record in self.files:
             if record.role == role:
                 return record
@@ -96,10 +96,10 @@ class Manifest:
     """The content of ``export.json``.
 
     model, family: the name that was exported and the family of its decoder
-    frame: pixels of the frame that prompts live in, the long side of the resized image
+    frame: side of the prompts' frame in pixels, the long side of the resized image
     low_res: side of the low-res masks
-    proof: photos and prompts that the files were compared on, see `proof.Proof.facts`
-    tools: name -> version of what made the files
+    proof: photos and prompts used for comparison, see `proof.Proof.facts`
+    tools: name -> version of the tools that made the files
     others: files that are neither models nor proofs (snippets, configuration), relative paths with their sha256
     """
 
@@ -125,7 +125,7 @@ class Manifest:
         raise BundleError(f"this bundle has no {wanted}; it has {there}")
 
     def write(self, folder: Path) -> None:
-        """Fill in hashes and sizes from the files, and write ``export.json`` whole or not at all.
+        """Fill in hashes and sizes from the files, and write ``export.json`` atomically.
 
         raises: OutputError
         """
@@ -148,7 +148,7 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """raises: BundleError"""
         path = folder / MANIFEST
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             raise BundleError(f"{folder} is not an exported bundle: it has no readable {MANIFEST}")
         try:
             if path.stat().st_size > MANIFEST_BYTES:
@@ -196,7 +196,7 @@ class Manifest:
 
 
 def sha256_and_size(path: Path) -> tuple[str, int]:
-    """sha256 and bytes of a file; of a folder, of the sorted list of its files' names and hashes, and their sum."""
+    """sha256 and bytes of a file; for a folder, those of the sorted list of names and hashes, and the total."""
     if not path.is_dir():
         return sha256(path), path.stat().st_size
     lines, total = [], 0

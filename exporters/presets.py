@@ -1,4 +1,4 @@
-"""Which format, precision and layout for which device, and why: the choices of all formats, joined."""
+"""Recommended format, precision and layout for each device, and why: the choices of all formats, joined."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from .formats import FORMATS
 class Preset:
     """wanted: format -> variants; options: see the exporters
 
-    why: said to the person, one sentence; measured: what it rests on, for each format
+    why: one sentence for the user; measured: the measurements behind it, for each format
     """
 
     wanted: Mapping[str, tuple[str, ...]]

@@ -1,8 +1,8 @@
-"""What exported files are compared on: photos, prompts, and what the model itself answers in PyTorch, fp32.
+"""Test data for exported files: photos, prompts, and the model's own answers in PyTorch, fp32.
 
-A proof travels in the bundle (``proof/``), so that `sam-hub verify` can repeat the comparison from the files alone,
-without torch. The photos are three that are free of copyright and lie in the package, cut to several shapes, and
-those of ``--photos``.
+A proof is part of the bundle (``proof/``), so that `sam-hub verify` can repeat the comparison from the files alone,
+without torch. The photos are three copyright-free ones from the package, cropped to several shapes, and those of
+``--photos``.
 """
 
 import io
@@ -28,20 +28,20 @@ PHOTOS = Path(__file__).parent / "photos"
 FOLDER = "proof"
 
 UNPACKED_BYTES = 2**30
-"""Most bytes of a proof in memory; that of three photos at 1024 pixels has 26 MB."""
+"""The most bytes of a proof in memory; with three photos at 1024 pixels it is 26 MB."""
 
 STORED_BITS = 14
-"""Of the mantissa of a stored logit: an error of 3e-5 of its value."""
+"""Mantissa bits of a stored logit: a relative error of 3e-5."""
 
 CUTS = {
     "astronaut.jpg": (0.0, 0.0, 1.0, 1.0),  # square
     "cat.jpg": (0.0, 0.0, 1.0, 1.0),  # 3 : 2
-    "coffee.jpg": (0.25, 0.0, 0.69, 1.0),  # upright
+    "coffee.jpg": (0.25, 0.0, 0.69, 1.0),  # portrait
 }
-"""Part of each photo that is used, x0, y0, x1, y1 of its sides, so that several shapes occur."""
+"""Crop of each photo, x0, y0, x1, y1 as fractions of its sides, so that there are several shapes."""
 
 OBJECT = (0.5, 0.45)
-"""Where the main thing of each photo is, as part of its sides."""
+"""Box of each photo's main object, as fractions of its sides."""
 
 BOX = (0.22, 0.12, 0.82, 0.9)
 
@@ -54,7 +54,7 @@ SEVEN = (
     (0.97, 0.06, 0),
     (0.9, 0.95, 0),
 )
-"""x, y as part of the sides, and label."""
+"""x, y as fractions of the sides, and label."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Prompt:
     """One object's prompt, in the frame of the resized image.
 
     kind: "1 point", "7 points", "box", "box and points", "mask", for reports
-    points: (P, 2) float32, x then y: clicks, then the two corners of a box. The "not a point" that SAM adds where
-        there is no box is *not* among them: the runner or the graph adds it
+    points: (P, 2) float32, x then y: clicks, then the two corners of a box. SAM's "not a point", added if there is no
+        box, is *not* included: the runner or the graph adds it
     labels: (P,) int64: 1 object, 0 background, 2 and 3 the corners of a box
     mask_input: (1, 1, h, w) float32 low-res logits, or None
     """
@@ -78,7 +78,7 @@ class Prompt:
 class Answer:
     """Masks of one prompt: low-res logits (M, h, w) and predicted IoU (M,), both float32.
 
-    M is 1 + 3 of SAM's decoder: the single mask first, then the three of an ambiguous prompt.
+    M is 1 + 3 for SAM's decoder: the single mask first, then the three for an ambiguous prompt.
     """
 
     low_res: np.ndarray
@@ -97,7 +97,7 @@ class Case:
 
 @dataclass
 class Proof:
-    """All cases, and what is needed to judge masks.
+    """All cases, and the settings needed to compare masks.
 
     padded_frame: (height, width) of the padded input in the frame of prompts and masks
     """
@@ -123,7 +123,7 @@ class Proof:
     def save(self, folder: Path) -> None:
         """Photos as PNG, prompts and answers as ``proof.npz``, into ``folder / "proof"``.
 
-        Logits are stored to `STORED_BITS`, which packs to two thirds of the size, and never change sign.
+        Logits are rounded to `STORED_BITS`, which compresses to two thirds of the size and never changes a sign.
         """
         make_folder(folder / FOLDER)
         arrays: dict[str, np.ndarray] = {}
@@ -147,7 +147,7 @@ class Proof:
 
     @classmethod
     def load(cls, folder: Path) -> "Proof":
-        """From a bundle; images are prepared as its ``preprocessor_config.json`` says.
+        """Load from a bundle; images are prepared by its ``preprocessor_config.json``.
 
         raises: BundleError
         """
@@ -193,7 +193,7 @@ class Proof:
 
 
 def _check_size(file: Path) -> None:
-    """BundleError for a packed file that unpacks to more than any proof."""
+    """BundleError for a compressed file that unpacks to more than any proof."""
     if not file.is_file():
         raise BundleError(f"{file} is missing; export or download it again")
     with zipfile.ZipFile(file) as packed:
@@ -203,9 +203,9 @@ def _check_size(file: Path) -> None:
 
 
 def make_proof(model: Any, preparation: Preparation, photos: Sequence[Path] = ()) -> Proof:
-    """Prompts on the photos of the package and others, answered by a `SamModel` in fp32, evaluation mode, CPU.
+    """A `SamModel`'s answers (fp32, evaluation mode, CPU) to prompts on the package's photos and others.
 
-    Prompts that the model does not understand (its ``prompt_kinds``) are left away.
+    Prompts that the model does not support (see its ``prompt_kinds``) are omitted.
     raises: ImageError
     """
     cases, sources = [], {}
@@ -227,7 +227,7 @@ def make_proof(model: Any, preparation: Preparation, photos: Sequence[Path] = ()
 
 
 def packaged_photos() -> Iterator[tuple[str, np.ndarray]]:
-    """Names and pixels (H, W, 3) uint8 of the photos in the package, cut to several shapes."""
+    """Names and pixels (H, W, 3) uint8 of the photos in the package, cropped to several shapes."""
     for name, (x0, y0, x1, y1) in CUTS.items():
         pixels = read_image(PHOTOS / name)
         height, width = pixels.shape[:2]
@@ -243,7 +243,7 @@ def encode(model: Any, image: Prepared) -> Any:
 
 
 def answer(model: Any, embedded: Any, prompt: Prompt) -> Answer:
-    """Every mask of the model in PyTorch; SAM-HQ's are its two modes: single, then multimask."""
+    """Every mask of the model in PyTorch; for SAM-HQ, those of its two modes: single, then multimask."""
     import torch
 
     corner = np.isin(prompt.labels, (2, 3))
@@ -266,7 +266,7 @@ def answer(model: Any, embedded: Any, prompt: Prompt) -> Answer:
 
 
 def _prompts(image: Prepared, kinds: tuple[str, ...]) -> Iterator[Prompt]:
-    """Clicks and boxes at fixed parts of the photo, in the frame of the resized image."""
+    """Clicks and boxes at fixed positions of the photo, in the frame of the resized image."""
     height, width = image.original_size
 
     def placed(kind: str, parts: Sequence[tuple[float, float]], labels: Sequence[int]) -> Prompt:
@@ -286,7 +286,7 @@ def _prompts(image: Prepared, kinds: tuple[str, ...]) -> Iterator[Prompt]:
 
 
 def _rounded(values: np.ndarray) -> np.ndarray:
-    """float32 whose mantissa ends after `STORED_BITS`, rounded to nearest."""
+    """float32 with the mantissa rounded to `STORED_BITS`, to nearest."""
     dropped = 23 - STORED_BITS
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(1 << (dropped - 1))
     return (bits >> np.uint32(dropped) << np.uint32(dropped)).view(np.float32)

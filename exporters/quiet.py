@@ -1,4 +1,4 @@
-"""Libraries that talk while they convert."""
+"""Silences libraries while they convert."""
 
 import io
 import logging
@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def quiet(*names: str, warned: bool = False) -> Iterator[None]:
-    """Without what these loggers say below an error and, with ``warned``, without Python's warnings."""
+    """Suppress messages of these loggers below errors and, with ``warned``, Python's warnings."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,7 @@
-"""Image encoders restated for phones: the same numbers from tensors of at most four axes and common operations.
+"""Image encoders rewritten for phones: same results with tensors of at most four axes and common operations.
 
-The Neural Engine, and ONNX Runtime's Core ML provider, refuse tensors of many axes, and none of the runtimes has a
-bicubic resize. Families name layers that take the place of their own (`Part.rank_four`), whose weights they share.
+The Neural Engine and ONNX Runtime's Core ML provider refuse tensors of more axes, and none of the runtimes has a
+bicubic resize. Families declare replacement layers (`Part.rank_four`), which share the weights.
 """
 
 import copy
@@ -15,14 +15,14 @@ from ..models.modeling_sam import SamModel
 
 
 def restated_encoder(model: SamModel) -> nn.Module:
-    """`restated` for a format whose decoders read the embedding alone: (1, 3, H, W) -> (1, C, h, w)"""
+    """`restated` for a format whose decoders only read the embedding: (1, 3, H, W) -> (1, C, h, w)"""
     return Embedding(restated(model), model.no_memory_embedding)
 
 
 def restated(model: SamModel) -> nn.Module:
     """A copy of the image encoder for export, (1, 3, H, W) -> `EncoderOutput`, at the model's own input size.
 
-    Batch norms are folded; weights that nothing changed are shared with the model.
+    Batch norms are folded; unchanged weights are shared with the model.
     """
     encoder = shared_copy(model.vision_encoder).eval()
     encoder.config._attn_implementation = "eager"  # matrix products and a softmax, which every runtime has
@@ -40,12 +40,12 @@ def restated(model: SamModel) -> nn.Module:
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
-    """A copy with layers and configurations of its own, and the same parameters."""
+    """A copy with its own layers and configurations, which shares the parameters."""
     return copy.deepcopy(module, memo={id(p): p for p in module.parameters()})
 
 
 class Embedding(nn.Module):
-    """An encoder that returns the embedding alone, with what the model adds to it, (1, 1, C)."""
+    """An encoder that only returns the embedding, including the model's added vector (1, 1, C)."""
 
     def __init__(self, encoder: nn.Module, added: Tensor | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What goes into files with fixed prompt slots, and what comes out: names, meanings, filling, reading."""
+"""Inputs and outputs of files with fixed prompt slots: names, descriptions, filling and reading."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from ..models.configuration_sam import PAD_LABEL
 from .proof import Answer, Prompt
 
 SLOTS = 16
-"""Slots of a file unless it is asked for another number; a box takes two."""
+"""Default number of slots; a box takes two."""
 
 FEWEST_SLOTS = 8
 
 PROMPTS = ("points", "labels", "mask_input", "has_mask_input")
 EMBEDDED = ("sparse_embeddings", "dense_embeddings", "token_mask")
 RESULTS = ("low_res_masks", "scores", "single_mask", "single_score")
-"""The last two are absent where the token of the single mask was not trained."""
+"""The last two are absent if the token of the single mask was not trained."""
 
 MEANINGS = {
     "image": "RGB photo at the top left, its long side resized to the input's; the rest filled with the mean colour",
@@ -35,16 +35,16 @@ MEANINGS = {
     "single_mask": "logits of one mask, for a prompt that is not ambiguous, such as a box",
     "single_score": "predicted IoU of single_mask",
 }
-"""Input or output -> what it is, for the files and the manifest."""
+"""Descriptions of inputs and outputs, for the files and the manifest."""
 
 
 def meaning(name: str) -> str:
-    """What an input or output is; all that has no entry of its own is a map of the encoder."""
+    """Description of an input or output; any name without an entry is a feature map of the encoder."""
     return MEANINGS.get(name, "a finer map of the image, for the mask decoder; the same for every prompt")
 
 
 def slot_count(options: Mapping[str, Any]) -> int:
-    """The ``slots`` of an export's options. raises: ExportError for too few"""
+    """``slots`` from an export's options. raises: ExportError for too few"""
     slots = int(options.get("slots") or SLOTS)
     if slots < FEWEST_SLOTS:
         raise ExportError(f"--slots must be {FEWEST_SLOTS} at least, as many as the proof needs; got {slots}")
@@ -52,9 +52,9 @@ def slot_count(options: Mapping[str, Any]) -> int:
 
 
 def in_slots(prompt: Prompt, slots: int, mask_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """The inputs of a file, by the names of `PROMPTS`.
+    """A prompt as the inputs of a file, by the names of `PROMPTS`.
 
-    raises: PromptError when there are more points than slots
+    raises: PromptError if there are more points than slots
     """
     count = len(prompt.points)
     if count > slots:
@@ -68,7 +68,7 @@ def in_slots(prompt: Prompt, slots: int, mask_shape: tuple[int, ...]) -> dict[st
 
 
 def answer_of(outputs: Mapping[str, np.ndarray]) -> Answer:
-    """The outputs of a mask decoder, by the names of `RESULTS`: the single mask first, where there is one."""
+    """The outputs of a mask decoder, by the names of `RESULTS`; the single mask first, if there is one."""
     order = [(m, s) for m, s in (RESULTS[2:], RESULTS[:2]) if m in outputs]
     low_res, scores = (np.concatenate([np.float32(outputs[pair[i]][0]) for pair in order]) for i in (0, 1))
     return Answer(low_res, scores)

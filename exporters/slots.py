@@ -1,8 +1,8 @@
-"""Prompt encoder and mask decoder with a fixed number of prompt slots, for runtimes that want fixed shapes.
+"""Prompt encoder and mask decoder with a fixed number of prompt slots, for runtimes that need fixed shapes.
 
-A slot that is not used has label -10 and is masked out of every attention, so the number of slots changes nothing: a
-token "not a point" in its place would (logits move by half a unit). Every tensor has at most four axes, and nothing
-depends on the data but values: no gather, no selection, no repeated rows.
+An unused slot has label -10 and is masked out of every attention, so the number of slots changes nothing; a token "not
+a point" instead would change logits by half a unit. Tensors have at most four axes, and only values depend on the data:
+no gather, no selection, no repeated rows.
 """
 
 import torch
@@ -17,14 +17,14 @@ from ..models.prompt_encoder import PromptEncoder
 from .rank_four import shared_copy
 
 MASKED = -1e4
-"""Added to the logits of a padding key: exp() of it is 0 in float16 too, and it stays finite there."""
+"""Added to the logits of padding keys: exp() of it is 0 also in float16, where it is still finite."""
 
 LABELS = (-1, 0, 1, 2, 3)
 """Labels that have an embedding: not a point, background, object, and the two corners of a box."""
 
 
 class SlotPromptEncoder(nn.Module):
-    """Prompts of one object in N slots -> tokens, a map, and which tokens count."""
+    """Prompts of one object in N slots -> tokens, a dense embedding, and a token mask."""
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ class SlotPromptEncoder(nn.Module):
         points: (1, N, 2) float32, x then y, in pixels of the padded frame
         labels: (1, N) int32: 1 object, 0 background, 2 / 3 top-left and bottom-right corner of a box, -10 empty slot
         mask_input: (1, 1, 4h, 4w) logits; has_mask_input: (1,) float32, 1 where they count, else 0
-        returns: sparse (1, N + 1, C), of which the last token is "not a point", which counts where the model
-            itself adds it; dense (1, C, h, w); token_mask (1, N + 1), 0 where a token counts, `MASKED` where not
+        returns: sparse (1, N + 1, C), the last token being "not a point", active if the model itself would add it;
+            dense (1, C, h, w); token_mask (1, N + 1), 0 for active tokens, `MASKED` for others
         """
         present = (labels != PAD_LABEL).float().amax(1, keepdim=True)  # (1, 1)
         boxed = (labels >= 2).float().amax(1, keepdim=True)
@@ -67,7 +67,7 @@ class SlotPromptEncoder(nn.Module):
 
 
 class SlotMaskDecoder(nn.Module):
-    """An image embedding and what `SlotPromptEncoder` returns -> masks and predicted IoU."""
+    """An image embedding and the outputs of `SlotPromptEncoder` -> masks and predicted IoU."""
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class SlotMaskDecoder(nn.Module):
         self.decoder.config._attn_implementation = "eager"  # matrix products and a softmax, which every runtime has
         config = model.config.mask_decoder_config
         self.has_single = not config.always_multimask
-        self.stability = None  # below which the single mask gives way to the best of the three, and of which offset
+        self.stability = None  # stability below which the best of the three replaces the single mask, and its offset
         if getattr(config, "dynamic_multimask_via_stability", False):
             self.stability = config.dynamic_multimask_stability_thresh, config.dynamic_multimask_stability_delta
         side = model.config.prompt_encoder_config.image_embedding_size
@@ -91,8 +91,8 @@ class SlotMaskDecoder(nn.Module):
 
         image_embedding, dense: (1, C, h, w); sparse: (1, T, C); token_mask: (1, T)
         maps: the decoder's ``feature_maps``, in that order
-        returns: low_res_masks (1, 3, 4h, 4w) logits and scores (1, 3), for an ambiguous prompt; then, unless that
-            token was not trained, single_mask (1, 1, 4h, 4w) and single_score (1, 1), for one that is not
+        returns: low_res_masks (1, 3, 4h, 4w) logits and scores (1, 3), for an ambiguous prompt; then, if its token was
+            trained, single_mask (1, 1, 4h, 4w) and single_score (1, 1), for an unambiguous one
         """
         tokens = torch.cat([self.own, sparse.unsqueeze(1)], dim=2)  # (1, 1, 5 + T, C)
         mask = F.pad(token_mask, (self.own.shape[2], 0)).reshape(1, 1, 1, -1)
@@ -139,12 +139,12 @@ class SlotDecoder(nn.Module):
         has_mask_input: Tensor,
         *maps: Tensor,
     ) -> tuple[Tensor, ...]:
-        """As `SlotPromptEncoder` and then `SlotMaskDecoder`."""
+        """`SlotPromptEncoder`, then `SlotMaskDecoder`."""
         return self.masks(image_embedding, *self.prompts(points, labels, mask_input, has_mask_input), *maps)
 
 
 def refuse_other_decoders(model: SamModel) -> None:
-    """ExportError for a family whose prompts or masks are not SAM's (SAM-HQ, EfficientSAM)."""
+    """ExportError for a family whose prompts or masks differ from SAM's (SAM-HQ, EfficientSAM)."""
     kind = type(model.mask_decoder)
     as_sams = (
         kind.forward is MaskDecoder.forward

@@ -1,4 +1,4 @@
-"""Programs that use the files of a bundle, in Swift, Python and Kotlin: templates filled with the files' own names.
+"""Example programs for a bundle in Swift, Python and Kotlin, from templates filled with the files' names.
 
 ``@encoder.path@`` is a file of the manifest by its role, ``@encoder.file@`` its name without folders,
 ``@decoder.in.points@`` an input of it, which must be there, ``@decoder.in.points.shape@`` its sides,
@@ -22,9 +22,9 @@ OPTIONAL = frozenset({"mask_input", "has_mask_input"})
 
 
 def write_snippets(folder: Path, manifest: Manifest, preparation: Preparation) -> list[str]:
-    """Fill in and write the snippets of every format that the bundle has; returns their paths in it.
+    """Write the snippets of every format in the bundle; returns their paths in it.
 
-    Left out where a template does not fit the files: an encoder that takes grey levels, SAM-HQ's early features.
+    Omitted if a template does not fit the files: an encoder that takes grey levels, SAM-HQ's early features.
     """
     written = []
     for format in FORMATS.values():
@@ -48,7 +48,7 @@ def write_snippets(folder: Path, manifest: Manifest, preparation: Preparation) -
 
 
 def chosen(manifest: Manifest, format: Format, layout: str) -> Artefact | None:
-    """The artefact of a bundle that a snippet is written for."""
+    """The artefact that a snippet uses."""
     there = [a for a in manifest.artefacts if a.format == format.name and a.layout == layout]
     order = format.preferred
     return min(there, key=lambda a: order.index(a.variant) if a.variant in order else len(order), default=None)

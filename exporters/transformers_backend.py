@@ -1,4 +1,4 @@
-"""The former address of `formats.coreml.transformers_backend`, kept for those who import it."""
+"""The former path of `formats.coreml.transformers_backend`, kept for existing imports."""
 
 from .formats.coreml.transformers_backend import CoreMlConfig, CoreMlExporter, CoreMlModelRunner, register
 

@@ -1,7 +1,7 @@
 """The device formats: each folder here is one, and so is each entry point of the group ``sam_hub.formats``.
 
 A format is a package with a `Format` named ``FORMAT``. The command line, the gate, bundles, snippets, presets, the
-doctor and the benchmarks read `FORMATS`; none of them names a format.
+doctor and the benchmarks use `FORMATS` and do not name any format.
 """
 
 import warnings
@@ -19,7 +19,7 @@ GROUP = "sam_hub.formats"
 
 
 class _Formats(Mapping[str, Format]):
-    """Name -> format, the default first, the others by name; looked for when first used."""
+    """Name -> format, the default first, the others sorted by name; discovered on first use."""
 
     def __init__(self) -> None:
         self._found: dict[str, Format] = {}
@@ -49,7 +49,7 @@ class _Formats(Mapping[str, Format]):
             for point in entry_points(group=GROUP):
                 try:
                     self.add(point.load())
-                except Exception as e:  # another package's code raises anything
+                except Exception as e:  # other packages may raise any exception
                     warnings.warn(f"the format {point.name} of {point.value} does not load ({e})", stacklevel=2)
         return self._found
 
@@ -58,11 +58,11 @@ FORMATS = _Formats()
 
 
 def register_format(format: Format) -> Format:
-    """Add a format for this process. raises: ValueError when another one has its name"""
+    """Add a format for this process. raises: ValueError if another one has its name"""
     FORMATS.add(format)
     return format
 
 
 def default_format() -> Format:
-    """The format that is exported unless the user names one."""
+    """The format exported by default."""
     return FORMATS[next(iter(FORMATS))]

@@ -26,8 +26,8 @@ ImageSource = str | os.PathLike | bytes | BinaryIO | Image.Image | np.ndarray
 """Sources that `read_image` accepts."""
 
 MAX_PIXELS = 178_956_970
-"""Pixels of the largest image that is decoded, the same as Pillow's limit against decompression bombs. If a program has
-changed Pillow's limit, that one applies, see `pixel_limit`.
+"""Pixels of the largest image that is decoded: the size at which Pillow, too, refuses files by default. If a program
+has raised Pillow's limit, that one applies, see `pixel_limit`.
 """
 
 LIFTED = 2**32 - 1
@@ -93,7 +93,7 @@ def readable_formats() -> list[str]:
 
 
 def pixel_limit() -> int:
-    """Pixels of the largest image that is decoded: `MAX_PIXELS`, or as ``PIL.Image.MAX_IMAGE_PIXELS`` sets it.
+    """Pixels of the largest image that is decoded: `MAX_PIXELS`, or more if ``PIL.Image.MAX_IMAGE_PIXELS`` allows it.
 
     Pillow refuses images at twice its limit, and none if the limit is None.
     """

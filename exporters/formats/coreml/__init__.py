@@ -1,4 +1,4 @@
-"""Core ML: packages for iOS and macOS, evaluated here where there is no macOS."""
+"""Core ML: packages for iOS and macOS; without macOS they run in our evaluator."""
 
 from ...format import EXACT, HALF, Choice, Format, Snippet, Tolerance
 

@@ -1,8 +1,8 @@
 """Core ML packages: ImageEncoder, PromptEncoder and MaskDecoder, as Apple's packages of SAM 2 are split.
 
-The image input is an image, normalised in the graph channel by channel. SAM pads after normalising, so the caller fills
-the rest of the square with the mean colour, which normalises to (nearly) zero; ``fill`` in the metadata says which.
-Prompts have fixed slots (see `slots`), so that no shape is new to the device after the first run.
+The image input takes an image, which the graph normalises channel by channel. SAM pads after normalising, so the caller
+fills the rest of the square with the mean colour (``fill`` in the metadata), which normalises to zero. Prompts have
+fixed slots (see `slots`), so that shapes never change after the first run.
 """
 
 import re
@@ -35,21 +35,24 @@ TARGET = "iOS17"
 """Minimum deployment target: iOS 17, macOS 14."""
 
 WEIGHT_BITS = {"int8": 8, "p6": 6, "p4": 4}
-"""Bits of a weight in the variants that compress: 8 are linear, per channel; 6 and 4 are palettes of 64 and 16 values
-for large matrix products, with 8 bits for the rest."""
+"""Bits per weight in compressed variants: 8 bits are linear, per channel; 6 and 4 bits are palettes of 64 and 16 values
+for large matrix products, with 8 bits for the rest.
+"""
 
 LEAST_WEIGHTS = 32768
-"""Smaller tensors stay in half precision: they are a tenth of the bytes, and the first layers lose most."""
+"""Smaller tensors stay in half precision: they are a tenth of the bytes, and the first layers lose the most.
+"""
 
 LEAST_OF_PALETTE = 65536
-"""Matrix products of fewer weights get no palette, nor do convolutions: they lose most."""
+"""Matrix products with fewer weights get no palette, nor do convolutions: they lose the most accuracy."""
 
 FEW_WEIGHTS = 4096
-"""In ``fp16``, convolutions of fewer weights stay in float32: they are the first ones, whose rounding moves everything
-after them. Compressed variants lose more elsewhere, and leave them to the Neural Engine, which knows only float16."""
+"""In ``fp16``, convolutions with fewer weights stay in float32: they are the first ones, whose rounding errors affect
+all later layers. Compressed variants lose more elsewhere, and run them on the Neural Engine, which only has float16.
+"""
 
 STATISTICS = frozenset({"layer_norm", "batch_norm", "reduce_mean"})
-"""Operations that are computed in float32 in every variant: their sums run over many values."""
+"""Operations computed in float32 in every variant, as they sum many values."""
 
 ROLES = {"ImageEncoder": "encoder", "PromptEncoder": "prompt_encoder", "MaskDecoder": "decoder"}
 PURPOSES = {
@@ -64,10 +67,10 @@ AUTHORS = "Segment Anything (Kirillov et al. 2023, arXiv 2304.02643) and its fam
 class Part:
     """One package before it is converted.
 
-    inputs: name -> example, in the order of the module's arguments; the example of "image" is what it is scaled from
+    inputs: name -> example, in the order of the module's arguments; the example of "image" is before scaling
     outputs: names
     half: whether weights and activations may be float16
-    keep: which operations stay in float32 then
+    keep: the operations that stay in float32 in that case
     """
 
     name: str
@@ -81,8 +84,8 @@ class Part:
 class NormalisedEncoder(nn.Module):
     """Grey levels (1, 3, H, W), 0 to 255, RGB -> image embedding and the maps of `ImageSide`.
 
-    A pixel becomes (level - mean) / std, in whole levels first, which float16 has room for. Pixels of the fill colour
-    become 0, as SAM's padding is; the mean is not a whole level, so they would be up to 0.01 off.
+    A pixel becomes (level - mean) / std; the integer part is subtracted first, exactly in float16. Pixels of the fill
+    colour become exactly 0, like SAM's padding; as the mean is no whole level, they would be off by up to 0.01.
     """
 
     def __init__(self, encoder: nn.Module, preparation: Preparation) -> None:
@@ -132,7 +135,7 @@ def export(job: ExportJob) -> Iterator[Artefact]:
 def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> list[Part]:
     """The three packages of a model, as modules with examples of their inputs.
 
-    raises: ExportError for a family whose decoder is not SAM's
+    raises: ExportError for a family whose decoder differs from SAM's
     """
     prompts, decoder = SlotPromptEncoder(model).eval(), SlotMaskDecoder(model).eval()
     width, side = model.config.prompt_encoder_config.hidden_size, prompts.side
@@ -156,7 +159,7 @@ def parts_of(model: SamModel, preparation: Preparation, slots: int = SLOTS) -> l
     }
     return [
         Part("ImageEncoder", encoder, {"image": image}, ("image_embedding", *maps), True, keep),
-        # Small, and full of coordinates: in float32 throughout.
+        # Small, and computes coordinates: float32 throughout.
         Part("PromptEncoder", prompts, prompt_inputs, EMBEDDED, False, STATISTICS),
         Part("MaskDecoder", decoder, embedded, RESULTS if decoder.has_single else RESULTS[:2], True, STATISTICS),
     ]
@@ -169,9 +172,9 @@ def traced(module: nn.Module, inputs: Sequence[Tensor]) -> torch.export.Exported
 
 
 def without_aliases(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """The program itself, changed where coremltools 9 stumbles.
+    """Change the program, in place, to avoid bugs of coremltools 9.
 
-    It does not know aliases, and not "not" of what it has made a float of, such as a padded mask.
+    coremltools lacks aliases, and "not" for tensors that it has converted to float, such as a padded mask.
     """
     for node in list(program.graph.nodes):
         if node.target is torch.ops.aten.alias.default:
@@ -184,9 +187,9 @@ def without_aliases(program: torch.export.ExportedProgram) -> torch.export.Expor
 
 @hushed("coremltools")
 def convert(part: Part, half: bool, few: int = 0) -> Any:
-    """A coremltools ``MLModel`` of a part, not saved yet.
+    """Convert a part to a coremltools ``MLModel``, without saving it.
 
-    few: convolutions of fewer weights stay in float32
+    few: convolutions with fewer weights stay in float32
     """
     import coremltools as ct
     import numpy as np
@@ -200,7 +203,7 @@ def convert(part: Part, half: bool, few: int = 0) -> Any:
             handed = half and part.name == "MaskDecoder"  # float16 from the other two
             dtype = np.int32 if example.dtype == torch.int32 else np.float16 if handed else np.float32
             inputs.append(ct.TensorType(name=name, shape=tuple(example.shape), dtype=dtype))
-    outputs = [  # the results in float32, which is easy to read in any language
+    outputs = [  # results in float32, which any language can read
         ct.TensorType(name=name, dtype=np.float16 if half and name not in RESULTS else np.float32)
         for name in part.outputs
     ]
@@ -233,9 +236,9 @@ def may_be_half(keep: frozenset[str], few: int = 0) -> Callable[[Any], bool]:
 
 @hushed("coremltools")
 def compressed(package: Any, variant: str, least: int | None = None) -> Any:
-    """A converted part with weights of 8, 6 or 4 bits; what it computes with stays float16.
+    """Compress a converted part's weights to 8, 6 or 4 bits; arithmetic stays float16.
 
-    least: tensors of no more numbers stay as they are; `LEAST_WEIGHTS` by default
+    least: tensors with no more numbers are unchanged; default: `LEAST_WEIGHTS`
     """
     from coremltools.optimize import coreml as optimize
 
@@ -243,7 +246,7 @@ def compressed(package: Any, variant: str, least: int | None = None) -> Any:
         return package
     palette_least, least = (LEAST_OF_PALETTE - 1, LEAST_WEIGHTS) if least is None else (least, least)
 
-    def only(kinds: tuple[str, ...], settings: Any) -> Any:  # positions stay as they are
+    def only(kinds: tuple[str, ...], settings: Any) -> Any:  # positions are unchanged
         return optimize.OptimizationConfig(global_config=None, op_type_configs=dict.fromkeys(kinds, settings))
 
     if variant != "int8":
@@ -287,7 +290,7 @@ def _export_variant(job: ExportJob, variant: str, parts: list[Part], packages: l
 def check_norms(path: Path, module: nn.Module) -> None:
     """Compare the eps of a saved package's layer norms with the module's, as sets.
 
-    A wrong one moves logits by less than float32 rounds (see `norms`), so it is read off the file.
+    A wrong eps changes logits by less than float32 rounding (see `norms`), so it is read from the file.
     raises: ExportMismatch
     """
     expected = {f"{m.eps:.2e}" for m in module.modules() if isinstance(m, nn.LayerNorm)}
@@ -313,7 +316,7 @@ def describe(package: Any, job: ExportJob, part: Part, variant: str, facts: dict
 
 
 def fill_colour(preparation: Preparation) -> list[int]:
-    """The colour (R, G, B) to fill the rest of the input with: it becomes 0."""
+    """The colour (R, G, B) for the unused part of the input, which normalises to 0."""
     return [round(m / preparation.rescale_factor) for m in preparation.mean]
 
 
@@ -324,7 +327,7 @@ def camel(name: str) -> str:
 
 
 def _described(meanings: Any, features: Any) -> list[Described]:
-    """The inputs or outputs of a package as the manifest lists them."""
+    """The inputs or outputs of a package, for the manifest."""
     found = []
     for feature in features:
         if feature.type.WhichOneof("Type") == "imageType":

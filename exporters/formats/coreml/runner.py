@@ -1,4 +1,4 @@
-"""Runs Core ML packages for the gate: by Core ML itself on macOS, elsewhere by the evaluator of `mil`."""
+"""Runs Core ML packages for the gate: in Core ML on macOS, elsewhere in the evaluator of `mil`."""
 
 import platform
 import sys
@@ -49,7 +49,7 @@ class CoreMlRunner:
         return {name: found[name] for name in self._maps}
 
     def decode(self, embedded: dict[str, np.ndarray], prompt: Prompt) -> Answer:
-        """raises: PromptError when there are more points than slots"""
+        """raises: PromptError if there are more points than slots"""
         inputs = in_slots(prompt, self._slots, self._mask_shape)
         found = self._decoder.predict({**embedded, **self._prompts.predict(inputs)})
         return answer_of(found)

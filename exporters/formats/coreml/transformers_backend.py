@@ -7,8 +7,8 @@
     exported.save_pretrained("folder")  # model.mlpackage, its metadata and the configuration
     ExportedModel.from_pretrained("folder")(pixel_values=pixels)  # Core ML on macOS, elsewhere the evaluator
 
-One graph of fixed shapes, of whatever ``forward`` was given: for the three packages of SAM with prompt slots,
-an image input and a proof, use `sam-hub export`.
+Exports one graph of fixed shapes, of ``forward`` with the given inputs. For SAM's three packages with prompt slots, an
+image input and a proof, use `sam-hub export`.
 """
 
 import shutil
@@ -46,7 +46,7 @@ class CoreMlConfig(DynamoConfig):
 
 @dataclass
 class CoreMlProgram:
-    """A converted model, or a saved one: one of the two is there."""
+    """Either a converted model or a saved one."""
 
     converted: Any = None
     path: Path | None = None
@@ -80,7 +80,7 @@ class CoreMlExporter(DynamoExporter):
     def export_program(
         self, model: PreTrainedModel, sample_inputs: MutableMapping[str, Any], config: CoreMlConfig
     ) -> tuple[CoreMlProgram, ExportMetadata]:
-        """As in ``transformers``; a `SamModel` is converted with its encoder restated in four axes.
+        """As in ``transformers``; the encoder of a `SamModel` is rewritten to at most four axes first.
 
         raises: ValueError for another precision
         """
@@ -117,7 +117,7 @@ class CoreMlExporter(DynamoExporter):
 
     @classmethod
     def program_files(cls, filename: str) -> list[str]:
-        """A package is a folder."""
+        """All files of a package, which is a folder."""
         data = f"{filename}/Data/com.apple.CoreML"
         return [f"{filename}/Manifest.json", f"{data}/model.mlmodel", f"{data}/weights/weight.bin"]
 
@@ -142,7 +142,7 @@ class CoreMlModelRunner(ModelRunner):
 
     @classmethod
     def from_program(cls, program: CoreMlProgram, metadata: ExportMetadata, device: Any = None) -> "CoreMlModelRunner":
-        """``device`` is not used: Core ML chooses."""
+        """``device`` is ignored, as Core ML chooses."""
         return cls(program, metadata)
 
     def __call__(self, share_inputs: bool = True, share_outputs: bool = False, **kwargs: Any) -> Any:

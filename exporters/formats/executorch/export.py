@@ -1,10 +1,10 @@
 """ExecuTorch programs: ``image_encoder.pte`` and ``mask_decoder.pte``, lowered to XNNPACK (Android, iOS on the CPU).
 
 The encoder takes normalised, padded pixels, as the PyTorch model does. The decoder has fixed prompt slots (see
-`slots`). In ``int8`` the encoder's large convolutions have 8-bit weights and activations, calibrated on photos. Its
-attention, which collapses under fixed ranges, stays in float32, so an encoder that is all attention (ViT) gains little;
-and so does the decoder, in whose dynamically quantised layers XNNPACK's partitioner (executorch 1.5.1) finds
-"dependency cycles". ``coreml`` is fp32 handed to Core ML, on macOS alone.
+`slots`). In ``int8`` the encoder's large convolutions have 8-bit weights and activations, calibrated on photos.
+Attention, which fails with fixed ranges, stays in float32, so ViT encoders gain little. The decoder stays in float32
+too, as XNNPACK's partitioner (executorch 1.5.1) finds "dependency cycles" in dynamically quantised layers. ``coreml``
+is fp32 delegated to Core ML, on macOS only.
 """
 
 import sys
@@ -26,7 +26,7 @@ from ...slots import SlotDecoder
 from . import FORMAT
 
 LEAST_WEIGHTS = 16384
-"""Convolutions of fewer weights stay in float32 in ``int8``."""
+"""In ``int8``, convolutions with fewer weights stay in float32."""
 
 ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
 
@@ -34,7 +34,7 @@ ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
 def export(job: ExportJob) -> Iterator[Artefact]:
     """Lower and save one artefact for each variant; see `format.ExportJob`.
 
-    options: ``slots``, the number of prompt slots; ``calibration``, prepared photos beside those of the proof
+    options: ``slots``, the number of prompt slots; ``calibration``, prepared photos in addition to the proof's
     raises: ExportError
     """
     slots = slot_count(job.options)
@@ -92,7 +92,7 @@ def export(job: ExportJob) -> Iterator[Artefact]:
 def lowered(module: nn.Module, inputs: tuple[Tensor, ...], backend: str = "XNNPACK") -> tuple[bytes, list[Tensor]]:
     """The program of a module, lowered to XNNPACK or Core ML, and examples of its outputs.
 
-    raises: ExportError when ExecuTorch refuses the graph
+    raises: ExportError if ExecuTorch refuses the graph
     """
     from executorch.exir import to_edge_transform_and_lower
 
@@ -107,7 +107,7 @@ def lowered(module: nn.Module, inputs: tuple[Tensor, ...], backend: str = "XNNPA
         try:
             edge = to_edge_transform_and_lower(program, partitioner=[Partitioner()])
             buffer = edge.to_executorch().buffer
-        except Exception as e:  # ExecuTorch raises anything
+        except Exception as e:  # ExecuTorch raises any exception
             raise ExportError(f"ExecuTorch cannot lower this model ({e}); export it to ONNX") from e
     return bytes(buffer), [examples] if isinstance(examples, Tensor) else list(examples)
 
@@ -122,7 +122,7 @@ def quantised(module: nn.Module, inputs: Iterable[tuple[Tensor, ...]]) -> nn.Mod
 
     inputs = list(inputs)
     quantizer = XNNPACKQuantizer()
-    # By operation: the types of modules are not known of weights, so set_module_type finds no convolution.
+    # By operation, as set_module_type finds no convolutions: weights do not know their module's type.
     quantizer.set_operator_type(torch.ops.aten.conv2d.default, get_symmetric_quantization_config(is_per_channel=True))
     quantizer.set_filter_function(survives_quantisation)
     prepared = prepare_pt2e(torch.export.export(module, inputs[0]).module(), quantizer)
@@ -132,7 +132,7 @@ def quantised(module: nn.Module, inputs: Iterable[tuple[Tensor, ...]]) -> nn.Mod
 
 
 def survives_quantisation(node: torch.fx.Node) -> bool:
-    """Not a depthwise convolution, nor one of few weights: they lose most, and are few bytes."""
+    """False for depthwise convolutions and those with few weights: they lose the most and are few bytes."""
     if node.target is not torch.ops.aten.conv2d.default:
         return True
     weight = node.args[1].meta["val"]

@@ -36,7 +36,7 @@ class ExecutorchRunner:
         return {name: value.clone().numpy() for name, value in zip(self._maps, found, strict=True)}
 
     def decode(self, embedded: dict[str, np.ndarray], prompt: Prompt) -> Answer:
-        """raises: PromptError when there are more points than slots"""
+        """raises: PromptError if there are more points than slots"""
         filled = in_slots(prompt, self._slots, self._mask_shape)
         embedding, *maps = (torch.from_numpy(embedded[name]) for name in self._maps)
         found = self._decoder.execute((embedding, *(torch.from_numpy(filled[name]) for name in PROMPTS), *maps))

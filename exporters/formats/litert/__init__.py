@@ -1,7 +1,7 @@
-"""LiteRT, formerly TensorFlow Lite: files for Android and whatever else runs its interpreter.
+"""LiteRT, formerly TensorFlow Lite: files for Android and any other platform with its interpreter.
 
-litert-torch is no extra of ours: xdsl 0.28, which it pins, wants typing-extensions below 4.13, and others of our extras
-want a later one. It goes into an environment of its own, beside sam-hub; `docs/devices.md` has the command.
+litert-torch is not one of our extras: it pins xdsl 0.28, which needs typing-extensions below 4.13, while other extras
+need a later one. Install it with sam-hub in a separate environment; `docs/devices.md` has the command.
 """
 
 from ...format import EXACT, HALF, Format, Snippet, Tolerance

@@ -1,8 +1,9 @@
 """LiteRT files: ``image_encoder.tflite`` and ``mask_decoder.tflite``, converted by litert-torch.
 
 The encoder takes normalised, padded pixels in PyTorch's order of axes; the decoder has fixed prompt slots (see
-`slots`). ``fp16`` stores weights in half precision. ``int8`` stores the decoder's in 8 bits and the encoder's in half,
-as an encoder in 8 bits costs too much (`pocket`: IoU .952 on 4 prompts, .999 in half). They are widened before use.
+`slots`). ``fp16`` stores weights in half precision. ``int8`` stores the decoder's in 8 bits and the encoder's in half
+precision, as 8 bits in the encoder lose too much (`pocket`: IoU .952 on 4 prompts, .999 in half precision). Weights are
+widened before use.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from ...slots import SlotDecoder
 from . import FORMAT
 
 BITS = {"fp32": {}, "fp16": {"encoder": 16, "decoder": 16}, "int8": {"encoder": 16, "decoder": 8}}
-"""Variant -> bits of the weights of each part, where they are not 32."""
+"""Variant -> bits per weight of each part, if not 32."""
 
 NAMES = {"encoder": "image_encoder.tflite", "decoder": "mask_decoder.tflite"}
 
@@ -75,7 +76,7 @@ def export(job: ExportJob) -> Iterator[Artefact]:
 
 
 def converted(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
-    """A file. raises: ExportError where litert-torch refuses the module"""
+    """Convert a module to a file. raises: ExportError if litert-torch refuses it"""
     import litert_torch
 
     with torch.no_grad(), quiet("litert_torch", "jax", warned=True), TemporaryDirectory() as folder, silent():
@@ -83,12 +84,12 @@ def converted(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
             path = Path(folder, "part.tflite")
             litert_torch.convert(module, inputs).export(str(path))
             return path.read_bytes()
-        except Exception as e:  # litert-torch raises anything
+        except Exception as e:  # litert-torch raises any exception
             raise ExportError(f"litert-torch cannot convert this model ({_reason(e)}); export it to ONNX") from e
 
 
 def shrunk(file: bytes, bits: int) -> bytes:
-    """The same file with its weights in 16 or 8 bits, the latter with a scale for each channel."""
+    """Store the file's weights in 16 bits, or in 8 bits with a scale per channel."""
     from ai_edge_quantizer import qtyping, quantizer, recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.recipe_manager import RecipeManager

@@ -1,4 +1,4 @@
-"""Runs LiteRT files by LiteRT's own interpreter."""
+"""Runs LiteRT files in LiteRT's own interpreter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,14 +32,14 @@ class LiteRtRunner:
         return self._encoder([image.pixel_values])
 
     def decode(self, embedded: dict[str, np.ndarray], prompt: Prompt) -> Answer:
-        """raises: PromptError when there are more points than slots"""
+        """raises: PromptError if there are more points than slots"""
         filled = in_slots(prompt, self._slots, self._mask_shape)
         embedding, *maps = (embedded[name] for name in self._maps)
         return answer_of(self._decoder([embedding, *(filled[name] for name in PROMPTS), *maps]))
 
 
 class File:
-    """One file; called with its inputs in their order, it returns its outputs by name. raises: CheckpointError"""
+    """One file; takes its inputs in order and returns its outputs by name. raises: CheckpointError"""
 
     def __init__(self, folder: Path, record: FileRecord) -> None:
         from ai_edge_litert.interpreter import Interpreter

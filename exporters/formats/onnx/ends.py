@@ -1,8 +1,7 @@
-"""The ends of graphs that are written in ONNX operators, since they follow sizes that only a run knows.
+"""Parts at the ends of graphs, written in ONNX operators because they depend on sizes known only at run time.
 
-In front of the encoder: grey levels are normalised and padded. In front of a decoder: boxes become points. Behind the
-original's decoder: low-res masks become masks at the size of the image. They are put on after a conversion to another
-precision, and stay in fp32.
+Before the encoder: normalise and pad grey levels. Before a decoder: turn boxes into points. After the original's
+decoder: resize low-res masks to the image. They are added after any conversion to another precision, and stay in fp32.
 """
 
 from typing import Any
@@ -16,7 +15,7 @@ MASKS = "masks"
 
 
 class Nodes:
-    """Nodes and constants that are added to a graph, under names of their own."""
+    """Nodes and constants to add to a graph, with unique names."""
 
     def __init__(self, prefix: str, **constants: np.ndarray) -> None:
         self.prefix = prefix
@@ -24,7 +23,7 @@ class Nodes:
         self.constants = {f"{prefix}_{name}": value for name, value in constants.items()}
 
     def __call__(self, operator: str, *inputs: str, to: str, **attributes: Any) -> str:
-        """Add a node; inputs that begin with "." are constants or outputs of this set, and so is what is returned."""
+        """Add a node; inputs that start with "." are constants or outputs of this set, and so is the returned name."""
         names = [f"{self.prefix}_{name[1:]}" if name.startswith(".") else name for name in inputs]
         output = f"{self.prefix}_{to[1:]}" if to.startswith(".") else to
         self.nodes.append(
@@ -91,7 +90,7 @@ def add_grey_levels(model: ModelProto, preparation: Preparation, kind: int = Ten
 
 
 def add_boxes(model: ModelProto) -> ModelProto:
-    """Add the input ``input_boxes`` [batch, boxes, 4], XYXY, whose corners go behind the points with labels 2 and 3.
+    """Add the input ``input_boxes`` [batch, boxes, 4], XYXY; corners are appended to the points with labels 2 and 3.
 
     As transformers.js feeds SAM 2: points and no boxes, or boxes and one prompt of no points, or as many of both.
     """
@@ -138,8 +137,8 @@ def add_upscaling(model: ModelProto, longest: int, how: str, size_dtype: str = "
     """Add the input ``orig_im_size`` [2], height and width, and the first output ``masks`` [P, M, H, W] logits.
 
     longest: side of the padded frame; how: ``mask_resize`` of the processor, see `resize_masks`: "crop" enlarges, cuts
-        the padding off (its size is rounded as the original rounds) and resizes; the others resize at once
-    size_dtype: "float32", the contract, or "int32", which TensorRT asks for
+        off the padding (with the original's rounding) and resizes; the others resize in one step
+    size_dtype: "float32", as in the contract, or "int32", as TensorRT requires
     """
     graph = model.graph
     add = Nodes(

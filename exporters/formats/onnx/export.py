@@ -1,7 +1,7 @@
 """A model -> ONNX files, in the layouts of transformers.js and of the original, in several precisions.
 
-``onnx/vision_encoder.onnx`` and ``prompt_encoder_mask_decoder.onnx`` are the layout of transformers.js (and what
-`OnnxPredictor` reads), ``meta/image_encoder.onnx`` and ``mask_decoder.onnx`` that of the original's web demo, and
+``onnx/vision_encoder.onnx`` and ``prompt_encoder_mask_decoder.onnx`` have the layout of transformers.js
+(for `OnnxPredictor`, too), ``meta/image_encoder.onnx`` and ``mask_decoder.onnx`` that of the original's web demo;
 ``anylabeling/`` and ``cvat/`` have files for these annotation tools.
 """
 
@@ -34,14 +34,14 @@ from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
 OPSET = 18
 
 WHOLE_BYTES = 2**31 - 2**24
-"""Weights of more bytes lie in a file beside the graph; protobuf ends at 2 GiB, of which the graph itself has some."""
+"""Larger weights are stored in a file beside the graph; protobuf's limit is 2 GiB, including the graph."""
 
 LAYOUTS = {
     "transformersjs": (ONNX_FOLDER, ENCODER, DECODER),
     "meta": ("meta", "image_encoder", "mask_decoder"),
     **{tool: (tool, "encoder", "decoder") for tool in TOOLS},
 }
-"""Layout -> folder, name of the encoder's file, name of the decoder's. All but the first keep the original's names."""
+"""Layout -> folder, and file names of encoder and decoder. All but the first have the original's names."""
 
 MEANINGS = {
     "pixel_values": "normalised and padded as preprocessor_config.json says",
@@ -68,18 +68,18 @@ MEANINGS = {
 
 
 def export(job: ExportJob) -> Iterator[Artefact]:
-    """One artefact for each layout and variant; see `format.ExportJob`.
+    """Export one artefact for each layout and variant; see `format.ExportJob`.
 
     options:
-        layouts: names of `LAYOUTS`, by default transformersjs alone
-        masks ("multi", "single", "all"), stability, upscale, size_dtype: of the meta layout's decoder; see `tools` for
-            what the layouts of annotation tools have
+        layouts: names of `LAYOUTS`; default: transformersjs only
+        masks ("multi", "single", "all"), stability, upscale, size_dtype: for the meta layout's decoder; for annotation
+            tools, see `tools`
         grey_levels: the encoder takes uint8
-        true_inputs: the mask prompt must be fed, for runtimes that freeze an input with a default; clients of
+        true_inputs: make the mask prompt mandatory, for runtimes that freeze inputs with defaults; clients of
             transformers.js cannot use such a decoder
         opset: `OPSET` or a later one
         calibration: more prepared images for int8-static
-    raises: ExportMismatch for norms that changed, ExportError for a model that is too large for a variant
+    raises: ExportMismatch for changed norms, ExportError for a model too large for a variant
     """
     layouts = job.options.get("layouts") or ("transformersjs",)
     for layout in TOOLS.keys() & set(layouts):
@@ -101,12 +101,12 @@ def export(job: ExportJob) -> Iterator[Artefact]:
 
 
 def is_pyramid(model: SamModel) -> bool:
-    """Whether the decoder reads several maps: transformers.js then has SAM 2's contract for it, else SAM's."""
+    """Whether the decoder reads several maps; transformers.js then uses SAM 2's contract, else SAM's."""
     return len(model.mask_decoder.feature_maps) > 1
 
 
 def map_names(model: SamModel, layout: str) -> list[str]:
-    """Names of the decoder's ``feature_maps`` in the files of a layout, and last that of the embedding."""
+    """Names of the decoder's ``feature_maps`` in a layout's files, then the embedding's."""
     maps = model.mask_decoder.feature_maps
     if len(maps) < 2:
         early = "intermediate_embeddings" if layout == "transformersjs" else "interm_embeddings"
@@ -117,14 +117,14 @@ def map_names(model: SamModel, layout: str) -> list[str]:
 
 
 def points_scale(job: ExportJob) -> float:
-    """Pixels of the frame of prompts to a pixel of the input: 1 but for EfficientViT-SAM L0 to L2."""
+    """Pixels of the prompts' frame per pixel of the input: 1 except for EfficientViT-SAM L0 to L2."""
     return job.preparation.frame / job.preparation.longest
 
 
 def encoder_graph(model: SamModel, opset: int = OPSET) -> ModelProto:
     """(batch, 3, S, S) -> image_embeddings, image_positional_embeddings and, for SAM-HQ, intermediate_embeddings.
 
-    A pyramid has no positions, and its maps in the names of `map_names`.
+    With a pyramid: no positions, and maps named as in `map_names`.
     """
     side = model.config.vision_config.image_size
     *maps, embedding = map_names(model, "transformersjs")
@@ -136,7 +136,7 @@ def encoder_graph(model: SamModel, opset: int = OPSET) -> ModelProto:
 
 
 def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: float = 1.0) -> ModelProto:
-    """The decoder with the adapter of a layout, up to the low-res masks."""
+    """The decoder with a layout's adapter, up to the low-res masks."""
     config, c = model.config.prompt_encoder_config, model.config.prompt_encoder_config.hidden_size
     h = config.image_embedding_size
     takes_masks = "masks" in config.prompt_kinds
@@ -181,13 +181,13 @@ def decoder_graph(model: SamModel, layout: str, options: dict[str, Any], scale: 
     examples = {name: example for name, (example, _) in inputs.items()}
     dims = {name: dim for name, (_, dim) in inputs.items()}
     names = [n for name in inputs for n in ([*maps[::-1], embedding] if name == "maps" else _named(name, maps))]
-    # The modules name their arguments after the contract.
+    # The modules' arguments have the contract's names.
     with plain_attention(model):
         return trace(module, (), names, outputs, dims, examples, opset_of(options))
 
 
 def _named(argument: str, maps: list[str]) -> list[str]:
-    """The inputs that an argument of an adapter becomes."""
+    """The inputs that correspond to an adapter's argument."""
     return maps if argument in ("intermediate_embeddings", "interm_embeddings") else [argument]
 
 
@@ -200,9 +200,9 @@ def trace(
     named_examples: dict[str, torch.Tensor] | None = None,
     opset: int = OPSET,
 ) -> ModelProto:
-    """`torch.onnx.export` by way of `torch.export`, without its chatter, in the plain form of `make_plain`.
+    """`torch.onnx.export` through `torch.export`, silenced, then simplified by `make_plain`.
 
-    raises: ExportError where torch cannot write that opset
+    raises: ExportError if torch cannot write that opset
     """
     with torch.no_grad(), quiet("torch.onnx._internal.exporter", warned=True):
         program = torch.onnx.export(
@@ -218,7 +218,7 @@ def trace(
         )
         model = program.model_proto
     check_norms(model, module, type(module).__name__)
-    for node in model.graph.node:  # paths of the machine it was made on
+    for node in model.graph.node:  # paths of the build machine
         del node.metadata_props[:]
         node.doc_string = ""
     for i, node in enumerate(model.graph.node):
@@ -231,13 +231,13 @@ def trace(
 
 
 def options_of(options: dict[str, Any], layout: str) -> dict[str, Any]:
-    """The options that count for a layout: annotation tools take one mask, enlarged, and nothing else."""
+    """The options for a layout: annotation tools only take one mask at image size."""
     fixed = {"masks": "single", "upscale": True, "stability": False, "size_dtype": "float32", "grey_levels": False}
     return options | fixed if layout in TOOLS else options
 
 
 def opset_of(options: dict[str, Any]) -> int:
-    """The opset of an export's options. raises: ExportError for one that is too old"""
+    """The opset from an export's options. raises: ExportError if it is too old"""
     opset = int(options.get("opset") or OPSET)
     if opset < OPSET:
         raise ExportError(f"--opset must be {OPSET} at least, the oldest that has all operators; got {opset}")
@@ -245,13 +245,13 @@ def opset_of(options: dict[str, Any]) -> int:
 
 
 def encoder_feeds(job: ExportJob) -> Feeds:
-    """The proof's photos and those to calibrate with."""
+    """Feeds from the proof's photos and those for calibration."""
     images = [case.image for case in job.proof.cases] + list(job.options.get("calibration", ()))
     return [{"pixel_values": image.pixel_values} for image in images]
 
 
 def decoder_feeds(job: ExportJob, layout: str) -> Feeds:
-    """The proof's prompts on the model's own embeddings, a few of each photo."""
+    """Feeds from the proof's prompts and the model's own embeddings, a few for each photo."""
     feeds = []
     takes_masks = "masks" in job.model.config.prompt_encoder_config.prompt_kinds
     positions = job.model.get_image_wide_positional_embeddings().numpy()
@@ -330,7 +330,7 @@ def _artefact(
 
 
 def _make_optional(model: ModelProto) -> None:
-    """Give the mask prompt a default, so that clients of the contract need not know of it."""
+    """Give the mask prompt a default, so that clients of the contract can omit it."""
     graph = model.graph
     names = {i.name for i in graph.input}
     for name in ("mask_input", "has_mask_input", "input_boxes"):
@@ -341,7 +341,7 @@ def _make_optional(model: ModelProto) -> None:
 
 
 def _without_positions(encoder: ModelProto, renamed: dict[str, str]) -> ModelProto:
-    """The same graph for the original's contract: no positions, and maps by their names there."""
+    """The same graph for the original's contract: no positions, and maps under its names."""
     model = onnx.ModelProto()
     model.CopyFrom(encoder)
     outputs = [o for o in model.graph.output if o.name != "image_positional_embeddings"]
@@ -366,13 +366,13 @@ def _describe(model: ModelProto, job: ExportJob, variant: str) -> None:
 
 
 def save(model: ModelProto, path: Path) -> list[Path]:
-    """Write a graph; returns the files beside it that hold its weights, where they are more than one file can have."""
+    """Write a graph; if its weights are too large for one file, returns the extra files that hold them."""
     if weight_bytes(model) <= WHOLE_BYTES:
         onnx.save(model, path)
         return []
     beside = path.with_name(f"{path.name}_data")
     onnx.save(model, path, save_as_external_data=True, location=beside.name)
-    external_data_helper.load_external_data_for_model(model, str(path.parent))  # saving takes them out of the model
+    external_data_helper.load_external_data_for_model(model, str(path.parent))  # saving removes them from the model
     return [beside]
 
 

@@ -1,7 +1,7 @@
-"""What is exported to ONNX, as modules: an image encoder, and one decoder with an adapter for each contract.
+"""Modules for export to ONNX: an image encoder, and one decoder with an adapter for each contract.
 
-`Decoder` is the one canonical graph; `TransformersJsDecoder` and `MetaDecoder` give it the inputs and outputs of the
-two contracts that exist. The number of images, prompts and points may differ from run to run.
+`Decoder` is the canonical graph; `TransformersJsDecoder` and `MetaDecoder` give it the inputs and outputs of the two
+existing contracts. The numbers of images, prompts and points may vary from run to run.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from ...image_side import ImageSide
 
 
 def closes_boxes(prompt_encoder: nn.Module) -> bool:
-    """Whether "not a point" follows a box too."""
+    """Whether a "not a point" token also follows a box."""
     return getattr(prompt_encoder, "closes_boxes", False)
 
 
 class Encoder(nn.Module):
-    """(B, 3, S, S) float32 -> what every prompt of an image shares.
+    """(B, 3, S, S) float32 -> tensors that all prompts of an image share.
 
-    with_positions: also return the positions, which transformers.js hands to the decoder
+    with_positions: also return the positions, which transformers.js passes to the decoder
     """
 
     def __init__(self, model: SamModel, with_positions: bool) -> None:
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         self.register_buffer("positions", positions)
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        """returns: embedding (B, C, h, w); positions (B, C, h, w) if wanted; the maps that the decoder reads"""
+        """returns: embedding (B, C, h, w); positions (B, C, h, w) if requested; the decoder's feature maps"""
         embedding, *maps = self.side(pixel_values)
         if self.positions is None:
             return (embedding, *maps)
@@ -69,8 +69,8 @@ class Decoder(nn.Module):
         points: (B, P, N, 2) float32, x then y, in the frame of prompts; labels: (B, P, N) int64: 1 object, 0
             background, 2 / 3 corners of a box, -1 not a point, -10 padding, which is masked out of every attention
         mask_input: (B or 1, 1, 4h, 4w) logits; has_mask_input: (B or 1,) float32, 1 where they count, else 0
-        returns: three masks (B, P, 3, 4h, 4w) and their predicted IoU (B, P, 3), then the single mask and its own;
-            a decoder that gives one mask gives it twice; then the object scores (B, P, 1) where the decoder has them
+        returns: three masks (B, P, 3, 4h, 4w) and their predicted IoU (B, P, 3), then the single mask and its IoU (a
+            decoder with one mask returns it twice), then object scores (B, P, 1) if the decoder has them
         """
         sparse, valid = self.prompt_encoder.embed_points(self.fourier, (self.frame, self.frame), points, labels)
         dense = self.prompt_encoder.embed_mask(mask_input, has_mask_input)
@@ -81,11 +81,10 @@ class Decoder(nn.Module):
 
 
 class TransformersJsDecoder(nn.Module):
-    """The contract of transformers.js and optimum, and beyond it the mask input and the single mask.
+    """The contract of transformers.js and optimum, plus the mask input and the single mask.
 
-    The "not a point" that SAM adds to clicks without a box is added here, and masked out where there is a box, which
-    comes as points with labels 2 and 3.
-    points_scale: frame of prompts / size of the input, since this contract counts in pixels of the input
+    Adds SAM's "not a point" to clicks, and masks it out if there is a box, given as points with labels 2 and 3.
+    points_scale: prompts' frame / size of the input, as this contract uses pixels of the input
     """
 
     def __init__(self, decoder: Decoder, points_scale: float = 1.0) -> None:
@@ -125,7 +124,7 @@ class TransformersJsDecoder(nn.Module):
         has_mask_input: Tensor | None,
         features: tuple[Tensor, ...],
     ) -> tuple[Tensor, ...]:
-        """As `forward`, and the object scores where the decoder has them."""
+        """As `forward`, plus the object scores if the decoder has them."""
         padding = input_labels.new_full((*input_labels.shape[:2], 1), PAD_LABEL)
         padded = torch.cat([input_labels, padding], dim=-1)  # never empty, unlike the labels
         closed = (padded != PAD_LABEL).any(-1, keepdim=True)
@@ -145,7 +144,7 @@ class TransformersJsDecoder(nn.Module):
 class PyramidDecoder(nn.Module):
     """The contract of transformers.js for SAM 2: the maps of three strides, and no positions.
 
-    Its third kind of prompt, ``input_boxes``, is made into points outside: see `ends.add_boxes`.
+    Its third kind of prompt, ``input_boxes``, is turned into points by `ends.add_boxes`.
     positions: (1, C, h, w)
     """
 
@@ -172,7 +171,7 @@ class PyramidDecoder(nn.Module):
 class MetaDecoder(nn.Module):
     """The contract of the original's ONNX decoder, up to the low-res masks; `onnx_tail` enlarges them in the graph.
 
-    The caller adds (0, 0, -1) where there is no box. The first axis of the points may be the number of prompts.
+    Without a box, the caller adds (0, 0, -1). The first axis of the points may be the number of prompts.
     masks: "all" four, as the original's default; "multi", the three; "single", the one that the original's
         ``return_single_mask`` chooses, by the number of points
     """
@@ -210,7 +209,7 @@ class MetaDecoder(nn.Module):
         )
         if self.choose and self.single_is_fit:
             every, scores = torch.cat([single, masks], dim=2)[0], torch.cat([single_iou, iou], dim=2)[0]
-            # With up to two points, of which one may be (0, 0, -1), the three compete; beyond, the single mask wins.
+            # With up to two points, including (0, 0, -1), the best of the three wins; with more, the single mask.
             weight = torch.zeros_like(scores[:1]) + torch.eye(scores.shape[1], dtype=scores.dtype)[:1] * 1000
             best = (scores + (torch.ones_like(point_labels[:1]).sum() - 2.5) * weight).argmax(1, keepdim=True)
             low_res = every.gather(1, best[..., None, None].expand(-1, -1, *every.shape[-2:]))
@@ -224,7 +223,7 @@ class MetaDecoder(nn.Module):
 
 @contextmanager
 def plain_attention(model: SamModel) -> Iterator[None]:
-    """Within it, the decoder's attention is made of matrix products, which exporters translate one to one."""
+    """Context in which the decoder's attention uses plain matrix products, which exporters translate one to one."""
     config = model.mask_decoder.config
     before = config._attn_implementation
     config._attn_implementation = "eager"

@@ -1,4 +1,4 @@
-"""Inputs that have a default, for runtimes that cannot set those."""
+"""Makes inputs with defaults mandatory, for runtimes that cannot set them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ MASK_PROMPT = ("mask_input", "has_mask_input")
 
 
 def make_required(model: ModelProto, wanted: Sequence[str] = MASK_PROMPT) -> list[str]:
-    """Take the defaults away from inputs of these names, which must be fed then; returns those that had one.
+    """Remove the defaults of these inputs, so that they must be fed; returns the names that had one.
 
-    onnxruntime-web takes an input with a default for a constant and refuses to be fed it.
+    onnxruntime-web treats an input with a default as a constant and does not allow feeding it.
     """
     inputs = {i.name for i in model.graph.input} & set(wanted)
     rest = [t for t in model.graph.initializer if t.name not in inputs]
@@ -23,7 +23,7 @@ def make_required(model: ModelProto, wanted: Sequence[str] = MASK_PROMPT) -> lis
 
 
 def copy_with_required_inputs(source: Path, target: Path) -> list[str]:
-    """Copy a file of a decoder, with a mask prompt that must be fed; returns the names of what lost its default."""
+    """Copy a decoder file with a mandatory mask prompt; returns the names of inputs that lost their default."""
     model = onnx.load(source)
     names = make_required(model)
     onnx.save(model, target)

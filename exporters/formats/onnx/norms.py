@@ -1,7 +1,8 @@
-"""Whether the norms of a graph have the eps of those they were made from.
+"""Checks that a graph's norms have the same eps as the model's.
 
-The eps of SAM's norms (1e-5 in the two-way transformer, 1e-6 elsewhere) moves logits by less than float32 rounds, so
-no comparison of outputs sees a wrong one; on dark or blank images it grows. It is read off the graph instead.
+The eps of SAM's norms (1e-5 in the two-way transformer, 1e-6 elsewhere) changes logits by less than float32 rounding,
+so comparing outputs cannot detect a wrong one, although the error grows on dark or blank images. So it is read from the
+graph.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from ...gate import ExportMismatch
 
 
 def check_norms(graph: ModelProto, module: nn.Module, name: str) -> None:
-    """Compare the eps of the layer norms that a module ran with those of the graph, as sets.
+    """Compare the eps values of a module's layer norms with those in the graph, as sets.
 
     raises: ExportMismatch
     """
@@ -29,7 +30,7 @@ def check_eps(graph: ModelProto, expected: Iterable[str], name: str) -> None:
 
 
 def graph_eps(graph: ModelProto) -> set[str]:
-    """Every eps of a layer norm in a graph, in three digits."""
+    """All eps values of a graph's layer norms, to three digits."""
     return {
         _rounded(next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5))
         for node in graph.graph.node

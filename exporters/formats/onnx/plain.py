@@ -1,8 +1,8 @@
-"""Graphs in the plain, old, bounded form of every operation, which all runtimes read alike; and a lint that says so.
+"""Rewrites graphs to old, simple forms of operations that all runtimes read alike, and lints them.
 
-Each `Rule` was met on a runtime that people deploy to. `make_plain` writes what can be written otherwise with the same
-numbers; `lint` lists what is left. `SILENT` rules are about graphs that load and then compute something else: no file
-with one of them is kept.
+Each `Rule` comes from a runtime that people deploy to. `make_plain` rewrites whatever it can without changing results;
+`lint` lists the rest. `SILENT` rules are about graphs that load but give wrong results: no file that breaks one is
+kept.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 @dataclass(frozen=True)
 class Rule:
-    """seen: the runtime that differs, with its version; silent: it computes something else without a word"""
+    """seen: the runtime that differs, with its version; silent: it gives wrong results without an error"""
 
     name: str
     seen: str
@@ -25,7 +25,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A place in a graph that breaks a rule: the name of a node, an input or the file's own field."""
+    """A place in a graph that breaks a rule: a node, an input or a field of the file."""
 
     rule: Rule
     place: str
@@ -46,7 +46,7 @@ def make_plain(model: ModelProto) -> ModelProto:
 
 
 def lint(model: ModelProto) -> list[Finding]:
-    """Everything in a graph that some runtime is known to read otherwise, or not at all."""
+    """Everything in a graph that some runtime is known to read differently, or not at all."""
     return [Finding(rule, place) for rule in RULES for place in rule.finds(model)]
 
 
@@ -138,17 +138,17 @@ RULES: tuple[Rule, ...] = (
     Rule("a scatter", "TensorRT refuses ScatterND of int64", False, _whole_number_scatters),
     Rule("a slice whose ends a run decides", "TensorRT wants fixed ends", False, _slices_that_move),
 )
-"""What runtimes are known to read otherwise; ``seen`` for TensorRT is from its documentation, not from a run."""
+"""Known differences between runtimes; ``seen`` for TensorRT is from its documentation, not from a run."""
 
 OPTIONAL_BY_CONTRACT = frozenset({"mask_input", "has_mask_input", "input_boxes"})
-"""Inputs of the transformers.js decoder whose default its clients need: they feed no others than the contract's."""
+"""Inputs of the transformers.js decoder that need a default, as clients feed only the contract's inputs."""
 
 
 def silent_faults(model: ModelProto) -> list[Finding]:
-    """Findings that no file may have: a runtime would compute something else without a word."""
+    """Findings that no file may have: a runtime would give wrong results without an error."""
     return [f for f in lint(model) if f.rule.silent and f.place not in OPTIONAL_BY_CONTRACT]
 
 
 def runtime_notes(model: ModelProto) -> dict[str, Any]:
-    """Rule -> how many places break it, for the facts of a file."""
+    """Rule -> number of places that break it, for a file's facts."""
     return dict(Counter(f"{finding.rule.name} ({finding.rule.seen})" for finding in lint(model)))

@@ -20,7 +20,7 @@ def open_runner(folder: Path, artefact: Artefact) -> "TransformersJsRunner | Met
 
 
 class TransformersJsRunner:
-    """points_scale: frame of prompts / size of the input, as this contract counts in pixels of the input"""
+    """points_scale: prompts' frame / size of the input, as this contract uses pixels of the input"""
 
     masks = "all"
 
@@ -43,7 +43,7 @@ class TransformersJsRunner:
 
 
 class MetaRunner:
-    """Calls the decoder as the original's notebook does, and adds its (0, 0, -1) where there is no box."""
+    """Calls the decoder as the original's notebook does, and adds its (0, 0, -1) if there is no box."""
 
     def __init__(self, encoder: Path, decoder: Path, masks: str) -> None:
         self.encoder, self.decoder = open_session(encoder), open_session(decoder)

@@ -1,11 +1,11 @@
-"""Layouts of two annotation tools, as their own loaders take them; both are the original's contract with other ends.
+"""Layouts for the loaders of two annotation tools; both are the original's contract with other ends.
 
 anylabeling: the encoder takes grey levels, float32 [H, W, 3]; of the decoder's three outputs the first mask is used
-    (``anylabeling/services/auto_labeling/sam_onnx.py`` of AnyLabeling 0.4.43). Its file of settings goes with them.
-cvat: the same encoder; the decoder's mask is cut to its bounds, which are outputs as well
+    (``anylabeling/services/auto_labeling/sam_onnx.py`` of AnyLabeling 0.4.43). A settings file is added.
+cvat: the same encoder; the decoder's mask is cropped to its bounds, which are outputs too
     (``cvat-ui/plugins/sam/src/ts/inference.worker.ts`` of CVAT).
 
-Both tools have the sizes of the original written into them, so that other models are refused by name.
+Both tools hard-code the original's sizes, so other models are refused.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ BOUNDS = ("xtl", "ytl", "xbr", "ybr")
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool and what is written into it.
+    """A tool and its hard-coded sizes.
 
     frame: side of the padded frame of points; embedding: (width, side) of the image embedding
-    resizes: it makes the image as large as ``frame`` itself, so the encoder's input has to be that large, too
+    resizes: it resizes images to ``frame`` itself, so the encoder's input must be that large, too
     """
 
     title: str
@@ -40,7 +40,7 @@ TOOLS = {"anylabeling": Tool("AnyLabeling", resizes=True), "cvat": Tool("CVAT")}
 
 
 def check_fit(model: SamModel, preparation: Preparation, layout: str) -> None:
-    """raises: ExportError, with one sentence, for a model that a tool cannot feed"""
+    """raises: ExportError for a model that does not fit a tool"""
     tool, prompts = TOOLS[layout], model.config.prompt_encoder_config
     width, side = tool.embedding
     found = (prompts.hidden_size, prompts.image_embedding_size)
@@ -60,10 +60,10 @@ def check_fit(model: SamModel, preparation: Preparation, layout: str) -> None:
 
 
 def add_bounds(model: ModelProto) -> ModelProto:
-    """Replace the output ``masks`` [1, 1, H, W] of logits by its part within its bounds, 1 on the object, uint8.
+    """Replace the output ``masks`` [1, 1, H, W], logits, by the mask cropped to its bounds, uint8, 1 on the object.
 
-    Adds ``xtl``, ``ytl``, ``xbr`` and ``ybr`` [1] int64: the first and last columns and rows of the object, both within
-    the part. A mask with nothing in it has the one pixel at 0, 0.
+    Adds ``xtl``, ``ytl``, ``xbr`` and ``ybr`` [1] int64: the first and last columns and rows of the object, inclusive.
+    An empty mask gives the single pixel at 0, 0.
     """
     graph = model.graph
     add = Nodes(

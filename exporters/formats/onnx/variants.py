@@ -1,7 +1,7 @@
-"""An ONNX graph in fp32 -> the same in another precision.
+"""Converts an fp32 ONNX graph to another precision.
 
-What a variant touches was chosen by measurement (see the table in the README): weights of convolutions lose little
-in int8 with one scale for each channel; activations lose more, and attention does not survive them.
+The choices come from measurements (see the table in the README): int8 weights of convolutions with one scale per
+channel lose little; quantised activations lose more, and break attention.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,33 +17,35 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from ...quiet import quiet
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
-"""Inputs by name, of several runs."""
+"""Inputs by name, for several runs."""
 
 WEIGHTS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 0}
 """Operator -> axis of its weight's output channels (Gemm with transB)."""
 
 INT8_ELEMENTS = 16384
-"""Smaller weights are stored in half precision: they are few bytes, and the first layers lose most in int8."""
+"""Smaller weights are stored in half precision: they are few bytes, and the first layers lose the most in int8."""
 
 HALF_ELEMENTS = 4096
-"""Convolutions of fewer weights stay in fp32: they are the first ones, whose rounding moves everything after them."""
+"""Convolutions with fewer weights stay in fp32: they are the first ones, whose errors affect all later layers.
+"""
 
 FOUR_BITS_ELEMENTS = 65536
-"""Matrix products of fewer weights get no 4 bits: cross-attention's narrow ones lose five times what the MLPs do."""
+"""Matrix products with fewer weights get no 4 bits: those of cross-attention lose five times as much as MLPs.
+"""
 
 CLIPS = tuple(1 - i / 50 for i in range(16))
-"""Parts of the largest weight of a channel that are tried as the end of its scale."""
+"""Fractions of a channel's largest weight that are tried as the maximum of its scale."""
 
 FP16_LIMIT = 1e4
-"""A node that has seen a larger value stays in fp32; half precision ends at 65504."""
+"""Nodes with larger values stay in fp32; the maximum of half precision is 65504."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a conversion may look at.
+    """Inputs of a conversion.
 
     role: "encoder" or "decoder"
-    feeds: inputs of real photos and prompts, to calibrate with
+    feeds: inputs from real photos and prompts, for calibration
     """
 
     role: str
@@ -51,8 +53,7 @@ class Context:
 
 
 def fp16(model: ModelProto, context: Context) -> ModelProto:
-    """Half precision inside; inputs and outputs, coordinates, positions, the norms' statistics and the convolutions of
-    few weights in fp32."""
+    """Half precision except for inputs, outputs, coordinates, positions, statistics of norms and small convolutions."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     keep = coordinate_nodes(model) | wide_nodes(model, context.feeds) | small_convolutions(model)
@@ -72,7 +73,7 @@ def fp16(model: ModelProto, context: Context) -> ModelProto:
 
 
 def join_casts(half: ModelProto, original: ModelProto) -> ModelProto:
-    """Let a node that was kept in fp32 read what another one such computed, in place, without fp16 in between.
+    """Connect nodes kept in fp32 directly, without fp16 in between; changes the graph in place.
 
     The converter narrows the output of every kept node and widens it again for the next, and "widens" fp32 weights.
     """
@@ -83,7 +84,7 @@ def join_casts(half: ModelProto, original: ModelProto) -> ModelProto:
     def casts(to: int) -> list[NodeProto]:
         return [n for n in graph.node if n.op_type == "Cast" and any(a.name == "to" and a.i == to for a in n.attribute)]
 
-    # A cast of the original, of integers say, became one to fp16 too; names that it does not know are the converter's.
+    # Casts of the original graph, such as of integers, now go to fp16 too; unknown names are the converter's.
     narrowed = {
         n.output[0]: n.input[0]
         for n in casts(TensorProto.FLOAT16)
@@ -102,7 +103,7 @@ def join_casts(half: ModelProto, original: ModelProto) -> ModelProto:
             while name in instead:
                 name = instead[name]
             node.input[i] = name
-    del graph.value_info[:]  # of types that are no longer so
+    del graph.value_info[:]  # their types have changed
     drop_dead_nodes(half)
     return half
 
@@ -129,7 +130,7 @@ def drop_dead_nodes(model: ModelProto) -> None:
 
 
 def int8(model: ModelProto, context: Context) -> ModelProto:
-    """Large weights in int8 with a scale for each output channel, small ones in fp16; the arithmetic stays in fp32."""
+    """Large weights in int8 with a scale per output channel, small ones in fp16; arithmetic in fp32."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     graph = copied.graph
@@ -155,7 +156,7 @@ def int8(model: ModelProto, context: Context) -> ModelProto:
 
 
 def quantize(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 levels, and the scale of each channel along ``axis`` whose squared error is least."""
+    """Symmetric int8 levels, and for each channel along ``axis`` the scale with the lowest squared error."""
     other = tuple(i for i in range(weight.ndim) if i != axis)
     largest = np.abs(weight).max(other, keepdims=True)
     least, scale = np.full(largest.shape, np.inf), np.ones(largest.shape, np.float32)
@@ -168,14 +169,14 @@ def quantize(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def int8_dynamic(model: ModelProto, context: Context) -> ModelProto:
-    """Activations of matrix products in uint8, measured at every run, weights in int8; convolutions as in `int8`."""
+    """Matrix products with uint8 activations (ranges set at run time) and int8 weights; convolutions as in `int8`."""
     from onnxruntime.quantization import QuantType
 
     return int8(_dynamic(model, ["MatMul", "Gemm"], QuantType.QInt8), context)
 
 
 def uint8(model: ModelProto, context: Context) -> ModelProto:
-    """As `int8_dynamic`, with weights in uint8, for runtimes that have no signed kernels."""
+    """As `int8_dynamic`, with weights in uint8, for runtimes without signed kernels."""
     from onnxruntime.quantization import QuantType
 
     return int8(_dynamic(model, ["MatMul", "Gemm"], QuantType.QUInt8), context)
@@ -184,7 +185,7 @@ def uint8(model: ModelProto, context: Context) -> ModelProto:
 def int8_static(model: ModelProto, context: Context) -> ModelProto:
     """The encoder's large convolutions in int8 with activation ranges from photos (QDQ), the rest as `int8`.
 
-    Attention and the decoder do not survive quantised activations, nor do depthwise convolutions, the first small ones
+    Quantised activations are too inaccurate for attention, the decoder, depthwise convolutions, the small first ones
     and the neck, whose output is the embedding.
     """
     if context.role != "encoder" or not any(node.op_type == "Conv" for node in model.graph.node):
@@ -248,7 +249,7 @@ CONVERSIONS: dict[str, Callable[[ModelProto, Context], ModelProto]] = {
 
 
 def coordinate_nodes(model: ModelProto) -> set[str]:
-    """Names of the nodes that positions are computed by: sines, cosines and everything before them."""
+    """Names of the nodes that compute positions: sines, cosines and everything before them."""
     made_by = {name: node for node in model.graph.node for name in node.output}
     left = [node for node in model.graph.node if node.op_type in ("Sin", "Cos")]
     found: set[str] = set()
@@ -261,19 +262,19 @@ def coordinate_nodes(model: ModelProto) -> set[str]:
 
 
 def small_convolutions(model: ModelProto) -> set[str]:
-    """Names of the convolutions of fewer than `HALF_ELEMENTS` weights."""
+    """Names of the convolutions with fewer than `HALF_ELEMENTS` weights."""
     return _with_few_weights(model, "Conv", HALF_ELEMENTS)
 
 
 def _with_few_weights(model: ModelProto, operator: str, limit: int) -> set[str]:
-    """Names of the nodes of an operator whose weight has fewer numbers; one that is no constant has none."""
+    """Names of an operator's nodes whose weights have fewer numbers; non-constant weights count as none."""
     sizes = {t.name: int(np.prod(t.dims)) for t in model.graph.initializer}
     nodes = (node for node in model.graph.node if node.op_type == operator)
     return {node.name for node in nodes if sizes.get(node.input[1], 0) < limit}
 
 
 def wide_nodes(model: ModelProto, feeds: Feeds) -> set[str]:
-    """Names of the nodes that make or read values near the end of half precision on real inputs."""
+    """Names of the nodes with inputs or outputs near the maximum of half precision on real inputs."""
     if not feeds:
         return set()
     ranges = activation_ranges(model, feeds)
@@ -285,7 +286,7 @@ def wide_nodes(model: ModelProto, feeds: Feeds) -> set[str]:
 
 
 def activation_ranges(model: ModelProto, feeds: Feeds) -> dict[str, float]:
-    """Largest |value| of every float tensor over the feeds; only this one number of each is kept in memory."""
+    """Largest |value| of every float tensor over the feeds; only this number is kept in memory."""
     import onnxruntime
 
     inferred = onnx.shape_inference.infer_shapes(model)
@@ -307,7 +308,7 @@ def activation_ranges(model: ModelProto, feeds: Feeds) -> dict[str, float]:
     del graph.node[:]
     graph.node.extend(nodes)
     options = onnxruntime.SessionOptions()
-    # In the order of the file: its own order has the probes at the end, with every tensor of the graph still alive.
+    # Run in the file's order; onnxruntime's default order runs the probes last, with every tensor still in memory.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -317,7 +318,7 @@ def activation_ranges(model: ModelProto, feeds: Feeds) -> dict[str, float]:
 
 
 def _weight_uses(model: ModelProto, initializers: Mapping[str, TensorProto]) -> dict[str, int]:
-    """Weight -> axis of its output channels, of the weights that every reader reads along the same axis."""
+    """Weight -> axis of its output channels, for weights that all nodes use along the same axis."""
     axes: dict[str, set[int | None]] = {}
     for node in model.graph.node:
         for place, name in enumerate(node.input):
@@ -343,7 +344,7 @@ def _put_first(graph: Any, nodes: list[NodeProto]) -> None:
 
 
 def _sensitive(model: ModelProto) -> list[str]:
-    """Names of convolutions whose activations are not to be quantised."""
+    """Names of convolutions whose activations must not be quantised."""
     weights = {t.name: t.dims for t in model.graph.initializer}
     width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     found = []

@@ -1,8 +1,8 @@
-"""OpenVINO files: an encoder and a decoder, each ``.xml`` with its weights in ``.bin``, named as optimum-intel's.
+"""OpenVINO files: an encoder and a decoder, each ``.xml`` with weights in ``.bin``, named as by optimum-intel.
 
-They are made from the ONNX graphs of the layout of transformers.js, with its names of inputs and outputs, so every
-family that has those has these. One image at a time: OpenVINO plans a graph of fixed sides better, and NPUs take no
-other; the number of prompts and points stays free. The mask prompt is a true input, as OpenVINO freezes defaults.
+They are converted from the ONNX graphs for transformers.js, with the same names of inputs and outputs, so both support
+the same families. The batch is one image: OpenVINO optimises fixed shapes better, and NPUs require them; the numbers of
+prompts and points stay free. The mask prompt is mandatory, as OpenVINO freezes defaults.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,11 +26,11 @@ STEMS = {"encoder": "openvino_vision_encoder", "decoder": "openvino_prompt_encod
 
 
 def export(job: ExportJob) -> Iterator[Artefact]:
-    """One artefact for each variant; see `format.ExportJob`.
+    """Export one artefact for each variant; see `format.ExportJob`.
 
-    ``fp16`` stores weights in half precision, ``int8`` the large ones in 8 bits with a scale for each channel, as the
-    ONNX file of that name; arithmetic is float32 on CPUs, whose hint the runner pins.
-    raises: ExportError where OpenVINO refuses a graph
+    ``fp16`` stores weights in half precision, ``int8`` large ones in 8 bits with a scale per channel, as the ONNX file
+    of that name; arithmetic on CPUs is float32, which the runner sets.
+    raises: ExportError if OpenVINO refuses a graph
     """
     job.tell("openvino: encoder and decoder")
     graphs = {
@@ -57,7 +57,7 @@ def written(
 ) -> FileRecord:
     """Convert a graph and save it as ``path``.xml and .bin below ``out``.
 
-    halves: store floats of the weights in half precision
+    halves: store float weights in half precision
     raises: ExportError
     """
     import openvino
@@ -77,13 +77,13 @@ def written(
 
 
 def fixed(port: Any) -> list[int]:
-    """The sides of an input for one image; those of prompts and points stay free."""
+    """An input's shape for one image; numbers of prompts and points stay free."""
     sides = [side.get_length() if side.is_static else -1 for side in port.get_partial_shape()]
     return [1, *sides[1:]]
 
 
 def described(name: str, port: Any) -> Tensor:
-    """An input or output for the manifest; a port may have further names."""
+    """An input or output for the manifest; a port may have more names."""
     free = iter(("prompts", "points"))
     sides = [side.get_length() if side.is_static else next(free) for side in port.get_partial_shape()]
     kinds = {"f32": "float", "i64": "int64"}
@@ -92,6 +92,6 @@ def described(name: str, port: Any) -> Tensor:
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something, of an error that begins with places in the library's source."""
+    """The last meaningful line of an error message that starts with locations in the library's source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -14,17 +14,17 @@ from ...manifest import Artefact, FileRecord
 from ..onnx.runner import TransformersJsRunner
 
 PINNED = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-"""OpenVINO computes in bfloat16 of itself where the CPU has it."""
+"""By default OpenVINO computes in bfloat16 if the CPU has it."""
 
 
 class OpenvinoModel:
-    """Encoder and decoder; what `inference.runtime.OnnxModel` is for ONNX files."""
+    """Encoder and decoder; the counterpart of `inference.runtime.OnnxModel`."""
 
     def __init__(self, folder: Path, artefact: Artefact) -> None:
         self.encoder, self.decoder = (File(folder, artefact.file(role)) for role in ("encoder", "decoder"))
 
     def encode(self, image: Prepared) -> dict[str, np.ndarray]:
-        """What the decoder needs from an image, by name."""
+        """The decoder's inputs that depend on the image, by name."""
         return self.encoder({"pixel_values": image.pixel_values})
 
     def decode(
@@ -35,7 +35,7 @@ class OpenvinoModel:
         mask_input: np.ndarray | None = None,
         outputs: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """As `OnnxModel.decode`; ``outputs`` are all."""
+        """As `OnnxModel.decode`, but always returns all outputs."""
         fed = {"input_points": points[None], "input_labels": labels[None].astype(np.int64), **embedded}
         if "mask_input" in self.decoder.inputs:
             blank = np.zeros(self.decoder.inputs["mask_input"], np.float32)
@@ -45,7 +45,7 @@ class OpenvinoModel:
 
 
 class File:
-    """A compiled file, called with its inputs by name; what else it is given it leaves.
+    """A compiled file, called with inputs by name; unknown names are ignored.
 
     inputs: name -> shape; raises: CheckpointError
     """
@@ -76,9 +76,9 @@ class OpenvinoRunner(TransformersJsRunner):
 def core() -> Any:
     """OpenVINO's ``Core``, the only one of this process.
 
-    Each ``Core`` of OpenVINO 2026.4 gives the thread a stack for signal handlers, and when it is released puts back the
-    one that it found. With several, that one may be gone already: the next Ctrl-C, or the end of a child process after
-    `torch.utils.data.DataLoader` had workers, then ends the process with a segmentation fault.
+    Each ``Core`` of OpenVINO 2026.4 gives the thread its own stack for signal handlers, and restores the previous one
+    when released. With several, the previous one may already be freed: the next Ctrl-C, or the end of a child process
+    after `torch.utils.data.DataLoader` had workers, then causes a segmentation fault.
     """
     import openvino
 

@@ -1,1 +1,1 @@
-"""A saved Core ML package, run without macOS: its operations are read from the file and evaluated in PyTorch."""
+"""Runs saved Core ML packages without macOS: reads their operations from the file and evaluates them in PyTorch."""

@@ -1,8 +1,7 @@
 """`Evaluator`: ``predict`` of a saved Core ML package on any machine, for the proof of an export.
 
-Every operation is computed in float32 and rounded to the type that the file declares for its result, as on a machine
-that sums in float32 and stores float16. What a Neural Engine adds to that (its order of summation, where an operation
-runs, how long it takes) cannot be seen here.
+Every operation is computed in float32 and rounded to the declared type of its result, as on a machine that sums in
+float32 and stores float16. The Neural Engine's order of summation, placement of operations and speed are not modelled.
 """
 
 from collections import Counter
@@ -21,7 +20,7 @@ from .package import ImageInput, Package
 class Evaluator:
     """A package in memory: ``Evaluator(read_package(path))``.
 
-    raises: ExportError for an operation that is not known here
+    raises: ExportError for an unknown operation
     """
 
     def __init__(self, package: Package) -> None:
@@ -37,8 +36,8 @@ class Evaluator:
     def predict(self, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
         """As coremltools' ``MLModel.predict``.
 
-        inputs: an array for each input, or a PIL image where the file wants one
-        returns: name -> array, of the types that the file declares
+        inputs: an array for each input, or a PIL image for an image input
+        returns: name -> array, of the declared types
         raises: ExportError for inputs of other names or shapes
         """
         package = self.package
@@ -56,7 +55,7 @@ class Evaluator:
             results = OPERATIONS[op.op_type](op, value)
             for var, result in zip(op.outputs, results, strict=True):
                 values[id(var)] = _declared(var, result, op)
-            for var in _variables(op):  # free what nothing needs any more
+            for var in _variables(op):  # free values that are no longer needed
                 left[id(var)] -= 1
                 if not left[id(var)]:
                     values.pop(id(var), None)
@@ -71,7 +70,7 @@ class Evaluator:
         return torch.from_numpy(np.array(array)).to(dtype_of(var))
 
     def _constant(self, var: Any) -> Tensor:
-        """The value of a constant, decompressed where it is stored compressed; kept."""
+        """The value of a constant, decompressed if necessary; cached."""
         if id(var) not in self._constants:
             value = var.val if var.op.op_type == "const" else var.op.materialized_val_inference()
             self._constants[id(var)] = torch.from_numpy(np.array(value)).to(dtype_of(var))
@@ -103,7 +102,7 @@ def _is_constant(op: Any) -> bool:
 
 
 def _variables(op: Any) -> list[Any]:
-    """What an operation reads, but for constants; as often as it reads it."""
+    """The variables that an operation reads, without constants; repeated if read several times."""
     flat = []
     for given in op.inputs.values():
         flat += given if isinstance(given, list | tuple) else [given]

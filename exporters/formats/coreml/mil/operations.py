@@ -1,7 +1,7 @@
-"""The operations of Core ML's MIL that SAM's graphs consist of, in PyTorch.
+"""The operations of Core ML's MIL that occur in SAM's graphs, in PyTorch.
 
-Semantics: coremltools' ``converters/mil/mil/ops/defs`` (iOS 15 to 18). Each function gets the operation and a function
-that returns the value of a variable, and returns the values of the outputs; floats arrive and leave as float32.
+Semantics: coremltools' ``converters/mil/mil/ops/defs`` (iOS 15 to 18). Each function takes the operation and a function
+that returns the value of a variable, and returns the values of the outputs; floats are float32 on both sides.
 """
 
 import math
@@ -19,7 +19,7 @@ Operation = Callable[[Any, Values], Sequence[Tensor]]
 
 
 def fixed(op: Any, name: str) -> Any:
-    """A parameter that is known when the program is built, or None: a number, a string, an array or a bool."""
+    """A constant parameter, or None: a number, a string, an array or a bool."""
     var = getattr(op, name, None)
     return None if var is None else var.val
 
@@ -54,7 +54,7 @@ def reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operatio
 
 
 def padded(x: Tensor, op: Any, spatial: int) -> Tensor:
-    """``x`` with the padding of a convolution around its last ``spatial`` axes."""
+    """Pad the last ``spatial`` axes of ``x`` as the convolution does."""
     kind = fixed(op, "pad_type")
     if kind == "valid":
         return x
@@ -144,7 +144,7 @@ def softmax(op: Any, values: Values) -> list[Tensor]:
 
 
 def reshaped(op: Any, values: Values) -> list[Tensor]:
-    """reshape, expand_dims and squeeze: shapes are fixed, so the declared one is the result's."""
+    """reshape, expand_dims and squeeze: shapes are fixed, so the result has the declared one."""
     return [values(op.x).reshape(op.outputs[0].shape)]
 
 
@@ -297,4 +297,4 @@ OPERATIONS: dict[str, Operation] = {
     "transpose": transpose,
     "upsample_nearest_neighbor": upsample_nearest_neighbor,
 }
-"""MIL's name -> what it computes."""
+"""MIL's name of an operation -> its function."""

@@ -1,4 +1,4 @@
-"""Reading a saved ``.mlpackage``: the program in the file, with the weights in the file."""
+"""Reads a saved ``.mlpackage``: the program and its weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,8 @@ class Package:
 
     operations: in the order in which they run
     inputs: name -> the variable of the program
-    outputs: the variables that are returned; their names are those of the outputs
-    images: name -> what the file says of the inputs that are images
+    outputs: the returned variables, which have the names of the outputs
+    images: name -> description of an image input
     """
 
     operations: list[Any]
@@ -40,14 +40,14 @@ class Package:
 def read_package(path: Path) -> Package:
     """Load a ``.mlpackage`` from the disk.
 
-    raises: ExportError when it cannot be read, or is not an ML program of one function
+    raises: ExportError if it cannot be read, or is not an ML program of one function
     """
     import coremltools as ct
     from coremltools.converters.mil.frontend.milproto.load import load
 
     try:
         spec = ct.utils.load_spec(str(path))
-    except Exception as e:  # coremltools raises anything on damaged files
+    except Exception as e:  # coremltools raises any exception on damaged files
         raise ExportError(f"{path} is not a readable Core ML package ({e}); export the model again") from e
     if spec.WhichOneof("Type") != "mlProgram":
         raise ExportError(f"{path} is a Core ML {spec.WhichOneof('Type')}, not an ML program; export the model again")
