@@ -27,10 +27,12 @@ def test_pocket_finds_something_from_python(root):
     assert of(generator) == suited("sam_hub_pocket") != ORIGINAL
 
 
-def test_models_without_thresholds_have_the_originals(vit_shaped):
-    theirs = pytest.importorskip("segment_anything").SamAutomaticMaskGenerator
-    usual = inspect.signature(theirs).parameters
+def test_the_originals_thresholds_are_the_originals(original):
+    usual = inspect.signature(original.load().SamAutomaticMaskGenerator).parameters
     assert {name: usual[name].default for name in THREE} == ORIGINAL
+
+
+def test_models_without_thresholds_have_the_originals(vit_shaped):
     assert of(SamAutomaticMaskGenerator(vit_shaped)) == ORIGINAL
     assert of(SamAutomaticMaskGenerator.from_preset(vit_shaped, "fine")) == {
         **ORIGINAL, "pred_iou_thresh": 0.86, "stability_score_thresh": 0.92
