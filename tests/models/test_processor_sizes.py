@@ -194,8 +194,10 @@ def test_settings_that_switch_a_step_off_hold_without_torch_too(folder):
         {"do_pad": False},
     ):
         processor = SamImageProcessor.from_pretrained(folder, **change)
-        found = Preparation.from_settings(processor.to_dict())(IMAGE).pixel_values
+        preparation = Preparation.from_settings(processor.to_dict())
+        found = preparation(IMAGE).pixel_values
         np.testing.assert_array_equal(found, processor(IMAGE, return_tensors="np")["pixel_values"])
+        assert preparation.padded_size_in_frame(IMAGE.shape[:2]) == found.shape[-2:]  # where its masks are cut
 
 
 def test_coordinates_of_another_frame_are_refused_by_the_model(folder, pocket):
