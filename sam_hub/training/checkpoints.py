@@ -1,4 +1,4 @@
-"""Checkpoints that survive kills and damage: marked when complete, checked before they are used.
+"""Checkpoints that survive kills and damage: marked when complete, checked before use.
 
 A checkpoint is a folder ``checkpoint-STEP``. Once all of its files are written, the mark lists their sizes and
 checksums; only then are older checkpoints removed. A resumed run takes the newest whose files match the mark, and sets
@@ -21,11 +21,11 @@ from ..ops.files import write_atomically
 from .processes import is_first_process
 
 COMPLETE_FILE = "complete"
-"""Written into a checkpoint after everything else: the name of each file -> its size and CRC-32, as JSON."""
+"""File written last into a checkpoint: the name of each file -> its size and CRC-32, as JSON."""
 
 DAMAGED_PREFIX = "damaged-"
 KEPT = 2
-"""Checkpoints that are kept, so that there is one to fall back to."""
+"""Number of checkpoints kept, so that there is one to fall back to."""
 
 CHUNK = 1 << 22
 
@@ -33,25 +33,25 @@ Say = Callable[[str], None]
 
 
 def checkpoint_folder(out: Path, step: int) -> Path:
-    """Where the checkpoint after ``step`` steps lies."""
+    """Folder of the checkpoint after ``step`` steps."""
     return Path(out) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
 def checkpoints(out: Path) -> list[Path]:
-    """Every checkpoint folder of a run, complete or not, the newest first."""
+    """Every checkpoint folder of a run, complete or not, newest first."""
     found = [p for p in Path(out).glob(f"{PREFIX_CHECKPOINT_DIR}-*") if p.name.rpartition("-")[2].isdigit()]
     return sorted(found, key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
 
 
 def mark_complete(folder: Path) -> None:
-    """Write the mark of a checkpoint whose files are all there."""
+    """Mark a checkpoint as complete, once all its files are written."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMPLETE_FILE)
     seals = {p.relative_to(folder).as_posix(): _seal(p) for p in files}
     write_atomically(folder / COMPLETE_FILE, json.dumps(seals, indent=1).encode())
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a marked checkpoint: a file that is missing or has changed; "" for nothing.
+    """Describe the damage of a marked checkpoint, a missing or changed file; "" if there is none.
 
     A mark without checksums, from earlier versions, only says that every file was once written.
     """
@@ -70,10 +70,10 @@ def damage(folder: Path) -> str:
 
 
 def last_checkpoint(out: Path, say: Say) -> Path | None:
-    """The newest complete, undamaged checkpoint; None where there is none.
+    """The newest complete, undamaged checkpoint; None if there is none.
 
-    Folders without a mark, which a kill left half written, are removed. Damaged checkpoints are renamed to
-    ``damaged-checkpoint-STEP``, which ``say`` is told.
+    Folders without a mark, half written when the run was killed, are removed. Damaged checkpoints are renamed to
+    ``damaged-checkpoint-STEP`` and reported to ``say``.
     """
     for folder in checkpoints(out):
         if not (folder / COMPLETE_FILE).exists():
@@ -89,7 +89,7 @@ def last_checkpoint(out: Path, say: Say) -> Path | None:
 
 
 def agreed_checkpoint(out: Path, say: Say, processes: int) -> Path | None:
-    """`last_checkpoint`, looked for by the first of a launch's processes for all of them."""
+    """`last_checkpoint`, determined by the first process of a launch for all others."""
     found = [last_checkpoint(out, say) if is_first_process() else None]
     if processes > 1:
         from accelerate.utils import broadcast_object_list
@@ -106,11 +106,11 @@ def check_finite(weights: dict[str, Tensor], when: str) -> None:
 
 
 class CompleteCheckpoints(TrainerCallback):
-    """The last callback: marks what the others have saved, then removes all but the newest ``KEPT`` checkpoints."""
+    """The last callback: marks the saved checkpoint, then removes all but the newest ``KEPT``."""
 
     def on_save(self, args, state, control, **kwargs) -> None:
         if args.world_size > 1:
-            torch.distributed.barrier()  # other processes write files of their own into the folder
+            torch.distributed.barrier()  # other processes write their own files into the folder
         if not state.is_world_process_zero:
             return
         mark_complete(checkpoint_folder(args.output_dir, state.global_step))
@@ -118,7 +118,7 @@ class CompleteCheckpoints(TrainerCallback):
         kept = [folder for folder in found if (folder / COMPLETE_FILE).exists()][:KEPT]
         for folder in found:
             if folder not in kept:
-                (folder / COMPLETE_FILE).unlink(missing_ok=True)  # a kill meanwhile leaves what counts as half written
+                (folder / COMPLETE_FILE).unlink(missing_ok=True)  # if killed here, the rest counts as half written
                 shutil.rmtree(folder)
 
 

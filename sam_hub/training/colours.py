@@ -1,4 +1,4 @@
-"""Changes of colour and contrast: small ones, and strong ones that take a photo to another kind of picture."""
+"""Colour and contrast augmentation: small changes, and strong ones that imitate other kinds of pictures."""
 
 import cv2
 import numpy as np
@@ -24,20 +24,20 @@ def to_grey(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def flatten_contrast(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A small part of the range at a random level, as 16-bit pictures look when shown unscaled; with gamma."""
+    """Compress values to a small part of the range, like 16-bit pictures shown unscaled; with gamma."""
     x = (image.astype(np.float32) / 255) ** rng.uniform(0.5, 2.0)
     width = rng.uniform(0.12, 0.6)
     return np.clip(255 * (rng.uniform(0, 1 - width) + width * x), 0, 255).astype(np.uint8)
 
 
 def cast_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A gain and an offset of each channel's own, as under water, at dusk or under lamps."""
+    """Random gain and offset per channel, as under water, at dusk or under lamps."""
     x = image.astype(np.float32) * rng.uniform(0.5, 1.4, 3) + rng.uniform(-40, 40, 3)
     return np.clip(x, 0, 255).astype(np.uint8)
 
 
 def invert(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Dark for bright."""
+    """Swap dark and bright."""
     return 255 - image
 
 
@@ -47,7 +47,7 @@ def blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Grain, of single pixels or of a few together."""
+    """Add grain, of single pixels or small clusters."""
     noise = rng.normal(0, rng.uniform(4, 22), image.shape[:2]).astype(np.float32)
     if rng.random() < 0.4:
         noise = cv2.GaussianBlur(noise, (0, 0), 1.0) * 2.5

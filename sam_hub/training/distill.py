@@ -1,9 +1,9 @@
-"""Distillation: a large model teaches a small one, by its embeddings and then by its masks.
+"""Distillation: a small model learns from a large one's embeddings, then from its masks.
 
 Stage "encoder" is MobileSAM's (Zhang et al. 2023, arXiv 2306.14289, "decoupled distillation"): the student keeps the
-teacher's prompt encoder and decoder, and its encoder learns to give the teacher's embedding. Stage "prompts" is that of
-EdgeSAM (Zhou et al. 2023, arXiv 2312.06660, "prompt-in-the-loop"): both are given the same prompts, the teacher's mask
-is the target, and the next click lies where they disagree. The teacher's embeddings are computed once and kept.
+teacher's prompt encoder and decoder, and its encoder learns to give the teacher's embedding. Stage "prompts" is
+EdgeSAM's (Zhou et al. 2023, arXiv 2312.06660, "prompt-in-the-loop"): both models get the same prompts, the teacher's
+mask is the target, and the next click is where they disagree. The teacher's embeddings are cached.
 """
 
 import json
@@ -46,7 +46,7 @@ TAUGHT = "taught_"
 
 @dataclass(frozen=True)
 class Distillation(FineTuning):
-    """What a run was asked for: ``model`` is the student, ``recipe`` that of stage "prompts".
+    """Settings of a run: ``model`` is the student, ``recipe`` is for stage "prompts".
 
     stages: of `STAGES`, in their order
     """
@@ -60,7 +60,7 @@ class Distillation(FineTuning):
 
 
 def adopt_decoder(student: SamModel, teacher: SamModel) -> bool:
-    """Give the student the teacher's prompt encoder and decoder, where they have the same shape; says whether."""
+    """Copy the teacher's prompt encoder and decoder to the student; False if their shapes differ."""
     weights = {k: v for k, v in teacher.state_dict().items() if k.startswith(SHARED_PARTS)}
     mine = {k: v.shape for k, v in student.state_dict().items() if k.startswith(SHARED_PARTS)}
     if mine != {k: v.shape for k, v in weights.items()}:
@@ -72,7 +72,7 @@ def adopt_decoder(student: SamModel, teacher: SamModel) -> bool:
 
 
 def fresh_student(name: str) -> SamModel:
-    """A catalogue model with random weights; `pocket`'s encoder begins with ImageNet's."""
+    """A catalogue model with random weights; `pocket`'s encoder starts from ImageNet weights."""
     key = canonical_name(name)
     if key == "pocket":
         return new_pocket()
@@ -80,9 +80,9 @@ def fresh_student(name: str) -> SamModel:
 
 
 class Teacher:
-    """A teacher's embeddings, kept on disk.
+    """A teacher's embeddings, cached on disk.
 
-    raises: SamHubError when student and teacher look at images in ways that cannot be laid over each other
+    raises: SamHubError if student and teacher prepare images so differently that their maps cannot be aligned
     """
 
     def __init__(self, model: SamModel, processor: SamImageProcessor, student: SamImageProcessor, folder: Path) -> None:
@@ -96,7 +96,7 @@ class Teacher:
         self.cache = EmbeddingCache(folder / cache_key(model, processor))
 
     def fill(self, samples: Sequence, say: Say) -> None:
-        """Encode the whole images that are not there yet."""
+        """Encode whole images that are not cached yet."""
 
         def views() -> Iterator[tuple[str, np.ndarray]]:
             told = time.monotonic()
@@ -119,15 +119,15 @@ class Teacher:
 
 
 def whole_view(image: np.ndarray, preparation: ViewPreparation) -> np.ndarray:
-    """A whole image at the size of a model's input, as its processor makes it."""
+    """A whole image resized to a model's input, as by its processor."""
     resize = stretch if preparation.stretched else resize_longest_side
     return resize(image, preparation.image_size)
 
 
 class EncoderStep(nn.Module):
-    """Mean squared error of the student's embedding, and of the other maps that their decoder reads.
+    """Mean squared error of the student's embedding and of the other maps for the decoder.
 
-    The teacher's are resized where their grids differ.
+    The teacher's maps are resized if their grids differ.
     """
 
     def __init__(self, sam: SamModel) -> None:
@@ -153,13 +153,13 @@ def _distance(mine: Tensor, its: Tensor) -> Tensor:
 
 
 class PromptStep(InteractiveStep):
-    """The interactive loss with the teacher's masks for targets."""
+    """The interactive loss with the teacher's masks as targets."""
 
     def __init__(self, sam: SamModel, teacher: Teacher, recipe: Recipe) -> None:
         super().__init__(sam, recipe.prompts, recipe.loss, keep_norms=True)
-        self._teacher = (teacher,)  # a tuple: no part of the student's weights
+        self._teacher = (teacher,)  # a tuple keeps it out of the student's weights
         self._taught: EncoderOutput | None = None
-        self._frame = sam.config.prompt_encoder_config.image_size  # pixels of a side of the student's
+        self._frame = sam.config.prompt_encoder_config.image_size  # side of the student's frame in pixels
 
     def forward(self, *args, taught_embedding: Tensor, **kwargs):
         model = self._teacher[0].model
@@ -213,7 +213,7 @@ def distill(
 ) -> FineTuned:
     """Teach a student on samples, or resume the run in ``out``; `finish` writes the result.
 
-    raises: OutputError as `fine_tune`; SamHubError when the two do not fit or a package is missing
+    raises: OutputError as `fine_tune`; SamHubError if the models do not fit each other or a package is missing
     """
     started = time.monotonic()
     check_packages(settings.tracker)

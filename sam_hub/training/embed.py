@@ -131,7 +131,7 @@ def pocket_card(report: dict[str, Any], history: str) -> str:
 
 
 def join_histories(runs: list[Path]) -> list[dict[str, Any]]:
-    """The logged rows of runs that followed each other, steps counted on."""
+    """The logged rows of consecutive runs, with continuous step numbers."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         done = rows[-1]["step"] if rows else 0

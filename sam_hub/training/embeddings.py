@@ -1,4 +1,4 @@
-"""Image embeddings on disk, so that an encoder that does not learn runs once for each image."""
+"""Image embeddings on disk, so that a frozen encoder runs only once for each image."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from ..ops.files import make_folder, write_atomically
 
 
 def cache_key(model: SamModel, processor: SamImageProcessor) -> str:
-    """Names what is computed of an image alone, with its weights, and the way that images are prepared."""
+    """A key of everything that an embedding depends on besides the image: encoder, weights and preparation."""
     digest = hashlib.sha256(processor.to_json_string().encode())
     before_prompts = {name for name, _ in model.image_side_parameters()}
     for name, value in model.state_dict().items():
@@ -29,9 +29,9 @@ def cache_key(model: SamModel, processor: SamImageProcessor) -> str:
 
 
 class EmbeddingCache:
-    """Embeddings in half precision, a file for each view; what was written before a stop is used again.
+    """Embeddings in half precision, one file per view; files from an interrupted run are reused.
 
-    folder: one for each `cache_key`
+    folder: a separate one for each `cache_key`
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class EmbeddingCache:
         return self._path(key).exists()
 
     def store(self, key: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep (C, h, w) tensors, an embedding and other maps; what half precision cannot hold stays as it is."""
+        """Store (C, h, w) tensors, an embedding and other maps; those too large for half precision keep their type."""
         small = {}
         for name, value in tensors.items():
             half = value.half()
@@ -53,7 +53,7 @@ class EmbeddingCache:
         write_atomically(self._path(key), save(small))
 
     def load(self, key: str) -> dict[str, torch.Tensor]:
-        """raises: DataError when it is not there or damaged"""
+        """raises: DataError if missing or damaged"""
         try:
             return {name: value.float() for name, value in load(self._path(key).read_bytes()).items()}
         except (OSError, SafetensorError) as e:
@@ -61,7 +61,7 @@ class EmbeddingCache:
 
     @torch.no_grad()
     def fill(self, model: SamModel, preparation, views: Iterable[tuple[str, np.ndarray]]) -> int:
-        """Encode what is not there yet; returns how many were encoded.
+        """Encode missing views; returns their number.
 
         preparation: the model's `ViewPreparation`; views: key and (h, w, 3) uint8
         """

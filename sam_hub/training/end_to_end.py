@@ -24,12 +24,12 @@ from .run_folder import FineTuned, finish
 from .validation import Validator
 
 Track = Callable[[str], Callable[[Sequence[int]], Iterable[int]]]
-"""A title -> what wraps a list to show progress."""
+"""A title -> a function that wraps a list to show progress."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Annotated images; arguments of `open_dataset`, and ``val``: other ones to validate on."""
+    """Annotated images: arguments of `open_dataset`, and ``val``, separate images for validation."""
 
     data: str
     images: Path | None = None
@@ -39,13 +39,13 @@ class Source:
 
     @property
     def is_stream(self) -> bool:
-        """Whether they are read from front to back: an address, or several tars by braces."""
+        """Whether they are read as a stream: an address, or several tars in braces."""
         return "://" in self.data or ("{" in self.data and ".tar" in self.data)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """training: a data set or a stream; held: images to validate on; counts: for the report"""
+    """training: a data set or a stream; held: images for validation; counts: for the report"""
 
     training: Any
     held: Sequence
@@ -53,10 +53,10 @@ class Examples:
 
 
 def read_examples(source: Source, val_share: float, seed: int, track: Track, max_area: float = MAX_AREA) -> Examples:
-    """Look at every image once, name those that are left out, and hold some out where no others are given.
+    """Check every image once, report those omitted, and hold some out for validation if none are given.
 
-    val_share: of the images, to hold out
-    max_area: masks that cover more of their image are dropped
+    val_share: share of the images to hold out
+    max_area: share of the image; larger masks are dropped
     raises: DataError
     """
 
@@ -85,10 +85,10 @@ def run_fine_tuning(
 ) -> Any:
     """Fine-tune, and write the folder with its card, report and pictures.
 
-    val_images: at most so many of those that are held out score the checkpoints
-    returns: the report, or None in all but the first process of a launch
+    val_images: at most this many of the held-out images are used to score checkpoints
+    returns: the report; None in all but the first process of a launch
     """
-    processor = SamPredictor(model).processor  # the one beside the model, else the one of its encoder
+    processor = SamPredictor(model).processor  # saved with the model, else its encoder's
     clip = load_clip(settings.clip) if settings.clip else None
     images = "streaming" if source.is_stream else len(examples.training)
     tell(f"{images} training images, {len(examples.held)} to validate on")
@@ -138,7 +138,7 @@ def _finish(
     details: list[str],
     **told: str,
 ) -> dict[str, Any]:
-    """Write the folder; licensed_by: the model whose licence the result has."""
+    """Write the folder; licensed_by: the model whose licence applies to the result."""
     variant = locate(licensed_by).variant
     scores = result.before, result.after
     card = model_card(

@@ -24,17 +24,17 @@ TRIES = 50
 
 ZOOMED_SHARE = (0.15, 0.6)
 MOST_ZOOM = 8.0
-"""In zoomed views: the share of the view's side that an object takes, and the most that a photo is enlarged."""
+"""In zoomed views: an object's share of the view's side, and the largest magnification."""
 
 
 @dataclass(frozen=True)
 class ViewPreparation:
-    """How a model's images are brought to its input, for views that are already of the right size.
+    """A model's image preparation, for views that already have the right size.
 
-    frame: side of the frame that prompts and masks live in; the input's, but for EfficientViT-SAM L0-L2
+    frame: side of the frame of prompts and masks: the input's, except for EfficientViT-SAM L0-L2
     mean, std: in grey levels; min_max: scale by the image's own range instead (MedSAM)
     stretched: whether images are stretched to a square instead of padded
-    mask_stride: pixels of the frame for one of a low-res mask, 3.5 in SAM 3
+    mask_stride: pixels of the frame per low-res mask pixel, 3.5 in SAM 3
     """
 
     image_size: int
@@ -47,7 +47,7 @@ class ViewPreparation:
 
     @classmethod
     def of(cls, processor: SamImageProcessor, image_size: int | None = None) -> "ViewPreparation":
-        """image_size: another input than the model's own; only where the two frames are one"""
+        """image_size: a size other than the model's own; only if its input and frame are the same"""
         side, frame = processor.size["longest_edge"], processor.frame_size["longest_edge"]
         if image_size and image_size != side:
             if side != frame:
@@ -80,7 +80,7 @@ class ViewPreparation:
 
 
 class View(NamedTuple):
-    """A part of an image as it is shown: rows and columns, output pixels per image pixel (y, x), mirrored or not."""
+    """A view of an image: rows and columns, output pixels per image pixel (y, x), whether mirrored."""
 
     rows: slice
     columns: slice
@@ -88,7 +88,7 @@ class View(NamedTuple):
     flip: bool
 
     def render(self, x: np.ndarray, side: int, stride: float) -> np.ndarray:
-        """(H, W[, 3]) -> its part at 1 / ``stride`` of the view's size, no side longer than ``side``."""
+        """(H, W[, 3]) -> the view at 1 / ``stride`` of its size, no side longer than ``side``."""
         x = x[self.rows, self.columns]
         scale = [s / stride for s in self.scale]
         shape = [max(1, min(side, round(n * s))) for n, s in zip(x.shape[:2], scale, strict=True)]
@@ -99,9 +99,9 @@ class View(NamedTuple):
 def choose_view(
     sample: Sample, size: int, stretched: bool, augmentation: Augmentation, rng: np.random.Generator
 ) -> View:
-    """Large-scale jitter or a zoom on an object: a scale, a window that touches a random object, a flip.
+    """Large-scale jitter or a zoom on an object: random scale, window around a random object, and flip.
 
-    Where the scaled image is smaller than the input, the rest of the input stays padding.
+    If the scaled image is smaller than the input, the rest is padding.
     """
     height, width = sample.image.shape[:2]
     jitter = np.exp(rng.uniform(*np.log(augmentation.scale)))
@@ -112,7 +112,7 @@ def choose_view(
         wanted = np.exp(rng.uniform(*np.log(ZOOMED_SHARE))) * size / max(1.0, w * fit[1], h * fit[0])
         jitter = float(np.clip(wanted, 1.0, max(1.0, MOST_ZOOM / max(fit))))
     scale = fit[0] * jitter, fit[1] * jitter
-    window = min(size / scale[0], height), min(size / scale[1], width)  # the part of the photo that is seen
+    window = min(size / scale[0], height), min(size / scale[1], width)  # the visible part of the photo
     # Centre the window somewhere on a random object, so that enlarged views are not empty.
     if not zoomed:
         x, y, w, h = sample.annotations[int(rng.integers(len(sample.annotations)))]["bbox"]
@@ -128,16 +128,16 @@ def choose_view(
 class EpisodeDataset(Dataset):
     """``length`` training samples drawn from weighted data sets.
 
-    Sample i depends on (seed, i) alone, so a resumed run, or one on several processes, sees what an undisturbed one
-    would have seen. Each is ``pixel_values`` (3, S, S) float32, ``labels`` (N, low, low) float32 in {0, 1} with up to
-    ``recipe.objects`` masks, and ``seed``, from which its prompts are drawn; where a recipe makes the background an
-    object, also ``boxable`` (N,) bool, which is False for it. Damaged samples are named in a warning and replaced.
+    Sample i only depends on (seed, i), so resumed runs, or runs on several processes, see the same samples. Each is
+    ``pixel_values`` (3, S, S) float32, ``labels`` (N, low, low) float32 in {0, 1} with up to ``recipe.objects`` masks,
+    and ``seed``, from which its prompts are drawn; if a recipe makes the background an object, also ``boxable`` (N,)
+    bool, which is False for it. Damaged samples are named in a warning and replaced.
 
-    datasets, weights: of samples, and how often each is drawn from; by their number of images by default
+    datasets, weights: sets of samples, and how often each is drawn from; default: by number of images
     wholes: for each data set, the probability that the annotated objects of an image are one object together
-    views: only so many views of each image are shown, of which the first is the whole image
-    cache: then an item has the ``embedding`` of its view, from here, instead of ``pixel_values``
-    beside: gives tensors from a sample, which its items carry too
+    views: number of different views per image, the first being the whole image
+    cache: if given, items have the ``embedding`` of their view from it, instead of ``pixel_values``
+    beside: function from a sample to further tensors for its items
     """
 
     def __init__(
@@ -175,13 +175,13 @@ class EpisodeDataset(Dataset):
         raise DataError(f"{TRIES} consecutive samples had no usable object; check the data and min_area")
 
     def episode_of(self, sample: Sample, rng: np.random.Generator) -> dict[str, torch.Tensor] | None:
-        """A training sample from an image that is at hand; None when nothing of it is of use."""
+        """A training sample from a given image; None if it has no usable object."""
         if not sample.annotations:
             return None
         return self._finished(sample, 0, self._show(sample, 0, rng, self.recipe.augmentation), rng)
 
     def _read(self, which: int, number: int) -> Sample | None:
-        """An image with objects; None where it has none, or is damaged, which is told once."""
+        """An image with objects; None if it has none or is damaged, which is reported once."""
         try:
             sample = self.datasets[which][number]
             return sample if sample.annotations else None
@@ -224,7 +224,7 @@ class EpisodeDataset(Dataset):
     def _show(
         self, sample: Sample, which: int, rng: np.random.Generator, augmentation: Augmentation
     ) -> tuple[np.ndarray, View, list[np.ndarray]]:
-        """A view as (h, w, 3) uint8, where it lies, and the low-res masks of what was pasted on it."""
+        """A view as (h, w, 3) uint8, its position, and the low-res masks of pasted objects."""
         size, stretched = self.preparation.image_size, self.preparation.stretched
         view = choose_view(sample, size, stretched, augmentation, rng)
         shown, pasted = view.render(sample.image, size, 1), []
@@ -239,9 +239,9 @@ class EpisodeDataset(Dataset):
     def _paste(
         self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Objects of other images: whole ones where data sets have such, or else up to three of the same data set.
+        """Paste objects of other images: whole ones if data sets have them, else up to three from the same data set.
 
-        returns: the image, and the low-res masks of what was pasted; objects below are cut by `_masks`
+        returns: the image, and the low-res masks of pasted objects; `_masks` removes what they cover
         """
         shown, with_wholes = shown.copy(), [i for i, probability in enumerate(self.wholes) if probability]
         if with_wholes and (which in with_wholes or rng.random() < 0.5):
@@ -253,7 +253,7 @@ class EpisodeDataset(Dataset):
     def _paste_objects(
         self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
     ) -> list[np.ndarray]:
-        """Up to three objects of one other image, at their own places and scale."""
+        """Up to three objects of one other image, at their original positions and scale."""
         size, pasted = self.preparation.image_size, []
         other = self._read(which, int(rng.integers(len(self.datasets[which]))))
         if other is None:
@@ -268,7 +268,7 @@ class EpisodeDataset(Dataset):
     def _paste_wholes(
         self, shown: np.ndarray, which: int, rng: np.random.Generator, augmentation: Augmentation
     ) -> list[np.ndarray]:
-        """The objects of up to three images, those of each as one, small and anywhere: people in a street."""
+        """Small copies of up to three images' objects, one object per image, placed anywhere: people in a street."""
         size, stretched, pasted = self.preparation.image_size, self.preparation.stretched, []
         small = replace(augmentation, scale=augmentation.paste_scale)
         for _ in range(int(rng.integers(1, 4))):
@@ -295,9 +295,9 @@ class EpisodeDataset(Dataset):
         corner: tuple[int, int],
         pasted: list[np.ndarray],
     ) -> list[np.ndarray]:
-        """Blend an object into ``shown``, its view's corner (y, x) there, if enough of it fits.
+        """Blend an object into ``shown`` with its view's corner at (y, x), if enough of it fits.
 
-        returns: the low-res masks of what was pasted before, without what it covers, and then its own
+        returns: the low-res masks of earlier pasted objects, without the covered parts, then its own
         """
         top, left = corner
         h, w = min(soft.shape[0], shown.shape[0] - top), min(soft.shape[1], shown.shape[1] - left)
@@ -312,7 +312,7 @@ class EpisodeDataset(Dataset):
 
     @property
     def label_size(self) -> int:
-        """Side of the labels, which the masks are enlarged to where they are finer."""
+        """Side of the labels; masks are enlarged to it if it is finer."""
         return self.preparation.low_res * LOW_RES // self.recipe.label_stride
 
     def _low(self, mask: np.ndarray) -> np.ndarray:
@@ -327,7 +327,7 @@ class EpisodeDataset(Dataset):
         return self.cache.load(key_of(shown))
 
     def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
-        """Which of so many masks are asked for, in random order."""
+        """Choose masks at random, in random order."""
         chosen = list(rng.permutation(count))[: self.recipe.objects]
         if self.recipe.repeat_objects:
             chosen += list(rng.integers(count, size=self.recipe.objects - len(chosen)))
@@ -375,7 +375,7 @@ class EpisodeDataset(Dataset):
         return masks, with_background
 
     def _keep(self, masks: list[np.ndarray], mask: np.ndarray, pasted: list[np.ndarray]) -> bool:
-        """Append a mask without what was pasted over it, if enough of it is left."""
+        """Append a mask without the parts that are pasted over, if enough is left."""
         for above in pasted:
             h, w = (min(a, b) for a, b in zip(mask.shape, above.shape, strict=True))
             mask[:h, :w] &= ~above[:h, :w]
@@ -389,7 +389,7 @@ class EpisodeDataset(Dataset):
         return smallest <= mask.sum() <= self.recipe.max_area_ratio * mask.size
 
     def each_view(self, track: Callable = iter) -> Iterator[tuple[str, np.ndarray]]:
-        """Key and (h, w, 3) uint8 of every view there is; damaged images are passed over.
+        """Key and (h, w, 3) uint8 of every view; damaged images are skipped.
 
         track: wraps the list of (data set, image) numbers, to show progress
         """
@@ -403,10 +403,10 @@ class EpisodeDataset(Dataset):
 
 
 class EpisodeStream(IterableDataset):
-    """As `EpisodeDataset`, from samples that come one after the other (`sam_hub.data.stream.ShardStream`).
+    """As `EpisodeDataset`, from a stream of samples (`sam_hub.data.stream.ShardStream`).
 
-    Each image gives one training sample a round. On several processes the first one reads and hands out; its workers
-    share the stream by whole batches, so that their number does not change what is learnt from.
+    Each image gives one training sample per round. With several processes, the first reads and distributes; its workers
+    share the stream by whole batches, so that their number does not change the samples.
     """
 
     def __init__(self, samples: Iterable[Sample], recipe: Recipe, length: int, preparation: ViewPreparation) -> None:
@@ -451,7 +451,7 @@ def key_of(view: np.ndarray) -> str:
 
 
 def collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack samples; what is of objects is padded to the most of them, and ``valid`` (B, N) says which are real."""
+    """Stack samples; per-object tensors are padded to the largest count, and ``valid`` (B, N) marks real objects."""
     counts = [len(s["labels"]) for s in samples]
     most = max(counts)
     batch = {}

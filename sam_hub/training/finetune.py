@@ -1,4 +1,4 @@
-"""Fine-tuning: a model, some dozens of annotated images -> a model that knows them, measured before and after."""
+"""Fine-tuning of a model on some dozens of annotated images, scored before and after."""
 
 import json
 import time
@@ -43,9 +43,9 @@ def fine_tune(
 
     train: samples with COCO annotations (`sam_hub.data.discovery.open_dataset`), or an endless stream of them
         (`sam_hub.data.stream.ShardStream`)
-    clip: then the model also learns to take text prompts (see `sam_hub.training.text`)
-    raises: OutputError when ``out`` holds a result, or a run with other settings; TrainingError when weights or a loss
-        are not finite, or the encoder has no gradient checkpointing; SamHubError when a package is missing
+    clip: if given, the model also learns text prompts (see `sam_hub.training.text`)
+    raises: OutputError if ``out`` holds a result or a run with other settings; TrainingError if weights or a loss are
+        not finite, or the encoder has no gradient checkpointing; SamHubError if a package is missing
     """
     started = time.monotonic()
     check_packages(settings.tracker, settings.lora > 0)
@@ -96,7 +96,7 @@ def fine_tune(
 
 
 def _counted(items: Sequence, say: Say, views: int):
-    """Tell now and then how many images are encoded."""
+    """Report from time to time how many images are encoded."""
     told = time.monotonic()
     for number, item in enumerate(items):
         if time.monotonic() - told > 10:

@@ -21,7 +21,7 @@ Plan = tuple[str, ...]
 
 
 def plan_rounds(recipe: PromptRecipe, generator: torch.Generator) -> Plan:
-    """The rounds of one step; the mask-only ones are last and, beyond one, anywhere among the clicks."""
+    """The rounds of one step; one mask-only round is last, any others are at random positions among the clicks."""
     if torch.rand((), generator=generator) < recipe.single_round_probability:
         return ("first",)
     rounds = ["click"] * (recipe.rounds - 1)
@@ -40,8 +40,8 @@ def first_prompts(
     """A click or a loose box for each object.
 
     target: (..., h, w) bool at low resolution, ``stride`` input pixels per low-res pixel (SAM 3: 3.5)
-    boxable: (...) bool, False where only a click will do
-    returns: points (..., 1, 2), labels (..., 1), boxes (..., 4), in input pixels; what an object lacks is padding
+    boxable: (...) bool, False if the prompt must be a click
+    returns: points (..., 1, 2), labels (..., 1), boxes (..., 4), in input pixels; missing prompts are padding
     """
     *lead, h, w = target.shape
     flat = target.reshape(-1, h, w)
@@ -71,7 +71,7 @@ def corrections(
 
 
 def careful_ones(regions: Tensor, recipe: PromptRecipe, generator: torch.Generator | None = None) -> list[int]:
-    """Which of the non-empty regions (N, h, w) are clicked as a careful person would."""
+    """Which of the non-empty regions (N, h, w) get a careful click, in the middle."""
     if not recipe.careful_probability:
         return []
     chosen = torch.rand(len(regions), generator=generator) < recipe.careful_probability
@@ -79,7 +79,7 @@ def careful_ones(regions: Tensor, recipe: PromptRecipe, generator: torch.Generat
 
 
 def frame_side(model: SamModel, encoded: EncoderOutput) -> int:
-    """Pixels of a side of the square frame that prompts live in."""
+    """Side of the square frame of prompts, in pixels."""
     return model.config.prompt_encoder_config.patch_size * encoded.embedding.shape[-1]
 
 
@@ -89,7 +89,7 @@ def to_input(points: Tensor, stride: float) -> Tensor:
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Low-res logits (..., h, w) at the size of finer labels; as they are where the labels are low-res too."""
+    """Low-res logits (..., h, w) enlarged to the size of finer labels; unchanged if the labels are low-res too."""
     if logits.shape[-2:] == size:
         return logits
     return F.interpolate(logits.flatten(0, -4), size, mode="bilinear").view(*logits.shape[:-2], *size)
@@ -106,13 +106,13 @@ def candidate_losses(
 ) -> Tensor:
     """Loss of each object in one round, from every mask the decoder gives: (B, N, 1 + M, h, w) -> (B, N).
 
-    Further tokens, whose logits come last, learn through the mask that the model answers with.
+    Further tokens, whose logits come last, learn through the mask that the model returns.
     """
     decoder = model.mask_decoder
     own = slice(1, decoder.num_mask_tokens)
     ambiguous = object_losses(masks[:, :, own], scores[:, :, own], target, weights)
     single = object_losses(masks[:, :, :1], scores[:, :, :1], target, weights)
-    if not model.config.capabilities.single_mask:  # the single mask's token is not in use
+    if not model.config.capabilities.single_mask:  # the single mask's token is unused
         loss = ambiguous
     elif recipe.single_mask == "always":
         loss = (ambiguous + single) / 2
@@ -125,7 +125,7 @@ def candidate_losses(
 
 
 def answer(model: SamModel, masks: Tensor, scores: Tensor, first: bool) -> Tensor:
-    """The mask that the model would show: (B, N, h, w) logits.
+    """The mask that the model would return: (B, N, h, w) logits.
 
     A first prompt is ambiguous, so it is the best of three by predicted IoU; later it is the single mask.
     """
@@ -137,7 +137,7 @@ def answer(model: SamModel, masks: Tensor, scores: Tensor, first: bool) -> Tenso
 
 
 def allowed_recipe(model: SamModel, recipe: PromptRecipe, plan: Plan) -> tuple[float, Plan]:
-    """The box probability and the rounds that a model's ``prompt_kinds`` leave."""
+    """The box probability and the rounds that a model's ``prompt_kinds`` allow."""
     kinds = model.config.prompt_encoder_config.prompt_kinds
     box = 1.0 if "points" not in kinds else recipe.box_probability if "boxes" in kinds else 0.0
     return box, plan if {"points", "background points", "masks"} <= set(kinds) else plan[:1]
@@ -158,12 +158,12 @@ def interactive_losses(
     """Loss of each object, the mean over the rounds of ``plan``.
 
     encoded: of B images; target: (B, N, 4h, 4w) float in {0, 1}, with h, w of the embedding, or finer
-    generators: one for each image, so that its prompts do not depend on what else is in the batch
-    teach: distillation: called with points, labels, boxes and the low-res logits fed back, or None, gives the target
-        (B, N, 4h, 4w) of the round; first prompts are drawn from ``target`` all the same
-    text_embeddings: (B, N, D), CLIP's of each object: they are then the first prompt, without a click or a box
-    boxable: (B, N) bool, False for objects whose first prompt is no box, such as a background, whose box is the whole
-        image; models without points box them all the same
+    generators: one for each image, so that its prompts do not depend on the rest of the batch
+    teach: for distillation: called with points, labels, boxes and the previous low-res logits, or None, returns the
+        round's target (B, N, 4h, 4w); first prompts still come from ``target``
+    text_embeddings: (B, N, D), CLIP embeddings of the objects; if given, the first prompt instead of a click or a box
+    boxable: (B, N) bool, False for objects whose first prompt must not be a box, such as a background, whose box is the
+        whole image; models without points use boxes anyway
     returns: (B, N)
     """
     stride = frame_side(model, encoded) / target.shape[-1]
@@ -214,7 +214,7 @@ def interactive_losses(
 def mean_over_images(losses: Tensor, valid: Tensor | None) -> Tensor:
     """(B, N) -> scalar: each image's mean over its objects, then the mean over images.
 
-    So the gradient of a batch is the mean of its parts' gradients, however objects are spread over processes.
+    So a batch's gradient is the mean of its parts' gradients, regardless of how objects are spread over processes.
     """
     if valid is None:
         return losses.mean()
@@ -243,7 +243,7 @@ class InteractiveStep(nn.Module):
         self.sam.activation_checkpointing_enable(*args, **kwargs)
 
     def gradient_checkpointing_enable(self, *args, **kwargs) -> None:
-        """What the Trainer calls before transformers 5.23."""
+        """Called by the Trainer before transformers 5.23."""
         self.sam.gradient_checkpointing_enable(*args, **kwargs)
 
     def forward(
@@ -260,7 +260,7 @@ class InteractiveStep(nn.Module):
         """pixel_values: (B, 3, S, S), or embedding: (B, C, h, w) and the other maps that the decoder reads, by name
 
         labels: (B, N, 4h, 4w) or finer, in {0, 1}; seeds: (B,) int64; valid: (B, N) bool, False at padding;
-        boxable: (B, N) bool, False for objects that only a click may ask for
+        boxable: (B, N) bool, False for objects whose first prompt must be a click
         """
         if embedding is None:
             pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)

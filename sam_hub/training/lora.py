@@ -6,13 +6,13 @@ from ..errors import SamHubError
 from ..models.modeling_sam import SamModel
 
 ATTENTION = ("qkv", "q", "k", "v", "proj", "q_proj", "k_proj", "v_proj", "out_proj")
-"""Last parts of the names of attention's matrices."""
+"""Suffixes of the names of attention matrices."""
 
 
 def adapted_modules(model: SamModel) -> list[str]:
-    """Names of the encoder's attention matrices; where there are none, of its pointwise convolutions.
+    """Names of the encoder's attention matrices, or, if it has none, of its pointwise convolutions.
 
-    Of `pocket`, whose convolutions run folded with their norms, those of the neck.
+    For `pocket`, whose convolutions run folded with their norms, those of the neck.
     """
     parts = [(f"vision_encoder.{name}", module) for name, module in model.vision_encoder.named_modules()]
     matrices = [n for n, m in parts if isinstance(m, nn.Linear) and n.rpartition(".")[2] in ATTENTION]
@@ -25,9 +25,9 @@ def adapted_modules(model: SamModel) -> list[str]:
 
 
 def add_lora(model: SamModel, rank: int) -> SamModel:
-    """Put adapters of ``rank`` into the encoder, in place; of the encoder only they learn from now on.
+    """Add adapters of ``rank`` to the encoder, in place; its other weights are frozen.
 
-    raises: SamHubError when there is nothing to adapt
+    raises: SamHubError if there is nothing to adapt
     """
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -42,7 +42,7 @@ def add_lora(model: SamModel, rank: int) -> SamModel:
 
 
 def merge_lora(model: SamModel) -> SamModel:
-    """Add the adapters to the weights that they belong to, in place; the model has its own layout again."""
+    """Merge the adapters into their weights, in place, which restores the model's own layout."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in list(model.named_modules()):

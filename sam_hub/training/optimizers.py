@@ -1,4 +1,4 @@
-"""The optimizer of a recipe: AdamW, or Muon for matrices beside AdamW for everything else."""
+"""The optimizer of a recipe: AdamW, or Muon for matrices and AdamW for everything else."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from .precision import bfloat16_is_fast
 
 
 class FloatMuon(torch.optim.Muon):
-    """`torch.optim.Muon` that orthogonalises in float32; torch's own always does it in bfloat16.
+    """`torch.optim.Muon` that orthogonalises in float32; torch's own always uses bfloat16.
 
     For CPUs that only emulate bfloat16. Its steps always have the size that ``adjust_lr_fn="match_rms_adamw"`` gives;
     state and checkpoints are the same.
@@ -47,7 +47,7 @@ def orthogonalised(
 
 
 class Together(torch.optim.Optimizer):
-    """Several optimizers that step as one; schedulers set the rate of each one's groups."""
+    """Several optimizers as one; schedulers set the rates of all their groups."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts

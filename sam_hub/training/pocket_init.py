@@ -1,4 +1,4 @@
-"""`pocket` before training: ImageNet weights in the encoder, everything else fresh."""
+"""`pocket` before training: ImageNet weights in the encoder, random weights elsewhere."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
 
 
 def new_pocket(image_size: int = 512) -> SamModel:
-    """An untrained `pocket` whose encoder knows ImageNet."""
+    """An untrained `pocket` whose encoder has ImageNet weights."""
     parts = ZOO["pocket"].config
     model = SamModel(SamConfig(**{name: {**settings, "image_size": image_size} for name, settings in parts.items()}))
     missing, unexpected = model.vision_encoder.load_state_dict(imagenet_weights(), strict=False)

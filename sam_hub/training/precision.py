@@ -1,4 +1,4 @@
-"""Whether this machine computes in bfloat16, or only imitates it."""
+"""Whether this machine has bfloat16 arithmetic or only emulates it."""
 
 import torch
 

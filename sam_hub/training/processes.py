@@ -1,4 +1,4 @@
-"""Which of a launch's processes this one is."""
+"""The role of this process in a launch."""
 
 import os
 

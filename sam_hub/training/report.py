@@ -1,4 +1,4 @@
-"""What a fine-tuning run tells: a table of the scores before and after, and the model card of the result."""
+"""Report of a fine-tuning run: a table of the scores before and after, and the model card."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ like these it may be worse than its base.
 
 
 def comparison(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Title, score before and after, of every score that was measured."""
+    """Title, value before and value after, for every measured score."""
     return [(title, before[key], after[key]) for key, title in SHOWN.items() if before.get(key) is not None]
 
 
@@ -77,7 +77,7 @@ def model_card(
     """The card of a result, ready for `sam-hub push`.
 
     counts: "train" images and "objects"; before, after: of `Validator`; details: sentences on the run
-    chosen: whether the best of several checkpoints was picked by these images, which flatters it a little
+    chosen: whether these images also selected the best checkpoint, which makes the score slightly optimistic
     """
     return CARD.format(
         licence=variant.license if variant and variant.commercial_use else "other",

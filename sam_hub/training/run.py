@@ -1,4 +1,4 @@
-"""One run on ``transformers.Trainer``: from its settings to the weights that scored best."""
+"""One run of ``transformers.Trainer``: from its settings to the best-scored weights."""
 
 import sys
 import time
@@ -35,12 +35,12 @@ def tell(text: str) -> None:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Settings of a run, kept beside its checkpoints: a run resumes only with the settings it began with.
+    """Settings of a run, saved with its checkpoints; a run only resumes with the same settings.
 
-    model, data: for the card and for the comparison; how they are read is the caller's affair
+    model, data: names for the card and for the comparison; the caller reads them
     freeze: "encoder": only the prompt encoder and the decoder learn, from embeddings that are computed once for
         ``views`` views of each image; "none": everything learns, the encoder at a lower rate
-    lora: rank of adapters in an encoder whose own weights stay; 0 for none
+    lora: rank of adapters in an otherwise frozen encoder; 0 for none
     accumulate: batches to a step; evaluations: how often the run is validated; patience: how many of them without
         gain end it; tracker: "none", "tensorboard" or "trackio"
     clip: name of the CLIP whose embeddings are a prompt too
@@ -74,7 +74,7 @@ def run_steps(
     callbacks: Sequence[TrainerCallback] = (),
     prepare: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """Train ``step.sam``, or go on from the last checkpoint in ``work``; it ends with the weights that scored best.
+    """Train ``step.sam``, or resume from the last checkpoint in ``work``; it ends with the best-scored weights.
 
     prepare: called in the first process before training, while the others wait
     returns: the logged rows
@@ -118,7 +118,7 @@ def run_steps(
 
 
 def training_arguments(work: Path, settings: FineTuning) -> TrainingArguments:
-    """The recipe in ``transformers``' words; devices and processes come from how the program was launched."""
+    """The recipe as arguments of ``transformers``; devices and processes depend on how the program was launched."""
     recipe = settings.recipe
     every = max(1, recipe.steps // settings.evaluations)
     checkpointing: dict[str, Any] = {}

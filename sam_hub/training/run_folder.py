@@ -1,4 +1,4 @@
-"""The folder of a run: its settings and first scores while it lasts, the finished model at the end."""
+"""The folder of a run: settings and first scores during the run, the finished model at the end."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from .trainer import CURVE_FILE, draw_loss_curve
 from .validation import Validator
 
 WORK_FOLDER = "training"
-"""In the result's folder while the run lasts: checkpoints, cached embeddings, settings."""
+"""Subfolder of the result during the run: checkpoints, cached embeddings, settings."""
 
 SETTINGS_FILE = "settings.json"
 
@@ -35,7 +35,7 @@ class FineTuned:
 
 
 def claim_folder(out: Path, settings: FineTuning) -> Path:
-    """The run's folder inside ``out``, with its settings; OutputError when they are not those that it began with."""
+    """Create or reopen the run's folder inside ``out``; OutputError if its settings differ."""
     if (out / "config.json").exists():
         raise OutputError(f"{out} holds a finished model; choose another folder with --out, or remove it")
     work = out / WORK_FOLDER
@@ -83,7 +83,7 @@ def finish(result: FineTuned, processor: SamImageProcessor, out: Path, card: str
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:
-    """None where the file is missing or damaged."""
+    """None if the file is missing or damaged."""
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError):

@@ -11,7 +11,7 @@ from ..errors import DataError
 from ..ops.masks import mask_to_rle
 
 SMALLEST = 12
-"""Pixels of the longer side of what is pasted, at least."""
+"""Minimum length of a pasted object's longer side, in pixels."""
 
 TRIES = 30
 
@@ -19,7 +19,7 @@ TRIES = 30
 class Cutout(NamedTuple):
     """A whole object, cut out.
 
-    image: (h, w, 3) uint8; masks: (h, w) bool: the object first, then its parts, which lie inside it
+    image: (h, w, 3) uint8; masks: (h, w) bool: the object first, then the parts inside it
     """
 
     image: np.ndarray
@@ -30,7 +30,7 @@ class SceneDataset(Sequence):
     """Scenes of objects of several sources, each a pure function of (seed, number).
 
     Objects lie anywhere, over each other, at sizes from 12 pixels to the whole photo; they cast shadows, and may be
-    blurred or matched to the brightness around them. What is in the background is not annotated.
+    blurred or matched to the brightness around them. The background's own objects are not annotated.
 
     datasets, shares: where backgrounds and objects come from, and how often; wholes: of each data set, whether all
         objects of an image are one (the garments of a person)
@@ -60,7 +60,7 @@ class SceneDataset(Sequence):
             raise IndexError(number)
         rng = np.random.default_rng([self.seed, number, 1])
         canvas = self._background(rng)
-        layers: list[np.ndarray] = []  # masks of each pasted thing and its parts, (H, W) bool
+        layers: list[np.ndarray] = []  # masks of each pasted object and its parts, (H, W) bool
         sizes = np.sort(np.exp(rng.uniform(np.log(SMALLEST), np.log(self.side), int(rng.integers(2, 11)))))[::-1]
         for size in sizes:
             if cutout := self._cutout(rng):
@@ -101,7 +101,7 @@ class SceneDataset(Sequence):
         raise DataError("no image could be read for the background of a scene")
 
     def _cutout(self, rng: np.random.Generator) -> Cutout | None:
-        """An object that the border of its photo does not cut, with the parts that lie inside it."""
+        """An object not cut by the border of its photo, with the parts inside it."""
         for _ in range(TRIES):
             found = self._sample(rng)
             if found is None or not found[1].annotations:
@@ -122,7 +122,7 @@ class SceneDataset(Sequence):
 
 
 def fitted(cutout: Cutout, longest: float, rng: np.random.Generator) -> Cutout:
-    """Scaled so that the longer side has ``longest`` pixels, at most twice its own; turned and mirrored a little."""
+    """Resize to a longer side of ``longest`` pixels, at most twice the original; rotate slightly, mirror at random."""
     image, masks = cutout
     scale = min(longest / max(image.shape[:2]), 2.0)
     shape = [max(1, round(n * scale)) for n in image.shape[1::-1]]
@@ -137,7 +137,7 @@ def fitted(cutout: Cutout, longest: float, rng: np.random.Generator) -> Cutout:
 
 
 def turned(image: np.ndarray, masks: list[np.ndarray], degrees: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Image and masks turned about their middle, in a frame that holds all of them."""
+    """Rotate image and masks about the centre, in a frame that holds all of them."""
     h, w = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1.0)
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
@@ -148,17 +148,17 @@ def turned(image: np.ndarray, masks: list[np.ndarray], degrees: float) -> tuple[
 
 
 def _place(side: int, room: int, rng: np.random.Generator) -> int:
-    """Where something begins, at most a quarter of which sticks out at either end; at both where it is too long."""
+    """A random start at which at most a quarter sticks out at either end, or at both if it is too long."""
     return int(rng.uniform(*sorted((-side / 4, room - 3 * side / 4))))
 
 
 def paste(
     canvas: np.ndarray, layers: list[np.ndarray], cutout: Cutout, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Lay a thing on a scene, its centre anywhere inside.
+    """Paste an object into a scene, with its centre anywhere inside.
 
     cutout: its masks are soft, (h, w) float32
-    returns: the scene, and the masks of everything, without what the new thing hides
+    returns: the scene, and all masks, without the parts that the new object hides
     """
     height, width = canvas.shape[:2]
     image, masks = cutout
@@ -177,7 +177,7 @@ def paste(
     if rng.random() < 0.5:
         scene *= 1 - shadow(alpha, max(h, w), rng)[..., None]
     source = image[there].astype(np.float32)
-    if rng.random() < 0.6:  # as bright as what is around it, in part
+    if rng.random() < 0.6:  # partly matched to the surrounding brightness
         around = canvas[here].mean() - source.mean()
         source = source + rng.uniform(0.2, 0.8) * around
     if rng.random() < 0.2 and max(h, w) > 40:
@@ -196,7 +196,7 @@ def paste(
 
 
 def shadow(alpha: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """How much darker a scene becomes beside a thing, (H, W) float32 in [0, 1]."""
+    """Darkening of a scene by an object's shadow, (H, W) float32 in [0, 1]."""
     offset = rng.uniform(-0.2, 0.2) * size, rng.uniform(0.0, 0.2) * size
     moved = cv2.warpAffine(alpha, np.float32([[1, 0, offset[0]], [0, 1, offset[1]]]), alpha.shape[::-1])
     return rng.uniform(0.2, 0.6) * cv2.GaussianBlur(moved, (0, 0), max(1.0, 0.06 * size))

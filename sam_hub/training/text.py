@@ -1,6 +1,7 @@
 """Training of text prompts (paper, appendix D.5): CLIP's embedding of each object first, then corrective clicks.
 
-The paper takes CLIP ViT-L/14 at 336 pixels and objects of more than 100^2 pixels; any CLIP of ``transformers`` will do.
+The paper takes CLIP ViT-L/14 at 336 pixels and objects of more than 100^2 pixels; any CLIP of ``transformers`` works
+here.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 
 
 def add_text_projection(model: SamModel, clip: CLIPModel) -> SamModel:
-    """Give a model a fresh projection of a CLIP's embeddings, in place; it is saved with the model from now on."""
+    """Add a new projection of a CLIP's embeddings to a model, in place; it is saved with the model."""
     size = clip.config.projection_dim
     model.config.text_embedding_size = size
     model.text_projection = TextProjection(size, model.config.prompt_encoder_config.hidden_size).to(model.device)
@@ -59,7 +60,7 @@ def object_crops(
 class TextStep(InteractiveStep):
     """The interactive loss whose first prompt is CLIP's embedding of the object; clicks follow.
 
-    clip: frozen, and no part of the weights that are saved
+    clip: frozen, and not saved with the weights
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Drawn pictures without a photo: cells with nuclei, grains, droplets, fibres and cracks, grey, weak and noisy."""
+"""Synthetic grey pictures with low contrast and noise: cells with nuclei, grains, droplets, fibres and cracks."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from ..ops.masks import mask_to_rle
 
 SMALLEST = 16
 MOST = 60
-"""Pixels of the smallest object that is annotated, and objects of a picture."""
+"""Minimum pixels of an annotated object, and maximum objects per picture."""
 
 Drawn = tuple[np.ndarray, list[np.ndarray]]
 """A grey picture, (H, W) float32 in [0, 1], and the masks of its objects, (H, W) bool."""
 
 
 class TextureDataset(Sequence):
-    """Drawn pictures, each a pure function of (seed, number); side: of the square pictures, in pixels."""
+    """Synthetic pictures, each a pure function of (seed, number); side: of the square pictures, in pixels."""
 
     name = "textures"
 
@@ -67,7 +67,7 @@ def develop(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def regions(side: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The plane cut into ``count`` cells with wavy borders: (side, side) int32 labels from 0."""
+    """Divide the picture into ``count`` cells with wavy borders: (side, side) int32 labels from 0."""
     step = 4
     small = side // step
     y, x = np.mgrid[:small, :small].astype(np.float32)
@@ -111,7 +111,7 @@ def cells(side: int, rng: np.random.Generator) -> Drawn:
 
 
 def grains(side: int, rng: np.random.Generator) -> Drawn:
-    """Grains of a metal or a stone: each its own grey, with or without a line between them."""
+    """Grains of a metal or a stone, each with its own grey level, with or without lines between them."""
     labels = regions(side, int(rng.integers(8, 60)), rng)
     levels = rng.uniform(0.2, 0.8, labels.max() + 1).astype(np.float32)
     grey = levels[labels]
@@ -136,7 +136,7 @@ def ellipse(side: int, centre: tuple[float, float], radius: float, rng: np.rando
 
 
 def droplets(side: int, rng: np.random.Generator) -> Drawn:
-    """Round things of one kind, touching or over each other, with rims and highlights."""
+    """Round objects of one kind, touching or overlapping, with rims and highlights."""
     grey, masks = 0.5 + np.zeros((side, side), np.float32), []
     usual, spread = np.exp(rng.uniform(np.log(5), np.log(70))), rng.uniform(0.05, 0.5)
     body, rim = rng.uniform(-0.3, 0.3), rng.uniform(-0.35, 0.35)
@@ -162,7 +162,7 @@ def line(side: int, start: np.ndarray, angle: float, length: int, bend: float, w
 
 
 def fibres(side: int, rng: np.random.Generator) -> Drawn:
-    """Long thin things that cross."""
+    """Long, thin, crossing objects."""
     grey, masks = 0.5 + np.zeros((side, side), np.float32), []
     width, bend, level = rng.uniform(2, 14), rng.uniform(0, 0.12), rng.uniform(0.15, 0.4) * rng.choice([-1, 1])
     for _ in range(int(rng.integers(3, 18))):

@@ -30,15 +30,15 @@ Validation = Callable[[SamModel], dict[str, float]]
 
 
 class SamTrainer(Trainer):
-    """Trains an `InteractiveStep`; every random choice but drop path depends on (seed, step) or the sample alone.
+    """Trains an `InteractiveStep`; random choices, except drop path, depend only on (seed, step) or the sample.
 
-    validate: gives the metrics of the model, among them "miou"; called where ``eval_strategy`` says
+    validate: returns the model's metrics, including "miou"; called according to ``eval_strategy``
     """
 
     def __init__(self, *args, recipe: Recipe, validate: Validation | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.recipe, self.validate = recipe, validate
-        self.model_accepts_loss_kwargs = False  # losses are means: accumulated batches are to be averaged
+        self.model_accepts_loss_kwargs = False  # losses are means, so accumulated batches must be averaged
         step: InteractiveStep = self.model
         encoder = step.sam.vision_encoder
         self.body = [p for n, p in encoder.named_parameters() if not n.startswith("neck.") and p.requires_grad]
@@ -48,7 +48,7 @@ class SamTrainer(Trainer):
     def _get_train_sampler(self, *args, **kwargs) -> Sampler | None:
         if isinstance(self.train_dataset, IterableDataset):
             return None
-        return SequentialSampler(self.train_dataset)  # the episodes are random by themselves
+        return SequentialSampler(self.train_dataset)  # episodes are already random
 
     def create_optimizer(self, *args, **kwargs) -> torch.optim.Optimizer:
         """AdamW: rates by layer, no decay on norms, biases, tokens and positions; Muon where the recipe has it."""
@@ -102,7 +102,7 @@ class SamTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
     def evaluate(self, *args, metric_key_prefix: str = "eval", **kwargs) -> dict[str, float]:
-        """`validate` on the averaged weights where there are any, in the first process."""
+        """Run `validate` in the first process, on the averaged weights if there are any."""
         metrics = [{}]
         state = self.accelerator.get_state_dict(self.model_wrapped) if self.is_fsdp_enabled else None
         if self.is_world_process_zero():
@@ -116,7 +116,7 @@ class SamTrainer(Trainer):
         return metrics[0]
 
     def _validated(self, gathered: dict[str, torch.Tensor] | None) -> dict[str, float]:
-        """Validate, and keep the weights when they are the best so far."""
+        """Validate, and keep the weights if they are the best so far."""
         averages = next((c for c in self.callback_handler.callbacks if isinstance(c, MovingAverage)), None)
         sam: SamModel = self.accelerator.unwrap_model(self.model).sam
         if gathered is not None:
@@ -128,7 +128,7 @@ class SamTrainer(Trainer):
         else:
             weights = sam.state_dict()
         tensors = sam.state_dict()
-        # What does not learn is left alone: a predictor that keeps embeddings notices every write to its encoder.
+        # Frozen weights are not written, as any write to an encoder invalidates a predictor's cached embeddings.
         moved = [k for k, v in weights.items() if v is not tensors[k] and not torch.equal(v, tensors[k])]
         learnt = {k: tensors[k].detach().clone() for k in moved}
         was_training = self.model.training
@@ -169,10 +169,10 @@ class SamTrainer(Trainer):
 
 
 def rate_of(name: str, step: InteractiveStep, recipe: Recipe) -> float:
-    """The share of the learning rate for a parameter.
+    """Factor of the learning rate for a parameter.
 
     Layer-wise decay as in ViTDet (detectron2, ``get_vit_lr_decay_rate``), which the paper follows: patch and position
-    embeddings are layer 0; the neck, adapters, and all that is outside of the encoder have the full rate.
+    embeddings are layer 0; the neck, adapters, and everything outside the encoder have the full rate.
     """
     name = name.removeprefix("sam.")
     if not name.startswith("vision_encoder.") or name.startswith("vision_encoder.neck.") or ".lora_" in name:
@@ -186,19 +186,19 @@ def rate_of(name: str, step: InteractiveStep, recipe: Recipe) -> float:
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter: on matrices and kernels that are no embeddings."""
+    """Whether weight decay applies to a parameter: to matrices and kernels, except embeddings."""
     return parameter.dim() > 1 and not any(word in name for word in ("embed", "_token", "rel_pos", "attention_biases"))
 
 
 def step_decay(step: int, steps: int, warmup: int, milestones: tuple[float, ...]) -> float:
-    """The share of the rate at a step: linear warm-up, then a tenth after each milestone (a share of all steps)."""
+    """Factor of the rate at a step: linear warm-up, then a tenth after each milestone (a share of all steps)."""
     if step < warmup:
         return step / max(1, warmup)
     return 0.1 ** sum(step >= share * steps for share in milestones)
 
 
 class MovingAverage(TrainerCallback):
-    """Exponential moving average of the weights, saved with each checkpoint and resumed from it."""
+    """Exponential moving average of the weights, saved in checkpoints and restored from them."""
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
@@ -224,7 +224,7 @@ class MovingAverage(TrainerCallback):
 
 
 class SaveOften(TrainerCallback):
-    """A checkpoint whenever ``seconds`` have passed since the last: what a kill can lose."""
+    """Saves a checkpoint every ``seconds``, the most time that a kill can lose."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self.last = seconds, math.inf
@@ -234,7 +234,7 @@ class SaveOften(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
         due = time.monotonic() - self.last >= self.seconds
-        if args.world_size > 1:  # the first process decides, or the others would not come along
+        if args.world_size > 1:  # the first process decides for all, so that all save together
             from accelerate.utils import broadcast_object_list
 
             (due,) = broadcast_object_list([due])
@@ -245,7 +245,7 @@ class SaveOften(TrainerCallback):
 
 
 class LossCurve(TrainerCallback):
-    """What was logged, as a PNG and as JSON lines, renewed at each checkpoint."""
+    """The log as a PNG and as JSON lines, updated at each checkpoint."""
 
     def on_save(self, args, state, control, **kwargs) -> None:
         if state.is_world_process_zero:
@@ -255,7 +255,7 @@ class LossCurve(TrainerCallback):
 
 
 def draw_loss_curve(history: list[dict], path: Path) -> None:
-    """Loss against step, raw and smoothed over 20 log lines; the validation's mIoU on an axis of its own."""
+    """Loss against step, raw and smoothed over 20 log lines; the validation mIoU on a second axis."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""How good a model is between and after training steps, by the protocol of `sam-hub eval`."""
+"""Scores a model during and after training, by the protocol of `sam-hub eval`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from ..models.modeling_sam import SamModel
 
 
 class Validator:
-    """Scores a model on some held-out samples; an encoder that does not change sees them once.
+    """Scores a model on held-out samples; a frozen encoder encodes them only once.
 
-    ``miou`` is the mean of the 1-click and the box mIoU, of those that the model takes.
-    images: at most so many, drawn by the protocol's seed
+    ``miou`` is the mean of the 1-click and the box mIoU, or the one that the model supports.
+    images: at most this many, drawn by the protocol's seed
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Validator:
         self._predictor: SamPredictor | None = None
 
     def __call__(self, model: SamModel, track: Callable[[Sequence[int]], Iterable[int]] = iter) -> dict[str, Any]:
-        """ "miou" and what `sam_hub.evaluation.report.METRICS` names; None where it was not measured."""
+        """ "miou" and the scores named in `sam_hub.evaluation.report.METRICS`; None if not measured."""
         if self._predictor is None or self._predictor.model is not model:
             kept = min(len(self.samples), self.protocol.limit or len(self.samples))
             self._predictor = SamPredictor(model, self.processor, cache_size=kept)
