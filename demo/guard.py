@@ -1,4 +1,4 @@
-"""What stands before the server: which addresses exist, by which names, who may come in, how much they may bring.
+"""Guards the server: which addresses and host names exist, who has access, and how large requests may be.
 
 Gradio's server has many more routes than this page needs (uploads to disk, files by path, a proxy, editors, ...).
 Only those of the page and of the named endpoints are let through; nothing that is let through reads or writes files

@@ -16,7 +16,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
 def read_photo(data: bytes, limits: Limits) -> np.ndarray:
-    """The bytes of a file -> (H, W, 3) uint8, turned upright. Metadata, the place in it above all, is not kept.
+    """The bytes of a file -> (H, W, 3) uint8, turned upright. Metadata such as the location is discarded.
 
     raises: ImageError, or Refusal (413) for what is larger than the limits
     """

@@ -61,7 +61,7 @@ class SegmentationService:
 
     def __init__(self, models: ModelPool, limits: Limits) -> None:
         self.models, self.limits = models, limits
-        self.more_facts: Callable[[], dict[str, Any]] = dict  # of what else the server does, for the page
+        self.more_facts: Callable[[], dict[str, Any]] = dict  # of the server's other features, for the page
         self.photos = PhotoStore(limits)
         self.finder: Finder | None = None  # of what words name
         # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
@@ -146,7 +146,7 @@ class SegmentationService:
         return Photo(predictor, pixels, loaded.name, self.limits.results), took
 
     def _get_ready(self, photo: Photo) -> Future:
-        """Make everything that the first click would wait for; prompts on the photo wait for this."""
+        """Prepare everything that the first click needs; prompts on the photo wait for this."""
         height, width = photo.size
         center = np.array([[width / 2, height / 2]])
 

@@ -67,7 +67,7 @@ class Photo:
         return None if found is None else found.astype(np.float32)
 
     def weigh(self) -> None:
-        """See anew how much memory the predictor takes; it makes things when it is used."""
+        """Update the predictor's memory use, which grows when it is used."""
         self._held = held_bytes([self.predictor, self.pixels])
 
     def once(self, key: bytes, work: Callable[[], Any]) -> Any:

@@ -23,7 +23,7 @@ MOST_TASKS = 10_000
 STARTS = 3
 """How often Ray is started on this machine: it gives up after 30 seconds, which a busy machine may need."""
 TIMEOUT = 10
-"""Seconds until a machine that says nothing counts as not there."""
+"""Seconds until a silent machine counts as unreachable."""
 RETRIES = 5
 """How often photos are given to another worker after one was killed over them."""
 

@@ -1,4 +1,4 @@
-"""Look at every sample before a long run, so that nothing surprises at its third hour; and split what is good."""
+"""Checks every sample before a long run, so that it does not fail hours later, and splits the good ones."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace

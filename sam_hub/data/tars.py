@@ -1,4 +1,4 @@
-"""Tar files that others packed: nothing in them is read before its size is known to be sound."""
+"""Tar files from others: nothing in them is read before its size is checked."""
 
 import tarfile
 

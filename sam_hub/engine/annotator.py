@@ -16,7 +16,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Patience:
-    """When somebody is content: at an IoU of ``good``, or after ``clicks`` clicks (paper, section 4)."""
+    """When an annotator stops: at an IoU of ``good``, or after ``clicks`` clicks (paper, section 4)."""
 
     good: float = 0.90
     clicks: int = 20

@@ -1,4 +1,4 @@
-"""Accepted masks go out: a folder that trainers and other tools read, with links to the photos."""
+"""Exports accepted masks: a folder for trainers and other tools, with links to the photos."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Masks that were made elsewhere come in, or come back."""
+"""Imports masks that were made or edited elsewhere."""
 
 import hashlib
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ class Queue:
         return self.project.photo(photo)
 
     def keep(self, photo: int, holder: str, annotator: str) -> None:
-        """A sign of life; one that comes late, when the holder has gone on, changes nothing.
+        """Renew the lease; a late call, after the holder has moved on, changes nothing.
 
         raises: NotYours where somebody else has it by now
         """
