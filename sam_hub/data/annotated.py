@@ -1,4 +1,4 @@
-"""What every reader of annotated images has in common: a sequence of `Sample`, objects as COCO run lengths."""
+"""Base class of the readers of annotated images: a sequence of `Sample`, with objects as COCO RLE."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 
 
 class AnnotatedImages(Sequence):
-    """Samples of a data set, read at random; nothing is held in memory but names.
+    """Samples of a data set, with random access; only names are kept in memory.
 
     path: where it was read from; name: its title in reports
-    remarks: a sentence for each thing that is left out of the data set as a whole
+    remarks: a sentence for each kind of entry skipped in the whole data set
     """
 
     path: Path
@@ -36,18 +36,18 @@ class AnnotatedImages(Sequence):
         """The file of one image."""
 
     def stated_size(self, index: int) -> tuple[int, int] | None:
-        """(H, W) of one image as its annotations state it, where they do."""
+        """(H, W) of one image according to its annotations, or None."""
         return None
 
     @abstractmethod
     def objects(self, index: int, size: tuple[int, int]) -> list[dict]:
         """The annotations of one image of (H, W): ``segmentation`` as compressed RLE and ``bbox`` XYWH.
 
-        raises: DataError, naming the file, when they do not fit the image
+        raises: DataError, naming the file, if they do not fit the image
         """
 
     def __getitem__(self, index: int) -> Sample:
-        """raises: DataError, naming the file, when the image or its annotations are damaged"""
+        """raises: DataError, naming the file, if the image or its annotations are damaged"""
         path = self.image_path(index)
         try:
             image = read_photo(path, self.stated_size(index))
@@ -57,7 +57,7 @@ class AnnotatedImages(Sequence):
 
 
 def annotation_of(mask: np.ndarray) -> dict:
-    """A mask (H, W) bool as an annotation; an empty one has a box of no area."""
+    """A mask (H, W) bool as an annotation; an empty mask gets a box with zero area."""
     box = [0, 0, 0, 0]
     if mask.any():
         x0, y0, x1, y1 = mask_to_box(mask).tolist()
@@ -66,15 +66,15 @@ def annotation_of(mask: np.ndarray) -> dict:
 
 
 def annotation_of_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> dict:
-    """The union of polygons as an annotation; arguments and errors as of `polygons_to_rle`."""
+    """The union of polygons as an annotation; arguments and errors as in `polygons_to_rle`."""
     return annotation_of_rle(polygons_to_rle(polygons, size))
 
 
 def annotation_of_rle(rle: Rle) -> dict:
-    """Checked, compressed run lengths as an annotation."""
+    """Compressed RLE, already checked, as an annotation."""
     return {"segmentation": rle, "bbox": coco_mask.toBbox(rle).tolist()}
 
 
 def problem(why: str) -> dict:
-    """An annotation that cannot be used, with a sentence; the other objects of its image are good."""
+    """A placeholder for an unusable annotation, with the reason; the image's other objects remain usable."""
     return {"segmentation": None, "bbox": [0, 0, 0, 0], PROBLEM: why}

@@ -12,20 +12,20 @@ from .documents import read_json
 
 WHAT = "a COCO annotation file"
 KIND = re.compile(r"^(?:instances|person_keypoints|panoptic|captions|stuff|image_info|labels)_")
-"""How names of annotation files start, before the name of the part: ``instances_train2017.json``."""
+"""Prefix of annotation file names, before the name of the split: ``instances_train2017.json``."""
 
 
 class CocoDataset(AnnotatedImages):
-    """Images with their polygons or run lengths.
+    """Images with polygons or RLE.
 
-    An annotation that cannot be read carries its problem; the rest of its image stays. Crowds (``iscrowd`` 1) are
-    regions of many objects and are left out, and counted in ``remarks``.
+    Unreadable annotations become a `problem`; the image's other annotations are kept. Crowds (``iscrowd`` 1) are
+    regions of many objects; they are skipped and counted in ``remarks``.
     path: the JSON
-    images: the folder of the images; by default they are sought beside the JSON, in ``images/`` beside it or beside
-        its folder, and under the JSON's own name, there and in ``images/`` (``annotations/instances_train.json`` ->
-        ``train/``, ``images/train/``)
-    crowds_as_objects: take crowds for objects, as some tools mark every mask that is not a polygon as one
-    raises: DataError when the JSON is damaged or none of its images is there
+    images: folder of the images; default: search the JSON's folder and its parent, there also ``images/`` and folders
+        named after the JSON, also inside ``images/`` (``annotations/instances_train.json`` -> ``train/``,
+        ``images/train/``)
+    crowds_as_objects: treat crowds as objects, because some tools mark every mask that is not a polygon as a crowd
+    raises: DataError if the JSON is damaged or none of its images exists
     """
 
     def __init__(self, path: str | Path, images: str | Path | None = None, crowds_as_objects: bool = False) -> None:
@@ -47,12 +47,12 @@ class CocoDataset(AnnotatedImages):
         self._hand_out(annotations, crowds_as_objects)
 
     def _parts(self, document: Any) -> tuple[dict, list]:
-        """The images by their id, and the annotations; what is no image is left out and named."""
+        """The images by id, and the annotations; invalid image records are skipped and counted in ``remarks``."""
         images = document.get("images") if isinstance(document, dict) else None
         annotations = document.get("annotations") if isinstance(document, dict) else None
         if not isinstance(images, list) or not isinstance(annotations, list):
             raise DataError(f"{self.path} is not {WHAT} (it has no lists of images and annotations)")
-        for record in images:  # LVIS gives addresses: http://images.cocodataset.org/val2017/000000397133.jpg
+        for record in images:  # LVIS gives URLs: http://images.cocodataset.org/val2017/000000397133.jpg
             if isinstance(record, dict) and "file_name" not in record and _is_name(record.get("coco_url")):
                 record["file_name"] = "/".join(record["coco_url"].split("/")[-2:])
         good = [
@@ -96,11 +96,11 @@ class CocoDataset(AnnotatedImages):
         return self._samples[index][0]
 
     def records(self, index: int) -> list[dict]:
-        """The annotations of one image as they stand in the file, without crowds that are left out."""
+        """The annotations of one image, unchanged from the file, without skipped crowds."""
         return [annotation for _, annotation in self._samples[index][2]]
 
     def image_record(self, index: int) -> dict:
-        """What the file says of one image, with its ``id``."""
+        """The file's record of one image, with its ``id``."""
         return self._samples[index][1]
 
     def stated_size(self, index: int) -> tuple[int, int] | None:
@@ -113,11 +113,11 @@ class CocoDataset(AnnotatedImages):
         return [self._object(annotation, size, path.name, number) for number, annotation in annotations]
 
     def _object(self, annotation: dict, size: tuple[int, int], name: str, number: int) -> dict:
-        """Polygons and uncompressed run lengths as compressed ones."""
+        """Convert polygons or RLE, compressed or not, to compressed RLE."""
         shape = annotation.get("segmentation")
         try:
             if isinstance(shape, list) and shape:
-                shape = [shape] if all(isinstance(v, int | float) for v in shape) else shape  # one polygon, bare
+                shape = [shape] if all(isinstance(v, int | float) for v in shape) else shape  # one unnested polygon
                 return {"id": self._id(annotation, number), **annotation_of_polygons(shape, size)}
             if isinstance(shape, dict):
                 found = annotation_of_rle(compressed(check_rle(shape, size)))
@@ -129,13 +129,13 @@ class CocoDataset(AnnotatedImages):
 
     @staticmethod
     def _id(annotation: dict, number: int) -> int | str:
-        """Its own id, or its number where that is none."""
+        """The annotation's id, or its position in the file if the id is unusable."""
         key = annotation.get("id", number)
         return key if isinstance(key, int | str) else number
 
 
 def _key(value: Any) -> str | None:
-    """An id as text: tools write 7, 7.0 and "7" of the same image. None of what is no id."""
+    """An id as text, since tools write 7, 7.0 and "7" for the same image; None if it is not an id."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, int | str) else None

@@ -17,7 +17,7 @@ SHAPES = ("mask", "polygon", "box")
 
 
 class CvatImages(ImagesElsewhere):
-    """Images with their shapes; masks come bit by bit. Shapes of one ``group_id`` but 0 are one object.
+    """Images with shapes; masks are read exactly. Shapes with the same ``group_id``, other than 0, form one object.
 
     raises: DataError
     """
@@ -28,7 +28,7 @@ class CvatImages(ImagesElsewhere):
             root = ElementTree.fromstring(path.read_bytes())
         except OSError as e:
             raise DataError(f"{path} cannot be read ({e.strerror})") from e
-        except (ElementTree.ParseError, ValueError, LookupError) as e:  # LookupError: of an encoding
+        except (ElementTree.ParseError, ValueError, LookupError) as e:  # LookupError: unknown encoding
             raise DataError(f"{path} is not {WHAT} ({e})") from e
         found = [_described(image, path) for image in root.iter("image")] if root.tag == "annotations" else []
         if not found:
@@ -81,6 +81,6 @@ def _mask(shape: ElementTree.Element, size: tuple[int, int]) -> Rle:
     runs = np.array(counts, np.int64)
     runs = np.r_[runs, w * h - runs.sum()]
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    if len(runs) % 2 == 0:  # what is missing at the end is background
+    if len(runs) % 2 == 0:  # missing pixels at the end are background
         flat[flat.size - runs[-1] :] = False
     return mask_to_rle(flat.reshape(h, w), size, (x, y))

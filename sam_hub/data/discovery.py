@@ -1,4 +1,4 @@
-"""One name for all readers: `open_dataset` looks at what lies there."""
+"""`open_dataset` detects the format of a data set and opens the right reader."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ KINDS = (
 class Chosen(Sequence):
     """Some samples of a data set, in a given order.
 
-    indices: which; name: of the part in reports
+    indices: of the samples in ``source``; name: of this subset in reports
     """
 
     def __init__(self, source: Sequence, indices: Sequence[int], name: str | None = None) -> None:
@@ -40,7 +40,7 @@ class Chosen(Sequence):
 
 
 class Joined(Sequence):
-    """Several data sets one after the other."""
+    """Several data sets, concatenated."""
 
     def __init__(self, parts: Sequence[Sequence], path: Path) -> None:
         self.parts, self.path, self.name = list(parts), path, path.stem
@@ -59,13 +59,12 @@ class Joined(Sequence):
 def open_dataset(
     path: str | Path, images: str | Path | None = None, parts: bool = False, crowds_as_objects: bool = False
 ) -> Sequence:
-    """The samples of a data set of any kind that there is a reader for.
+    """Open a data set in any supported format.
 
     path: a folder of images and masks (`MaskFolder`), a COCO JSON or a folder with one (`CocoDataset`), a folder of
-        labelme files (`LabelmeFolder`), YOLO's outlines (`YoloFolder`), a JSON of Label Studio (`LabelStudioTasks`), an
-        XML of CVAT (`CvatImages`), an SA-1B tar or folder (`Sa1bDataset`), or a
-        folder of such tars
-    images: of a COCO JSON, an export of Label Studio or CVAT, or a folder of SA-1B documents, where they are
+        labelme files (`LabelmeFolder`), YOLO polygons (`YoloFolder`), a Label Studio JSON (`LabelStudioTasks`), a CVAT
+        XML (`CvatImages`), an SA-1B tar or folder (`Sa1bDataset`), or a folder of such tars
+    images: folder of the images, for a COCO JSON, a Label Studio or CVAT export, or a folder of SA-1B JSON files
     parts: see `MaskFolder`; crowds_as_objects: see `CocoDataset`
     raises: DataError
     """
@@ -109,7 +108,7 @@ def open_dataset(
 
 
 def _is_list(path: Path) -> bool:
-    """Whether a JSON file holds a list, as Label Studio's does, and no other that is read here."""
+    """Whether a JSON file holds a list; among the supported formats, only Label Studio's does."""
     with suppress(OSError), open(path, "rb") as file:
         return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     return False

@@ -1,4 +1,4 @@
-"""JSON files that others wrote: read whole, or a sentence that names them."""
+"""Reads JSON files from other tools; errors name the file."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from ..errors import DataError
 
 
 def read_json(path: Path, what: str) -> Any:
-    """The content of a JSON file; ``what`` it should be is for the message.
+    """Read a JSON file; error messages say that ``what`` was expected.
 
-    raises: DataError when it is no regular file, cannot be read, or is not JSON
+    raises: DataError if it is not a regular file, cannot be read, or is not JSON
     """
-    if not os.path.isfile(path):  # a pipe would be waited for
+    if not os.path.isfile(path):  # reading a pipe would block
         raise DataError(f"{path} is not {what}: there is no regular file of that name")
     try:
         return parse_json(path.read_bytes(), str(path), what)
@@ -22,7 +22,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def parse_json(text: bytes, name: str, what: str) -> Any:
-    """As `read_json`, of what a file holds."""
+    """As `read_json`, for the content of a file."""
     try:
         return json.loads(text)
     except RecursionError as e:

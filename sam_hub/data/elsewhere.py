@@ -1,4 +1,4 @@
-"""What readers of other tools' files share: one file about many images, which lie in a folder somewhere."""
+"""Base class for readers of formats where one file describes many images, stored in another folder."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from .annotated import AnnotatedImages, annotation_of_rle, problem
 
 @dataclass
 class Described:
-    """An image as a file describes it.
+    """One image's description in the file.
 
-    name: with folders, "/" between them; size: (H, W), where it is stated; shapes: of any kind, read when asked for
+    name: relative path with "/"; size: (H, W), or None if not stated; shapes: raw, parsed on access
     """
 
     name: str
@@ -24,10 +24,10 @@ class Described:
 
 
 class ImagesElsewhere(AnnotatedImages):
-    """Images that one file describes; a shape that cannot be read carries its problem.
+    """Images described by one file; unreadable shapes become a `problem`.
 
-    path: the file; images: the folder of the images, by default ``images/`` beside the file, or its own folder
-    raises: DataError where none of the images is there
+    path: the file; images: folder of the images; default: ``images/`` beside the file, then the file's own folder
+    raises: DataError if none of the images exists
     """
 
     def __init__(self, path: Path, described: Sequence[Described], images: str | Path | None) -> None:
@@ -63,12 +63,12 @@ class ImagesElsewhere(AnnotatedImages):
         return found
 
     def read_shape(self, shape: Any, size: tuple[int, int]) -> tuple[Rle, str]:
-        """The mask and the name of one object. raises: DataError"""
+        """The mask and class name of one object. raises: DataError"""
         raise NotImplementedError
 
 
 def _found(name: str, places: Sequence[Path]) -> Path:
-    """The file of an image: below a place by its whole name, unless that leads out of it, or by its last part."""
+    """Find an image by its relative path, unless it contains "..", or by its file name alone."""
     path = PurePosixPath(name)
     whole_name = () if ".." in path.parts else (name.lstrip("/"),)
     tried = [place / part for place in places for part in (*whole_name, path.name)]
@@ -76,7 +76,7 @@ def _found(name: str, places: Sequence[Path]) -> Path:
 
 
 def whole(value: Any, error: Callable[[], DataError]) -> int:
-    """A whole number of a file, also as text. raises: what ``error`` makes"""
+    """Convert a value of a file, possibly text, to int. raises: the exception that ``error`` returns"""
     try:
         return int(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Reader of folders of images and mask files, in the layouts that people have.
+"""Reader of folders of images and mask files, in the common layouts.
 
 ::
 
@@ -7,15 +7,15 @@
     DIR/a/images/a.png  DIR/a/masks/1.png        a folder for each image (Data Science Bowl 2018)
     DIR/a.jpg  DIR/a.mask.png                    side by side, as `sam-hub segment` writes; a.mask-1.png, a_mask.png
 
-What a mask file means:
+How a mask file is interpreted:
 
-- two values: what is not 0 is one object (with ``parts``, each connected part is one);
-- more values (8 or 16 bits, or a palette's numbers): each value but 0 is one object;
-- nearly only 0 and 255 with greys between them: drawn with soft edges, what is above 127 is one object; a JPEG keeps no
-  more than that;
-- colours: each colour but black is one object;
-- of PASCAL VOC (a folder ``SegmentationObject``, or its palette): each number but 0 is one object, and 255 is void,
-  the ring around objects that belongs to none.
+- two values: nonzero pixels are one object (with ``parts``, each connected component is one);
+- more values (8 or 16 bits, or palette indices): each nonzero value is one object;
+- mostly 0 and 255 with greys between them: a mask with soft edges; pixels above 127 are one object. JPEGs are only read
+  this way, as compression changes values;
+- colours: each colour except black is one object;
+- PASCAL VOC (a folder ``SegmentationObject``, or its palette): each index except 0 is one object; 255 is void, the
+  border around objects, which belongs to none.
 """
 
 import re
@@ -33,31 +33,31 @@ from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "labelmap", "SegmentationObject")
 MASK_NAME = re.compile(r"[._-](?:masks?|labels?|gt)(?:[._-]?\d+(?:-[\w-]+)?)?$", re.IGNORECASE)
-"""The end of a mask's name beside its image; after the number a name may follow, as the page writes it."""
+"""Suffix of a mask's name in the image's folder; a name may follow the number, as in the demo's downloads."""
 
 NUMBERED = re.compile(r"(?:[._-](?:masks?|labels?|gt)(?:[._-]?\d+-[\w-]+)?)?(?:[._-]?\d+)?$", re.IGNORECASE)
-"""What may follow the image's name in a folder of masks."""
+"""Allowed suffix after the image's name in a folder of masks."""
 
 VOC_FOLDER = "SegmentationObject"
 VOID = 255
 VOC_PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), VOID: (224, 224, 192)}
-"""Colours that tell PASCAL VOC's palette."""
+"""Colours that identify PASCAL VOC's palette."""
 
 SOFT_SHARE = 0.9
-"""Share of pixels at 0 or 255 from which the rest is taken for soft edges."""
+"""If at least this share of the pixels is 0 or 255, the others are soft edges."""
 
 LOSSY = ("JPEG", "MPO")
 NEAR = 48
-"""How far compression carries the two values of such a mask."""
+"""How far JPEG compression shifts values from 0 and 255."""
 
 
 class MaskFolder(AnnotatedImages):
-    """Images whose objects are drawn in files of their own.
+    """Images with separate mask files.
 
     path: a folder in one of the layouts above
-    parts: each connected part of a two-valued mask is an object
-    unmatched: images without any mask file, which are not among the samples
-    raises: DataError when no image has a mask
+    parts: treat each connected component of a two-valued mask as an object
+    unmatched: images without any mask file; they are not among the samples
+    raises: DataError if no image has a mask
     """
 
     def __init__(self, path: str | Path, parts: bool = False) -> None:
@@ -115,7 +115,7 @@ def _match(images: list[Path], folder: Path) -> dict[Path, list[Path]]:
 
 
 def _assign(images: list[Path], masks: list[Path], ending: re.Pattern) -> dict[Path, list[Path]]:
-    """Each mask to the image of the longest name that it starts with."""
+    """Assign each mask to the image with the longest name that is a prefix of the mask's name."""
     found: dict[Path, list[Path]] = {image: [] for image in images}
     by_stem = {image.stem: image for image in images}
     for mask in masks:
@@ -135,9 +135,9 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], list[dict]]:
-    """The objects of a mask file as annotations, and its size (H, W); of a blank one, one empty mask.
+    """Read a mask file: its size (H, W) and its objects as annotations; a blank file gives one empty mask.
 
-    parts: each connected part (8 neighbours) of a two-valued mask is an object
+    parts: treat each 8-connected component of a two-valued mask as an object
     raises: DataError
     """
     try:
@@ -149,7 +149,7 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
             voc = in_voc and not is_lossy and picture.mode in ("P", "L")
             mode = "L" if is_lossy else "RGBA" if picture.mode in ("LA", "PA", "CMYK") else picture.mode
             values = np.asarray(picture if mode == picture.mode else picture.convert(mode))
-    except Exception as e:  # Pillow's readers raise anything on damaged files
+    except Exception as e:  # Pillow may raise any exception on damaged files
         raise DataError(f"{path} is not a readable mask ({e})") from e
     if voc:
         values = np.where(values == VOID, 0, values)
@@ -180,7 +180,7 @@ def _has_voc_palette(picture: Image.Image) -> bool:
 
 
 def annotations_of_values(values: np.ndarray) -> list[dict]:
-    """Each number but 0 of (H, W) as an annotation, in the order of the numbers; quick for thousands of them."""
+    """Each nonzero value of an (H, W) label map as an annotation, in ascending order; fast for thousands of objects."""
     height, width = values.shape
     flat = values.ravel()
     order = np.argsort(flat, kind="stable")

@@ -18,11 +18,11 @@ MAX_AREA = 0.9
 
 @dataclass
 class Inspection:
-    """What a data set holds.
+    """What a data set contains.
 
-    good: indices of the samples that have an object
-    objects: their usable objects; most: the most in one image
-    problems: one sentence for each file or mask that is left out
+    good: indices of the samples with at least one usable object
+    objects: number of usable objects; most: highest number in one image
+    problems: one sentence for each skipped file or group of masks
     """
 
     good: list[int] = field(default_factory=list)
@@ -32,9 +32,9 @@ class Inspection:
 
 
 def usable_objects(sample: Sample, max_area: float = MAX_AREA) -> tuple[list[dict], list[str]]:
-    """The annotations that can be trained on, and a sentence for each kind of the others.
+    """The annotations usable for training, and one sentence for each kind of problem with the others.
 
-    Left out are masks that are empty, damaged, of another size than the image, or larger than ``max_area`` of it.
+    Skips masks that are empty, damaged, of another size than the image, or cover more than ``max_area`` of it.
     """
     height, width = sample.image.shape[:2]
     good, damaged, empty, large = [], [], 0, 0
@@ -62,7 +62,7 @@ def usable_objects(sample: Sample, max_area: float = MAX_AREA) -> tuple[list[dic
 
 
 def cleaned(sample: Sample, max_area: float = MAX_AREA) -> Sample:
-    """A sample without the objects that `usable_objects` leaves out, each of the others with a box."""
+    """A sample with only its `usable_objects`, each with a valid box."""
     good, _ = usable_objects(sample, max_area)
     return replace(sample, annotations=[a if _is_box(a.get("bbox")) else _boxed(a) for a in good])
 
@@ -72,12 +72,12 @@ def _is_box(box: Any) -> bool:
 
 
 def _boxed(annotation: dict) -> dict:
-    """With the box of its mask, in place of one that is missing or is no box."""
+    """Replace a missing or invalid box by the box of the mask."""
     return {**annotation, **annotation_of_rle(compress_rle(annotation["segmentation"]))}
 
 
 class Cleaned(Sequence):
-    """A data set without the objects that `usable_objects` leaves out."""
+    """A data set with only the `usable_objects` of each sample."""
 
     def __init__(self, source: Sequence, max_area: float = MAX_AREA) -> None:
         self.source, self.max_area = source, max_area
@@ -95,10 +95,10 @@ def inspect(
     max_area: float = MAX_AREA,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> Inspection:
-    """Read every sample once.
+    """Read and check every sample once.
 
     track: wraps the list of indices, to show progress
-    raises: DataError when nothing is left
+    raises: DataError if no sample is usable
     """
     found = Inspection()
     found.problems += getattr(dataset, "remarks", ())
@@ -124,10 +124,10 @@ def inspect(
 
 
 def split(dataset: Sequence, good: Sequence[int], share: float, seed: int = 0) -> tuple[Chosen, Chosen]:
-    """Train and validation parts, drawn by ``seed``; at least one image in each.
+    """Split at random, by ``seed``, into training and validation sets with at least one image each.
 
-    share: of the images that go to validation
-    raises: DataError when there are fewer than two images
+    share: fraction of the images used for validation
+    raises: DataError if there are fewer than two images
     """
     if len(good) < 2:
         raise DataError(f"{dataset.path}: {len(good)} usable image; at least 2 are needed, one of them for validation")

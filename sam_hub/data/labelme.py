@@ -24,7 +24,7 @@ from .sa1b import Sample
 CIRCLE_CORNERS = 64
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
 TURNED = ("oriented_rectangle", "rotation")
-"""Rectangles by four corners: labelme's, and X-AnyLabeling's."""
+"""Shape types for rectangles given by four corners: labelme's and X-AnyLabeling's."""
 
 WHAT = "a readable labelme file"
 
@@ -32,11 +32,11 @@ WHAT = "a readable labelme file"
 class LabelmeFolder(AnnotatedImages):
     """Images and shapes: polygon, rectangle, oriented rectangle, circle, mask.
 
-    Shapes of one label and one ``group_id`` are one object, as in labelme's own labelme2coco.py. Points and lines have
-    no area and are left out. A shape that cannot be read carries its problem; the rest of its image stays. The image is
-    the file that the JSON names, or the one inside the JSON.
+    Shapes with the same label and ``group_id`` form one object, as in labelme's own labelme2coco.py. Points and lines
+    have no area and are skipped. Unreadable shapes become a `problem`; the image's other shapes are kept. The image is
+    the file named in the JSON, or the one embedded in it.
     path: a folder of labelme files
-    raises: DataError when there is none
+    raises: DataError if it holds none
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -90,7 +90,7 @@ class LabelmeFolder(AnnotatedImages):
         return document
 
     def _image_path(self, index: int, document: dict) -> Path:
-        """The file that the JSON names; where that is gone, one of its name beside the JSON."""
+        """The file that the JSON names; if it is missing, a file of the same name beside the JSON."""
         folder = self._files[index].parent
         path = folder / str(document.get("imagePath", "")).replace("\\", "/")
         beside = folder / path.name
@@ -98,7 +98,7 @@ class LabelmeFolder(AnnotatedImages):
 
 
 def is_labelme(path: Path, damaged: bool = False) -> bool:
-    """Whether a JSON file is labelme's; ``damaged`` is what is said of one that is not JSON."""
+    """Whether a JSON file is labelme's; returns ``damaged`` if it is not valid JSON."""
     try:
         return _has_shapes(read_json(path, WHAT))
     except DataError:
@@ -115,7 +115,7 @@ def _stated_size(document: dict) -> tuple[int, int] | None:
 
 
 def _shape(shape: Any, size: tuple[int, int]) -> Rle | None:
-    """The mask of a shape, or None of one that has no area by its kind. raises: DataError"""
+    """The mask of a shape, or None for a type without area. raises: DataError"""
     if not isinstance(shape, dict):
         raise DataError("it is not an object with points")
     kind = shape.get("shape_type") or "polygon"
@@ -154,7 +154,7 @@ def _outline(kind: str, points: list[tuple[float, float]]) -> list[float]:
 
 
 def _painted(text: Any, points: list[tuple[float, float]], size: tuple[int, int]) -> np.ndarray:
-    """A shape of kind "mask": a picture that fills its box, as (H, W) bool; what lies outside is cut off."""
+    """A shape of type "mask", an image that fills its box, as (H, W) bool; parts outside the photo are cut off."""
     if not points:
         raise DataError("a mask has no box")
     x0, y0 = map(int, points[0])
@@ -165,7 +165,7 @@ def _painted(text: Any, points: list[tuple[float, float]], size: tuple[int, int]
             painted = np.asarray(picture.convert("L")) > 0
     except DataError:
         raise
-    except Exception as e:  # Pillow's readers raise anything on damaged files
+    except Exception as e:  # Pillow may raise any exception on damaged files
         raise DataError(f"its mask is not a readable image ({e})") from e
     mask = np.zeros(size, bool)
     left, top = max(0, -x0), max(0, -y0)  # of the picture, outside the image

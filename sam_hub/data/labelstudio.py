@@ -19,10 +19,10 @@ WHAT = "an export of Label Studio (JSON)"
 
 
 class LabelStudioTasks(ImagesElsewhere):
-    """What people have annotated, or, of a task without annotations, its predictions.
+    """Images with human annotations, or with predictions for tasks that have no annotations.
 
-    Brush strokes come bit by bit. Regions that one ``parentID`` joins, and polygons whose ids differ by "-1", "-2" as
-    sam-hub writes the parts of an object, are objects of their own.
+    Brush masks are read exactly. Every region is a separate object, even regions joined by a ``parentID`` and the
+    polygons with ids ending in "-1", "-2" that sam-hub writes for the parts of one object.
     raises: DataError
     """
 
@@ -61,7 +61,7 @@ def _described(task: dict[str, Any]) -> Described:
     data = task["data"] if isinstance(task["data"], dict) else {}
     address = next((v for v in (data.get("image"), *data.values()) if isinstance(v, str)), "")
     name = ""
-    with suppress(ValueError):  # it is no address, or has a thousand parts
+    with suppress(ValueError):  # not a URL, or too many query fields
         parts = urlsplit(address)
         name = parse_qs(parts.query, max_num_fields=100).get("d", [unquote(parts.path)])[0]
     rounds = _list(task.get("annotations")) or _list(task.get("predictions"))
@@ -77,7 +77,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def brush_mask(packed: Any, size: tuple[int, int]) -> np.ndarray:
-    """Label Studio's brush run lengths, as `sam_hub.labels.labelstudio.brush_rle` makes them -> (H, W) bool.
+    """Decode Label Studio's brush RLE, as written by `sam_hub.labels.labelstudio.brush_rle`, to (H, W) bool.
 
     raises: DataError
     """
@@ -103,7 +103,7 @@ def brush_mask(packed: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 class _Bits:
-    """Numbers from bytes, the highest bit first."""
+    """Reads integers from a bit stream, most significant bit first."""
 
     def __init__(self, packed: list[int]) -> None:
         self.data, self.at = bytes(packed), 0

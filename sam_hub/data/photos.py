@@ -1,4 +1,4 @@
-"""The photo of an annotation, turned as the annotation has it."""
+"""Reads photos in the orientation that their annotations use."""
 
 import io
 from pathlib import Path
@@ -14,16 +14,16 @@ BACK = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""EXIF orientations that swap width and height, and what undoes them."""
+"""EXIF orientations that swap width and height -> transposition that restores the stored orientation."""
 
 ORIENTATION = 0x0112
 
 
 def read_photo(source: Path | bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, upright as a viewer shows it; or as it is stored, where only that has the stated size.
+    """Read a photo as (H, W, 3) uint8 RGB: upright, or as stored if only that matches ``size``.
 
-    Most programs write annotations of the upright photo, some of the stored one.
-    size: (H, W) that the annotations state
+    Most tools annotate the upright photo, but some annotate the stored one.
+    size: (H, W) according to the annotations
     raises: ImageError
     """
     image = read_image(source)

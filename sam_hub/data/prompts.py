@@ -1,6 +1,6 @@
-"""Prompts simulated from masks, for training and evaluation (paper, appendix A, "Training algorithm").
+"""Simulates prompts from masks, for training and evaluation (paper, appendix A, "Training algorithm").
 
-Coordinates are pixels of the frame that the masks are in: a low-res pixel (x, y) of stride s is the point
+Coordinates are pixels of the masks: a low-res pixel (x, y) of stride s is the point
 (s * (x + 0.5) - 0.5, ...) of the network input.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 def random_points(region: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One pixel drawn uniformly from each region: (M, h, w) bool -> (M, 2) float, x then y.
 
-    An empty region gives a pixel drawn from the whole frame.
+    For an empty region, a pixel of the whole frame.
     """
     w = region.shape[-1]
     weight = region.flatten(1).float()
@@ -32,9 +32,10 @@ def boxes_of(masks: Tensor) -> Tensor:
 def noisy_boxes(
     boxes: Tensor, noise: float, limit: float, size: tuple[int, int], generator: torch.Generator | None = None
 ) -> Tensor:
-    """Boxes moved by a normal of ``noise`` times their side, at most ``limit`` pixels, inside (H, W).
+    """Jitter box edges: normal noise with std ``noise`` times the side, clipped to ``limit`` pixels and the frame.
 
-    The paper: standard deviation 10 % of the side, at most 20 pixels of the 1024-pixel input.
+    The paper uses a standard deviation of 10 % of the side, at most 20 pixels of the 1024-pixel input.
+    size: (H, W) of the frame
     """
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     shift = torch.randn(boxes.shape, generator=generator, device=boxes.device) * noise * sides
@@ -48,10 +49,10 @@ def noisy_boxes(
 def corrective_points(
     predicted: Tensor, target: Tensor, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A click in the error region of each mask, labelled 1 where object was missed and 0 where it was invented.
+    """Sample a click in the error region of each mask: label 1 on a false negative, 0 on a false positive.
 
     predicted, target: (M, h, w) bool
-    returns: (M, 2) float, x then y, and (M,) int labels. Where there is no error: a click on the object.
+    returns: (M, 2) float, x then y, and (M,) int labels. If a mask has no error: a click on the object.
     """
     error = predicted ^ target
     error = torch.where(error.flatten(1).any(-1)[:, None, None], error, target)

@@ -1,8 +1,8 @@
 """Reader of the SA-1B layout: tar shards or folders with one .jpg and one .json per image.
 
 The JSON holds ``image`` (``image_id, file_name, width, height``) and ``annotations`` whose ``segmentation`` is
-COCO RLE. A tar is indexed once, by offsets, and then read at random without unpacking. What `sam-hub segment`
-and `sam-hub everything` write is of this layout, with the photos elsewhere.
+COCO RLE. A tar is indexed once, by offsets, and then read at random without unpacking. `sam-hub segment` and `sam-hub
+everything` write this layout, with the photos elsewhere.
 """
 
 import os
@@ -22,10 +22,10 @@ from .tars import MEMBER_BYTES, BoundedTarInfo
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DOCUMENT_SUFFIXES = (".json", ".mask.json")
-"""Of the annotations beside an image; the second is what `sam-hub segment` writes."""
+"""Suffixes of the annotation file beside an image; the second is used by `sam-hub segment`."""
 
 PROBLEM = "problem"
-"""Key of an annotation that is damaged, with a sentence; the other objects of its image are good."""
+"""Key of a damaged annotation; its value is the reason. The image's other objects remain usable."""
 
 WHAT = "a SA-1B annotation"
 
@@ -35,7 +35,7 @@ class Sample:
     """One annotated image.
 
     name: file name; image: (H, W, 3) uint8 RGB
-    annotations: as in the file, ``segmentation`` still compressed
+    annotations: as in the file; ``segmentation`` is still RLE
     """
 
     name: str
@@ -48,7 +48,7 @@ class Sample:
 
 
 def check_segmentation(segmentation: dict, size: tuple[int, int], name: str) -> dict:
-    """The same COCO RLE (compressed or not); DataError when it does not fit an image of ``size``."""
+    """Check COCO RLE (compressed or not) and return it. raises: DataError if it does not fit an image of ``size``"""
     try:
         return check_rle(segmentation, size)
     except DataError as e:
@@ -56,7 +56,7 @@ def check_segmentation(segmentation: dict, size: tuple[int, int], name: str) -> 
 
 
 def decode_segmentation(segmentation: dict, size: tuple[int, int], name: str) -> np.ndarray:
-    """COCO RLE (compressed or not) -> (H, W) bool; DataError as `check_segmentation`."""
+    """COCO RLE (compressed or not) -> (H, W) bool. raises: DataError, as in `check_segmentation`"""
     try:
         return rle_to_mask(segmentation, size)
     except DataError as e:
@@ -64,9 +64,9 @@ def decode_segmentation(segmentation: dict, size: tuple[int, int], name: str) ->
 
 
 def read_document(text: bytes, name: str) -> tuple[list[dict], tuple[int, int] | None]:
-    """The annotations of an image, and its (H, W) where the document states it; what is none carries its `PROBLEM`.
+    """The annotations of an image, and its (H, W) or None if not stated; invalid ones have the key `PROBLEM`.
 
-    raises: DataError when there is no list of annotations
+    raises: DataError if there is no list of annotations
     """
     document = parse_json(text, name, WHAT)
     found = document.get("annotations") if isinstance(document, dict) else None
@@ -85,11 +85,11 @@ def _annotation(value: Any, name: str, number: int) -> dict:
 
 
 class Sa1bDataset(Sequence):
-    """Samples of a tar shard or a folder, in the order of their names.
+    """Samples of a tar shard or a folder, sorted by name.
 
     path: a ``.tar`` or a directory
-    images: the folder of the images that the documents name, when they are not beside them
-    raises: DataError when there is no annotated image, or when a sample that is read is damaged
+    images: folder of the images, if they are not beside the JSON files
+    raises: DataError if there is no annotated image, or on access to a damaged sample
     """
 
     def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
@@ -112,14 +112,14 @@ class Sa1bDataset(Sequence):
         self._names = names if len(set(names)) == len(names) else [image for image, _ in self._pairs]
 
     def _beside(self) -> list[tuple[str, str]]:
-        """Names of images and of their documents."""
+        """Pairs of images and their JSON files with the same stem."""
         stems = {os.path.splitext(n)[0]: n for n in self._files if n.lower().endswith(IMAGE_SUFFIXES)}
         documents = ((image, [f"{s}{end}" for end in DOCUMENT_SUFFIXES]) for s, image in stems.items())
         found = ((image, next((d for d in names if d in self._files), None)) for image, names in documents)
         return [(image, document) for image, document in found if document]
 
     def _elsewhere(self, images: Path) -> list[tuple[str, str]]:
-        """As `_beside`, of documents here and in folders below, and the images that they name."""
+        """As `_beside`, for JSON files in this folder and its subfolders, and the images that they name."""
         pairs = []
         for path in sorted(p for p in self.path.rglob("*.json") if p.is_file()):
             try:
@@ -173,7 +173,7 @@ class Sa1bDataset(Sequence):
 
 
 def _members(path: Path) -> dict[str, tuple[int, int]]:
-    """Name, offset and size of each file of a tar, in the order of the names."""
+    """Name -> offset and size of each file in a tar, sorted by name."""
     try:
         with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as tar:
             members = [m for m in tar if m.isreg() and not m.issparse()]

@@ -1,8 +1,8 @@
 """SA-1B as a stream: WebDataset tars read from front to back, from a disk, a web server or the Hub.
 
-The layout is WebDataset's (files of one sample share a name and follow each other in the tar), which SA-1B has. Any
-address that ``fsspec`` opens will do: a path, ``https://...``, ``hf://datasets/...``. Nothing is stored; what was
-shuffled depends on the seed alone, so that a run can be resumed by skipping, and several processes can share a stream.
+SA-1B has WebDataset's layout: files of one sample share a name and follow each other in the tar. Any address that
+``fsspec`` can open works: a path, ``https://...``, ``hf://datasets/...``. Nothing is stored on disk. The shuffled order
+only depends on the seed, so a run can resume by skipping samples, and several processes can share a stream.
 """
 
 import math
@@ -27,10 +27,10 @@ from .sa1b import IMAGE_SUFFIXES, Sample, read_document
 from .tars import MEMBER_BYTES, BoundedTarInfo
 
 RETRIES, PAUSE, TIMEOUT = 4, 0.5, 60
-"""Of a tar that comes over a network: tries, seconds before the first (doubled each time), seconds of silence."""
+"""For tars on a network: number of retries, base of the delay in seconds (doubled each time), timeout in seconds."""
 
 RATIO, HEAD = 50, 2**30
-"""A packed tar may be so many times as large as what was read of it, after its first bytes; photos hardly shrink."""
+"""Maximum compression ratio of a tar, after its first bytes, against decompression bombs; photos hardly compress."""
 
 MOST_SHARDS = 1_000_000
 
@@ -38,7 +38,7 @@ BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def expand(address: str) -> list[str]:
-    """``shard-{000..002}.tar`` -> three addresses, as in WebDataset; an address without braces is itself.
+    """``shard-{000..002}.tar`` -> three addresses, as in WebDataset; an address without braces is unchanged.
 
     raises: DataError for more than `MOST_SHARDS`
     """
@@ -59,11 +59,11 @@ def _expanded(address: str) -> list[str]:
 
 
 class ShardStream(Iterable):
-    """Samples of some tars, for ever: the order of the tars changes with each round, and a buffer mixes neighbours.
+    """Endless samples from several tars: the tars are reshuffled every epoch, and a buffer shuffles their samples.
 
-    Damaged samples are passed over and named in ``problems``; a tar that cannot be read is an error, as silence about
-    a dead link would be.
-    shards: addresses; seed: of the order; buffer: samples that are mixed (their images are kept as they are stored)
+    Damaged samples are skipped and named in ``problems``; an unreadable tar is an error, so that dead links are
+    noticed.
+    shards: addresses; seed: of the order; buffer: number of samples in the shuffle buffer (images stay encoded)
     """
 
     def __init__(self, shards: Sequence[str], seed: int = 0, buffer: int = 64) -> None:
@@ -76,9 +76,9 @@ class ShardStream(Iterable):
         return (sample for _, sample in self.share(0, 1, 1))
 
     def share(self, process: int, processes: int, batch: int) -> Iterator[tuple[int, Sample]]:
-        """The part of one of several processes, with each sample's number in the whole.
+        """One process's share of the stream: pairs of the sample's number in the whole stream, and the sample.
 
-        process: from 0; batch: numbers that stay together, so that whole batches come in the order of one process
+        process: from 0; batch: number of consecutive samples given to the same process
         """
         for number, pair in enumerate(self._pairs()):
             if number // batch % processes == process:
@@ -112,10 +112,10 @@ class ShardStream(Iterable):
 def read_pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
     """Name, image file and JSON of each sample of a tar, read once from front to back.
 
-    Where a network fails, the tar is opened again and goes on behind the last sample; more than `RETRIES` failures in a
-    row are an error.
+    After a network failure, reopens the tar and continues after the last sample; more than `RETRIES` failures in a row
+    are an error.
 
-    raises: DataError when it cannot be opened or is cut short
+    raises: DataError if it cannot be opened or is truncated
     """
     done = failures = 0
     while True:
@@ -177,11 +177,11 @@ def _pairs(shard: str) -> Iterator[tuple[str, bytes, bytes]]:
 
 
 class TooMuch(DataError):
-    """A tar holds more than is taken; another try would not change that."""
+    """A tar exceeds a size limit; retrying would not help."""
 
 
 class Counted:
-    """A file to read from front to back that counts its bytes."""
+    """A sequential file that counts the bytes read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.bytes = file, 0
@@ -193,7 +193,7 @@ class Counted:
 
 
 def _opened(shard: str) -> AbstractContextManager[BinaryIO]:
-    """A file to read from front to back; from a web server by the standard library, as fsspec would need aiohttp."""
+    """Open a sequential file; HTTP uses the standard library, as fsspec would need aiohttp."""
     if shard.startswith(("http://", "https://")):
         return urlopen(shard, timeout=TIMEOUT)
     return fsspec.open(shard, "rb")

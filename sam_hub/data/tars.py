@@ -1,16 +1,16 @@
-"""Tar files from others: nothing in them is read before its size is checked."""
+"""Safe reading of untrusted tar files: sizes are checked before anything is read."""
 
 import tarfile
 
 MEMBER_BYTES = 256 * 2**20
-"""Most bytes of a file in a tar; SA-1B's have 10 MB."""
+"""Maximum size of a file in a tar, in bytes; SA-1B's files have 10 MB."""
 
 HEADER_BYTES = 2**20
-"""Most bytes of a long name or of other facts about a file, which `tarfile` reads whole."""
+"""Maximum size of a long name or other extended header, which `tarfile` reads into memory."""
 
 
 class BoundedTarInfo(tarfile.TarInfo):
-    """For ``tarfile.open(tarinfo=...)``: an entry that claims a negative size, or too long a name, is an error."""
+    """For ``tarfile.open(tarinfo=...)``: rejects entries with a negative size or an oversized extended header."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:

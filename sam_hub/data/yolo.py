@@ -1,6 +1,6 @@
-"""Reader of YOLO's segmentation labels: beside ``images/`` a folder ``labels/`` with a text file for each image.
+"""Reader of YOLO segmentation labels: ``images/``, and beside it ``labels/`` with a text file for each image.
 
-A line is ``class x y x y ...``, one polygon in parts of width and height (docs.ultralytics.com, "Segment").
+A line is ``class x y x y ...``, one polygon in fractions of width and height (docs.ultralytics.com, "Segment").
 """
 
 import os
@@ -10,15 +10,15 @@ from ..errors import DataError
 from .annotated import IMAGE_SUFFIXES, AnnotatedImages, annotation_of_polygons, problem
 
 LABEL_BYTES = 64 * 2**20
-"""Most bytes of one text file."""
+"""Maximum size of one text file, in bytes."""
 
 
 class YoloFolder(AnnotatedImages):
-    """Images and polygons; a line that is no polygon carries its problem.
+    """Images and polygons; lines that are not polygons become a `problem`.
 
-    path: a folder with ``images`` and ``labels``, which may have folders in them alike
-    unmatched: images without labels, which are not among the samples
-    raises: DataError when no image has labels
+    path: a folder with ``images`` and ``labels``, which may have matching subfolders
+    unmatched: images without labels; they are not among the samples
+    raises: DataError if no image has labels
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -65,6 +65,6 @@ def _object(line: str, size: tuple[int, int], where: str) -> dict:
 
 
 def is_yolo(folder: Path) -> bool:
-    """Whether a folder has images and YOLO's labels."""
+    """Whether a folder has images and YOLO labels."""
     labels = folder / "labels"
     return (folder / "images").is_dir() and labels.is_dir() and next(labels.rglob("*.txt"), None) is not None
