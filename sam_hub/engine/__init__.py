@@ -1,5 +1,5 @@
-"""The data engine (paper, section 4): people annotate with a model's help, the model learns from it and helps more.
+"""The data engine (paper, section 4): people annotate with a model, and the model is retrained on their masks.
 
-A project is a folder: ``project.db`` (photos, masks with their history, who holds which photo) and ``rounds/``, the
-models. Photos stay where they are and are only read.
+A project is a folder with ``project.db`` (photos, masks with their history, photo assignments) and ``rounds/``
+(the models). Photos are not moved or changed.
 """

@@ -1,4 +1,4 @@
-"""A person, simulated (paper, section 4): clicks on the largest mistake until the mask is good enough."""
+"""A simulated annotator (paper, section 4): clicks on the largest error until the mask is good enough."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ..evaluation.prompting import ask
 from ..inference.image_predictor import ImagePredictor
 
 BATCH = 16
-"""Objects that are decoded together."""
+"""Objects decoded in one batch."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Patience:
 
 @dataclass
 class Drawn:
-    """What the clicks on one object gave.
+    """The result of the clicks on one object.
 
     mask: (H, W) bool; points: [x, y, label] of each click, in pixels; ious: after each click; score: predicted IoU
     """
@@ -44,10 +44,10 @@ class Drawn:
 
 
 def draw(predictor: ImagePredictor, truths: Sequence[np.ndarray], patience: Patience = Patience()) -> list[Drawn]:
-    """Segment the objects of the image that the predictor holds by clicks, as a person would who sees the truth.
+    """Segment objects of the predictor's image with clicks, like a person who knows the ground truth.
 
-    The first click is the middle of the object, and the mask of the best predicted IoU its answer; each further one
-    is the middle of the largest mistake. The best mask seen is kept, as a person would undo what made it worse.
+    The first click is on the middle of the object, and keeps the mask with the highest predicted IoU; later ones are on
+    the middle of the largest error. The best mask so far is kept, as a person would undo a click that made it worse.
     truths: (H, W) bool each, none of them empty
     """
     return [

@@ -1,6 +1,6 @@
-"""The model's own work: the next photos pre-filled for people, or all that is left done without them.
+"""Automatic annotation: pre-fills the next photos for annotators, or annotates all remaining photos without them.
 
-Everything mode does it, on this machine or on Ray; its results wait in ``auto/`` until they are in the project.
+Runs everything mode, in this process or on Ray; results stay in ``auto/`` until they are stored in the project.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ Stage = Literal["semi", "full"]
 
 @dataclass
 class Filled:
-    """photos, masks: that were stored; problems: a sentence for each photo that failed"""
+    """photos, masks: numbers stored; problems: a sentence for each failed photo"""
 
     photos: int = 0
     masks: int = 0
@@ -41,7 +41,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class Crew:
-    """How the photos are worked on: ``ray`` or in this process. address, workers: as of `annotate_on_ray`"""
+    """Where to run: on Ray (``ray``) or in this process. address, workers: see `annotate_on_ray`"""
 
     ray: bool = False
     address: str | None = None
@@ -50,9 +50,9 @@ class Crew:
 
 
 def waiting(project: Project, stage: Stage, count: int | None = None) -> list[PhotoRow]:
-    """The next photos for the model, in the order of the queue: without those of people, held out or not looked at.
+    """The next photos for the model, in queue order, without those that people have worked on.
 
-    semi: photos held out are left to people, so that no model is scored on what it has drawn itself
+    stage: "semi" also skips held-out photos, so that no model is scored on its own masks
     """
     round = project.setting("round")
     held = "AND held = 0" if stage == "semi" else ""
@@ -74,10 +74,10 @@ def fill(
     crew: Crew = Crew(),
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Filled:
-    """Let the current round's model segment photos; each is stored whole or not at all, and never twice.
+    """Segment photos with the current round's model; each photo is stored completely or not at all, and only once.
 
-    What a run that was stopped has left is stored first.
-    chosen: the thresholds of the semi-automatic stage
+    Results of an interrupted run are stored first.
+    chosen: thresholds for the semi-automatic stage
     """
     home = project.folder / FOLDER
     found = Filled()
@@ -127,7 +127,7 @@ def fill_from_boxes(
     detector: str,
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Filled:
-    """Pre-fill photos with what a detector's boxes give; each is stored whole or not at all, and never twice.
+    """Pre-fill photos with masks from a detector's boxes; each photo is stored completely or not at all, and only once.
 
     find: image (H, W, 3) uint8 -> records of `sam_hub.engine.detector.masks_of`
     """
@@ -163,7 +163,7 @@ def fill_from_boxes(
 
 
 def _store_left(project: Project, folder: Path, found: Filled) -> None:
-    """What a run that was stopped has computed; the folder goes."""
+    """Store the results of an interrupted run, then delete its folder."""
     round, stage, _ = folder.name.split("-")
     plan = read_plan(folder) if (folder / PLAN).is_file() else None
     for image in plan["images"] if plan else ():

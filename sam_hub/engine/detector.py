@@ -1,7 +1,7 @@
-"""Confident masks from a detector (paper, section 4, "Semi-automatic stage"): it learns the one class "object" from the
-accepted masks, and the current round's model turns its boxes into masks.
+"""Confident masks from a detector (paper, section 4, "Semi-automatic stage"): it is trained on the accepted masks as
+one class, "object", and the current round's model turns its boxes into masks.
 
-Any detector of ``transformers`` (``AutoModelForObjectDetection``) will do: DETR, RT-DETR, YOLOS, ...
+Any detector of ``transformers`` (``AutoModelForObjectDetection``) works: DETR, RT-DETR, YOLOS, ...
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ from .proposals import RIGHT
 
 NMS = 0.7
 MOST = 300
-"""Boxes of one photo."""
+"""Maximum number of boxes for one photo."""
 
 SCORES = tuple(np.round(np.arange(0.05, 1.0, 0.05), 2).tolist())
 
 
 @dataclass(frozen=True)
 class DetectorTraining:
-    """rate: of AdamW on all weights (DETR's fine-tuning rate); batch: photos of a step"""
+    """rate: learning rate of AdamW for all weights (DETR's fine-tuning rate); batch: photos per step"""
 
     steps: int = 300
     rate: float = 1e-4
@@ -42,10 +42,10 @@ class DetectorTraining:
 
 
 class Detector:
-    """A detector with the one class "object".
+    """A detector with one class, "object".
 
-    name: of the Hub or a folder
-    raises: ModelNotFoundError where it cannot be loaded as a detector
+    name: Hub id or folder
+    raises: ModelNotFoundError if it cannot be loaded as a detector
     """
 
     def __init__(self, name: str, device: str | None = None) -> None:
@@ -68,7 +68,7 @@ class Detector:
         training: DetectorTraining = DetectorTraining(),
         say: Callable[[str], None] = lambda text: None,
     ) -> list[float]:
-        """Learn the boxes of annotated photos; returns: the loss of each step. raises: TrainingError"""
+        """Train on the boxes of annotated photos; returns: the loss of each step. raises: TrainingError"""
         torch.manual_seed(training.seed)
         rng = np.random.default_rng(training.seed)
         optimizer = torch.optim.AdamW(self.model.parameters(), training.rate, weight_decay=1e-4)
@@ -96,7 +96,7 @@ class Detector:
 
     @torch.no_grad()
     def boxes(self, image: np.ndarray, least: float = SCORES[0]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4) XYXY in pixels, the surest first, and their scores (N,); overlapping ones once."""
+        """Boxes (N, 4) XYXY in pixels and scores (N,), by descending score, after NMS."""
         height, width = image.shape[:2]
         batch = self.processor(images=image, return_tensors="pt").to(self.device)
         sizes = torch.tensor([[height, width]])
@@ -135,7 +135,7 @@ def masks_of(detector: Detector, predictor: ImagePredictor, image: np.ndarray, l
 
 @dataclass(frozen=True)
 class BoxConfidence:
-    """The lowest score of boxes that are turned into masks, and what it gives; see `proposals.Confidence`."""
+    """The score threshold for boxes and the precision it reaches; see `proposals.Confidence`."""
 
     score: float
     precision: float
@@ -159,7 +159,10 @@ def score_for(
     precision: float = 0.8,
     most: int = 16,
 ) -> BoxConfidence:
-    """The lowest score at which ``precision`` of the masks are right, else the best; from ``most`` photos of each."""
+    """The score threshold with most correct masks at ``precision``, or else the most precise one.
+
+    most: number of photos used of each set
+    """
     table, held_table = (_judged(detector, predictor, samples, most) for samples in (learnt, held))
     best, best_rank = SCORES[-1], (-1.0, -1.0)
     for score in SCORES:
@@ -180,7 +183,7 @@ def score_for(
 
 
 def _judged(detector: Detector, predictor: ImagePredictor, samples: Sequence[Sample], most: int) -> np.ndarray:
-    """(N, 2): score, and whether the mask is right."""
+    """(N, 2): score, and whether the mask is correct."""
     rows = []
     for index in range(min(most, len(samples))):
         sample = samples[index]
@@ -192,7 +195,7 @@ def _judged(detector: Detector, predictor: ImagePredictor, samples: Sequence[Sam
 
 
 def _coco(sample: Sample, number: int) -> dict[str, Any]:
-    """The boxes of a sample as the processors of detectors take them."""
+    """The boxes of a sample in the COCO format that detector processors expect."""
     annotations = []
     for i in range(len(sample.annotations)):
         mask = sample.mask(i)

@@ -23,9 +23,9 @@ from .store import PhotoRow, Project, read_object, rle_of
 
 @dataclass(frozen=True)
 class Annotated:
-    """A photo as it is exported.
+    """One photo of the export.
 
-    file_name: unique in the folder; annotations: as in SA-1B, with ``name, stage, round, annotator`` beside
+    file_name: unique in the folder; annotations: as in SA-1B, plus ``name, stage, round, annotator``
     """
 
     photo: PhotoRow
@@ -37,9 +37,9 @@ class Annotated:
 
 
 def annotated(project: Project, model_too: bool = True) -> Iterator[Annotated]:
-    """Photos with accepted masks, one at a time, in the order in which they were added.
+    """Yield photos with accepted masks, in the order in which they were added.
 
-    model_too: with what the model did alone
+    model_too: include masks made by the model alone
     """
     taken: set[str] = set()
     rows = project.rows("SELECT DISTINCT photo AS id FROM objects WHERE state = 'accepted' ORDER BY photo")
@@ -79,10 +79,10 @@ def _unique(name: str, number: int, taken: set[str]) -> str:
 
 
 def export(project: Project, format: str, out: Path, copy: bool = False, model_too: bool = True) -> tuple[int, int]:
-    """Write ``out``, which appears whole or not at all; numbers of photos and masks.
+    """Write ``out``, completely or not at all; returns the numbers of photos and masks.
 
-    format: of `FORMATS`; copy: the photos, instead of linking to them
-    raises: OutputError for a folder that is not empty, or where nothing is accepted
+    format: one of `FORMATS`; copy: copy photos instead of linking to them
+    raises: OutputError if the folder is not empty or no mask is accepted
     """
     if format not in FORMATS:
         raise OutputError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
@@ -102,7 +102,7 @@ def export(project: Project, format: str, out: Path, copy: bool = False, model_t
 
 
 class Counted:
-    """What is passed on, counted."""
+    """Passes photos on and counts them."""
 
     def __init__(self, items: Iterable[Annotated]) -> None:
         self.items, self.photos, self.masks = items, 0, 0
@@ -115,25 +115,25 @@ class Counted:
 
 
 def place_photo(one: Annotated, folder: Path, copy: bool) -> None:
-    """A link to a photo in a folder, or its copy."""
+    """Link a photo into a folder, or copy it."""
     target = folder / one.file_name
     make_folder(folder)
     if not copy:
-        with suppress(OSError, NotImplementedError):  # links are not allowed on every system
+        with suppress(OSError, NotImplementedError):  # some systems do not allow links
             target.symlink_to(one.photo.path)
             return
     shutil.copyfile(one.photo.path, target)
 
 
 def to_sa1b(items: Iterable[Annotated], folder: Path, copy: bool) -> None:
-    """NAME.jpg and NAME.json side by side; run lengths, so that masks come back bit by bit."""
+    """NAME.jpg and NAME.json side by side; RLE, so masks are stored exactly."""
     for one in items:
         place_photo(one, folder, copy)
         write_atomically(folder / f"{os.path.splitext(one.file_name)[0]}.json", json_bytes(one.document()))
 
 
 def to_labels(items: Iterable[Annotated], folder: Path, copy: bool, format: str) -> None:
-    """A format of `sam_hub.labels`, and the photos in images/, where it does not put them itself."""
+    """A format of `sam_hub.labels`, with the photos in images/ unless the format places them itself."""
 
     def images() -> Iterator[ImageLabels]:
         for one in items:
@@ -146,4 +146,4 @@ def to_labels(items: Iterable[Annotated], folder: Path, copy: bool, format: str)
 
 
 FORMATS = ("sa1b", *LABEL_FORMATS)
-"""Bit by bit come back: sa1b, coco, labelme, labelstudio, cvat. YOLO's outlines leave a mask by up to a pixel."""
+"""sa1b, coco, labelme, labelstudio and cvat store masks exactly. YOLO's polygons differ by up to a pixel."""

@@ -1,4 +1,4 @@
-"""Imports masks that were made or edited elsewhere."""
+"""Imports masks that were made or edited in other tools."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from ..ops.run_lengths import Rle, check_rle, compress_rle, rle_area
 from .store import MaskVersion, PhotoRow, Project, insert_mask, photo_of, rle_of
 
 SAME, MENDED = 0.95, 0.5
-"""IoU with an object from which a mask is the same, as polygons round, and from which it is that object changed."""
+"""Minimum IoU with an object for a mask to count as unchanged (polygons round), and as an edit of it."""
 
 
 @dataclass
 class Imported:
-    """photos: that were found in the project; new, changed, same, removed: masks; problems: a sentence for each that
-    was left out"""
+    """photos: number found in the project; new, changed, same, removed: numbers of masks; problems: a sentence for each
+    skipped item
+    """
 
     photos: int = 0
     new: int = 0
@@ -35,12 +36,12 @@ class Imported:
 def import_masks(
     project: Project, dataset: Sequence, annotator: str, replace: bool = False, finish: bool = True
 ) -> Imported:
-    """Take the masks of a data set for the photos of the project, found by content, else by name.
+    """Import the masks of a data set; photos are matched to the project's by content, else by name.
 
-    dataset: of `sam_hub.data.discovery.open_dataset`
-    replace: objects of these photos that are not among the masks are removed
-    finish: photos that get masks count as done
-    Each photo is stored whole or not at all; the same data set again changes nothing.
+    dataset: from `sam_hub.data.discovery.open_dataset`
+    replace: remove objects of these photos that match no mask
+    finish: mark photos that get masks as done
+    Each photo is stored completely or not at all; importing the same data set again changes nothing.
     """
     found = Imported(problems=list(getattr(dataset, "remarks", ())))
     for index in range(len(dataset)):
@@ -54,12 +55,12 @@ def import_masks(
 
 
 def _read(project: Project, dataset: Sequence, index: int) -> tuple[PhotoRow, list[dict[str, Any]]]:
-    """raises: DataError where the photo is not in the project, or the masks are of another size"""
+    """raises: DataError if the photo is not in the project, or the masks have another size"""
     sample = None
     try:
         path = Path(dataset.image_path(index))
         name, digest = path.name, sha256(path)
-    except (AttributeError, NotImplementedError, OSError):  # in a tar, or without its photo
+    except (AttributeError, NotImplementedError, OSError):  # in a tar, or the photo is missing
         sample = dataset[index]
         name, digest = Path(sample.name).name, ""
     rows = project.rows("SELECT * FROM photos WHERE sha256 = ?", (digest,)) if digest else []
@@ -133,7 +134,7 @@ def _digest(mask: Rle) -> str:
 
 
 def _pairs(masks: list[Rle], there: list[Rle]) -> list[tuple[int | None, float]]:
-    """For each mask the object that it is, best matches first, and their IoU; None for a new one."""
+    """Match masks to objects greedily by IoU: for each mask its object (None if it is new) and their IoU."""
     pairs: list[tuple[int | None, float]] = [(None, 0.0)] * len(masks)
     if not masks or not there:
         return pairs

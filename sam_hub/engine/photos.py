@@ -1,4 +1,4 @@
-"""Photos come into a project: found one by one, measured, and written down in batches."""
+"""Adds photos to a project: finds them one by one, measures them, and stores them in batches."""
 
 import hashlib
 import os
@@ -14,14 +14,14 @@ from ..ops.images import IMAGE_SUFFIXES, MAX_PIXELS, picture_file
 from .store import PhotoRow, Project, photo_of
 
 BATCH = 500
-"""Photos of one transaction."""
+"""Photos per transaction."""
 
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)
-"""The EXIF tag, and its values that swap width and height."""
+"""The EXIF orientation tag, and its values that swap width and height."""
 
 
 class Added(NamedTuple):
-    """new, known: numbers of photos; problems: a sentence for each that was left out"""
+    """new, known: numbers of photos; problems: a sentence for each skipped photo"""
 
     new: int
     known: int
@@ -38,7 +38,7 @@ class Facts(NamedTuple):
 
 
 def find(folders: Sequence[Path], project: Path) -> Iterator[Path]:
-    """Photos in folders, searched recursively, as they are met; hidden ones and those in the project do not count.
+    """Yield photos in folders, searched recursively, except hidden files and those in the project's folder.
 
     raises: ImageError for a folder that does not exist
     """
@@ -96,7 +96,7 @@ def add(
 
 
 def measure(path: Path) -> Facts:
-    """What is written down of a photo; only its head is decoded. raises: ImageError, UnicodeEncodeError"""
+    """The stored facts of a photo; only its header is decoded. raises: ImageError, UnicodeEncodeError"""
     str(path).encode()
     try:
         state = path.stat()
@@ -104,7 +104,7 @@ def measure(path: Path) -> Facts:
             width, height = image.size
             turned = image.getexif().get(ORIENTATION) in TURNED
         digest = sha256(path)
-    except Exception as e:  # Pillow's readers raise anything on damaged files
+    except Exception as e:  # Pillow may raise any exception on damaged files
         raise ImageError(f"{path} is not a readable photo ({e}); it is skipped") from e
     if not 0 < width * height <= MAX_PIXELS:
         raise ImageError(f"{path} has {width} x {height} pixels; it is skipped, cut it into tiles first")
@@ -114,16 +114,16 @@ def measure(path: Path) -> Facts:
 
 
 def is_photo(path: str | Path) -> bool:
-    """Whether a file begins as a photo does."""
+    """Whether a file's header is that of a photo."""
     try:
         with picture_file(path):
             return True
-    except Exception:  # again, Pillow's readers raise anything
+    except Exception:  # Pillow may raise any exception
         return False
 
 
 def what_changed(photo: PhotoRow) -> str | None:
-    """Why a photo's masks cannot be trusted to fit it any more, in a sentence; None where it is as it was."""
+    """Why a photo's masks may no longer fit it, in a sentence, or None if the photo is unchanged."""
     try:
         state = os.stat(photo.path)
         if (state.st_size, state.st_mtime_ns) == (photo.bytes, photo.modified):
@@ -136,7 +136,7 @@ def what_changed(photo: PhotoRow) -> str | None:
 
 
 def lose(project: Project, photo: PhotoRow) -> None:
-    """Mark a photo as vanished or changed: it leaves the queue, and its masks stay."""
+    """Mark a photo as missing or changed: it leaves the queue, but its masks are kept."""
     with project.writing() as db:
         db.execute("UPDATE photos SET state = 'lost' WHERE id = ?", (photo.id,))
         db.execute("DELETE FROM leases WHERE photo = ?", (photo.id,))
@@ -158,7 +158,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def _look_again(project: Project, photo: PhotoRow) -> str | None:
-    """A photo that is back is open again; why one is lost."""
+    """Reopen a lost photo that is back; otherwise return why it is lost."""
     why = what_changed(photo)
     if why and photo.state != "lost":
         lose(project, photo)
@@ -172,9 +172,9 @@ def _look_again(project: Project, photo: PhotoRow) -> str | None:
 
 
 def _insert(db: Connection, facts: Facts, share: float, seed: int) -> int:
-    """Whether a photo is held out, and its place in the queue, depend on its content and the seed alone.
+    """Insert a photo; whether it is held out, and its place in the queue, depend only on its content and the seed.
 
-    Photos held out come twice as early as others, so that models are scored from the first round.
+    Held-out photos come twice as early as others, so that models can be scored from the first round on.
     """
     digest = hashlib.sha256(f"{seed} {facts.sha256}".encode()).digest()
     held = int.from_bytes(digest[:6]) < share * 2**48

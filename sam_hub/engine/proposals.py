@@ -1,4 +1,4 @@
-"""What a model finds alone: confident masks that pre-fill photos, and the paper's fully automatic stage."""
+"""Masks found without prompts: confident ones that pre-fill photos, and the paper's fully automatic stage."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,21 +28,21 @@ and 16 crops; predicted IoU of 0.88 and stability of 0.95 at an offset of 1; mas
 and holes of fewer than 100 pixels removed and filled. `full_arguments` scales the thresholds."""
 
 SEMI: dict[str, Any] = {"points_per_side": 24, "min_mask_region_area": 20, "max_mask_area_ratio": 0.95}
-"""Where confident masks are sought: everything mode, before the thresholds that `thresholds_for` chooses."""
+"""Everything mode's arguments for confident masks, without the thresholds, which `thresholds_for` chooses."""
 
 LOOSE: dict[str, float] = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.5}
-"""What `thresholds_for` looks at: nearly everything."""
+"""Low thresholds for the candidates of `thresholds_for`."""
 
 RIGHT = 0.85
-"""IoU with an accepted mask from which a proposal counts as right."""
+"""Minimum IoU with an accepted mask for a proposal to count as correct."""
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Thresholds, and what they give on photos that people have annotated.
+    """Thresholds, and their precision on photos annotated by people.
 
-    precision, kept: of the masks above the thresholds the share that is right, and their number, on photos that the
-    thresholds were chosen on; held_*: on photos held out. Annotators who left objects out make it look lower.
+    precision, kept: share of correct masks above the thresholds, and number of masks above them, on the photos used to
+    choose the thresholds; held_*: the same on held-out photos. Objects that annotators missed lower the precision.
     """
 
     pred_iou_thresh: float
@@ -54,7 +54,7 @@ class Confidence:
     held_kept: int
 
     def arguments(self) -> dict[str, float]:
-        """Of `SamAutomaticMaskGenerator`."""
+        """Arguments for `SamAutomaticMaskGenerator`."""
         return {k: v for k, v in asdict(self).items() if k in ORIGINAL}
 
     def words(self) -> str:
@@ -66,7 +66,7 @@ class Confidence:
 
 
 def full_arguments(encoder: str | None) -> dict[str, Any]:
-    """The fully automatic preset for a model; its thresholds are the paper's, or those that suit its family.
+    """Arguments for the fully automatic stage; thresholds are the paper's, or those tuned for the model's family.
 
     encoder: ``model_type`` of its image encoder
     """
@@ -74,12 +74,12 @@ def full_arguments(encoder: str | None) -> dict[str, Any]:
 
 
 def semi_arguments(encoder: str | None, chosen: Confidence | None = None) -> dict[str, Any]:
-    """The arguments that find confident masks."""
+    """Arguments to find confident masks."""
     return {**SEMI, **suited(encoder), **(chosen.arguments() if chosen else {})}
 
 
 def confident_masks(predictor: ImagePredictor, image: np.ndarray, chosen: Confidence) -> list[dict[str, Any]]:
-    """Records of everything mode, ``segmentation`` as compressed RLE."""
+    """Records of everything mode, with ``segmentation`` as compressed RLE."""
     arguments = semi_arguments(predictor.encoder_kind, chosen)
     return SamAutomaticMaskGenerator(predictor, **arguments, output_mode="coco_rle").generate(image)
 
@@ -91,9 +91,10 @@ def thresholds_for(
     precision: float = 0.8,
     most: int = 6,
 ) -> Confidence:
-    """The lowest predicted IoU, and its stability, at which ``precision`` of the masks are right; else the best.
+    """Choose the thresholds that keep most correct masks at ``precision``, or else the most precise ones.
 
-    learnt: annotated photos to choose on; held: others to tell the precision on; at most ``most`` of each are looked at
+    learnt: annotated photos to choose on; held: held-out photos to measure precision on; most: number of photos used of
+        each
     """
     offset = suited(predictor.encoder_kind).get("stability_score_offset", ORIGINAL["stability_score_offset"])
     table = _judged(predictor, learnt, most, offset)
@@ -112,7 +113,7 @@ def thresholds_for(
 
 
 def _judged(predictor: ImagePredictor, samples: Sequence[Sample], most: int, offset: float) -> np.ndarray:
-    """(N, 3): predicted IoU, stability, and whether the mask is right, of all masks in some photos."""
+    """(N, 3): predicted IoU, stability, and whether the mask is correct, for all masks of up to ``most`` photos."""
     arguments = {**SEMI, **LOOSE, "stability_score_offset": offset}
     generator = SamAutomaticMaskGenerator(predictor, **arguments, output_mode="coco_rle")
     rows = []
@@ -129,11 +130,11 @@ def _judged(predictor: ImagePredictor, samples: Sequence[Sample], most: int, off
 
 
 GRID = tuple(np.round(np.arange(0.3, 1.0, 0.05), 2)), (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
-"""Predicted IoUs and stabilities that are tried."""
+"""Candidate thresholds of predicted IoU and stability."""
 
 
 def _choose(table: np.ndarray, precision: float) -> tuple[float, float]:
-    """Of the pairs that reach the precision the one that keeps most masks that are right."""
+    """The pair that keeps most correct masks among those that reach the precision, else the most precise pair."""
     best, best_rank = (float(GRID[0][-1]), GRID[1][-1]), (-1.0, -1.0)
     for iou in GRID[0]:
         for stability in GRID[1]:

@@ -1,4 +1,4 @@
-"""Assigns photos: each to one annotator at a time, released when nothing is heard from them."""
+"""Assigns each photo to one annotator at a time, and releases it when they go silent."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from .photos import lose, what_changed
 from .store import PhotoRow, Project, photo_of
 
 LEASE = 180.0
-"""Seconds after the last sign of life until a photo goes back into the queue."""
+"""Seconds after the last request of its holder until a photo returns to the queue."""
 
 
 class NotYours(SamHubError):
@@ -17,19 +17,19 @@ class NotYours(SamHubError):
 
 
 class Queue:
-    """The photos that are to be done.
+    """The photos still to be annotated.
 
-    lease: seconds; clock: as `time.time`
+    lease: seconds; clock: like `time.time`
     """
 
     def __init__(self, project: Project, lease: float = LEASE, clock: Callable[[], float] = time.time) -> None:
         self.project, self.lease, self.clock = project, lease, clock
 
     def next(self, holder: str, annotator: str) -> PhotoRow | None:
-        """The photo that the holder has, or else the next; None where nothing is left.
+        """The photo that the holder already has, or else the next one; None if nothing is left.
 
-        holder: one window of one person; two have two
-        A photo that has vanished or changed is marked as lost and passed over.
+        holder: one browser window of one person
+        Photos that are missing or changed are marked as lost and skipped.
         """
         while True:
             with self.project.writing() as db:
@@ -50,16 +50,16 @@ class Queue:
             lose(self.project, photo)
 
     def take(self, photo: int, holder: str, annotator: str) -> PhotoRow:
-        """Hold one photo, also one that is done, in place of the one held before. raises: NotYours"""
+        """Hold a given photo, even one already done, instead of the current one. raises: NotYours"""
         with self.project.writing() as db:
             self._require(db, photo, holder)
             self._hold(db, photo, holder, annotator)
         return self.project.photo(photo)
 
     def keep(self, photo: int, holder: str, annotator: str) -> None:
-        """Renew the lease; a late call, after the holder has moved on, changes nothing.
+        """Renew the lease; a late call, after the holder moved on, has no effect.
 
-        raises: NotYours where somebody else has it by now
+        raises: NotYours if somebody else holds it now
         """
         with self.project.writing() as db:
             self._require(db, photo, holder)
@@ -70,7 +70,7 @@ class Queue:
                 self._hold(db, photo, holder, annotator)
 
     def finish(self, photo: int, holder: str, annotator: str, state: str) -> None:
-        """Put a photo away, "done", "skipped", or "open" again. raises: NotYours"""
+        """Release a photo as "done", "skipped", or "open" again. raises: NotYours"""
         with self.project.writing() as db:
             self._require(db, photo, holder)
             db.execute(
@@ -80,7 +80,7 @@ class Queue:
             db.execute("DELETE FROM leases WHERE photo = ?", (photo,))
 
     def before(self, annotator: str, photo: int | None) -> int | None:
-        """The photo that a person finished before another one, or their last one."""
+        """The photo that a person finished before a given one, or their last one."""
         row = self.project.one("SELECT finished FROM photos WHERE id = ? AND annotator = ?", (photo, annotator))
         limit = row["finished"] if row is not None and row["finished"] is not None else 1e300
         found = self.project.one(
@@ -91,7 +91,7 @@ class Queue:
         return None if found is None else found["id"]
 
     def check(self, db: Connection, photo: int, holder: str) -> None:
-        """Within a transaction. raises: NotYours"""
+        """Check the holder, within a transaction. raises: NotYours"""
         self._require(db, photo, holder)
 
     def _require(self, db: Connection, photo: int, holder: str) -> None:

@@ -1,4 +1,4 @@
-"""Rounds: the model learns from what was accepted, and is taken only where it is no worse on the photos held out."""
+"""Rounds: trains on the accepted masks, and adopts the new model only if it is no worse on held-out photos."""
 
 import json
 import time
@@ -24,11 +24,11 @@ FOLDER = "rounds"
 
 @dataclass(frozen=True)
 class RoundSettings:
-    """How a round is trained; a round that is resumed keeps those it began with.
+    """Training settings of a round; a resumed round keeps its original settings.
 
-    val_share: of the photos learnt from, to pick the best checkpoint by; the photos held out only judge the result
-    evaluations: how often the run is validated; val_images: on so many photos
-    held_images, held_objects: photos held out, and objects of each, that models are scored on
+    val_share: share of the training photos used to pick the best checkpoint; held-out photos only score the result
+    evaluations: number of validations in the run; val_images: photos for each
+    held_images, held_objects: held-out photos, and objects in each, for scoring models
     """
 
     steps: int = 200
@@ -49,8 +49,9 @@ class RoundSettings:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """round: its number; taken: whether its model is the project's now; before, after: scores of the model that it
-    began from and of its own, on the photos held out"""
+    """round: number; taken: whether its model was adopted; before, after: scores of the starting model and of the
+    trained model on held-out photos
+    """
 
     round: int
     taken: bool
@@ -59,9 +60,9 @@ class RoundResult:
 
 
 def model_source(project: Project, round: int | None = None) -> str:
-    """What `open_model` takes for the model of a round, the current one by default.
+    """Name or path of a round's model for `open_model`; default: the current round.
 
-    raises: DataError where there is no such round, or its model is gone
+    raises: DataError if the round does not exist or its model is missing
     """
     round = project.setting("round") if round is None else round
     row = project.one("SELECT * FROM rounds WHERE round = ?", (round,))
@@ -76,7 +77,7 @@ def model_source(project: Project, round: int | None = None) -> str:
 
 
 def use(project: Project, round: int) -> None:
-    """Go on with the model of an earlier or a later round. raises: DataError"""
+    """Switch to the model of another round. raises: DataError"""
     row = project.one("SELECT finished FROM rounds WHERE round = ?", (round,))
     if row is not None and row["finished"] is None:
         raise DataError(f"round {round} is not finished; rerun `sam-hub engine train {project.folder}` to resume it")
@@ -88,9 +89,9 @@ def use(project: Project, round: int) -> None:
 def train(
     project: Project, settings: RoundSettings, device: str | None = None, say: Callable[[str], None] = tell
 ) -> RoundResult:
-    """Train one more round, or resume the one that was stopped.
+    """Train the next round, or resume an interrupted one.
 
-    raises: DataError where too little was accepted
+    raises: DataError if there are too few accepted masks
     """
     round, parent, upto, settings = _begin(project, settings)
     learnt = ProjectSamples(project, project.annotated(False, upto), upto)
@@ -123,7 +124,7 @@ def _masks(counts: dict[str, int]) -> dict[str, int]:
 
 
 def _begin(project: Project, settings: RoundSettings) -> tuple[int, int, int, RoundSettings]:
-    """Number, parent, newest mask and settings of the round: the unfinished one, or a new one."""
+    """Number, parent, newest mask and settings of the unfinished round, or of a new one."""
     row = project.one("SELECT * FROM rounds WHERE finished IS NULL")
     if row is not None:
         begun = RoundSettings(**json.loads(row["facts"])["settings"])
@@ -140,7 +141,7 @@ def _begin(project: Project, settings: RoundSettings) -> tuple[int, int, int, Ro
 
 
 def _check_enough(project: Project, upto: int) -> None:
-    """raises: DataError, saying what is to be labelled first"""
+    """raises: DataError, saying what to label first"""
     learnt, held = (len(project.annotated(held, upto)) for held in (False, True))
     if learnt < 2 or not held:
         raise DataError(

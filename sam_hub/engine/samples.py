@@ -1,4 +1,4 @@
-"""A project's annotated photos as samples to train and measure on, as they were at one moment."""
+"""A project's annotated photos as samples for training and evaluation, as a snapshot in time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from .store import PhotoRow, Project, rle_of
 
 
 class ProjectSamples(AnnotatedImages):
-    """Photos with the masks that people have accepted; what a model did alone is not among them.
+    """Photos with masks accepted by people, without fully automatic masks.
 
-    photos: their numbers
-    upto: as things were when the mask of that number was the newest, so that a run that is resumed sees the same
+    photos: their ids
+    upto: ignore masks newer than this id, so that a resumed run sees the same data
     """
 
     def __init__(self, project: Project, photos: Sequence[int], upto: int | None = None) -> None:
@@ -40,7 +40,7 @@ class ProjectSamples(AnnotatedImages):
         ]
 
     def __getitem__(self, index: int) -> Sample:
-        """raises: DataError where the photo has vanished or changed"""
+        """raises: DataError if the photo is missing or changed"""
         photo = self.photo(index)
         if why := what_changed(photo):
             raise DataError(why)

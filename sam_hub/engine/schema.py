@@ -1,4 +1,4 @@
-"""The project's file: one SQLite database whose rows are added and, but for who holds a photo, never taken back."""
+"""The project's SQLite database. Rows are only added, never deleted, except for photo assignments."""
 
 import os
 import sqlite3
@@ -12,7 +12,7 @@ APPLICATION = 0x53414D48
 """SQLite's ``application_id`` of these files."""
 
 WAIT = 30.0
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait for another process's write lock."""
 
 TABLES = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -108,18 +108,18 @@ CREATE TABLE rounds (
     finished REAL, taken INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL DEFAULT '{}'
 );
 """
-"""upto: the newest mask that the round learns from; facts: settings and scores, JSON."""
+"""upto: newest mask used to train the round; facts: settings and scores as JSON."""
 
 MIGRATIONS: tuple[str, ...] = (TABLES,)
-"""From version n to n + 1, first to last; a new version is one more script at the end."""
+"""Migration scripts from version n to n + 1; append one for each new version."""
 
 VERSION = len(MIGRATIONS)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a project's file, brought to this version. What is committed survives a power cut.
+    """Open a project's file and migrate it to this version. Committed data survives a power cut.
 
-    raises: DataError where there is none, it is damaged, or a newer sam-hub wrote it
+    raises: DataError if it does not exist, is damaged, or was written by a newer sam-hub
     """
     if not path.is_file():
         raise DataError(
@@ -129,7 +129,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def create(path: Path) -> sqlite3.Connection:
-    """As `connect`, of a file that need not be there yet. raises: OutputError where it cannot be made"""
+    """As `connect`, but creates the file if necessary. raises: OutputError if it cannot be created"""
     return _opened(path)
 
 
@@ -154,7 +154,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection) == VERSION and _application(connection) == APPLICATION:
         return
-    with transaction(connection, path):  # another process may have been quicker
+    with transaction(connection, path):  # another process may have been faster
         version, application = _version(connection), _application(connection)
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if tables and application != APPLICATION:
@@ -177,7 +177,7 @@ def _application(connection: sqlite3.Connection) -> int:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """``executescript`` would commit."""
+    """Split a script into statements, as ``executescript`` would commit."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line
@@ -188,14 +188,14 @@ def _statements(script: str) -> Iterator[str]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
-    """All of it or nothing. raises: DataError for a damaged file, OutputError where it cannot be written"""
+    """Run an atomic transaction. raises: DataError for a damaged file, OutputError if it cannot be written"""
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
             connection.execute("COMMIT")
         except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has rolled back already
+            with suppress(sqlite3.Error):  # after a full disk, SQLite has already rolled back
                 connection.execute("ROLLBACK")
             raise
     except sqlite3.Error as e:
@@ -204,7 +204,7 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Errors of SQLite by their sentence; raises: as `transaction`"""
+    """Translate SQLite's errors. raises: as in `transaction`"""
     try:
         yield
     except sqlite3.Error as e:
@@ -225,7 +225,7 @@ def _named(error: sqlite3.Error, path: Path) -> Exception:
 
 
 def check(connection: sqlite3.Connection, path: Path) -> list[str]:
-    """A sentence for each thing that is wrong with the file: its pages, its references, its running totals."""
+    """A sentence for each defect of the file: corrupt pages, broken references, wrong running totals."""
     with reading(path):
         problems = [f"{path}: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
         if problems:

@@ -1,7 +1,7 @@
-"""The loop with simulated people on a data set whose truth is known: does it pay?
+"""Simulates the data engine on a data set with ground truth, to see whether it saves work.
 
-Real parts do the work: a project, its queue, its store, its rounds of training. Only the people are simulated
-(`sam_hub.engine.annotator`). Beside them others annotate the same objects with the first model throughout.
+The project, queue, store and training rounds are real; only the annotators are simulated (`sam_hub.engine.annotator`).
+As a baseline, the same objects are also annotated with the first model in every round.
 """
 
 import json
@@ -39,12 +39,12 @@ HOLDER = "simulated"
 
 @dataclass(frozen=True)
 class Simulation:
-    """Settings; a resumed run must have the same.
+    """Settings; a resumed run must use the same ones.
 
-    photos: that are annotated in each round; objects: of each photo at most
-    held: images of the truth that no round learns from, on which every round's model is scored
-    semi: from the second round on photos come pre-filled with confident masks, of which the thresholds are chosen on
-        ``judged`` annotated photos
+    photos: number annotated per round; objects: maximum per photo
+    held: number of images kept out of training, on which every round's model is scored
+    semi: from the second round on, pre-fill photos with confident masks; their thresholds are chosen on ``judged``
+    annotated photos
     """
 
     truth: str
@@ -63,15 +63,15 @@ class Simulation:
 
 @dataclass
 class RoundCosts:
-    """What a round cost the annotators.
+    """The annotators' cost of a round.
 
-    objects: that were asked for; clicks: on them, and one for each proposal that had to go
-    untouched: proposals that were good as they were: they cost no click; covered: objects asked for among them
-    first: of the others, those that were good after one click; by_hand: not good after the last click
-    drawn, drawn_clicks: objects that were clicked on, and the clicks on them
-    same_clicks: of the first model on the same objects; baseline_*: of the first model on all, without proposals
-    scores: of the round's model on images that nobody annotates; confidence: how proposals were chosen
-    done, trained: whether the photos are annotated, and the next round's model is trained
+    objects: number of requested objects; clicks: on them, plus one for each rejected proposal
+    untouched: proposals accepted unchanged, at no cost; covered: requested objects that a proposal covers
+    first: clicked objects that were good after one click; by_hand: those not good after the last click
+    drawn, drawn_clicks: objects that needed clicks, and the clicks on them
+    same_clicks: clicks with the first model on the same objects; baseline_*: the first model on all, without proposals
+    scores: of the round's model on held-out images; confidence: description of the proposals' thresholds
+    done, trained: whether all photos are annotated, and the next round's model is trained
     """
 
     round: int
@@ -98,10 +98,10 @@ class RoundCosts:
 def simulate(
     dataset: Sequence, held: Sequence | None, settings: Simulation, out: Path, say: Callable[[str], None] = tell
 ) -> list[RoundCosts]:
-    """Run the rounds, or resume an interrupted run; `report` tells what they cost.
+    """Run the rounds, or resume an interrupted run; see `report` for the summary.
 
-    dataset: samples with all their objects; held: others to measure on, by default drawn from ``dataset``
-    raises: OutputError for a folder with other things in it, DataError where there are too few images
+    dataset: samples with all their objects; held: samples for scoring; default: taken from ``dataset``
+    raises: OutputError if the folder holds other files, DataError if there are too few images
     """
     make_folder(out)
     state = _resume(out, settings)
@@ -139,7 +139,7 @@ def _told(result: RoundResult) -> str:
 
 
 def _divide(dataset: Sequence, held: Sequence | None, settings: Simulation) -> tuple[dict[str, tuple], list[Sample]]:
-    """Name of the photo -> its data set and index; and the samples that judge."""
+    """Photo name -> its data set and index; and the samples used for scoring."""
     order = np.random.default_rng(settings.seed).permutation(len(dataset)).tolist()
     wanted = settings.rounds * settings.photos
     if held is None:
@@ -187,7 +187,7 @@ def _annotate(
     costs: RoundCosts,
     say: Callable[[str], None],
 ) -> None:
-    """One round of people, at the next photos of the queue; what a stopped run has done of it is done again, alike."""
+    """Simulate one round of annotation on the next photos; photos of an interrupted round are repeated identically."""
     round = project.setting("round")
     current = _predictor(model_source(project)) if round else first
     chosen = None
@@ -222,14 +222,14 @@ def _annotate(
 
 
 def _photos_of(project: Project, round: int, count: int) -> list[PhotoRow]:
-    """Those of a round, in the order of the queue, whatever a stopped run has done of them."""
+    """The photos of a round, in queue order, including those that an interrupted run finished."""
     rows = project.rows("SELECT id FROM photos ORDER BY place LIMIT ? OFFSET ?", (count, round * count))
     return [project.photo(row["id"]) for row in rows]
 
 
 @dataclass
 class Desk:
-    """One photo in front of the simulated person; what it costs is added up in ``costs``."""
+    """The simulated annotator's work on one photo; adds its costs to ``costs``."""
 
     project: Project
     photo: PhotoRow
@@ -238,8 +238,10 @@ class Desk:
     costs: RoundCosts
 
     def judge(self, proposals: list[dict[str, Any]], truths: list[np.ndarray], asked: list[np.ndarray]) -> list[bool]:
-        """Which of the objects asked for a proposal covers. What is good for any object is accepted as it is; what is
-        not is removed by one click."""
+        """Whether each requested object is covered by a proposal; accepts or removes the proposals.
+
+        Proposals that match any object are accepted unchanged; each other one is removed with one click.
+        """
         covered = [False] * len(asked)
         for number, record in enumerate(proposals):
             mask = rle_to_mask(record["segmentation"])
@@ -259,7 +261,7 @@ class Desk:
     def compare(
         self, first: SamPredictor, image: np.ndarray, asked: list[np.ndarray], covered: list[bool]
     ) -> list[Drawn]:
-        """The same objects with the first model throughout."""
+        """Annotate the same objects with the first model, as the baseline."""
         first.set_image(image)
         baseline, costs = draw(first, asked, self.patience), self.costs
         costs.baseline_clicks += sum(d.clicks for d in baseline)
@@ -269,7 +271,7 @@ class Desk:
         return baseline
 
     def keep(self, drawn: list[Drawn], truths: list[np.ndarray], semi: bool) -> None:
-        """Store what was clicked; what is not good after the last click is drawn by hand: it is then the truth's."""
+        """Store the clicked masks; those not good after the last click count as drawn by hand: the truth is stored."""
         for number, (one, truth) in enumerate(zip(drawn, truths, strict=True)):
             good = one.iou >= self.patience.good
             self.costs.clicks += one.clicks

@@ -1,4 +1,4 @@
-"""What a simulation has shown, as Markdown and plots."""
+"""Reports a simulation as Markdown and plots."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ PLOT = "rounds.png"
 
 
 def write_report(out: Path, settings: Simulation, costs: Sequence[RoundCosts]) -> Path:
-    """report.md and rounds.png in ``out``; returns the first."""
+    """Write report.md and rounds.png to ``out``; returns the path of the former."""
     plot(costs, out / PLOT)
     path = out / "report.md"
     write_atomically(path, report(settings, costs).encode())
@@ -18,7 +18,7 @@ def write_report(out: Path, settings: Simulation, costs: Sequence[RoundCosts]) -
 
 
 def report(settings: Simulation, costs: Sequence[RoundCosts]) -> str:
-    """The table, and what changed from the first to the last round."""
+    """The table, and the change from the first to the last round."""
     rows = [
         "| round | objects | clicks a mask | first model | pre-filled, accepted untouched | good after 1 click | "
         "by hand | held-out 1-click mIoU | box mIoU |",

@@ -1,4 +1,4 @@
-"""What is done in a project, by whom, at what cost, and how the models score; nothing here counts photo by photo."""
+"""Progress, annotators, costs and model scores of a project, without reading photo by photo."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from .store import ROUND_TYPES, STATES, Project, check_types, photo_of, read_obj
 
 
 def status(project: Project) -> dict[str, Any]:
-    """As JSON: ``photos`` by state, ``held`` out among them, ``masks`` by state, ``annotators``, ``rounds``, ``round``.
+    """The status as JSON: ``photos`` by state, ``held`` out, ``masks`` by state, ``annotators``, ``rounds``, ``round``.
 
-    Of each annotator, and of each round's model: accepted masks, clicks and seconds a mask, and the masks that a
-    model proposed and nobody had to change.
+    For each annotator and each round's model: accepted masks, clicks and seconds per mask, and proposals accepted
+    unchanged.
     """
     photos = dict.fromkeys(STATES, 0)
     held = 0
@@ -76,7 +76,7 @@ def _effort(row: Any) -> dict[str, Any]:
 
 
 def problems(project: Project, photos: bool = True) -> list[str]:
-    """A sentence for each thing that is wrong with the file, and, with ``photos``, for each photo that is lost."""
+    """A sentence for each defect of the file and, with ``photos``, for each lost photo."""
     found = check(project.connection, project.file)
     if photos and not found:
         rows = project.rows("SELECT * FROM photos ORDER BY id")
@@ -90,7 +90,7 @@ def problems(project: Project, photos: bool = True) -> list[str]:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """For people."""
+    """The status as readable text."""
     photos, masks = found["photos"], found["masks"]
     done = photos["done"] + photos["auto"]
     lines = [

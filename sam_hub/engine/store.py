@@ -1,4 +1,4 @@
-"""A project's photos and masks. What a call that writes has returned from is on the disk."""
+"""A project's photos and masks. When a writing method returns, its data is on disk."""
 
 import json
 import threading
@@ -16,14 +16,14 @@ from ..ops.run_lengths import Rle, compress_rle, rle_counts
 from .schema import FILE, connect, create, reading, transaction
 
 STATES = ("open", "done", "skipped", "auto", "lost")
-"""Of photos: to do; done by a person; skipped by one; done by the model alone; vanished or changed."""
+"""States of a photo: to do; done by a person; skipped by a person; done by the model alone; missing or changed."""
 
 
 @dataclass(frozen=True)
 class PhotoRow:
-    """A photo: its file as it was when it was added, its upright size in pixels, and how far it is.
+    """A photo: its file when it was added, its upright size in pixels, and its state.
 
-    held: whether it only measures, and no model learns from it
+    held: whether it is held out: used for scoring, never for training
     filled: the round whose model pre-filled it, or None
     """
 
@@ -48,10 +48,10 @@ class PhotoRow:
 class MaskVersion:
     """One version of an object.
 
-    request: an id of the one who saves it, such as a UUID: the same again is stored once
+    request: unique id from the caller, such as a UUID; a repeated request is stored once
     state: "accepted", "removed", or "proposed" by a model; rle: compressed, of the photo's size
-    stage: "assisted", "semi", "full" or "import"; round, model: those that helped
-    clicks, seconds: that the object has taken until now; score: the predicted IoU
+    stage: "assisted", "semi", "full" or "import"; round, model: used to make it
+    clicks, seconds: spent on the object so far; score: predicted IoU
     """
 
     request: str
@@ -70,7 +70,7 @@ class MaskVersion:
 
 
 class Project:
-    """A project's folder, open. Threads may share it; processes open their own."""
+    """An open project. Threads may share it; each process must open its own."""
 
     def __init__(self, folder: Path, connection: Connection) -> None:
         self.folder, self.connection = folder, connection
@@ -79,15 +79,15 @@ class Project:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Project":
-        """raises: DataError where it is none, is damaged, or a newer sam-hub wrote it"""
+        """raises: DataError if it is not a project, is damaged, or was written by a newer sam-hub"""
         return cls(Path(folder), connect(Path(folder, FILE)))
 
     @classmethod
     def create(cls, folder: str | Path, model: str, held_share: float, seed: int = 0) -> "Project":
-        """A new project, or the one that is there, which must have the same model and share.
+        """Create a project, or open an existing one, which must have the same model and held-out share.
 
-        model: the one of round 0; held_share: of the photos, to measure on
-        raises: OutputError for a folder with other things in it, or a project with other settings
+        model: used in round 0; held_share: share of photos held out for scoring
+        raises: OutputError if the folder holds other files, or a project with other settings
         """
         folder = Path(folder)
         if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
@@ -128,7 +128,7 @@ class Project:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction. raises: OutputError where the disk is full or another process keeps the file"""
+        """One write transaction. raises: OutputError if the disk is full or another process locks the file"""
         with self._lock, transaction(self.connection, self.file) as db:
             yield db
 
@@ -152,9 +152,9 @@ class Project:
         return photo_of(row)
 
     def save(self, photo: PhotoRow, version: MaskVersion) -> int:
-        """Store a version of an object, and its number; stored before under the same request, the number it has.
+        """Store a version of an object and return its id; for a repeated request, return the existing id.
 
-        raises: DataError where the mask is of another size, OutputError where it cannot be written
+        raises: DataError if the mask has another size than the photo, OutputError if it cannot be written
         """
         with self.writing() as db:
             return insert_mask(db, photo, version)
@@ -162,11 +162,10 @@ class Project:
     def propose(
         self, photo: PhotoRow, versions: Iterable[MaskVersion], round: int, state: str = "open", again: bool = False
     ) -> bool:
-        """Store what a model found in a photo, all of it at once, in place of earlier proposals.
+        """Store all of a model's proposals for a photo at once, replacing earlier proposals.
 
-        Nothing is stored of a photo that is done, that somebody is at, or, but for ``again``, that the round has filled
-        before.
-        state: of the photo from now on; returns: whether anything was stored
+        Does nothing for photos that are done or held by somebody, or, unless ``again``, already filled by this round.
+        state: new state of the photo; returns: whether anything was stored
         """
         versions = list(versions)
         with self.writing() as db:
@@ -181,9 +180,9 @@ class Project:
         return True
 
     def objects(self, photo: int, upto: int | None = None) -> list[Row]:
-        """The newest version of each object that is not removed, in the order in which they were first drawn.
+        """The newest version of each object, without removed ones, in the order in which they were first drawn.
 
-        upto: as things were when the mask of that number was the newest
+        upto: ignore masks newer than this id
         """
         limit = 2**62 if upto is None else upto
         found = self.rows(
@@ -196,16 +195,16 @@ class Project:
         return found
 
     def history(self, photo: int, object: str) -> list[Row]:
-        """Every version of an object, the oldest first."""
+        """All versions of an object, oldest first."""
         return self.rows("SELECT * FROM masks WHERE photo = ? AND object = ? ORDER BY id", (photo, object))
 
     def newest_mask(self) -> int:
         return self.rows("SELECT coalesce(max(id), 0) AS id FROM masks")[0]["id"]
 
     def annotated(self, held: bool, upto: int | None = None, by_people: bool = True) -> list[int]:
-        """Photos with accepted objects, in the order of their numbers.
+        """Photos with accepted objects, sorted by id.
 
-        by_people: of all stages but the fully automatic one
+        by_people: exclude the fully automatic stage
         """
         stages = "('assisted', 'semi', 'import')" if by_people else "('assisted', 'semi', 'import', 'full')"
         found = self.rows(
@@ -218,7 +217,7 @@ class Project:
 
 
 def photo_of(row: Row) -> PhotoRow:
-    """raises: DataError where a value is none that sam-hub writes"""
+    """raises: DataError if sam-hub cannot have written a value"""
     check_types(row, PHOTO_TYPES, "a photo")
     fields = {key: row[key] for key in PhotoRow.__dataclass_fields__}
     return PhotoRow(**{**fields, "held": bool(row["held"])})
@@ -241,7 +240,7 @@ ROUND_TYPES = {"round": WHOLE, "model": TEXT, "facts": TEXT, "taken": WHOLE, "fi
 
 
 def check_types(row: Row, types: dict[str, tuple[type, ...]], what: str) -> None:
-    """SQLite keeps any value in any column. raises: DataError where somebody else has written one"""
+    """Check column types, which SQLite does not enforce. raises: DataError for a wrong type"""
     for key, allowed in types.items():
         if type(row[key]) not in allowed:
             raise DataError(f"{what} of the project has the {key} {row[key]!r:.80}; restore a copy of project.db")
@@ -282,7 +281,7 @@ def insert_mask(db: Connection, photo: PhotoRow, version: MaskVersion) -> int:
 
 
 def withdraw(db: Connection, photo: PhotoRow, round: int) -> None:
-    """Remove proposals of earlier rounds that nobody has accepted; the rows stay."""
+    """Mark a photo's proposals as removed, unless accepted; the old rows remain."""
     stale = db.execute(
         "SELECT m.* FROM objects o JOIN masks m ON m.id = o.mask WHERE o.photo = ? AND o.state = 'proposed'",
         (photo.id,),
@@ -295,5 +294,5 @@ def withdraw(db: Connection, photo: PhotoRow, round: int) -> None:
 
 
 def rle_of(row: Row, size: tuple[int, int]) -> Rle:
-    """The mask of a row, of a photo of (H, W)."""
+    """The mask of a row, for a photo of (H, W)."""
     return {"size": list(size), "counts": row["counts"]}
