@@ -1,1 +1,1 @@
-"""Everything mode over folders: annotations as in SA-1B for every photo, on this machine or on many."""
+"""Everything mode over folders: SA-1B annotations for every photo, on one machine or many."""

@@ -1,7 +1,7 @@
-"""The engine for many processes and machines: Ray Data with a pool of actors (the extra ``ray``).
+"""Annotation on many processes and machines: Ray Data with a pool of actors (the extra ``ray``).
 
-Ray schedules, restarts what was killed and gives its photos to another worker; photos and results must be reachable
-under the same paths from every machine.
+Ray schedules the photos, restarts killed workers and gives their photos to others. Photos and results must have the
+same paths on every machine.
 """
 
 import json
@@ -18,18 +18,18 @@ from .plan import Photo
 from .work import AnnotationTask, Annotator, Outcome
 
 OBJECT_STORE = 128 * 2**20
-"""Bytes of shared memory on this machine: only paths and numbers travel."""
+"""Bytes of Ray's shared memory on this machine; small, as only paths and numbers are exchanged."""
 MOST_TASKS = 10_000
 STARTS = 3
-"""How often Ray is started on this machine: it gives up after 30 seconds, which a busy machine may need."""
+"""Attempts to start Ray on this machine: it gives up after 30 seconds, which a busy machine can exceed."""
 TIMEOUT = 10
-"""Seconds until a silent machine counts as unreachable."""
+"""Seconds to wait for a connection to the cluster."""
 RETRIES = 5
-"""How often photos are given to another worker after one was killed over them."""
+"""Retries of a photo after its worker was killed."""
 
 
 class Worker:
-    """What an actor runs: the model is loaded once, then photos come one by one."""
+    """The actor: loads the model once, then annotates photos one by one."""
 
     def __init__(self, task: AnnotationTask) -> None:
         predictor = open_predictor(task.model, task.device, cache_size=0, threads=task.threads)
@@ -43,7 +43,7 @@ class Worker:
 def annotate_on_ray(
     task: AnnotationTask, photos: Sequence[Photo], address: str | None = None, workers: int | None = None
 ) -> Iterator[Outcome]:
-    """The outcome of each photo, in the order in which they are done; arguments and errors as of `spread_on_ray`."""
+    """Yield the outcome of each photo, in order of completion; arguments and errors as in `spread_on_ray`."""
     rows = [json.dumps(asdict(photo)) for photo in photos]
     waiting = {photo.name: photo for photo in photos}
     for answer in spread_on_ray(Worker, task, rows, task.threads, task.device, address, workers):
@@ -63,14 +63,14 @@ def spread_on_ray(
     address: str | None = None,
     workers: int | None = None,
 ) -> Iterator[str]:
-    """The answer to each row, in the order in which they come; rows that no worker survives have none.
+    """Yield the answer to each row, in order of completion; rows that kill every worker have none.
 
-    worker: made once in each process with ``task``; called with {"photo": [row]}, answers {"outcome": [text]}
-    rows: ASCII, as Arrow refuses names that are not UTF-8
-    threads: of a worker; device: where its model runs
-    address: of a cluster, as for ``ray.init``; this machine alone by default
-    workers: at most so many; as many as there is room for by default
-    raises: SamHubError where Ray cannot be reached
+    worker: class, constructed once per process with ``task``; called with {"photo": [row]}, returns {"outcome": [text]}
+    rows: ASCII, as Arrow rejects names that are not UTF-8
+    threads: per worker; device: of the worker's model
+    address: of a cluster, as for ``ray.init``; default: this machine only
+    workers: maximum number; default: as many as fit
+    raises: SamHubError if Ray cannot be reached
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -84,7 +84,7 @@ def spread_on_ray(
         try:
             ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
             break
-        except Exception as e:  # connection errors of several kinds
+        except Exception as e:  # Ray raises several kinds of connection errors
             ray.shutdown()
             if not tries_left:
                 raise SamHubError(_unreachable(address, e)) from e
@@ -104,7 +104,7 @@ def _unreachable(address: str | None, error: Exception) -> str:
 
 
 def _knock(address: str) -> None:
-    """SamHubError where nobody listens, which Ray itself takes minutes to say."""
+    """Check quickly that the address accepts connections, as Ray takes minutes to fail. raises: SamHubError"""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():  # "auto" and the like
         return
@@ -119,7 +119,7 @@ def _run(
 ) -> Iterator[str]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a photo that no worker survives fails alone
+    context.max_errored_blocks = -1  # a photo that kills its workers must not fail the others
     room = ray.cluster_resources()
     most = int(room.get("GPU", 0) / gpus if gpus else room.get("CPU", 1) / threads)
     pool = ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(workers or most, most, len(rows))))

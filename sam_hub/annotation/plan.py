@@ -1,11 +1,9 @@
-"""What a run over many photos has to do: their names in the output folder, and what an earlier run has done.
+"""Plans a run over many photos: their names in the output folder, and which ones an earlier run has finished.
 
 OUT/everything.json     the settings and the photos (the plan)
-OUT/masks/NAME.json     one photo's annotations; that it is there means that the photo is done
-OUT/tiles/NAME/...      what is done of a large picture
-OUT/previews/NAME.jpg   the photo with its masks
-OUT/coco.json           all annotations
-OUT/summary.json        what the last run did
+OUT/masks/NAME.json one photo's annotations; its existence marks the photo as done OUT/tiles/NAME/... finished tiles of
+a large image OUT/previews/NAME.jpg   the photo with its masks OUT/coco.json           all annotations OUT/summary.json
+summary of the last run
 """
 
 import json
@@ -25,15 +23,15 @@ from ..results import json_bytes
 
 PLAN = "everything.json"
 PART = re.compile(r"\.[0-9a-f]{16}\.part")
-"""What `write_atomically` leaves behind when its process is killed."""
+"""Temporary files that `write_atomically` leaves behind if its process is killed."""
 
 
 @dataclass(frozen=True)
 class Photo:
     """One photo and the name of its results.
 
-    name: path below the folders of results, without suffix; file_name: path below the folder of all photos
-    source: absolute path; bytes, modified: size and time in nanoseconds when it was planned, None of a missing file
+    name: path relative to the result folders, without suffix; file_name: path relative to the photos' common folder
+    source: absolute path; bytes, modified: size, and mtime in nanoseconds, at planning time; None if missing
     """
 
     name: str
@@ -45,7 +43,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Plan:
-    """All photos of a folder of results, and those of them that are still to do."""
+    """All photos of an output folder, and the pending ones."""
 
     out: Path
     settings: dict[str, Any]
@@ -53,20 +51,20 @@ class Plan:
     pending: tuple[Photo, ...]
 
     def done(self) -> Iterable[Photo]:
-        """The photos that have results by now, in the order of the plan."""
+        """The photos that have results now, in the order of the plan."""
         return (photo for photo in self.photos if masks_path(self.out, photo.name).is_file())
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Absolute paths of the photos in a run, and the folder that their names are relative to."""
+    """Absolute paths of a run's photos, and the folder that their names are relative to."""
 
     paths: tuple[Path, ...]
     root: str
 
 
 def masks_path(out: Path, name: str) -> Path:
-    """raises: OutputError for a name that leads out of ``out``, as for `preview_path`"""
+    """raises: OutputError if the path is outside ``out``; so does `preview_path`"""
     return inside(inside(out, "masks"), f"{name}.json")
 
 
@@ -75,21 +73,21 @@ def preview_path(out: Path, name: str) -> Path:
 
 
 def is_done(out: Path, name: str) -> bool:
-    """Whether a photo has results, and none of its tiles is left to do."""
+    """Whether a photo has results and no pending tiles."""
     return masks_path(out, name).is_file() and not tiles_folder(out, name).is_dir()
 
 
 def tiles_folder(out: Path, name: str) -> Path:
-    """Of a large picture that is not done yet; raises as `masks_path`"""
+    """Folder of an unfinished large image's tiles; raises: as in `masks_path`"""
     return inside(inside(out, "tiles"), name)
 
 
 def find_photos(inputs: Sequence[Path], out: Path) -> Sources:
-    """The photos: files as given, folders searched recursively, in order of their names.
+    """Find photos: files as given, folders searched recursively, sorted by name.
 
-    In folders only files with the suffix of an image count; hidden ones, and those in ``out``, do not. A missing file
-    fails later and alone, if it has the suffix of an image and is not the only input.
-    raises: ImageError for a folder without photos and for one that does not exist
+    Folders are searched for files with an image suffix, except hidden ones and those in ``out``. A missing file with an
+    image suffix only fails later, without stopping the others, unless it is the only input.
+    raises: ImageError if a folder does not exist or holds no photos
     """
     missing = [path for path in inputs if not os.path.lexists(path)]
     for path in missing:
@@ -122,10 +120,10 @@ def _photos_below(path: Path, out: Path) -> list[Path]:
 
 
 def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: bool) -> Plan:
-    """Settle names, and write the plan to ``out``; with ``resume`` go on with the one that is there.
+    """Choose names and write the plan to ``out``; with ``resume``, continue the existing plan.
 
-    settings: what the results depend on, as JSON
-    raises: OutputError for a folder that is not empty, or whose results were made with other settings
+    settings: JSON of all settings that affect the results
+    raises: OutputError if the folder is not empty, or its results were made with other settings
     """
     earlier = read_plan(out)
     if earlier is None or not resume:
@@ -137,7 +135,7 @@ def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: boo
     current = []
     for source in sources.paths:
         photo = _describe(source, sources.root, taken, known.get(str(source)))
-        if photo != known.get(photo.source):  # new, or changed since; what was made of the older one goes first
+        if photo != known.get(photo.source):  # new or changed; delete results of the older version first
             for path in (masks_path(out, photo.name), preview_path(out, photo.name)):
                 with suppress(FileNotFoundError, NotADirectoryError):
                     path.unlink()
@@ -154,7 +152,7 @@ def make_plan(sources: Sources, out: Path, settings: dict[str, Any], resume: boo
 
 
 def read_plan(out: Path) -> dict[str, Any] | None:
-    """The plan of an earlier run; raises OutputError for one that is damaged or names files outside of ``out``."""
+    """Read the plan of an earlier run. raises: OutputError if it is damaged or names files outside ``out``"""
     try:
         text = (out / PLAN).read_text("ascii")
     except (FileNotFoundError, NotADirectoryError):
@@ -174,7 +172,7 @@ def read_plan(out: Path) -> dict[str, Any] | None:
 
 
 def check_unused(out: Path, resume: bool, planned: bool) -> None:
-    """raises: OutputError for a folder that is not empty, unless ``planned``, an earlier run, goes on"""
+    """raises: OutputError if the folder is not empty, unless ``planned``: an earlier run is resumed"""
     if not os.path.lexists(out):
         return
     if not out.is_dir():
@@ -187,7 +185,7 @@ def check_unused(out: Path, resume: bool, planned: bool) -> None:
 
 
 def check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """raises: OutputError where the settings of an earlier run differ from those of this one"""
+    """raises: OutputError if an earlier run's settings differ from this one's"""
     differs = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differs:
         parts = ", ".join(f"{key} {before.get(key)!r} and not {now.get(key)!r}" for key in differs)
@@ -200,12 +198,12 @@ def _common_folder(inputs: Sequence[Path]) -> str:
     folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in inputs]
     try:
         return os.path.commonpath(folders)
-    except ValueError:  # several drives
+    except ValueError:  # on different drives
         return os.sep
 
 
 def _describe(source: Path, root: str, taken: set[str], known: Photo | None) -> Photo:
-    """The photo as it is now, under the name that it has or one that is free."""
+    """Describe the photo's current file, under its known name or an unused one."""
     try:
         state = source.stat()
         size, modified = state.st_size, state.st_mtime_ns
@@ -227,7 +225,7 @@ def _describe(source: Path, root: str, taken: set[str], known: Photo | None) -> 
 
 
 def _sweep(out: Path) -> None:
-    """Remove what was half written when an earlier run was killed."""
+    """Remove temporary files of an earlier run that was killed."""
     for folder, _, files in os.walk(out):
         for file in files:
             if PART.fullmatch(file):

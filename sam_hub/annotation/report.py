@@ -1,4 +1,4 @@
-"""After the photos: one COCO file of all annotations, and the summary."""
+"""Joins all annotations into one COCO file, and summarises the run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from .work import Outcome
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did.
+    """Summary of a run.
 
-    masks: of every photo that is done, now or before, by name; outcomes: of this run; seconds: of this run
-    missed: photos that are neither done nor known to have failed, because the run was stopped
+    masks: name -> number of masks, for photos done in this run or before; outcomes, seconds: of this run
+    missed: photos neither done nor failed, because the run was interrupted
     """
 
     plan: Plan
@@ -51,7 +51,7 @@ class Summary:
         }
 
     def text(self) -> str:
-        """Some lines for a person."""
+        """The summary as readable text."""
         now = len(self.outcomes) - len(self.failed)
         before = len(self.masks.keys() - {outcome.name for outcome in self.outcomes})
         parts = [f"{now} done in {self.seconds:.1f} s"]
@@ -69,13 +69,13 @@ class Summary:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Median and range, or the one value that there is."""
+    """Median and range, or the single value."""
     low, middle, high = (format(v, form) for v in (min(values), median(values), max(values)))
     return low if low == high else f"median {middle}, {low} to {high}"
 
 
 def write_coco(plan: Plan, path: Path, polygons: bool = False) -> dict[str, int]:
-    """Join the annotations of every photo that is done, reading one at a time; returns their numbers by name."""
+    """Join the annotations of all finished photos, reading one at a time; returns name -> number of masks."""
     counts: dict[str, int] = {}
     write_atomically(
         path, coco_parts(labels_of(plan), polygons, lambda image: counts.update({image.name: len(image.objects)}))
@@ -84,7 +84,7 @@ def write_coco(plan: Plan, path: Path, polygons: bool = False) -> dict[str, int]
 
 
 def labels_of(plan: Plan) -> Iterator[ImageLabels]:
-    """The annotations of every photo that is done, one at a time, as formats of other tools take them."""
+    """Yield the annotations of all finished photos, as input of the label formats."""
     for photo in plan.done():
         document = read_annotations(masks_path(plan.out, photo.name))
         yield ImageLabels.from_document(document, Path(photo.source), photo.name)

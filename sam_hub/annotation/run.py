@@ -1,4 +1,4 @@
-"""Everything mode over folders, from the request to the summary; `cluster` runs the same task on many machines."""
+"""Everything mode over folders, from the request to the summary; `cluster` runs the same task on Ray."""
 
 import os
 import sys
@@ -29,14 +29,14 @@ from .work import AnnotationTask, Annotator, Outcome, Progress
 
 @dataclass(frozen=True)
 class Request:
-    """A run as it is asked for.
+    """A requested run.
 
     model, device: as for `open_predictor`
-    preset: of `PRESETS`; arguments: of `SamAutomaticMaskGenerator`, which have the last word; None is not given
+    preset: name in `PRESETS`; arguments: for `SamAutomaticMaskGenerator`, override the preset unless None
     value_range, bands, page: see `read_image`
-    tile, overlap: see `Grid`; without a tile each photo is done as a whole
-    resume: go on with what an earlier run left in ``out``
-    preview: also write each photo with its masks
+    tile, overlap: see `Grid`; without tile, photos are not split
+    resume: continue an earlier run in ``out``
+    preview: also write each photo with its masks drawn on it
     """
 
     sources: Sources
@@ -75,7 +75,7 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
     plan = make_plan(request.sources, request.out, settings, request.resume)
     model = request.model
     if os.path.exists(model):
-        model = os.path.abspath(model)  # workers may be elsewhere
+        model = os.path.abspath(model)  # workers may run in another folder
     out = Path(os.path.abspath(request.out))
     task = AnnotationTask(
         out,
@@ -96,7 +96,7 @@ def plan_run(request: Request, predictor: ImagePredictor) -> tuple[Plan, Annotat
 def annotate_here(
     task: AnnotationTask, plan: Plan, predictor: ImagePredictor, progress: Progress | None = None, raises: bool = False
 ) -> Iterator[Outcome]:
-    """The outcome of each photo that is still to do, in this process; raises: see `Annotator`."""
+    """Annotate pending photos in this process, yielding their outcomes; raises: see `Annotator`."""
     annotator = Annotator(task, predictor, raises)
     for photo in plan.pending:
         yield annotator(photo, progress)
@@ -105,18 +105,18 @@ def annotate_here(
 def finish_run(
     plan: Plan, outcomes: Iterator[Outcome], tell: Callable[[Outcome], None], start: float, polygons: bool = False
 ) -> tuple[Summary, bool]:
-    """Exhaust the outcomes, then write coco.json and summary.json.
+    """Consume the outcomes, then write coco.json and summary.json.
 
-    polygons: in coco.json
+    polygons: write polygons instead of RLE to coco.json
 
-    tell: called with each outcome as it comes
-    start: of the run, on `perf_counter`'s clock
+    tell: called with each outcome
+    start: start time of the run, from `perf_counter`
     returns: the summary, and whether Ctrl-C ended the run early
     """
     done: list[Outcome] = []
     stopped = False
     try:
-        with closing(outcomes), redirect_stdout(sys.stderr):  # Ray tells there what was killed
+        with closing(outcomes), redirect_stdout(sys.stderr):  # Ray reports killed workers on stdout
             for outcome in outcomes:
                 done.append(outcome)
                 tell(outcome)
@@ -130,10 +130,10 @@ def finish_run(
 
 
 def write_label_files(plan: Plan, formats: Sequence[str], polygons: bool = False) -> list[Path]:
-    """Write what is done in formats of other tools, each in a folder of its name; returns the paths.
+    """Write finished photos in formats of other tools, each in its own folder; returns the paths.
 
-    formats: of `FORMATS`; polygons: for those that have a choice
-    raises: OutputError; DataError, once every format is written, of the first that could not be
+    formats: names in `FORMATS`; polygons: for formats that also support RLE
+    raises: OutputError; DataError of the first failed format, after all formats were tried
     """
     written, failed = [], []
     for kind in dict.fromkeys(formats):
@@ -148,7 +148,7 @@ def write_label_files(plan: Plan, formats: Sequence[str], polygons: bool = False
 
 
 def threads_of(model: str) -> int:
-    """How many threads this process runs a model with, so that other workers round as it does."""
+    """Number of threads that this process runs a model with; workers use the same number, for identical rounding."""
     if not needs_torch(model):
         return thread_count()
     import torch

@@ -1,4 +1,4 @@
-"""The settings that results depend on: the generator's arguments, the model's thresholds, and the weights."""
+"""The settings that affect results: the generator's arguments, the model's thresholds, and the weights."""
 
 import hashlib
 from typing import Any
@@ -12,17 +12,17 @@ from ..ops.files import sha256
 __all__ = ["BATCH", "ENCODERS", "THRESHOLDS", "generator_arguments", "settings_of", "weights_id"]
 
 BATCH = "points_per_batch"
-"""The argument that sets memory against speed; results do not depend on it beyond rounding."""
+"""An argument that trades memory for speed; it affects results only by rounding."""
 
 
 def generator_arguments(
     encoder: str | None, preset: str, given: dict[str, Any], tidy: float | None = None
 ) -> dict[str, Any]:
-    """Arguments of `SamAutomaticMaskGenerator`: the preset's, overridden by the model's, then by those given.
+    """Arguments for `SamAutomaticMaskGenerator`: the preset's, overridden by the model's, then by ``given``.
 
     encoder: ``model_type`` of the image encoder
-    given: by name; None if not given
-    tidy: share of a mask's area, of the model's configuration; that of its family by default
+    given: name -> value, or None if not given
+    tidy: share of a mask's area, from the model's configuration; default: the family's
     """
     share = tidied(encoder, tidy)
     own = {**suited(encoder), **({"tidy": share} if share else {})}
@@ -30,15 +30,15 @@ def generator_arguments(
 
 
 def settings_of(model: str, weights: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What two runs must have in common for their results to belong together, as JSON."""
+    """The settings, as JSON, that two runs must share for their results to be combined."""
     return {"model": model, "weights": weights, **{k: v for k, v in sorted(arguments.items()) if k != BATCH}}
 
 
 def weights_id(predictor: ImagePredictor) -> str:
     """Sixteen hexadecimal digits that change when weights are trained further or replaced.
 
-    Of each tensor the shape and up to 64 values, spread over it, are looked at: quick for the largest model. Of ONNX
-    files every byte counts.
+    Hashes the shape and up to 64 evenly spaced values of each tensor, which is fast even for the largest model; ONNX
+    files are hashed completely.
     """
     digest = hashlib.sha256()
     if isinstance(predictor, OnnxPredictor):

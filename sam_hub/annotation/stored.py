@@ -1,4 +1,4 @@
-"""The file of a picture's annotations. That of a large picture has a line for each, so that one is read at a time."""
+"""Annotation files; for large images they have one line per annotation, to read them one at a time."""
 
 import json
 from array import array
@@ -9,11 +9,11 @@ from typing import Any, BinaryIO
 from ..errors import DataError
 
 HEAD, END = b'"annotations": [\n', b"]}\n"
-"""How the first line ends, and the last line."""
+"""End of the first line, and the last line."""
 
 
 def annotation_lines(image: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """A document as of `sam_hub.results.sa1b_document`, in pieces."""
+    """A document as made by `sam_hub.results.sa1b_document`, in chunks of text."""
     yield b'{"image": ' + json.dumps(image).encode("ascii") + b", " + HEAD
     for number, record in enumerate(records):
         yield (b",\n" if number else b"") + json.dumps(record).encode("ascii")
@@ -21,7 +21,7 @@ def annotation_lines(image: Mapping[str, Any], records: Iterable[Mapping[str, An
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
-    """A photo's annotations as `Annotator` wrote them; those of `annotation_lines` stay in the file.
+    """A photo's annotations as written by `Annotator`; those in the format of `annotation_lines` are read on access.
 
     raises: DataError
     """
@@ -42,10 +42,10 @@ def read_annotations(path: Path) -> dict[str, Any]:
 
 
 class StoredAnnotations(Sequence[dict[str, Any]]):
-    """The records of a file with a line for each; only where the lines begin is kept.
+    """The records of a file with one line per record; only the line offsets are kept in memory.
 
     file: open, after its first line
-    raises: ValueError where the file ends early; later DataError for a record that is damaged
+    raises: ValueError if the file is truncated; on access, DataError for a damaged record
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:

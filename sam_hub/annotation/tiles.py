@@ -1,6 +1,6 @@
-"""Large images in a run: a file for each finished tile, so that an interrupted run resumes.
+"""Large images in a run: writes a file for each finished tile, so that an interrupted run can resume.
 
-OUT/tiles/NAME/ROW-COLUMN.json   what was found in a tile; removed once the picture is merged without a failure
+OUT/tiles/NAME/ROW-COLUMN.json masks of a tile; removed when the image has been merged without failures
 """
 
 import json
@@ -29,15 +29,15 @@ from .plan import tiles_folder
 from .stored import annotation_lines
 
 FACTS = {"predicted_iou", "stability_score", "crop_box", "point_coords"}
-"""What a tile's file tells of each piece, beside its mask."""
+"""Fields of each piece in a tile's file, besides its mask."""
 
 
 class TiledPicture:
-    """Annotates one picture.
+    """Annotates one large image.
 
     generator: with the output mode "coco_rle"
-    out: folder of results; name: of the picture's results
-    tile, overlap: as for `Grid`
+    out: output folder; name: of the image's results
+    tile, overlap: see `Grid`
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TiledPicture:
         self.pieces: list[Piece] = []
 
     def run(self, progress: Callable[[float], None] | None = None) -> None:
-        """Find what each tile holds, or read it where that was done before, and merge. raises: OutputError"""
+        """Segment each tile, or read its masks from an earlier run, and merge them. raises: OutputError"""
         make_folder(self.folder)
         found: list[Piece] = []
         columns = len(self.grid.lefts)
@@ -90,7 +90,7 @@ class TiledPicture:
         return f"{name}: {count} of {all_tiles} tiles could not be read, the others are done ({self.failed[0]})"
 
     def document(self, file_name: str) -> Iterator[bytes]:
-        """The annotations as in SA-1B, in pieces; boxes count pixels, as COCO does."""
+        """SA-1B annotations, in chunks of text; boxes count pixels, as in COCO."""
         height, width = self.grid.size
         image: dict[str, Any] = {"image_id": 1, "file_name": file_name, "width": width, "height": height}
         if self.picture.georeference is not None:
@@ -103,14 +103,14 @@ class TiledPicture:
         return {"id": number, **record, "bbox": [x, y, w + 1, h + 1]}
 
     def preview(self, longest: int) -> np.ndarray:
-        """The picture with its masks in colours, small ones over large ones, at most ``longest`` pixels long."""
+        """The image with coloured masks, small ones on top, scaled to at most ``longest`` pixels on its longer side."""
         small = self.picture.thumbnail(longest)
         ratio = small.shape[0] / self.grid.size[0], small.shape[1] / self.grid.size[1]
         ordered = sorted(self.pieces, key=lambda piece: -piece.area)
         return draw_masks(small, (_shrunk(piece, small.shape[:2], ratio) for piece in ordered))
 
     def clear(self) -> None:
-        """Remove the files of tiles, once nothing is left to do."""
+        """Remove the tile files when no tile is pending."""
         if not self.failed:
             shutil.rmtree(self.folder, ignore_errors=True)
             with suppress(OSError):  # not empty
@@ -118,7 +118,7 @@ class TiledPicture:
 
 
 def _read(path: Path, number: int, window: Window) -> list[Piece] | None:
-    """What an earlier run found in a tile; None where it was not done, or what it left is damaged."""
+    """The pieces that an earlier run found in a tile; None if the file is missing or damaged."""
     try:
         records = json.loads(path.read_text("ascii"))
         return [_checked(record, number, window) for record in records]
@@ -127,7 +127,7 @@ def _read(path: Path, number: int, window: Window) -> list[Piece] | None:
 
 
 def _checked(record: dict[str, Any], number: int, window: Window) -> Piece:
-    """A piece in its tile. raises: ValueError, TypeError, KeyError, AttributeError"""
+    """Validate a piece against its tile. raises: ValueError, TypeError, KeyError, AttributeError"""
     piece = Piece(**{**record, "box": tuple(record["box"]), "tile": number})
     x0, y0, x1, y1 = piece.box
     if not all(type(edge) is int for edge in piece.box):
@@ -147,7 +147,7 @@ def _checked(record: dict[str, Any], number: int, window: Window) -> Piece:
 
 
 def _shrunk(piece: Piece, size: tuple[int, int], ratio: tuple[float, float]) -> np.ndarray:
-    """A piece in a picture shrunk to (h, w)."""
+    """A piece's mask in the image scaled down to (h, w)."""
     x0, y0, x1, y1 = piece.box
     out = np.zeros(size, bool)
     rows = _sampled(size[0], ratio[0], y0, y1)
@@ -157,7 +157,7 @@ def _shrunk(piece: Piece, size: tuple[int, int], ratio: tuple[float, float]) -> 
 
 
 def _sampled(length: int, ratio: float, low: int, high: int) -> tuple[int, np.ndarray]:
-    """The first pixel of a shrunk side whose middle lies in low ... high, and those middles in the picture."""
+    """Pixels of a scaled-down side with centres in [low, high): the first one, and all centres in original pixels."""
     middles = ((np.arange(length) + 0.5) / ratio).astype(np.int64)
     inside = np.flatnonzero((middles >= low) & (middles < high))
     return (int(inside[0]), middles[inside]) if len(inside) else (0, middles[:0])

@@ -1,4 +1,4 @@
-"""One photo -> its annotations and its preview, as files; the part that every engine runs alike."""
+"""Annotates one photo and writes its annotations and preview; the same code for local runs and Ray."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -28,21 +28,21 @@ PREVIEW_SIDE = 1280
 """Longest side of a preview, in pixels."""
 
 MAX_SIDE, MAX_ASPECT = 65_500, 200
-"""Pixels of the longer side, and ratio of the sides, of the largest photo: beyond them masks take gigabytes."""
+"""Maximum longer side in pixels, and maximum aspect ratio; beyond them masks take gigabytes."""
 
 Progress = Callable[[float], None]
-"""Called with the part of a photo that is done, in [0, 1]."""
+"""Called with the finished fraction of a photo, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class AnnotationTask:
-    """What is done to every photo; it travels to other processes.
+    """The task for every photo; it is sent to other processes.
 
     model, device: as for `open_predictor`
-    arguments: of `SamAutomaticMaskGenerator`
-    threads: on the CPU; another number may round otherwise
-    value_range, bands, page: of the photos, see `read_image`
-    tile, overlap: as for `Grid`; without a tile each photo is done as a whole
+    arguments: for `SamAutomaticMaskGenerator`
+    threads: on the CPU; other numbers may round differently
+    value_range, bands, page: see `read_image`
+    tile, overlap: see `Grid`; without tile, photos are not split
     """
 
     out: Path
@@ -60,7 +60,7 @@ class AnnotationTask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """masks: their number; error: one sentence, where the photo could not be done"""
+    """masks: number of masks; error: one sentence if the photo failed"""
 
     name: str
     masks: int = 0
@@ -69,17 +69,17 @@ class Outcome:
 
 
 class Annotator:
-    """Annotates one photo after the other."""
+    """Annotates photos, one per call."""
 
     def __init__(self, task: AnnotationTask, predictor: ImagePredictor, raises: bool = False) -> None:
-        """raises: let unnamed errors through (otherwise they are outcomes, too)"""
+        """raises: propagate unexpected errors, instead of returning them as outcomes"""
         self.task, self.raises = task, raises
         self.generator = SamAutomaticMaskGenerator(predictor, **{**task.arguments, "output_mode": "coco_rle"})
 
     def __call__(self, photo: Photo, progress: Progress | None = None) -> Outcome:
-        """Write the photo's files; the annotations last, because they tell that the photo is done.
+        """Write the photo's files, annotations last, because they mark the photo as done.
 
-        raises: OutputError where nothing can be written, which no other photo would mend
+        raises: OutputError if the output cannot be written, as all other photos would fail, too
         """
         start = perf_counter()
         try:
@@ -128,7 +128,7 @@ class Annotator:
 
 
 def refuse_thin(size: tuple[int, int], name: str) -> None:
-    """ImageError for an image of (H, W) whose sides are too long or too unequal."""
+    """Check the size (H, W) of an image. raises: ImageError if it is too long or too thin"""
     short, long = sorted(size)
     if long > MAX_SIDE or long > MAX_ASPECT * short:
         raise ImageError(
@@ -143,7 +143,7 @@ def annotate(
     file_name: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Every mask of an image (H, W, 3) uint8, as a document of SA-1B; boxes count pixels, as COCO does.
+    """All masks of an image (H, W, 3) uint8, as an SA-1B document; boxes count pixels, as in COCO.
 
     generator: with the output mode "coco_rle"
     """
@@ -155,7 +155,7 @@ def annotate(
 
 
 def preview(image: np.ndarray, document: dict[str, Any]) -> np.ndarray:
-    """The photo, at most `PREVIEW_SIDE` pixels wide and high, with its masks in colours, small ones over large ones."""
+    """The photo with coloured masks, small ones on top, scaled to at most `PREVIEW_SIDE` pixels wide and high."""
     small = resize_longest_side(image, PREVIEW_SIDE) if max(image.shape[:2]) > PREVIEW_SIDE else image
     size = small.shape[1::-1]
     by_size = sorted(document["annotations"], key=lambda record: -record["area"])

@@ -1,11 +1,11 @@
-"""What a box gives without any model: the ellipse inscribed in it, and OpenCV's GrabCut."""
+"""Baselines that segment from a box without a model: the inscribed ellipse, and OpenCV's GrabCut."""
 
 import cv2
 import numpy as np
 
 GRABCUT_ITERATIONS = 5
 GRABCUT_LONGEST_SIDE = 512
-"""GrabCut runs on a copy of the image no larger than this, or it would take longer than everything else together."""
+"""GrabCut runs on a copy of the image no larger than this; otherwise it would dominate the run time."""
 
 
 def inscribed_ellipse(box: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
@@ -21,7 +21,7 @@ def inscribed_ellipse(box: tuple[int, int, int, int], size: tuple[int, int]) -> 
 
 
 class GrabCut:
-    """``cv2.grabCut`` started from boxes in one image (Rother et al. 2004), without corrections.
+    """``cv2.grabCut`` from boxes in one image (Rother et al. 2004), without user corrections.
 
     image: (H, W, 3) uint8; scaled down so that its longest side is at most ``GRABCUT_LONGEST_SIDE``
     """
@@ -35,7 +35,7 @@ class GrabCut:
     def segment(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """x0, y0, x1, y1 (exclusive) in pixels of the original image -> (H, W) bool, the object GrabCut finds.
 
-        A box that covers the whole image leaves no background to learn from: the answer is then the box.
+        A box that covers the whole image leaves no background to learn from; then the result is the box.
         """
         height, width = self.image.shape[:2]
         x0, y0 = int(box[0] * self.scale), int(box[1] * self.scale)
@@ -45,7 +45,7 @@ class GrabCut:
         labels[y0:y1, x0:x1] = cv2.GC_PR_FGD
         if (labels == cv2.GC_PR_FGD).all():
             return np.ones(self.size, bool)
-        cv2.setRNGSeed(0)  # k-means inside draws from OpenCV's generator
+        cv2.setRNGSeed(0)  # its k-means uses OpenCV's random generator
         background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
         rect = (x0, y0, x1 - x0, y1 - y0)
         cv2.grabCut(self.image, labels, rect, background, foreground, GRABCUT_ITERATIONS, cv2.GC_INIT_WITH_RECT)

@@ -1,24 +1,25 @@
-"""How well a model segments the annotated objects of data shards, from clicks and from boxes.
+"""Evaluates how well a model segments the annotated objects of data shards, from clicks and from boxes.
 
-The protocol, which the JSON report repeats in its ``protocol`` and ``metrics``:
+The protocol, repeated in ``protocol`` and ``metrics`` of the JSON report:
 
 - All scores are IoU with the annotated mask at the resolution of the original image. Every object counts once,
-  however small; only empty masks are left out. A shard's score is the mean over its objects, and the final mean is
-  over shards, without those whose name starts with ``zeroshot-``.
+  regardless of size; only empty masks are skipped. A shard's score is the mean over its objects; the final mean is over
+  shards, except those whose name starts with ``zeroshot-``.
 - ``limit`` images of each shard, and ``max_objects`` objects of each image (so that pictures with hundreds of
-  cells do not outweigh the rest), are drawn by ``seed``. The draw of one image depends on nothing else, and a
-  smaller limit is a part of a larger one.
+  cells do not outweigh the rest), are drawn by ``seed``. The draw of one image does not depend on other images, and a
+  smaller limit draws a subset of a larger one.
 - First click: the object's pixel farthest from its boundary, the image border being boundary too. Of the three
-  masks that are asked for, the one with the best predicted IoU is the answer; the oracle takes the best in truth.
-- Further clicks: at the farthest pixel (as above) of the largest connected mistake, be it missed or invented, together
-  with all clicks before it and the previous low-res logits; one mask is asked for. A perfect mask stays as it is.
-- Box: the tight box of the annotated mask (right and bottom exclusive, as in COCO), one mask asked for, no click.
-- Boundary IoU (Cheng et al. 2021, 2 % of the image's diagonal) of the box's mask and of the first click's; and how many
-  connected components the first click's mask has beyond one.
+  predicted masks, the one with the highest predicted IoU is scored; the oracle picks the one with the highest true IoU.
+- Further clicks: at the farthest pixel (as above) of the largest error component, missed or extra, together with all
+  earlier clicks and the previous low-res logits; one mask is predicted. A perfect mask is kept.
+- Box: the tight box of the annotated mask (right and bottom exclusive, as in COCO), without clicks; one mask is
+  predicted.
+- Boundary IoU (Cheng et al. 2021, 2 % of the image's diagonal) of the box's mask and of the first click's mask, and the
+  number of additional connected components in the latter.
 - Baselines from the same boxes: the inscribed ellipse, and GrabCut with 5 iterations on the image scaled down to
   at most 512 pixels.
-- What a model does not take (EfficientSAM corrective clicks, MedSAM clicks) is not measured.
-- A sample or object that cannot be read is left out and named in ``skipped``; a shard with nothing left is an error.
+- Prompts that a model does not support (EfficientSAM: corrective clicks; MedSAM: clicks) are not measured.
+- Unreadable samples and objects are skipped and named in ``skipped``; a shard without any usable object is an error.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,23 +39,23 @@ if TYPE_CHECKING:
     from ..inference.image_predictor import ImagePredictor
 
 FEWEST_CLICKS = 5
-"""The report tells the IoU after 1, 3 and 5 clicks."""
+"""At least 5 clicks: the report contains the IoU after 1, 3 and 5."""
 
 GOOD_IOU = 0.90
-"""The highest IoU whose number of clicks is reported."""
+"""The highest IoU for which the number of clicks is reported."""
 
 BATCH = 16
 BATCH_PIXELS = 2**25
-"""Objects that are decoded together: at most ``BATCH``, and 3 masks of each at most so many pixels (floats)."""
+"""Objects decoded together: at most ``BATCH``, and at most this many mask pixels (floats), with 3 masks per object."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What can be chosen; the module's text says what it means.
+    """Options of the protocol, which the module's docstring explains.
 
-    limit: images of each shard, all when None
-    max_objects: objects of each image
-    clicks: the most clicks an object gets, at least 5; more only make the number of clicks to an IoU meaningful
+    limit: images per shard; None: all
+    max_objects: objects per image
+    clicks: maximum clicks per object, at least 5; more only matter for the number of clicks to an IoU
     baselines: also score the ellipse and GrabCut (as slow as a small model)
     """
 
@@ -71,25 +72,25 @@ class Protocol:
             raise ValueError("limit and max_objects must be at least 1")
 
     def images(self, count: int) -> list[int]:
-        """Which of a shard's ``count`` images are evaluated, in the order of the shard."""
+        """Indices of the evaluated images among a shard's ``count``, in ascending order."""
         order = np.random.default_rng(self.seed).permutation(count)
         return sorted(order[: self.limit].tolist())
 
     def objects(self, image: int, count: int) -> list[int]:
-        """Which of the ``count`` objects of an image are evaluated, in the order of the file."""
+        """Indices of the evaluated objects among an image's ``count``, in ascending order."""
         order = np.random.default_rng([self.seed, image]).permutation(count)
         return sorted(order[: self.max_objects].tolist())
 
 
 @dataclass
 class ObjectScores:
-    """IoU of one object's masks with the annotated one; empty where the model does not take such prompts.
+    """IoU of one object's masks with the annotated one; empty for prompts that the model does not support.
 
-    box: from the box
-    candidates: (predicted, true) IoU of each mask offered for the first click
-    box_boundary, click_boundary: Boundary IoU of the box's mask, and of the first click's
-    click_islands: components of the first click's mask beyond the first
-    clicks: after 1, 2, ... clicks; shorter than the protocol's once both 5 clicks and an IoU of 0.90 are reached
+    box: with the box as prompt
+    candidates: (predicted, true) IoU of each mask for the first click
+    box_boundary, click_boundary: Boundary IoU of the box's mask, and of the first click's mask
+    click_islands: additional connected components in the first click's mask
+    clicks: after 1, 2, ... clicks; stops early when both 5 clicks and an IoU of 0.90 are reached
     """
 
     box: float | None = None
@@ -104,7 +105,7 @@ class ObjectScores:
 
 @dataclass
 class ShardScores:
-    """The objects of one shard; ``empty`` masks and ``skipped`` samples and objects are not among them."""
+    """The scores of one shard's objects, without ``empty`` masks and ``skipped`` samples and objects."""
 
     name: str
     images: int = 0
@@ -116,7 +117,7 @@ class ShardScores:
 def evaluate_image(
     predictor: "ImagePredictor", image: np.ndarray, masks: np.ndarray, protocol: Protocol
 ) -> list[ObjectScores]:
-    """Scores of the N objects of one image, which is encoded once.
+    """Score the N objects of one image, which is encoded once.
 
     image: (H, W, 3) uint8 RGB; masks: (N, H, W) bool, none of them empty
     """
@@ -141,7 +142,7 @@ def evaluate_image(
 
 
 def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores]) -> None:
-    """Fill in what boxes give for (N, H, W) masks."""
+    """Fill in the scores of box prompts for (N, H, W) masks."""
     answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]))
     found = answer.masks[:, 0]
     for score, iou, mine, mask in zip(scores, mask_iou(found, masks).tolist(), found, masks, strict=True):
@@ -149,7 +150,7 @@ def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[Ob
 
 
 def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int) -> None:
-    """Fill in what 1, 2, ... ``limit`` clicks give for (N, H, W) masks."""
+    """Fill in the scores of 1, 2, ... ``limit`` clicks for (N, H, W) masks."""
     points = np.array([[farthest_pixel(m)] for m in masks])  # (N, 1, 2)
     labels = np.ones((len(masks), 1), np.int64)
     answer = ask(predictor, points, labels, multimask=True)
@@ -170,7 +171,7 @@ def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[O
         rows = [i for i, score in enumerate(scores) if clicks[i] and _goes_on(score.clicks)]
         if not rows:
             break
-        # From here on only the objects that get another click.
+        # Continue with the objects that get another click.
         masks, scores = masks[rows], [scores[i] for i in rows]
         added = np.array([clicks[i] for i in rows])[:, None]  # (N, 1, 3)
         points = np.concatenate([points[rows], added[..., :2]], axis=1)
@@ -189,10 +190,10 @@ def _goes_on(ious: Sequence[float]) -> bool:
 def read_objects(
     dataset: Sa1bDataset, index: int, protocol: Protocol, problems: list[str] | None = None
 ) -> tuple[Sample, list[np.ndarray]]:
-    """One image and the masks, (H, W) bool, of the objects drawn from it.
+    """Read one image and the masks, (H, W) bool, of its sampled objects.
 
-    problems: gets a sentence for each object that is damaged, which is left out
-    raises: DataError when the image or all of its drawn objects are damaged
+    problems: list to which a sentence is appended for each damaged object, which is skipped
+    raises: DataError if the image or all of its sampled objects are damaged
     """
     sample = dataset[index]
     masks, damaged = [], []
@@ -216,10 +217,10 @@ def evaluate_shard(
     protocol: Protocol,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> ShardScores:
-    """Scores of the objects drawn from a shard.
+    """Score the sampled objects of a shard.
 
     track: wraps the list of image indices, to show progress
-    raises: DataError when no object could be evaluated
+    raises: DataError if no object could be evaluated
     """
     result = ShardScores(dataset.name, skipped=list(getattr(dataset, "remarks", ())))
     for index in track(protocol.images(len(dataset))):

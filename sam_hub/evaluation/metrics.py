@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 BOUNDARY_SHARE = 0.02
-"""Of the image's diagonal: the width of the boundary in Boundary IoU (Cheng et al. 2021, section 4)."""
+"""Boundary width in Boundary IoU, as a fraction of the image's diagonal (Cheng et al. 2021, section 4)."""
 
 
 def mask_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def mask_iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def inner_boundary(mask: np.ndarray) -> np.ndarray:
     """The pixels of a mask that lie within 2 % of the image's diagonal of its contour: (H, W) bool -> (H, W) bool.
 
-    The distance is the larger of rows and columns, and the image border is contour, as in the authors' program.
+    The distance is the Chebyshev distance, and the image border counts as contour, as in the authors' code.
     """
     boundary = np.zeros_like(mask)
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
@@ -45,19 +45,19 @@ def boundary_iou(predicted: np.ndarray, truth: np.ndarray) -> float:
 
 
 def islands(mask: np.ndarray) -> int:
-    """Connected components (8 neighbours) of an (H, W) bool mask beyond the first."""
+    """Number of 8-connected components of an (H, W) bool mask beyond the first."""
     return max(0, cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 2)
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Rank of each value from 1, equal values sharing the mean of their places: (K,) -> (K,) float64."""
+    """Rank of each value, from 1; ties share their mean rank: (K,) -> (K,) float64."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
     return (last - (count - 1) / 2)[place]
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Spearman's correlation of two lists of K numbers; None where it is not defined (K < 2, or a constant list)."""
+    """Spearman's correlation of two lists of K numbers; None if undefined (K < 2, or a constant list)."""
     x, y = average_ranks(np.asarray(a, float)), average_ranks(np.asarray(b, float))
     if len(x) < 2 or x.std() == 0 or y.std() == 0:
         return None
@@ -65,5 +65,5 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def clicks_needed(ious: Sequence[float], threshold: float, limit: int) -> int:
-    """Number of clicks (NoC) until ``ious[k - 1]``, the IoU after k clicks, reaches ``threshold``; else ``limit``."""
+    """Number of clicks (NoC): lowest k with ``ious[k - 1] >= threshold`` (IoU after k clicks), else ``limit``."""
     return next((k for k, iou in enumerate(ious[:limit], 1) if iou >= threshold), limit)

@@ -9,10 +9,10 @@ from ..inference.image_predictor import ImagePredictor
 
 @dataclass
 class Answer:
-    """What the model gives for N objects.
+    """The model's predictions for N objects.
 
     masks: (N, M, H, W) bool at original resolution
-    scores: (N, M) float32, the predicted IoU
+    scores: (N, M) float32, predicted IoU
     low_res: (N, M, h, w) float32 logits
     """
 
@@ -25,7 +25,7 @@ class Answer:
         return self.scores.argmax(1)
 
     def choose(self, choice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One mask of each object, by (N,) indices: masks (N, H, W), and low-res logits (N, 1, h, w) to feed back."""
+        """Choose one mask per object, by (N,) indices: masks (N, H, W) and low-res logits (N, 1, h, w) to feed back."""
         rows = np.arange(len(choice))
         return self.masks[rows, choice], self.low_res[rows, choice][:, None]
 
@@ -38,5 +38,5 @@ def ask(
     mask_input: np.ndarray | None = None,
     multimask: bool = False,
 ) -> Answer:
-    """Prompt the image that the predictor holds: see `ImagePredictor.predict_each`."""
+    """Prompt the predictor's current image; see `ImagePredictor.predict_each`."""
     return Answer(*predictor.predict_each(points, labels, boxes, mask_input, multimask))

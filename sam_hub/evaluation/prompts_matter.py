@@ -1,8 +1,8 @@
-"""Whether a model responds to its prompt: different prompts on one image must give different masks.
+"""Tests whether a model responds to its prompt: different prompts on one image must give different masks.
 
-A model that has only learnt saliency gives the same mask for every prompt, and scores well where each photo
-has one annotated object. The comparison here shows it: a click on the object against a click beside it, and
-the three masks of the click against each other.
+A model that has only learnt saliency gives the same mask for every prompt, and still scores well if each photo has one
+annotated object. To detect this, two comparisons are made: a click on the object with a click beside it, and the three
+masks of one click with each other.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class PromptEffect:
-    """One object of one photo, and the masks from several prompts, at original resolution.
+    """One object of a photo, and its masks from several prompts, at original resolution.
 
-    box: x0, y0, x1, y1; click: x, y on the object; beside: x, y just outside of it, also given as "object"
+    box: x0, y0, x1, y1; click: x, y on the object; beside: x, y just outside it, also prompted with label 1
     box_mask, beside_mask: (H, W) bool; candidates: (3, H, W) bool, the click's masks; scores: (3,) predicted IoU
     """
 
@@ -49,24 +49,24 @@ class PromptEffect:
 
     @property
     def click_mask(self) -> np.ndarray:
-        """The click's mask with the best predicted IoU."""
+        """The click's mask with the highest predicted IoU."""
         return self.candidates[self.scores.argmax()]
 
     @property
     def click_beside_iou(self) -> float:
-        """IoU of the masks of the two clicks: low when the place of a click matters."""
+        """IoU of the masks of the two clicks: low if the position of a click matters."""
         return float(mask_iou(self.click_mask, self.beside_mask))
 
     @property
     def candidates_iou(self) -> float:
-        """Mean IoU of each two of the three masks: low when they offer a choice."""
+        """Mean pairwise IoU of the three masks: low if they differ."""
         return float(np.mean([mask_iou(a, b) for a, b in combinations(self.candidates, 2)]))
 
 
 def pixel_beside(mask: np.ndarray) -> tuple[int, int] | None:
-    """The pixel farthest from everything among those outside an object, at most half its size away; x, y.
+    """The pixel outside an object, at most half its size away, that is farthest from any boundary; x, y.
 
-    mask: (H, W) bool; returns None when the object leaves no such pixel
+    mask: (H, W) bool; returns None if there is no such pixel
     """
     x0, y0, x1, y1 = tight_box(mask)
     dx, dy = (x1 - x0 + 1) // 2, (y1 - y0 + 1) // 2
@@ -77,7 +77,7 @@ def pixel_beside(mask: np.ndarray) -> tuple[int, int] | None:
 
 
 def prompt_effect(predictor: "ImagePredictor", name: str, image: np.ndarray, truth: np.ndarray) -> PromptEffect | None:
-    """Prompt one object of an image, (H, W, 3) uint8 and (H, W) bool; None when it fills the image."""
+    """Prompt one object of an image, (H, W, 3) uint8 and (H, W) bool; None if it fills the image."""
     beside = pixel_beside(truth)
     if beside is None:
         return None
@@ -95,7 +95,7 @@ def prompt_effect(predictor: "ImagePredictor", name: str, image: np.ndarray, tru
 
 
 def prompt_effects(predictor: "ImagePredictor", dataset: Sa1bDataset, photos: int, seed: int = 0) -> list[PromptEffect]:
-    """One object of each of ``photos`` images of a shard, drawn by ``seed``; damaged images are passed over."""
+    """`prompt_effect` of one object in each of ``photos`` random images of a shard; damaged images are skipped."""
     protocol = Protocol(seed, limit=photos, max_objects=1)
     effects = []
     for index in protocol.images(len(dataset)):
@@ -109,7 +109,7 @@ def prompt_effects(predictor: "ImagePredictor", dataset: Sa1bDataset, photos: in
 
 
 def summarise_effects(effects: Sequence[PromptEffect]) -> dict[str, float | int | None]:
-    """The means of both IoUs; the lower, the more a prompt matters."""
+    """The means of both IoUs; lower means that prompts matter more."""
     return {
         "photos": len(effects),
         "click_beside_iou": float(np.mean([e.click_beside_iou for e in effects])) if effects else None,
@@ -118,12 +118,12 @@ def summarise_effects(effects: Sequence[PromptEffect]) -> dict[str, float | int 
 
 
 def draw_grid(effects: Sequence[PromptEffect], side: int = 240) -> np.ndarray:
-    """A line for each effect: photo with the prompts, masks from box, click and click beside, the click's masks.
+    """One row per effect: the photo with prompts, masks from box, click and click beside, the click's three masks.
 
-    side: pixels of the longest side of each picture
+    side: longest side of each image, in pixels
     returns: (H, W, 3) uint8
     """
-    margin = 18  # for the words above each picture
+    margin = 18  # for the caption above each image
     lines = [_tiles(effect, side) for effect in effects]
     heights = [margin + line[0][1].shape[0] for line in lines]
     columns = max(map(len, lines), default=1)
@@ -138,7 +138,7 @@ def draw_grid(effects: Sequence[PromptEffect], side: int = 240) -> np.ndarray:
 
 
 def _tiles(e: PromptEffect, side: int) -> list[tuple[str, np.ndarray]]:
-    """Words and picture, (h, w, 3) uint8, for each column."""
+    """Caption and image, (h, w, 3) uint8, for each column."""
     size = e.image.shape[:2]
     small = resized_size(size, side)
     photo = resize_longest_side(e.image, side)

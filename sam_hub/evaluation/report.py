@@ -1,4 +1,4 @@
-"""Scores of shards as numbers, as a table and as JSON."""
+"""Reports the scores of shards as numbers, as a table and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from .evaluate import ObjectScores, Protocol, ShardScores
 from .metrics import clicks_needed, rank_correlation
 
 TRANSFER_PREFIX = "zeroshot-"
-"""Shards of this name measure transfer: they are reported and left out of the mean."""
+"""Prefix of shards that measure transfer: they are reported, but not part of the mean."""
 
 METRICS = {
     "click_1": ("1 click", "mean IoU after one click, of the mask with the best predicted IoU"),
@@ -33,11 +33,11 @@ METRICS = {
     "box_boundary": ("box BIoU", "mean Boundary IoU of the single mask from the tight box"),
     "click_1_islands": ("islands", "mean number of components beyond the first, of the mask after one click"),
 }
-"""Name in JSON -> title in the table, and what it is."""
+"""Name in JSON -> title in the table, and description."""
 
 
 def summarise(objects: Sequence[ObjectScores], limit: int) -> dict[str, float | None]:
-    """Each of ``METRICS`` over some objects, with at most ``limit`` clicks; None where it was not measured."""
+    """Mean of each of ``METRICS`` over objects, with at most ``limit`` clicks; None if not measured."""
 
     def after(k: int) -> float | None:
         return _mean([o.clicks[k - 1] if len(o.clicks) >= k else None for o in objects])
@@ -70,7 +70,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def build_report(model: str, protocol: Protocol, shards: Sequence[ShardScores]) -> dict[str, Any]:
     """The full report of an evaluation, ready for JSON.
 
-    ``mean`` holds the means over the shards that are not ``zeroshot-``; None when there are none of them
+    ``mean`` holds the means over shards that are not ``zeroshot-``, or None if there are none
     """
     rows = [
         {
@@ -98,7 +98,7 @@ def build_report(model: str, protocol: Protocol, shards: Sequence[ShardScores]) 
 
 
 def to_table(report: dict[str, Any]) -> Table:
-    """One line for each shard and one for the mean; baselines only where they were measured."""
+    """One row for each shard and one for the mean; baselines only if they were measured."""
     shown = [name for name in METRICS if any(row[name] is not None for row in report["shards"])]
     clicks = report["protocol"]["clicks"]
     table = Table(title=f"{report['model']}: mean IoU by prompt", caption=f"NoC: clicks to that IoU, at most {clicks}")
@@ -115,7 +115,7 @@ def to_table(report: dict[str, Any]) -> Table:
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """`to_table` on standard output; wider than a narrow terminal rather than with numbers cut off."""
+    """Print `to_table`; in a narrow terminal, lines are wider than the terminal rather than truncated."""
     table, console = to_table(report), Console()
     wanted = console.measure(table, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, wanted)
