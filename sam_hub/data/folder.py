@@ -11,8 +11,8 @@ How a mask file is interpreted:
 
 - two values: nonzero pixels are one object (with ``parts``, each connected component is one);
 - more values (8 or 16 bits, or palette indices): each nonzero value is one object;
-- mostly 0 and 255 with greys between them: a mask with soft edges; pixels above 127 are one object. JPEGs are only read
-  this way, as compression changes values;
+- mostly 0 and 255 with greys between them: a mask with soft edges; pixels above 127 are one object. JPEGs and lossy
+  WebPs are only read this way, as compression changes values;
 - colours: each colour except black is one object;
 - PASCAL VOC (a folder ``SegmentationObject``, or its palette): each index except 0 is one object; 255 is void, the
   border around objects, which belongs to none.
@@ -49,6 +49,9 @@ SOFT_SHARE = 0.9
 LOSSY = ("JPEG", "MPO")
 NEAR = 48
 """How far JPEG compression shifts values from 0 and 255."""
+
+FLAT = 8
+"""A square of so many pixels a side, whose values differ by no more, is inside an object, not at an edge."""
 
 
 class MaskFolder(AnnotatedImages):
@@ -144,7 +147,8 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
         with picture_file(path) as picture:
             if picture.width * picture.height > pixel_limit():
                 raise ValueError(f"it has more than {pixel_limit() // 1_000_000} million pixels")
-            is_lossy = picture.format in LOSSY
+            is_lossy = picture.format in LOSSY or (picture.format == "WEBP" and _is_lossy_webp(path))
+            kind = picture.format
             in_voc = path.parent.name == VOC_FOLDER or _has_voc_palette(picture)
             voc = in_voc and not is_lossy and picture.mode in ("P", "L")
             mode = "L" if is_lossy else "RGBA" if picture.mode in ("LA", "PA", "CMYK") else picture.mode
@@ -160,8 +164,9 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
         values = colours[..., 0] if grey else colours @ np.array([65536, 256, 1], np.uint32)
     distinct = np.unique(values)
     distinct = distinct[distinct != 0]
-    if is_lossy and ((values < NEAR) | (values > 255 - NEAR)).mean() < SOFT_SHARE:
-        raise DataError(f"{path} is a JPEG, which changes the numbers of objects; save masks as PNG")
+    if is_lossy and not _is_two_valued(values):
+        name = "lossy WebP" if kind == "WEBP" else "JPEG"
+        raise DataError(f"{path} is a {name}, which changes the numbers of objects; save masks as PNG")
     has_edges = len(distinct) > 1 and distinct[-1] == 255 and np.isin(values, (0, 255)).mean() >= SOFT_SHARE
     soft = is_lossy or has_edges
     if soft or len(distinct) <= 1:
@@ -170,6 +175,29 @@ def read_mask_file(path: Path, parts: bool = False) -> tuple[tuple[int, int], li
             return mask.shape, [annotation_of(mask)]
         values = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
     return values.shape, annotations_of_values(values)
+
+
+def _is_two_valued(levels: np.ndarray) -> bool:
+    """Whether (H, W) uint8 was black and white before its compression: greys only at edges, or one value alone."""
+    if levels.min() == levels.max():
+        return levels[0, 0] < NEAR or levels[0, 0] > 255 - NEAR
+    window = np.ones((FLAT, FLAT), np.uint8)
+    low, high = cv2.erode(levels, window), cv2.dilate(levels, window)
+    is_flat_grey = (high - low <= FLAT) & (low > FLAT) & (high < 255 - FLAT)
+    ends = (levels < NEAR) | (levels > 255 - NEAR)
+    return levels.max() > 255 - NEAR and ends.mean() >= SOFT_SHARE and not is_flat_grey.any()
+
+
+def _is_lossy_webp(path: Path) -> bool:
+    """Whether the first picture of the file is a chunk ``VP8 ``, and not ``VP8L`` (RFC 9649)."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            if head[:4] in (b"VP8 ", b"VP8L"):
+                return head[:4] == b"VP8 "
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, 1)
+    return False
 
 
 def _has_voc_palette(picture: Image.Image) -> bool:

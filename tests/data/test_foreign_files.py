@@ -372,6 +372,34 @@ def test_masks_in_jpeg_are_one_object_or_refused(tmp_path: Path):
         read_mask_file(tmp_path / "b.jpg")
 
 
+@pytest.mark.parametrize("one, other", [(1, 1), (1, 2), (20, 40), (80, 160), (80, 255), (0, 128)])
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_numbers_of_objects_in_lossy_files_are_refused(tmp_path: Path, one: int, other: int, suffix: str):
+    """Also where they are few, small, or so low that nothing is white."""
+    values = np.zeros((400, 600), np.uint8)
+    values[20:60, 30:90], values[200:240, 300:340] = one, other
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    with pytest.raises(DataError, match=r"which changes the numbers of objects; save masks as PNG"):
+        read_mask_file(tmp_path / f"a.{suffix}")
+
+
+def test_lossy_webp_is_one_object_and_lossless_keeps_numbers(tmp_path: Path):
+    for mode in ("L", "RGBA"):
+        Image.fromarray(SQUARE.astype(np.uint8) * 255).convert(mode).save(tmp_path / "a.webp", exif=b"Exif")
+        (annotation,) = read_mask_file(tmp_path / "a.webp")[1]
+        found = rle_to_mask(annotation["segmentation"])
+        assert (found & SQUARE).sum() / (found | SQUARE).sum() > 0.95
+    Image.fromarray(SQUARE * np.uint8(1) + OTHER * np.uint8(2)).save(tmp_path / "b.webp", lossless=True)
+    assert len(read_mask_file(tmp_path / "b.webp")[1]) == 2
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_blank_jpeg_is_no_error(tmp_path: Path, level: int):
+    Image.new("L", (60, 40), level).save(tmp_path / "a.jpg", quality=5)
+    size, (annotation,) = read_mask_file(tmp_path / "a.jpg")
+    assert size == (40, 60) and rle_to_mask(annotation["segmentation"]).all() == bool(level)
+
+
 def tar(path: Path, files: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as shard:
         for name, content in files.items():
