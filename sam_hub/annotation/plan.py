@@ -1,9 +1,11 @@
 """Plans a run over many photos: their names in the output folder, and which ones an earlier run has finished.
 
 OUT/everything.json     the settings and the photos (the plan)
-OUT/masks/NAME.json one photo's annotations; its existence marks the photo as done OUT/tiles/NAME/... finished tiles of
-a large image OUT/previews/NAME.jpg   the photo with its masks OUT/coco.json           all annotations OUT/summary.json
-summary of the last run
+OUT/masks/NAME.json     one photo's annotations; its existence marks the photo as done
+OUT/tiles/NAME/...      finished tiles of a large image
+OUT/previews/NAME.jpg   the photo with its masks
+OUT/coco.json           all annotations
+OUT/summary.json        summary of the last run
 """
 
 import json

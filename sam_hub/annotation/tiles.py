@@ -1,6 +1,6 @@
 """Large images in a run: writes a file for each finished tile, so that an interrupted run can resume.
 
-OUT/tiles/NAME/ROW-COLUMN.json masks of a tile; removed when the image has been merged without failures
+OUT/tiles/NAME/ROW-COLUMN.json   masks of a tile; removed when the image has been merged without failures
 """
 
 import json

@@ -20,7 +20,7 @@ from .picture import Picture
 from .pieces import Piece
 
 VALID = 0.5
-"""Share of a mask that must hold data."""
+"""Minimum share of a mask's pixels that have data."""
 
 
 def generate_tiled(
@@ -33,16 +33,16 @@ def generate_tiled(
     bands: Bands = None,
     page: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Every mask of an image that need not fit into memory, merged where tiles meet.
+    """Generate all masks of an image that may exceed memory, merging them at tile seams.
 
     generator: its thresholds apply to tiles; ``min_mask_area`` and ``non_overlapping`` to the whole image
-    source: the path of a file; TIFFs are read window by window (the extra ``science`` or ``geo``)
-    tile: side in pixels; overlap: of neighbouring tiles, as a share of their side
-    progress: called with the number of tiles done and the total
+    source: path; TIFFs are read window by window (the extra ``science`` or ``geo``)
+    tile: side in pixels; overlap: of neighbouring tiles, as a fraction of the side
+    progress: called with the number of finished tiles and the total
     value_range, bands, page: as for `read_image`
-    returns: records as of `SamAutomaticMaskGenerator.generate`, in pixels of the picture, with ``segmentation`` as
-        "coco_rle"; ``crop_box`` encloses the tiles that a mask was found in. Pixels without data are in no mask
-    raises: ImageError; WrongUsage for a tile or an overlap that makes no sense
+    returns: records as from `SamAutomaticMaskGenerator.generate`, in pixels of the image, with ``segmentation`` as
+        "coco_rle"; ``crop_box`` encloses the tiles in which a mask was found. Masks exclude pixels without data
+    raises: ImageError; WrongUsage for an invalid tile or overlap
     """
     value_range = value_range or getattr(generator.predictor, "value_range", None)
     with Picture(source, value_range, bands, page) as picture:
@@ -58,7 +58,7 @@ def generate_tiled(
 
 
 def check_size(size: tuple[int, int], name: str) -> None:
-    """ImageError for a picture of (H, W) whose masks no run lengths can hold."""
+    """Check that RLE can represent masks of (H, W). raises: ImageError"""
     if size[0] * size[1] > LIFTED:
         raise ImageError(
             f"{name} has more than {LIFTED // 1_000_000} million pixels, which COCO's run lengths cannot count; "
@@ -67,7 +67,7 @@ def check_size(size: tuple[int, int], name: str) -> None:
 
 
 def pieces_of_tile(generator: SamAutomaticMaskGenerator, picture: Picture, window: Window, number: int) -> list[Piece]:
-    """What is found in one tile; nothing is encoded where it holds no data. raises: ImageError"""
+    """Segment one tile; tiles without data are not encoded. raises: ImageError"""
     pixels, valid = picture.read(window)
     if not valid.any():
         return []
@@ -101,7 +101,7 @@ def pieces_of_tile(generator: SamAutomaticMaskGenerator, picture: Picture, windo
 
 
 def finish(pieces: Sequence[Piece], grid: Grid, generator: SamAutomaticMaskGenerator) -> list[Piece]:
-    """Merge the pieces of all tiles, and apply what of the generator holds for the whole picture."""
+    """Merge the pieces of all tiles, and apply the generator's whole-image settings."""
     found = merge(pieces, grid)
     if generator.non_overlapping:
         found = separate(found, grid)
@@ -109,7 +109,7 @@ def finish(pieces: Sequence[Piece], grid: Grid, generator: SamAutomaticMaskGener
 
 
 def record_of(piece: Piece, size: tuple[int, int]) -> dict[str, Any]:
-    """A record of `SamAutomaticMaskGenerator.generate`, with run lengths of a picture of (H, W)."""
+    """A record as from `SamAutomaticMaskGenerator.generate`, with RLE of the (H, W) image."""
     x0, y0, x1, y1 = piece.box
     return {
         "segmentation": piece.rle(size),
@@ -120,7 +120,7 @@ def record_of(piece: Piece, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _with_data(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """The clicks (N, 2), in [0, 1], that lie on data."""
+    """The clicks (N, 2), in [0, 1], on pixels with data."""
     height, width = valid.shape
     column = np.clip((points[:, 0] * width).astype(int), 0, width - 1)
     row = np.clip((points[:, 1] * height).astype(int), 0, height - 1)

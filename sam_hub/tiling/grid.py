@@ -1,4 +1,4 @@
-"""How a picture is cut into tiles that overlap."""
+"""Divides an image into overlapping tiles."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from ..rasters.raster import Window
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles of one size over a picture, in rows and columns, the outer ones flush with its borders.
+    """Rows and columns of tiles of equal size; the outer ones are flush with the image's borders.
 
-    size: (H, W) of the picture; tile: pixels of a tile's side (smaller pictures have smaller tiles)
-    overlap: of neighbours, as a part of a tile's side, at least; tiles are spread evenly
+    size: (H, W) of the image; tile: side of a tile in pixels (smaller images have smaller tiles)
+    overlap: minimum overlap of neighbours, as a fraction of the side; tiles are spread evenly
     raises: WrongUsage
     """
 
@@ -36,13 +36,13 @@ class Grid:
 
     @property
     def windows(self) -> list[Window]:
-        """Of all tiles, row by row."""
+        """Windows of all tiles, row by row."""
         height, width = self.size
         return [(x, y, min(x + self.tile, width), min(y + self.tile, height)) for y in self.tops for x in self.lefts]
 
     @property
     def neighbours(self) -> list[tuple[int, int]]:
-        """Pairs of tiles side by side or one above the other, by their places in `windows`."""
+        """Pairs of horizontally or vertically adjacent tiles, as indices into `windows`."""
         rows, columns = len(self.tops), len(self.lefts)
         across = [(r * columns + c, r * columns + c + 1) for r in range(rows) for c in range(columns - 1)]
         down = [(r * columns + c, (r + 1) * columns + c) for r in range(rows - 1) for c in range(columns)]
@@ -50,7 +50,7 @@ class Grid:
 
 
 def shared(a: Window, b: Window) -> Window:
-    """The strip that two windows have in common."""
+    """The intersection of two windows."""
     return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 

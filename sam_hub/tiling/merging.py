@@ -1,7 +1,7 @@
-"""Masks of tiles -> masks of the picture.
+"""Merges masks of tiles into masks of the whole image.
 
-An object on a seam is found in both tiles, each time cut at the tile's border. In the strip that the tiles share both
-saw the same pixels, so there the two masks agree: parts that agree join their masks, along any number of tiles.
+An object on a seam is found in both tiles, cut off at each tile's border. Both tiles see the same pixels in the strip
+that they share, so the two masks agree there. Masks whose parts agree are joined, across any number of tiles.
 """
 
 from collections import defaultdict
@@ -16,20 +16,20 @@ from .grid import Grid, shared
 from .pieces import Piece, common, strips, united
 
 SEAM_IOU = 0.5
-"""Parts of two masks in a shared strip are one object's where they have this IoU or more."""
+"""Minimum IoU of two masks' parts in a shared strip to count as the same object."""
 
 INSIDE = 0.8
-"""A mask that its tile cut off is a fragment where this share of it lies in a mask of another tile."""
+"""A mask cut off by its tile is a fragment if at least this share of it lies in a mask of another tile."""
 
 SAME = 0.7
-"""Of two masks of different tiles with a higher IoU, the one of the lower predicted IoU goes."""
+"""If two masks of different tiles have a higher IoU, the one with the lower predicted IoU is removed."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A connected part of a piece in a strip.
+    """A connected component of a piece in a shared strip.
 
-    owner: the piece's place; box: in the strip; mask: (h, w) bool of the box
+    owner: index of the piece; box: in the strip; mask: (h, w) bool of the box
     """
 
     owner: int
@@ -38,7 +38,7 @@ class Part:
 
 
 def merge(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> list[Piece]:
-    """Join the pieces of each object, and leave out fragments and duplicates of objects that another tile shows whole.
+    """Join the pieces of each object, and drop fragments and duplicates of objects that another tile shows completely.
 
     pieces: of all tiles of the grid, with their ``tile``
     returns: one piece for each object, in the order of their first pieces
@@ -49,7 +49,7 @@ def merge(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> li
 
 
 def join(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> list[list[int]]:
-    """Which pieces are one object: places in ``pieces``, in order, in groups that are in order of their first."""
+    """Group the pieces of each object: sorted indices into ``pieces``, groups sorted by their first index."""
     windows, by_tile = grid.windows, defaultdict(list)
     for i, piece in enumerate(pieces):
         by_tile[piece.tile].append(i)
@@ -73,7 +73,7 @@ def join(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> lis
 
 
 def agreeing(ones: Sequence[Part], others: Sequence[Part], least: float) -> Iterator[tuple[int, int]]:
-    """Owners of parts that agree, each part with at most one, the best agreement first."""
+    """Pairs of owners of agreeing parts, matched greedily by IoU, each part at most once."""
     pairs = []
     boxes = np.array([part.box for part in others]).reshape(-1, 4)
     for i, part in enumerate(ones):
@@ -110,7 +110,7 @@ def _iou(a: Part, b: Part) -> float:
 
 
 def _both(box_a: Window, a: np.ndarray, box_b: Window, b: np.ndarray) -> int:
-    """Pixels that two masks, each of its box in the picture, have in common."""
+    """Number of common pixels of two masks, each given with its box in the image."""
     x0, y0, x1, y1 = shared(box_a, box_b)
     if x0 >= x1 or y0 >= y1:
         return 0
@@ -123,7 +123,7 @@ def _both(box_a: Window, a: np.ndarray, box_b: Window, b: np.ndarray) -> int:
 
 
 def _without_fragments(found: list[tuple[Piece, set[int]]], grid: Grid) -> list[tuple[Piece, set[int]]]:
-    """found: pieces, each with the tiles that it was joined of"""
+    """found: pieces, each with the tiles that it was joined from"""
     windows = grid.windows
     cells = Cells([piece.box for piece, _ in found], grid.tile)
     dropped: set[int] = set()
@@ -133,10 +133,10 @@ def _without_fragments(found: list[tuple[Piece, set[int]]], grid: Grid) -> list[
         cut = len(tiles) == 1 and any(touches_seam(piece.box, windows[t], grid.size) for t in tiles)
         for j in cells.near(i):
             other, theirs = found[j]
-            if j in dropped or (tiles == theirs and len(tiles) == 1):  # a tile is without duplicates in itself
+            if j in dropped or (tiles == theirs and len(tiles) == 1):  # a tile has no duplicates of its own
                 continue
             if not cut and min(piece.area, other.area) <= SAME * max(piece.area, other.area):
-                continue  # whatever they have in common
+                continue  # upper bound of their common pixels
             both = common(piece, other)
             is_fragment = cut and other.area >= piece.area and both >= INSIDE * piece.area
             if is_fragment or both > SAME * (piece.area + other.area - both):
@@ -146,7 +146,7 @@ def _without_fragments(found: list[tuple[Piece, set[int]]], grid: Grid) -> list[
 
 
 def touches_seam(box: Window, window: Window, size: tuple[int, int]) -> bool:
-    """Whether a box reaches the border of its tile where that is not the picture's."""
+    """Whether a box touches a tile border that is not an image border."""
     x0, y0, x1, y1 = window
     left, top, right, bottom = box
     return (
@@ -163,7 +163,7 @@ def _common_area(a: Window, b: Window) -> int:
 
 
 class Cells:
-    """Boxes by the cells of a coarse grid that they lie in, so that neighbours are found without looking at all."""
+    """Boxes indexed by the cells of a coarse grid, to find neighbours without testing all boxes."""
 
     def __init__(self, boxes: Sequence[Window], side: int) -> None:
         self._boxes, self._side = boxes, side
@@ -179,13 +179,13 @@ class Cells:
                 yield x, y
 
     def near(self, i: int) -> list[int]:
-        """Boxes that meet box i, without itself, in order."""
+        """Sorted indices of boxes that intersect box i, without i."""
         found = {j for cell in self._of(self._boxes[i]) for j in self._in[cell]}
         return sorted(j for j in found if j != i and _common_area(self._boxes[i], self._boxes[j]))
 
 
 def separate(pieces: Sequence[Piece], grid: Grid) -> list[Piece]:
-    """Give each pixel to the smallest piece that has it; pieces of which nothing is left are left out."""
+    """Assign each pixel to the smallest piece that contains it; pieces that become empty are dropped."""
     cells = Cells([piece.box for piece in pieces], grid.tile)
     left = []
     for i, piece in enumerate(pieces):

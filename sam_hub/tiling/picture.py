@@ -1,4 +1,4 @@
-"""An image of any size, read as windows of uint8 RGB that share one black and white."""
+"""An image of any size, read as uint8 RGB windows with a common value range."""
 
 import math
 import os
@@ -18,15 +18,15 @@ from ..rasters.opening import is_tiff, open_map
 from ..rasters.raster import Georeference, Raster, Window
 
 SAMPLES, SAMPLE_SIDE = 6, 256
-"""Windows along each side, and pixels of their sides, that black and white are chosen from."""
+"""Sample for the value range: number of windows along each side, and side of a window in pixels."""
 
 
 class Picture:
-    """A file, open for reading by windows: TIFFs from the file, other formats (PNG, JPEG) decoded whole.
+    """An open image file, read by windows: TIFFs from disk; other formats (PNG, JPEG) are decoded completely.
 
-    value_range, bands, page: as for `read_image`; the range that a default or percentiles choose is that of a sample
-        spread over the whole picture, so that it is the same in every window
-    size: (H, W); georeference: None where the file has none
+    value_range, bands, page: as for `read_image`; a default or percentile range is computed from a sample spread over
+        the whole image, so that it is the same in every window
+    size: (H, W); georeference: None if the file has none
     raises: ImageError
     """
 
@@ -52,7 +52,7 @@ class Picture:
 
     def _opens_as_raster(self, bands: Bands, page: int | None) -> bool:
         if not self.path.is_file():
-            return False  # `read_image` says what is wrong
+            return False  # `read_image` gives the error message
         with open(self.path, "rb") as file:
             if not is_tiff(file):
                 return False
@@ -60,7 +60,7 @@ class Picture:
             raster = open_map(self.path, self.name, page, 1 + max(bands) if bands else 0)
         except ImageError:
             return False
-        if getattr(raster, "orientation", 1) != 1:  # turned: only as a whole
+        if getattr(raster, "orientation", 1) != 1:  # rotated: decode completely
             raster.close()
             return False
         self._raster = raster
@@ -74,7 +74,7 @@ class Picture:
             self._raster.close()
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """A window: (h, w, 3) uint8 RGB, and which of its pixels have data, (h, w) bool. raises: ImageError"""
+        """Read a window: (h, w, 3) uint8 RGB, and (h, w) bool, True for pixels with data. raises: ImageError"""
         if self._whole is not None:
             x0, y0, x1, y1 = window
             part = self._whole[y0:y1, x0:x1]

@@ -1,4 +1,4 @@
-"""What a tile gave of an object: a mask in the window that it fills, packed."""
+"""A tile's mask of an object, compressed, cropped to its box."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from ..ops.run_lengths import compressed
 from ..rasters.raster import Window
 
 PART = 1 << 22
-"""Pixels of a large mask that are unpacked at a time."""
+"""Maximum number of pixels of a large mask that are decoded at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A mask, not empty, as its window's run lengths; a few hundred bytes.
+    """A non-empty mask, as RLE of its window; a few hundred bytes.
 
-    box: of the window in the picture, XYXY with exclusive right and bottom edges
-    counts: compressed run lengths of the window
-    area: pixels; tile: its place in `Grid.windows`; facts: of its record, without ``segmentation``, ``area``, ``bbox``
+    box: of the window in the image, XYXY with exclusive right and bottom edges
+    counts: compressed RLE counts of the window
+    area: pixels; tile: index into `Grid.windows`; facts: its record without ``segmentation``, ``area``, ``bbox``
     """
 
     box: Window
@@ -33,7 +33,7 @@ class Piece:
     def of(
         cls, mask: np.ndarray, origin: tuple[int, int], tile: int = 0, facts: dict[str, Any] | None = None
     ) -> "Piece":
-        """mask: (h, w) bool, not empty; origin: (x, y) of its first pixel in the picture"""
+        """mask: (h, w) bool, not empty; origin: (x, y) of its first pixel in the image"""
         x0, y0, x1, y1 = mask_to_box(mask).tolist()
         window = mask[y0 : y1 + 1, x0 : x1 + 1]
         x, y = origin
@@ -46,7 +46,7 @@ class Piece:
         return self.within(self.box)
 
     def runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where runs of pixels begin and end, counted down the columns of the window."""
+        """Start and end of each run of pixels, in column-major order of the window."""
         x0, y0, x1, y1 = self.box
         size = [y1 - y0, x1 - x0]
         ends = rle_counts({"size": size, "counts": self.counts}, size).cumsum()
@@ -54,7 +54,7 @@ class Piece:
         return starts[: len(ends)], ends
 
     def within(self, window: Window) -> np.ndarray:
-        """The mask in a window of the picture: (h, w) bool, False where the piece is not."""
+        """The mask in a window of the image: (h, w) bool, False outside the piece."""
         x0, y0, x1, y1 = window
         out = np.zeros((y1 - y0, x1 - x0), bool)
         paste(out, (x0, y0), self)
@@ -69,7 +69,7 @@ class Piece:
         return (run >= 0) & (place < ends[np.maximum(run, 0)])
 
     def rle(self, size: tuple[int, int]) -> Rle:
-        """Compressed run lengths in a picture of (H, W)."""
+        """Compressed RLE in an image of (H, W)."""
         x0, y0, _, y1 = self.box
         high, (height, width) = y1 - y0, size
         starts, ends = self.runs()
@@ -90,7 +90,7 @@ class Piece:
 
 
 def paste(canvas: np.ndarray, origin: tuple[int, int], piece: Piece) -> None:
-    """Add a piece to (h, w) bool, whose first pixel is at (x, y); only its columns there are unpacked."""
+    """Draw a piece into (h, w) bool, whose first pixel is at (x, y); decodes only the columns needed."""
     x, y = origin
     x0, y0, x1, y1 = piece.box
     low_x, low_y = max(x, x0), max(y, y0)
@@ -109,7 +109,7 @@ def paste(canvas: np.ndarray, origin: tuple[int, int], piece: Piece) -> None:
 
 
 def strips(box: Window) -> Iterator[Window]:
-    """A box from left to right in parts of at most `PART` pixels, or of one column."""
+    """Split a box, left to right, into parts of at most `PART` pixels, or one column."""
     x0, y0, x1, y1 = box
     step = max(1, PART // max(1, y1 - y0))
     for x in range(x0, x1, step):
@@ -117,7 +117,7 @@ def strips(box: Window) -> Iterator[Window]:
 
 
 def common(a: Piece, b: Piece) -> int:
-    """Pixels that two pieces have in common."""
+    """Number of common pixels of two pieces."""
     x0, y0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
     x1, y1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
     if x0 >= x1 or y0 >= y1:
@@ -126,9 +126,9 @@ def common(a: Piece, b: Piece) -> int:
 
 
 def united(pieces: Iterable[Piece]) -> Piece:
-    """One piece of the pixels of all, with the facts of the largest; its ``crop_box`` is around those of all.
+    """The union of pieces, with the facts of the largest; ``crop_box`` encloses those of all.
 
-    It is put together strip by strip, so that memory does not grow with the piece.
+    Built strip by strip, so that memory does not grow with the piece.
     """
     pieces = list(pieces)
     if len(pieces) == 1:
@@ -144,7 +144,7 @@ def united(pieces: Iterable[Piece]) -> Piece:
         flat = np.r_[False, canvas.T.ravel(), False]
         edges.append(np.flatnonzero(flat[1:] != flat[:-1]).reshape(-1, 2) + (left - x0) * (y1 - y0))
     runs = np.concatenate(edges)
-    goes_on = np.flatnonzero(runs[1:, 0] == runs[:-1, 1])  # at the border of two strips
+    goes_on = np.flatnonzero(runs[1:, 0] == runs[:-1, 1])  # a run across the border of two strips
     starts, ends = np.delete(runs[:, 0], goes_on + 1), np.delete(runs[:, 1], goes_on)
     total = (x1 - x0) * (y1 - y0)
     counts = np.diff(np.stack([starts, ends], axis=1).ravel(), prepend=0, append=total)

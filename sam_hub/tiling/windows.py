@@ -1,4 +1,4 @@
-"""Prompts on an image that does not fit into memory: only the window around them is read and encoded."""
+"""Prompts on an image that exceeds memory: only the window around the prompts is read and encoded."""
 
 import numpy as np
 
@@ -9,13 +9,14 @@ from ..rasters.raster import Window
 from .picture import Picture
 
 ROOM = 1.5
-"""Side of a window in lengths of what is prompted, where that is larger than the window asked for."""
+"""Minimum side of a window, as a multiple of the prompt's extent."""
 
 
 def window_around(points: np.ndarray | None, box: np.ndarray | None, size: tuple[int, int], side: int = 1024) -> Window:
-    """The window of ``side`` pixels, or more for a large prompt, whose middle is the prompt's, within the picture.
+    """A window of ``side`` pixels, or more for a large prompt, centred on the prompt and inside the image.
 
-    points: (P, 2), x then y; box: x0, y0, x1, y1; in pixels of the picture, at least one of them; size: (H, W) of it
+    points: (P, 2), x then y; box: x0, y0, x1, y1; in pixels of the image, at least one of them; size: (H, W) of the
+        image
     """
     corners = [] if points is None else [np.reshape(points, (-1, 2))]
     corners += [] if box is None else [np.reshape(box, (2, 2))]
@@ -39,12 +40,12 @@ def predict_in_window(
     multimask_output: bool = True,
     side: int = 1024,
 ) -> tuple[np.ndarray, np.ndarray, Window]:
-    """Masks of one object in a large image, from a window that is set on the predictor.
+    """Predict masks of one object in a large image, after setting a window of it on the predictor.
 
-    point_coords, point_labels, box, multimask_output: as for `ImagePredictor.predict`, in pixels of the picture
-    side: pixels of the window's side, see `window_around`
-    returns: masks (M, h, w) bool of the window, without pixels that hold no data; predicted IoU (M,); the window, whose
-        first pixel is where `mask_to_rle` puts a mask with ``origin=window[:2]``
+    point_coords, point_labels, box, multimask_output: as for `ImagePredictor.predict`, in pixels of the image
+    side: of the window in pixels, see `window_around`
+    returns: masks (M, h, w) bool of the window, without pixels that have no data; predicted IoU (M,); the window: pass
+    ``origin=window[:2]`` to `mask_to_rle`
     raises: PromptError, ImageError
     """
     if point_coords is None and box is None:

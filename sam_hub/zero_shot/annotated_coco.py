@@ -1,4 +1,4 @@
-"""COCO and LVIS annotations with categories, as the tables of detection need them."""
+"""COCO and LVIS annotations with categories, for the detection tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
 
 
 class AnnotatedCoco:
-    """The images of a JSON that are evaluated, with their annotations, crowds included.
+    """The evaluated images of a JSON, with their annotations, including crowds.
 
-    path: a COCO or LVIS JSON; images: the folder of its photos, sought as by `CocoDataset`
-    limit, seed: images to draw; all by default
-    raises: DataError for other files, for an LVIS JSON that does not say what was looked for in each image, and where
-        no photo is there
+    path: a COCO or LVIS JSON; images: folder of its photos; default: as in `CocoDataset`
+    limit, seed: number of images to draw at random; default: all
+    raises: DataError for other files, for an LVIS JSON without the categories checked in each image, and if no photo
+    exists
     """
 
     def __init__(self, path: Path, images: str | None = None, limit: int | None = None, seed: int = 0) -> None:
@@ -60,7 +60,7 @@ class AnnotatedCoco:
                     )
 
     def ids(self) -> list[str]:
-        """Of the images that are evaluated, as text."""
+        """Ids of the evaluated images, as text."""
         return list(self.records)
 
     def image(self, key: str) -> np.ndarray:
@@ -68,9 +68,9 @@ class AnnotatedCoco:
         return self.photos[self.records[key]].image
 
     def annotations(self, key: str, size: tuple[int, int]) -> list[dict]:
-        """COCO annotations of one image with compressed run lengths.
+        """COCO annotations of one image, with compressed RLE.
 
-        raises: DataError for one that is damaged or of another size: without it the image's score would be wrong
+        raises: DataError if one is damaged or has another size, since the image's score would be wrong without it
         """
         found = []
         for number, record in enumerate(self.photos.records(self.records[key])):
@@ -94,7 +94,7 @@ class AnnotatedCoco:
         return found
 
     def document(self, annotations: Sequence[dict]) -> dict[str, Any]:
-        """The evaluated images as a COCO document with whole numbers for ids, beside ``annotations`` of theirs."""
+        """A COCO document of the evaluated images, with integer ids, and the given ``annotations``."""
         numbers = {key: k for k, key in enumerate(self.records, start=1)}
         images = []
         for key, index in self.records.items():

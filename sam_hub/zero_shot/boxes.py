@@ -1,4 +1,4 @@
-"""Boxes to segment: of a COCO results file, of a detector of ``transformers``, or the annotations' own."""
+"""Boxes to segment: from a COCO results file, a detector of ``transformers``, or the annotations."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from ..errors import DataError, ModelNotFoundError
 from .annotated_coco import AnnotatedCoco
 
 MOST, LEAST_SCORE = 100, 0.05
-"""Boxes of an image that count in COCO's AP, and the least score a detector is asked for."""
+"""Boxes per image that count in COCO's AP, and the score threshold of detectors."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BoxSource(Protocol):
 
 
 def open_boxes(what: str, coco: AnnotatedCoco) -> BoxSource:
-    """what: "truth", the path of a .json, or the name of a detector. raises: DataError, ModelNotFoundError"""
+    """what: "truth", the path of a .json, or a detector's name. raises: DataError, ModelNotFoundError"""
     if what == "truth":
         return true_boxes
     if what.endswith(".json"):
@@ -38,7 +38,7 @@ def open_boxes(what: str, coco: AnnotatedCoco) -> BoxSource:
 
 
 def true_boxes(key: str, image: np.ndarray, annotations: Sequence[Mapping[str, Any]]) -> list[ScoredBox]:
-    """The annotations' own, which no detector can beat; without crowds."""
+    """Ground-truth boxes, an upper bound for detectors; without crowds."""
     return [
         ScoredBox(_corners(a["bbox"]), a["category_id"], 1.0)
         for a in annotations
@@ -49,7 +49,7 @@ def true_boxes(key: str, image: np.ndarray, annotations: Sequence[Mapping[str, A
 class ResultsFile:
     """A COCO results file: a list of ``image_id``, ``category_id``, ``bbox`` (x, y, w, h) and ``score``.
 
-    raises: DataError when it is none, or holds images or categories that the annotations do not know
+    raises: DataError if the file is invalid, or has images or categories missing from the annotations
     """
 
     def __init__(self, path: Path, coco: AnnotatedCoco) -> None:
@@ -83,7 +83,7 @@ class ResultsFile:
 class Detector:
     """A detector of ``transformers`` (AutoModelForObjectDetection) whose labels are names of the categories.
 
-    raises: ModelNotFoundError when it cannot be loaded, DataError when it knows none of the categories
+    raises: ModelNotFoundError if it cannot be loaded, DataError if it has none of the categories
     """
 
     def __init__(self, name: str, coco: AnnotatedCoco) -> None:
@@ -129,7 +129,7 @@ def _corners(bbox: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _best(boxes: Sequence[ScoredBox], image: np.ndarray) -> list[ScoredBox]:
-    """The boxes inside the image that have an area, best score first, all that LVIS counts (300) at most."""
+    """Boxes clipped to the image, with nonzero area, by descending score, at most LVIS's 300."""
     height, width = image.shape[:2]
     inside = []
     for box in boxes:

@@ -1,4 +1,4 @@
-"""Reader of BSDS500: photos, and for each a MATLAB file with the boundaries that several people drew."""
+"""Reader of BSDS500: photos, each with a MATLAB file of boundaries drawn by several people."""
 
 import zlib
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from ..ops.packages import require
 
 LAYOUT = "a folder with images/NAME.jpg and groundTruth/NAME.mat, in BSDS500 also below data/ and with test/ in both"
 UNPACKED = 256 * 2**20
-"""Most bytes that the packed parts of a file may have; BSDS500's have 3 MB."""
+"""Maximum uncompressed size of a file, in bytes; BSDS500's have 3 MB."""
 
 PACKED, HEADER, PIECE = 15, 128, 1 << 20
-"""Of MATLAB's level 5: the kind of a packed part, and bytes before the first part; bytes unpacked at a time."""
+"""MATLAB level 5: type of a compressed element, and size of the file header; bytes decompressed at a time."""
 
 PARTS = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
 class AnnotatedPhoto:
-    """A photo and its annotations, as files."""
+    """The files of a photo and its annotations."""
 
     name: str
     image: Path
@@ -29,9 +29,9 @@ class AnnotatedPhoto:
 
 
 def find_photos(folder: Path) -> list[AnnotatedPhoto]:
-    """Photos that have annotations, in order of their names; of a whole BSDS500 those of the test split.
+    """Photos with annotations, sorted by name; for a complete BSDS500, those of the test split.
 
-    raises: DataError when there are none
+    raises: DataError if there are none
     """
     homes = [(root / "images", root / "groundTruth") for root in (folder, folder / "data")]
     homes = [(a / part, b / part) for a, b in homes for part in PARTS] + homes
@@ -46,8 +46,8 @@ def find_photos(folder: Path) -> list[AnnotatedPhoto]:
 def read_boundaries(path: Path, size: tuple[int, int] | None = None) -> list[np.ndarray]:
     """Each annotator's boundaries, (H, W) bool.
 
-    size: (H, W) that they must have
-    raises: DataError for a damaged file, and one of another kind
+    size: their required (H, W)
+    raises: DataError for a damaged file, or another kind of file
     """
     require("reading .mat files", ["scipy"], "eval", DataError)
     from scipy.io import loadmat
@@ -76,7 +76,7 @@ def read_boundaries(path: Path, size: tuple[int, int] | None = None) -> list[np.
 
 
 def unpacked_bytes(path: Path) -> int:
-    """Of the packed parts of a MATLAB file, as far as they are below twice `UNPACKED`. raises: OSError, zlib.error"""
+    """Uncompressed size of a MATLAB file's compressed elements; stops above `UNPACKED`. raises: OSError, zlib.error"""
     total = 0
     with open(path, "rb") as file:
         order = "little" if file.read(HEADER)[-2:] == b"IM" else "big"

@@ -1,4 +1,4 @@
-"""Masks from 1, 2, ... points that correct one another (paper, section 7.1 and appendix D.1)."""
+"""Masks from 1, 2, ... points, each correcting the last mask (paper, section 7.1 and appendix D.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..inference.image_predictor import ImagePredictor
 FIRST = ("center", "random")
 ERROR = ("whole", "largest")
 BATCH, BATCH_PIXELS = 16, 2**25
-"""Objects that are decoded together: at most the first, and 3 masks of each at most so many pixels."""
+"""Objects decoded together: at most the first number, and at most the second in pixels of 3 masks each."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ClickProtocol:
 
     first: "center", the pixel farthest from the object's boundary, the image border being boundary too, or "random",
         any pixel of the object
-    error: where the next point is farthest from the boundary: "whole", of all mistakes together (the paper), or
-        "largest", of the largest connected mistake (later work on interactive segmentation)
+    error: the region whose pixel farthest from the boundary is the next point: "whole", the whole error region
+        (the paper), or "largest", its largest component (later work on interactive segmentation)
     counts: numbers of points after which the IoU is reported
     """
 
@@ -42,7 +42,7 @@ def first_point(mask: np.ndarray, how: str, rng: np.random.Generator) -> tuple[i
 
 
 def next_point(predicted: np.ndarray, truth: np.ndarray, how: str) -> tuple[int, int, int] | None:
-    """x, y and label (1 where object was missed) of the next point; None when there is no mistake.
+    """x, y and label (1 for a false negative, else 0) of the next point; None if there is no error.
 
     predicted, truth: (H, W) bool
     """
@@ -59,8 +59,8 @@ def next_point(predicted: np.ndarray, truth: np.ndarray, how: str) -> tuple[int,
 class Rounds:
     """IoU of one object's mask after each of the protocol's counts.
 
-    confident: of the mask with the highest predicted IoU of the three for the first point, and of those that follow it
-    oracle: the same from the mask with the highest true IoU
+    confident: starting from the first point's mask with the highest predicted IoU of three
+    oracle: starting from the one with the highest true IoU
     """
 
     confident: list[float]
@@ -70,7 +70,7 @@ class Rounds:
 def click_rounds(
     predictor: ImagePredictor, masks: np.ndarray, protocol: ClickProtocol, rng: np.random.Generator
 ) -> list[Rounds]:
-    """Rounds for each of (N, H, W) bool masks, none of them empty, of the image that is set."""
+    """Rounds for each of (N, H, W) bool masks, none of them empty, on the predictor's current image."""
     batch = max(1, min(BATCH, BATCH_PIXELS // (3 * masks[0].size)))
     points = np.array([[first_point(mask, protocol.first, rng)] for mask in masks])  # (N, 1, 2)
     found = []
@@ -104,7 +104,7 @@ def _follow(
     choice: np.ndarray,
     protocol: ClickProtocol,
 ) -> list[list[float]]:
-    """IoU after 1, 2, ... points, each asking for one mask with all points before it and the last low-res logits."""
+    """IoU after 1, 2, ... points; each step predicts one mask from all points so far and the last low-res logits."""
     current, low_res = answer.choose(choice)
     ious = [[float(iou)] for iou in mask_iou(current, masks)]
     labels = np.ones(points.shape[:2], np.int64)
@@ -114,7 +114,7 @@ def _follow(
         clicks = [next_point(mine, masks[i], protocol.error) for mine, i in zip(current, rows, strict=True)]
         on = [k for k, click in enumerate(clicks) if click]
         for k, click in enumerate(clicks):
-            if not click:  # a perfect mask stays as it is
+            if not click:  # a perfect mask is kept
                 ious[rows[k]] += [1.0] * (last - len(ious[rows[k]]))
         if not on:
             break

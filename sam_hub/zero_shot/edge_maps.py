@@ -1,4 +1,4 @@
-"""Edges of a photo from the masks of a grid of clicks (paper, section 7.2 and appendix D.2), and two old detectors."""
+"""Edges from the masks of a grid of clicks (paper, section 7.2 and appendix D.2), and two classical detectors."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ from ..ops.masks import mask_to_box
 
 CANNY_LEVELS = 40
 SMOOTHING = 2.0
-"""Sigma, in pixels, of the Gaussian before Sobel and Canny, and before the curvature of an edge map is taken."""
+"""Sigma, in pixels, of the Gaussian filter before Sobel and Canny, and before computing an edge map's curvature."""
 
 
 @dataclass(frozen=True)
 class EdgeSettings:
-    """How edges are made; the defaults are the paper's.
+    """Settings of the edge maps; the defaults are the paper's.
 
-    points_per_side: of the grid; 16 give 256 clicks and 768 masks, none of which is filtered
-    box_nms_thresh: of two masks whose boxes have an IoU above this, the one with the better predicted IoU is kept
+    points_per_side: of the grid; 16 gives 256 clicks and 768 masks, which are not filtered by score
+    box_nms_thresh: IoU threshold of NMS on the masks' boxes, which keeps the higher predicted IoU
     batch: clicks decoded at once
     """
 
@@ -33,7 +33,7 @@ class EdgeSettings:
 def model_edges(
     predictor: ImagePredictor, image: np.ndarray, settings: EdgeSettings = EdgeSettings()
 ) -> tuple[np.ndarray, int]:
-    """The strength of edges, (H, W) float32 in [0, 1], thinned, and the number of masks they are from.
+    """Edge strength, (H, W) float32 in [0, 1], after edge NMS, and the number of masks used.
 
     image: (H, W, 3) uint8
     """
@@ -59,7 +59,7 @@ def model_edges(
         return strength, 0
     kept = nms(np.array(boxes, np.float32), np.array(scores, np.float32), settings.box_nms_thresh)
     for k in kept:
-        probability, (x, y) = _probability(upsampler, *candidates[k])  # anew: all together would take gigabytes
+        probability, (x, y) = _probability(upsampler, *candidates[k])  # recomputed, as storing all would take gigabytes
         h, w = probability.shape
         here = strength[y : y + h, x : x + w]
         np.maximum(here, mask_edges(probability), out=here)
@@ -71,10 +71,10 @@ def _all_masks(iou: np.ndarray) -> np.ndarray:
 
 
 def _window(upsampler: Upsampler, logits: np.ndarray) -> tuple[slice, slice] | None:
-    """The low-res rows and columns of a mask and of what lies around it; None for a mask without pixels.
+    """The low-res rows and columns of a mask with a margin; None for an empty mask.
 
-    At least two pixels around the mask are in it, where the image has them, so that Sobel's answer beside the mask is
-    that of the whole map.
+    The margin covers at least two image pixels, inside the image, so that Sobel's result near the mask equals that of
+    the whole map.
     """
     window = upsampler.window(logits, 0.0)
     if window is None:
@@ -98,7 +98,7 @@ def mask_edges(probability: np.ndarray) -> np.ndarray:
     """Sobel's gradient of an unthresholded mask on the mask's outer boundary, 0 elsewhere.
 
     probability: (h, w) float32
-    returns: (h, w) float32; the outer boundary are the pixels beside those above one half (8 neighbours)
+    returns: (h, w) float32; the outer boundary consists of the 8-neighbours outside the mask (probability > 0.5)
     """
     mask = (probability > 0.5).astype(np.uint8)
     outer = (cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0) & (mask == 0)
@@ -106,7 +106,7 @@ def mask_edges(probability: np.ndarray) -> np.ndarray:
 
 
 def gradient(values: np.ndarray) -> np.ndarray:
-    """Magnitude of Sobel's gradient, per pixel; (H, W) -> (H, W) float32. The image is continued beyond its border."""
+    """Magnitude of Sobel's gradient, per pixel, with replicated borders: (H, W) -> (H, W) float32."""
     values = values.astype(np.float32)
     dx, dy = (
         cv2.Sobel(values, cv2.CV_32F, *order, ksize=3, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
@@ -116,16 +116,16 @@ def gradient(values: np.ndarray) -> np.ndarray:
 
 
 def scaled(strength: np.ndarray) -> np.ndarray:
-    """Linearly to a range from 0 to 1; without an edge all 0."""
+    """Scale linearly to [0, 1]; a constant map becomes 0."""
     low, high = float(strength.min()), float(strength.max())
     return (strength - low) / (high - low) if high > low else np.zeros_like(strength)
 
 
 def suppress(strength: np.ndarray) -> np.ndarray:
-    """Keep the pixels that no neighbour across the edge exceeds (Canny 1986), the rest becomes 0.
+    """Edge NMS (Canny 1986): keep pixels that are not below their neighbours across the edge, and set the others to 0.
 
-    The direction across is that of the strongest curvature of the smoothed map; neighbours one pixel away on either
-    side are interpolated.
+    The direction across the edge is that of the strongest curvature of the smoothed map; the neighbours, one pixel away
+    on both sides, are interpolated.
     strength: (H, W) float32
     """
     smooth = cv2.GaussianBlur(strength.astype(np.float32), (0, 0), SMOOTHING, borderType=cv2.BORDER_REPLICATE)
@@ -133,7 +133,7 @@ def suppress(strength: np.ndarray) -> np.ndarray:
         cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=5, borderType=cv2.BORDER_REPLICATE)
         for order in ((2, 0), (0, 2), (1, 1))
     )
-    # Of the Hessian the eigenvector whose eigenvalue is larger in magnitude: the upper one where the trace is positive.
+    # The Hessian's eigenvector with the eigenvalue of larger magnitude: the upper one if the trace is positive.
     angle = 0.5 * np.arctan2(2 * dxy, dxx - dyy) + np.where(dxx + dyy > 0, 0, np.pi / 2)
     across_x, across_y = np.cos(angle), np.sin(angle)
     y, x = np.mgrid[: strength.shape[0], : strength.shape[1]].astype(np.float32)
@@ -156,12 +156,12 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def sobel_edges(image: np.ndarray) -> np.ndarray:
-    """Sobel's gradient of the smoothed grey image, suppressed: (H, W, 3) uint8 -> (H, W) float32 in [0, 1]."""
+    """Sobel's gradient of the smoothed grey image, after edge NMS: (H, W, 3) uint8 -> (H, W) float32 in [0, 1]."""
     return suppress(scaled(gradient(_grey(image))))
 
 
 def canny_edges(image: np.ndarray) -> np.ndarray:
-    """The highest of `CANNY_LEVELS` thresholds at which OpenCV's Canny marks a pixel, over the largest.
+    """For each pixel, the highest of `CANNY_LEVELS` at which OpenCV's Canny marks it, divided by the largest level.
 
     image: (H, W, 3) uint8; the lower of Canny's two thresholds is 0.4 of the higher
     returns: (H, W) float32 in [0, 1]

@@ -1,7 +1,7 @@
 """Precision and recall of edge maps against several annotators: the BSDS500 benchmark (Arbelaez et al. 2011).
 
-Original: ``evaluation_bdry_image.m``, ``collect_eval_bdry.m``. A map is cut at 99 thresholds, thinned, and matched to
-each annotator's boundaries. A pixel is right when any annotator has a partner for it; recall is over all annotators.
+Original: ``evaluation_bdry_image.m``, ``collect_eval_bdry.m``. A map is binarised at 99 thresholds, thinned, and
+matched to each annotator's boundaries. A pixel is correct if it matches any annotator; recall is over all annotators.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +15,15 @@ from .thinning import thin
 COUNT = 99
 THRESHOLDS = np.linspace(1 / (COUNT + 1), COUNT / (COUNT + 1), COUNT)
 STEPS = np.linspace(0, 1, 100)
-"""Between two thresholds the best F is sought at so many places, with recall and precision in between."""
+"""Points between two thresholds at which F is evaluated, with interpolated recall and precision."""
 
 
 @dataclass(frozen=True)
 class EdgeCounts:
-    """Pixels of one image at T thresholds; each (T,) int64.
+    """Pixel counts of one image at T thresholds; each (T,) int64.
 
-    found: of the annotators' boundaries, those with a partner; annotated: all of them, over all annotators
-    right: of the machine's thinned map, those with a partner at any annotator; marked: all of them
+    found: matched pixels of the annotators' boundaries; annotated: all of them, over all annotators
+    right: pixels of the predicted, thinned map that match any annotator; marked: all of them
     """
 
     found: np.ndarray
@@ -54,7 +54,7 @@ def count_edges(
     thresholds: np.ndarray = THRESHOLDS,
     thinning: Callable[[np.ndarray], np.ndarray] = thin,
 ) -> EdgeCounts:
-    """Compare one map with the annotators of its image.
+    """Compare one map with its image's annotators.
 
     strength: (H, W) in [0, 1]; annotators: each (H, W) bool
     thresholds: (T,); pixels at or above one are marked
@@ -76,13 +76,13 @@ def count_edges(
 
 
 def f_measure(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """Their harmonic mean; 0 where both are 0."""
+    """Harmonic mean of precision and recall; 0 if both are 0."""
     total = recall + precision
     return 2 * recall * precision / np.where(total == 0, 1, total)
 
 
 def best_f(counts: EdgeCounts, thresholds: np.ndarray = THRESHOLDS) -> tuple[float, float, float, float]:
-    """Threshold, recall, precision and F where F is largest, also between neighbouring thresholds (``maxF``)."""
+    """Threshold, recall, precision and F at the largest F, interpolating between thresholds (``maxF``)."""
 
     def between(values: np.ndarray) -> np.ndarray:
         return (values[:-1, None] * (1 - STEPS) + values[1:, None] * STEPS).ravel()
@@ -97,12 +97,12 @@ def best_f(counts: EdgeCounts, thresholds: np.ndarray = THRESHOLDS) -> tuple[flo
 
 @dataclass(frozen=True)
 class EdgeScores:
-    """What the benchmark reports, each in [0, 1].
+    """The benchmark's scores, each in [0, 1].
 
     ods: best F with one threshold for all images; ods_threshold: that threshold
     ois: F with each image's best threshold; ap: area under the curve of precision over recall
-    r50: recall at a precision of one half
-    recall, precision: (99,), of all images together at each threshold
+    r50: recall at a precision of 0.5
+    recall, precision: (99,), over all images, at each threshold
     """
 
     ods: float
@@ -115,13 +115,13 @@ class EdgeScores:
 
 
 def score_edges(images: Sequence[EdgeCounts]) -> EdgeScores:
-    """The benchmark's numbers from the counts of one or more images at `THRESHOLDS`."""
+    """The benchmark's scores from the counts of one or more images at `THRESHOLDS`."""
     total = images[0]
     for counts in images[1:]:
         total = total + counts
     threshold, _, _, ods = best_f(total)
     chosen = np.zeros(4, np.int64)
-    for c in images:  # of equally good thresholds the highest
+    for c in images:  # ties: the highest threshold
         f = f_measure(c.recall, c.precision)
         at = len(f) - 1 - int(f[::-1].argmax())
         chosen += [c.found[at], c.annotated[at], c.right[at], c.marked[at]]
@@ -131,7 +131,7 @@ def score_edges(images: Sequence[EdgeCounts]) -> EdgeScores:
 
 
 def _area(recall: np.ndarray, precision: np.ndarray) -> float:
-    """The mean of interpolated precision at recalls 0, 0.01, ... 1, nothing outside of those measured."""
+    """Mean of interpolated precision at recalls 0, 0.01, ... 1, with 0 outside the measured range."""
     # MATLAB's ``unique`` keeps the last of equal values.
     known, last = np.unique(recall[::-1], return_index=True)
     if len(known) < 2:
@@ -141,7 +141,7 @@ def _area(recall: np.ndarray, precision: np.ndarray) -> float:
 
 
 def _recall_at(recall: np.ndarray, precision: np.ndarray, wanted: float) -> float:
-    """The largest recall at which precision is ``wanted``, interpolated along the curve; 0 where it never is."""
+    """The largest recall with precision ``wanted``, interpolated along the curve; 0 if it is never reached."""
     order = np.argsort(recall, kind="stable")
     r, p = recall[order], precision[order]
     if p[-1] >= wanted:

@@ -25,7 +25,7 @@ F_LINES = (0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 class EdgesTable(Table):
-    """A row for the model and one for each baseline.
+    """Table with a row for the model and one for each baseline.
 
     options: ``points_per_side`` of the grid, ``baselines`` (default: on)
     """

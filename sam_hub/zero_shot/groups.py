@@ -21,16 +21,16 @@ RESAMPLES, LEVEL = 2000, 0.95
 
 @dataclass(frozen=True)
 class Groups:
-    """Annotation id, or name of an image with or without its suffix -> group; the annotation has the last word."""
+    """Annotation id, or image name with or without suffix -> group; annotation ids take precedence."""
 
     path: Path
     of: Mapping[str, str]
 
     @classmethod
     def read(cls, path: str | Path) -> "Groups":
-        """A CSV of two columns, id and group, with or without a header ``id,group``.
+        """Read a CSV with two columns, id and group, and an optional header ``id,group``.
 
-        raises: DataError when it cannot be read, has no rows, a row without a group, or an id in two groups
+        raises: DataError if it cannot be read, is empty, or has a row without a group or an id in two groups
         """
         path = Path(path)
         if not path.exists():
@@ -60,17 +60,17 @@ class Groups:
 
 
 def interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """The bootstrap interval of a mean: percentiles of the means of `RESAMPLES` draws with replacement; values: (K,)"""
+    """Bootstrap interval of the mean of values (K,): percentiles of `RESAMPLES` means, drawn with replacement."""
     means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def group_rows(groups: Groups, parts: Iterable[Mapping[str, Any]], counts: Sequence[int], seed: int) -> dict[str, Any]:
-    """The groups' means and intervals, and which pairs of intervals are disjoint.
+    """The groups' means and intervals, and the pairs of groups whose intervals are disjoint.
 
     parts: of `PointsTable`, with the IoU at each of ``counts``
-    raises: DataError when no object is in a group
+    raises: DataError if no object is in a group
     """
     found: dict[str, list[list[float]]] = {}
     without = 0
@@ -126,7 +126,7 @@ def groups_markdown(groups: Mapping[str, Any]) -> str:
 
 
 def draw_groups(figure: "Figure", groups: Mapping[str, Any]) -> None:
-    """Means with their intervals, a colour for each number of points."""
+    """Plot means with their intervals, one colour for each number of points."""
     axes = figure.subplots()
     names = [row["group"] for row in groups["rows"]]
     for k, n in enumerate(groups["disjoint"]):

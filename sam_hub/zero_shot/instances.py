@@ -1,4 +1,4 @@
-"""Zero-shot instance segmentation (paper, section 7.4 and appendix D.4): masks of a detector's boxes, scored by AP."""
+"""Zero-shot instance segmentation (paper, section 7.4 and appendix D.4): AP of masks from a detector's boxes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ LVIS_STATS = {"ap": "AP_all", "ap_50": "AP_50", "ap_75": "AP_75", "ap_small": "A
 
 
 def segment_boxes(predictor: ImagePredictor, boxes: np.ndarray) -> np.ndarray:
-    """Masks (N, H, W) bool of boxes (N, 4) XYXY in the image that is set, in two rounds.
+    """Masks (N, H, W) bool from boxes (N, 4) XYXY on the predictor's current image, in two passes.
 
-    Of the three masks for a box the most confident one goes back with the box, and one mask is asked for.
+    Of a box's three masks, the most confident one is fed back with the box to predict one mask.
     """
     masks = []
     for start in range(0, len(boxes), BATCH):
@@ -43,9 +43,9 @@ def segment_boxes(predictor: ImagePredictor, boxes: np.ndarray) -> np.ndarray:
 
 
 class InstancesTable(Table):
-    """One row: mask AP as COCO computes it, on LVIS as LVIS does.
+    """Table with one row: mask AP, computed by COCO's method, or LVIS's method for LVIS.
 
-    options: ``boxes``, see `open_boxes`; ``images``, the folder of the photos
+    options: ``boxes``, see `open_boxes`; ``images``, folder of the photos
     """
 
     TITLE = "Zero-shot instance segmentation (section 7.4)"
@@ -120,11 +120,11 @@ class InstancesTable(Table):
 def average_precision(
     document: dict[str, Any], results: list[dict[str, Any]], images: Sequence[int], lvis: bool
 ) -> dict[str, float | None]:
-    """Mask AP of COCO results by the library for the kind of annotations; None where there are no such objects."""
+    """Mask AP of COCO results, from pycocotools or lvis; None if there are no such objects."""
     names = LVIS_STATS if lvis else COCO_STATS
     if not results or not document["annotations"]:
         return dict.fromkeys(names, 0.0 if document["annotations"] else None)
-    results = [dict(result) for result in results]  # the libraries write into them
+    results = [dict(result) for result in results]  # the libraries modify them
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         if lvis:
             from faster_coco_eval import COCO, COCOeval_faster

@@ -1,8 +1,7 @@
-"""One-to-one matching of two edge maps within a distance, the heart of the BSDS500 benchmark.
+"""One-to-one matching of two edge maps within a distance, the core of the BSDS500 benchmark.
 
-As ``correspondPixels`` of the benchmark: as many pixels as possible get a partner, and of all such matchings the one
-with the least total distance is taken. Only pixels within the distance are edges of the assignment problem, which is
-sparse and goes to SciPy (Jonker and Volgenant 1987).
+As the benchmark's ``correspondPixels``: a maximum matching with minimum total distance. Only pairs within the maximum
+distance are edges of the assignment problem, so it is sparse; SciPy solves it (Jonker and Volgenant 1987).
 """
 
 from functools import lru_cache
@@ -10,19 +9,19 @@ from functools import lru_cache
 import numpy as np
 
 MAX_DISTANCE = 0.0075
-"""Of the image's diagonal: how far apart matched pixels may be (Martin, Fowlkes and Malik 2004)."""
+"""Maximum distance of matched pixels, as a fraction of the image's diagonal (Martin, Fowlkes and Malik 2004)."""
 
 UNITS = 100
-"""Distances are rounded to so many parts of a pixel."""
+"""Distances are rounded to 1 / `UNITS` pixel."""
 PART = 300
-"""Rows that are solved together, where they are not connected."""
+"""Minimum number of rows solved together; small connected components are grouped."""
 ALONE = 100
-"""A pixel without a partner costs as much as so many pairs at the largest distance."""
+"""Cost of an unmatched pixel, in pairs at the maximum distance."""
 
 
 @lru_cache(maxsize=8)
 def disk(radius: float) -> tuple[int, np.ndarray, np.ndarray]:
-    """Reach in pixels, and (K,) row and column steps of all pixels within ``radius`` (inclusive), nearest first."""
+    """Reach in pixels, and (K,) row and column offsets of all pixels within ``radius`` (inclusive), nearest first."""
     reach = int(np.ceil(radius))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     squared = y * y + x * x
@@ -34,7 +33,7 @@ def disk(radius: float) -> tuple[int, np.ndarray, np.ndarray]:
 class EdgePixels:
     """The pixels of one edge map, numbered row by row.
 
-    edges: (H, W) bool; distance: in pixels, by default `MAX_DISTANCE` of the diagonal
+    edges: (H, W) bool; distance: in pixels; default: `MAX_DISTANCE` times the diagonal
     """
 
     def __init__(self, edges: np.ndarray, distance: float | None = None) -> None:
@@ -50,12 +49,12 @@ class EdgePixels:
         self._number[self._place] = np.arange(self.count)
 
     def near(self, other: "EdgePixels") -> np.ndarray:
-        """For each pixel those of the other map within the distance, by step: (N, K) int32, -1 for none."""
+        """For each pixel and offset, the pixel of the other map: (N, K) int32, -1 for none."""
         return other._number[self._place[:, None] + self._steps]
 
 
 def match_edges(a: EdgePixels, b: EdgePixels) -> np.ndarray:
-    """The partner of each pixel of ``a`` in ``b``, two maps of one size: (N,) int64, -1 where it has none."""
+    """The match in ``b`` of each pixel of ``a``, two maps of equal size: (N,) int64, -1 for none."""
     if a.count > b.count:
         back = match_edges(b, a)
         partner = np.full(a.count, -1)
@@ -78,7 +77,7 @@ def match_edges(a: EdgePixels, b: EdgePixels) -> np.ndarray:
 
 
 def _parts(near: np.ndarray, there: np.ndarray, count: int) -> list[np.ndarray]:
-    """Rows of connected parts, several small ones together: the solver's time grows with rows times columns."""
+    """Group rows by connected component, joining small ones; the solver's time grows with rows times columns."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -101,7 +100,7 @@ def _parts(near: np.ndarray, there: np.ndarray, count: int) -> list[np.ndarray]:
 
 
 def _assign(near: np.ndarray, cost: np.ndarray, alone: float, count: int) -> np.ndarray:
-    """The cheapest column of each row, each column once; column ``count`` + i stands for row i being alone.
+    """Minimum-cost assignment of a distinct column to each row; column ``count`` + i leaves row i unmatched.
 
     near: (N, K) columns, -1 for none; cost: (K,)
     """
@@ -112,9 +111,9 @@ def _assign(near: np.ndarray, cost: np.ndarray, alone: float, count: int) -> np.
     there = near >= 0
     row, step = np.nonzero(there)
     ends = np.concatenate([[0], there.sum(1).cumsum()]) + np.arange(total + 1)
-    place = np.arange(len(row)) + row  # each row ends with its own column for being alone
+    place = np.arange(len(row)) + row  # each row ends with its own "unmatched" column
     columns, costs = np.empty(ends[-1], np.int32), np.empty(ends[-1])
-    columns[place], costs[place] = near[row, step], cost[step] + 1  # a stored zero would be no edge
+    columns[place], costs[place] = near[row, step], cost[step] + 1  # SciPy ignores edges of cost 0
     columns[ends[1:] - 1], costs[ends[1:] - 1] = count + np.arange(total), np.ceil(alone) + 1
     graph = csr_matrix((costs, columns, ends), (total, count + total))
     return min_weight_full_bipartite_matching(graph)[1]

@@ -22,10 +22,10 @@ MEAN = "mean of data sets"
 
 
 class PointsTable(Table):
-    """A row for each data set: the mean over its masks; the last row is the mean over data sets.
+    """Table with a row for each data set, the mean over its masks; the last row is the mean over data sets.
 
-    options: ``first``, ``error`` and ``counts`` as of `ClickProtocol`; ``max_objects`` of each image; ``images`` and
-        ``crowds_as_objects`` as of `open_dataset`; ``names`` of the data sets; ``groups``, the path of a CSV
+    options: ``first``, ``error`` and ``counts``, see `ClickProtocol`; ``max_objects`` per image; ``images`` and
+        ``crowds_as_objects``, see `open_dataset`; ``names`` of the data sets; ``groups``, the path of a CSV
     """
 
     TITLE = "Zero-shot masks from points (section 7.1)"

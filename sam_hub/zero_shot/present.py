@@ -1,4 +1,4 @@
-"""A table as Markdown and as a picture."""
+"""Renders a table as Markdown and as a plot."""
 
 import io
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from .groups import groups_markdown
 from .table import Table
 
 SIZE = (7.0, 4.2)
-"""Of a plot, in inches; 120 dots each."""
+"""Size of a plot, in inches, at 120 dpi."""
 
 
 def cell(value: Any) -> str:
-    """A number with three digits, a count, a word, or a dash where nothing was measured."""
+    """Format a number with three decimals, a count, or a word; a dash if not measured."""
     if value is None:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|")
 
 
 def markdown(table: Table, report: Mapping[str, Any]) -> str:
-    """The rows, and what was measured how, for a page or a model card."""
+    """The table and a description of the measurement, for a page or a model card."""
     rows, settings = report["rows"], report["settings"]
     shown = [name for name in table.COLUMNS if any(row.get(name) is not None for row in rows)]
     first, *rest = (table.COLUMNS[name][0] for name in shown)

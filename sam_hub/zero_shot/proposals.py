@@ -1,4 +1,4 @@
-"""Zero-shot object proposals (paper, section 7.3 and appendix D.3): how many objects are among 1000 masks."""
+"""Zero-shot object proposals (paper, section 7.3 and appendix D.3): recall of objects by 1000 masks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ IOUS = np.linspace(0.5, 0.95, 10)
 
 
 def rank_proposals(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The best `MOST` records of everything mode by the mean of confidence and stability, as COCO results."""
+    """The best `MOST` records of everything mode, by mean of confidence and stability, as COCO results."""
     scores = [(r["predicted_iou"] + r["stability_score"]) / 2 for r in records]
     order = np.argsort(-np.array(scores), kind="stable")[:MOST]
     return [{"segmentation": records[i]["segmentation"], "score": float(scores[i])} for i in order]
@@ -30,10 +30,11 @@ def rank_proposals(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 def count_recalled(
     proposals: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], frequency: Mapping[Any, str]
 ) -> dict[str, list[int]]:
-    """Objects of one image that are found, category-agnostic, as pycocotools matches them.
+    """Count the recalled objects of one image, category-agnostic, with pycocotools' matching.
 
-    proposals: ``segmentation`` as compressed run lengths, ``score``; frequency: of each category, where it is known
-    returns: for each of `AREAS`, and each group of frequency, the number of objects and those found at each of `IOUS`
+    proposals: ``segmentation`` as compressed RLE, ``score``; frequency: of each category, if known
+    returns: for each of `AREAS` and each frequency group, the number of objects, and of those recalled at each of
+        `IOUS`
     """
     from pycocotools import mask as coco_mask
     from pycocotools.cocoeval import COCOeval
@@ -63,9 +64,9 @@ def _count(evaluation: Any, area: tuple[float, float]) -> list[int]:
 
 
 class ProposalsTable(Table):
-    """One row: mask AR@1000 over all objects, by size, and on LVIS by frequency.
+    """Table with one row: mask AR@1000 over all objects, by size, and for LVIS by frequency.
 
-    options: ``points_per_side`` of the grid; ``images``, the folder of the photos
+    options: ``points_per_side`` of the grid; ``images``, folder of the photos
     """
 
     TITLE = "Zero-shot object proposals (section 7.3)"

@@ -1,9 +1,9 @@
-"""A table from its request to its files: item by item, resumable, on this machine or on Ray.
+"""Computes a table, from request to files: item by item, resumable, on this machine or on Ray.
 
 OUT/run.json       settings and items (the plan)
-OUT/parts/N.json   what was measured of one item
-OUT/table.json     the table, with everything that it depends on; table.md and table.png show it
-OUT/summary.json   seconds, of the last run alone: the only file that differs between runs
+OUT/parts/N.json   measurements of one item
+OUT/table.json     the table, with all its settings; also as table.md and table.png
+OUT/summary.json   duration of the last run; the only file that differs between runs
 """
 
 import json
@@ -38,7 +38,7 @@ LIBRARIES = ("torch", "numpy", "scipy", "opencv-python-headless", "pycocotools",
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """What a worker needs. model, device: as for `open_predictor`; threads: on the CPU"""
+    """The input of a worker. model, device: as for `open_predictor`; threads: on the CPU"""
 
     request: TableRequest
     model: str
@@ -48,7 +48,7 @@ class EvaluationJob:
 
 @dataclass(frozen=True)
 class TableRun:
-    """A planned table: ``pending`` are numbers of items, from 0, without a part yet."""
+    """A planned table; ``pending``: indices of items, from 0, that are not measured yet."""
 
     out: Path
     job: EvaluationJob
@@ -59,14 +59,14 @@ class TableRun:
 
 
 class PartWriter:
-    """Measures items and writes their parts; the same in every engine."""
+    """Measures items and writes their parts; the same code for local runs and Ray."""
 
     def __init__(self, job: EvaluationJob, out: Path, table: Table, predictor: ImagePredictor) -> None:
         self.out, self.table, self.predictor = out, table, predictor
         self.items = list(table.items())
 
     def __call__(self, number: int) -> Outcome:
-        """raises: OutputError where nothing can be written"""
+        """raises: OutputError if the part cannot be written"""
         start, name = perf_counter(), self.items[number]
         try:
             part = self.table.measure(self.predictor, name)
@@ -79,7 +79,7 @@ class PartWriter:
 
 
 class Worker:
-    """What a Ray actor runs."""
+    """The Ray actor."""
 
     def __init__(self, task: tuple[EvaluationJob, str]) -> None:
         job, out = task
@@ -96,7 +96,7 @@ def part_path(out: Path, number: int) -> Path:
 
 
 def open_early(request: TableRequest, out: Path, resume: bool) -> Table:
-    """The table, opened before its model is loaded or downloaded, so that wrong options and folders are told at once.
+    """Open the table before the model is loaded or downloaded, so that wrong options and folders fail early.
 
     raises: DataError, WrongUsage; OutputError for a folder that is not empty
     """
@@ -109,10 +109,10 @@ def open_early(request: TableRequest, out: Path, resume: bool) -> Table:
 
 
 def plan_table(job: EvaluationJob, out: Path, table: Table, predictor: ImagePredictor, resume: bool) -> TableRun:
-    """Write the plan; with ``resume`` go on with the one that is there.
+    """Write the plan; with ``resume``, continue the existing one.
 
-    table: of `open_early`
-    raises: DataError, WrongUsage; OutputError for a folder that is not empty or was made with other settings
+    table: from `open_early`
+    raises: DataError, WrongUsage; OutputError if the folder is not empty, or was made with other settings
     """
     table.refuse(predictor)
     items = list(table.items())
@@ -152,7 +152,7 @@ def _read_plan(out: Path) -> dict[str, Any] | None:
 
 
 def measure_here(run: TableRun, predictor: ImagePredictor) -> Iterator[Outcome]:
-    """The outcome of each item that is still to do, in this process."""
+    """Measure pending items in this process, yielding their outcomes."""
     write = PartWriter(run.job, run.out, run.table, predictor)
     for number in run.pending:
         yield write(number)
@@ -169,11 +169,11 @@ def measure_on_ray(run: TableRun, address: str | None = None, workers: int | Non
 def finish_table(
     run: TableRun, outcomes: Iterator[Outcome], tell: Callable[[Outcome], None], start: float
 ) -> tuple[dict[str, Any] | None, int, bool]:
-    """Measure what is pending, then write the table.
+    """Measure pending items, then write the table.
 
     tell: called with each outcome; start: of the run, on `perf_counter`'s clock
-    returns: the report, None while items are left; how many are left; whether Ctrl-C stopped the run
-    raises: DataError when nothing could be measured
+    returns: the report, or None if items are pending; the number of pending items; whether Ctrl-C stopped the run
+    raises: DataError if nothing could be measured
     """
     try:
         with closing(outcomes):
@@ -181,7 +181,7 @@ def finish_table(
                 tell(outcome)
     except KeyboardInterrupt:
         return None, _missing(run), True
-    if missing := _missing(run):  # workers died over them
+    if missing := _missing(run):  # their workers were killed
         return None, missing, False
     report = build_report(run)
     _write(run, report)
@@ -195,7 +195,7 @@ def _missing(run: TableRun) -> int:
 
 
 def build_report(run: TableRun) -> dict[str, Any]:
-    """Everything that is known, as JSON. raises: DataError when every item was left out"""
+    """The full report, as JSON. raises: DataError if every item was skipped"""
     parts, left_out = {}, []
     for number, name in enumerate(run.items):
         path = part_path(run.out, number)
@@ -235,7 +235,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write(run: TableRun, report: dict[str, Any]) -> None:
-    """All files of the table, or none of them."""
+    """Write all files of the table, or none."""
     contents = picture(run.table, report), markdown(run.table, report).encode(), json_bytes(report)
     written = []
     try:

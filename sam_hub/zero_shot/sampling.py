@@ -1,4 +1,4 @@
-"""Which images of a data set are evaluated (paper, appendix D.1): of large sets whole images, to about 10 k masks."""
+"""Samples images of a data set (paper, appendix D.1): large sets are reduced to whole images with about 10 k masks."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from ..data.sa1b import Sa1bDataset
 from ..errors import DataError
 
 LARGE, SAMPLE = 15_000, 10_000
-"""Sets of more masks than the first are sampled to about the second."""
+"""Sets with more masks than the first number are sampled to about the second."""
 
 
 def count_masks(dataset: Sequence, index: int) -> int:
-    """How many masks an image has, without decoding any where the reader can tell; 0 for a damaged image."""
+    """Number of masks of an image, without decoding them if the reader allows; 0 for a damaged image."""
     if isinstance(dataset, Chosen):
         return count_masks(dataset.source, dataset.indices[index])
     if isinstance(dataset, Joined):
@@ -33,10 +33,10 @@ def count_masks(dataset: Sequence, index: int) -> int:
 def choose_images(
     dataset: Sequence, seed: int, limit: int | None = None, large: int = LARGE, sample: int = SAMPLE
 ) -> list[int]:
-    """Indices of the images that are evaluated, in order; the draw depends on the seed and the counts alone.
+    """Sorted indices of the evaluated images; the draw depends only on the seed and the counts.
 
-    Images are taken in random order until ``sample`` masks are reached, if all images have more than ``large``.
-    limit: at most so many images
+    If the data set has more than ``large`` masks, images are taken in random order until ``sample`` masks are reached.
+    limit: maximum number of images
     """
     order = np.random.default_rng(seed).permutation(len(dataset))
     counts = np.array([count_masks(dataset, int(i)) for i in order])

@@ -1,4 +1,4 @@
-"""Suites: lists of data sets by name, of which those that are on this machine are evaluated."""
+"""Suites: named lists of data sets; those found on this machine are evaluated."""
 
 import tomllib
 from dataclasses import dataclass, fields
@@ -8,12 +8,12 @@ from ..errors import DataError
 
 PAPER = "paper"
 LIST = Path(__file__).with_name("paper.toml")
-"""The paper's suite, and an example to write others after."""
+"""The paper's suite, and a template for others."""
 
 
 @dataclass(frozen=True)
 class SuiteEntry:
-    """A data set. path: below the root; layout: what is expected there; images, masks: that the paper evaluated"""
+    """A data set. path: relative to the root; layout: expected format; images, masks: numbers evaluated in the paper"""
 
     name: str
     path: str
@@ -27,15 +27,15 @@ class SuiteEntry:
     layout: str = ""
 
     def place(self, root: Path) -> Path | None:
-        """Where it is: the folder, a .tar or a .json of that name; None where it is not."""
+        """Its location: the folder, .tar or .json of that name, or None if missing."""
         tried = (root / self.path, root / f"{self.path}.tar", root / f"{self.path}.json")
         return next((path for path in tried if path.exists()), None)
 
 
 def read_suite(name: str) -> list[SuiteEntry]:
-    """The entries of "paper", or of a TOML file with a table ``[[dataset]]`` for each.
+    """The entries of the suite "paper", or of a TOML file with a table ``[[dataset]]`` for each.
 
-    raises: DataError when it cannot be read
+    raises: DataError if it cannot be read
     """
     path = LIST if name == PAPER else Path(name)
     known = {field.name for field in fields(SuiteEntry)}
@@ -54,9 +54,9 @@ def read_suite(name: str) -> list[SuiteEntry]:
 
 
 def find_suite(name: str, root: Path) -> tuple[list[tuple[SuiteEntry, Path]], list[SuiteEntry]]:
-    """The data sets of a suite that are below a folder, with their places, and those that are not.
+    """The data sets of a suite found below a folder, with their locations, and the missing ones.
 
-    raises: DataError when none is there
+    raises: DataError if none is found
     """
     entries = read_suite(name)
     there = [(entry, place) for entry in entries if (place := entry.place(root))]

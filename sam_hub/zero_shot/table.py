@@ -1,4 +1,4 @@
-"""What every zero-shot table has in common: its items, what is measured of one, and how they are summed up."""
+"""Base class of the zero-shot tables: their items, the measurement of an item, and the summary."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableRequest:
-    """A table as it is asked for; it travels to other processes.
+    """A requested table; it is sent to other processes.
 
-    task: of `TASKS`; data: paths of the data sets
-    limit: images of each data set, all when None; seed: of the draw
+    task: name in `TASKS`; data: paths of the data sets
+    limit: images per data set; None: all; seed: of the draw
     options: of the task, as JSON
     """
 
@@ -35,13 +35,13 @@ class TableRequest:
 class Table(ABC):
     """One table of the paper's section 7 on some data.
 
-    TITLE: with the paper's section; COLUMNS: name in the report's rows -> title and what it is
+    TITLE: with the paper's section; COLUMNS: name in the report's rows -> title and description
     """
 
     TITLE: str
     COLUMNS: Mapping[str, tuple[str, str]]
     NEEDS: tuple[str, ...] = ()
-    """Packages beyond matplotlib, of the extra ``eval``."""
+    """Required packages besides matplotlib, from the extra ``eval``."""
 
     @abstractmethod
     def __init__(self, request: TableRequest) -> None:
@@ -53,36 +53,36 @@ class Table(ABC):
 
     @abstractmethod
     def items(self) -> Sequence[str]:
-        """Names of what is measured one by one, each different."""
+        """Unique names of the items, which are measured one by one."""
 
     @abstractmethod
     def measure(self, predictor: "ImagePredictor", item: str) -> dict[str, Any]:
-        """Numbers of one item, as JSON; ``count`` of them is shown as progress.
+        """Measure one item; returns JSON, whose ``count`` is shown as progress.
 
-        raises: DataError, ImageError when the item is damaged: it is left out and named
+        raises: DataError, ImageError if the item is damaged; it is then skipped and named
         """
 
     @abstractmethod
     def rows(self, parts: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """A row for each data set or method, with the columns' names; parts: by item, without those left out."""
+        """A row for each data set or method, keyed by column; parts: item -> measurement, without skipped items."""
 
     @abstractmethod
     def draw(self, figure: "Figure", report: Mapping[str, Any]) -> None:
-        """The report's plot."""
+        """Draw the report's plot."""
 
     def extra(self, parts: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        """What else belongs in the report, such as curves."""
+        """Additional content of the report, such as curves."""
         return {}
 
     def refuse(self, predictor: "ImagePredictor") -> None:  # noqa: B027 most take every model
-        """DataError where the model cannot do what the table asks for."""
+        """Check that the model supports the table's prompts. raises: DataError"""
 
 
 def data_hash(path: str | Path) -> str:
     """Sixteen hexadecimal digits that change when a data set does.
 
-    Of a file every byte counts; of a folder names and sizes, and every byte of annotations (.json, .mat, .txt).
-    raises: DataError when it cannot be read
+    Hashes files completely; for folders, names and sizes, and the content of annotations (.json, .mat, .txt).
+    raises: DataError if it cannot be read
     """
     path, digest = Path(path), hashlib.sha256()
     try:
@@ -98,7 +98,7 @@ def data_hash(path: str | Path) -> str:
 
 
 def titled(names: Sequence[str]) -> list[str]:
-    """Names of data sets, numbered where two are the same."""
+    """Names of data sets, with numbers added to duplicates."""
     seen: dict[str, int] = {}
     found = []
     for name in names:

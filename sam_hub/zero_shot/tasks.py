@@ -1,4 +1,4 @@
-"""The tables by name, imported when they are asked for."""
+"""The tables by name, imported on first use."""
 
 from importlib import import_module
 
@@ -12,11 +12,11 @@ TASKS = {
     "instances": ("instances:InstancesTable", "7.4 masks from a detector's boxes, AP"),
     "text": ("text:TextTable", "7.5 masks from words"),
 }
-"""Name -> where it is, and the paper's section with a few words."""
+"""Name -> import path, and description with the paper's section."""
 
 
 def open_table(request: TableRequest) -> Table:
-    """raises: WrongUsage for an unknown task; what the table's own constructor raises"""
+    """raises: WrongUsage for an unknown task; errors of the table's constructor"""
     if request.task not in TASKS:
         raise WrongUsage(f"unknown task {request.task!r}; expected one of {', '.join(TASKS)}")
     module, _, name = TASKS[request.task][0].partition(":")

@@ -1,4 +1,4 @@
-"""Zero-shot text to mask (paper, section 7.5), in numbers: masks by the names of categories."""
+"""Zero-shot text to mask (paper, section 7.5), measured with category names as prompts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ABSENT = 3
-"""Categories that are not in an image, and are asked for all the same."""
+"""Number of absent categories prompted for in each image."""
 SHOWN = 20
 
 
 def masks_of_words(predictor: ImagePredictor, words: str) -> np.ndarray:
-    """Masks (K, H, W) bool of what words name in the image that is set, by whatever understands them; maybe none.
+    """Masks (K, H, W) bool for words in the predictor's current image; K may be 0.
 
-    A model that knows concepts gives all instances; one that was trained on CLIP's words gives its most confident mask;
-    else a detector finds boxes, and the model a mask for each.
-    raises: PromptError where nothing understands words
+    A concept model gives all instances; a model trained on CLIP embeddings gives its most confident mask; otherwise a
+    detector finds boxes, and the model segments each.
+    raises: PromptError if neither model nor detector supports text
     """
     size = predictor.original_size
     if predictor.text is None and predictor.capabilities.concepts:
@@ -40,9 +40,9 @@ def masks_of_words(predictor: ImagePredictor, words: str) -> np.ndarray:
 
 
 class TextTable(Table):
-    """One row: mean IoU over categories that are in an image, and false masks for categories that are not.
+    """Table with one row: mean IoU over categories present in an image, and false masks for absent ones.
 
-    options: ``detector``, a folder or Hub id; ``images``, the folder of the photos
+    options: ``detector``, a folder or Hub id; ``images``, folder of the photos
     """
 
     TITLE = "Zero-shot text to mask (section 7.5)"
@@ -75,7 +75,7 @@ class TextTable(Table):
         self._understand(predictor)
 
     def _understand(self, predictor: ImagePredictor) -> None:
-        """Give the predictor what understands words."""
+        """Give the predictor a text encoder or a detector, as needed."""
         if predictor.text is not None or (predictor.capabilities.concepts and not self.detector):
             return
         from ..inference.text import DETECTOR, TextDetector
@@ -139,9 +139,9 @@ class TextTable(Table):
 
 
 def best_iou(masks: np.ndarray, truth: np.ndarray) -> float | None:
-    """Best IoU of any of masks (K, H, W) with any of a category's objects (N, H, W), or with all of them together.
+    """Highest IoU of any of masks (K, H, W) with any of a category's objects (N, H, W), or with their union.
 
-    None when there is no mask.
+    None if there is no mask.
     """
     if not len(masks):
         return None

@@ -1,18 +1,18 @@
-"""Morphological thinning, as ``bwmorph(map, "thin", Inf)`` of MATLAB does it.
+"""Morphological thinning, like MATLAB's ``bwmorph(map, "thin", Inf)``.
 
-Lam, Lee and Suen 1992, "Thinning Methodologies", page 879, after Guo and Hall 1989: two passes take turns until nothing
-changes. A pass removes the pixels whose neighbourhood is in its table, all at once.
+Lam, Lee and Suen 1992, "Thinning Methodologies", page 879, after Guo and Hall 1989: two passes alternate until nothing
+changes. Each pass removes, all at once, the pixels whose neighbourhood is in its table.
 """
 
 import cv2
 import numpy as np
 
 NEIGHBOURS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
-"""Row and column steps to x1 ... x8: east, and on against the clock."""
+"""Row and column offsets of x1 ... x8: counterclockwise, starting from the east."""
 
 
 def _removable(x: list[int], second: bool) -> bool:
-    """Whether a pixel with the neighbours x1 ... x8 (``x[0]`` ... ``x[7]``) goes: conditions G1, G2 and G3."""
+    """Whether to remove a pixel with the neighbours x1 ... x8 (``x[0]`` ... ``x[7]``): conditions G1, G2 and G3."""
     following = x[1:] + x[:1]
     starts = sum(1 for k in (0, 2, 4, 6) if not x[k] and (x[k + 1] or following[k + 1]))
     first_pairs = sum(x[k] | x[k + 1] for k in (0, 2, 4, 6))
@@ -23,7 +23,7 @@ def _removable(x: list[int], second: bool) -> bool:
 
 
 def _table(second: bool) -> np.ndarray:
-    """(256,) bool by the code of the neighbourhood, bit k for neighbour k + 1."""
+    """Lookup table (256,) bool, indexed by neighbourhood: bit k is neighbour k + 1."""
     return np.array([_removable([code >> k & 1 for k in range(8)], second) for code in range(256)])
 
 
@@ -34,7 +34,7 @@ for _bit, (_y, _x) in enumerate(NEIGHBOURS):
 
 
 def thin(edges: np.ndarray) -> np.ndarray:
-    """Lines one pixel wide, with ends, holes and connections as they were: (H, W) bool -> (H, W) bool."""
+    """Thin to one-pixel lines, preserving ends, holes and connectivity: (H, W) bool -> (H, W) bool."""
     now = edges.astype(np.uint8)
     while True:
         before = now
