@@ -1,6 +1,6 @@
-"""Where models come from and go to: places and names, downloads, conversions kept, uploads.
+"""Locates, downloads, converts and uploads models.
 
-This much needs nothing but the standard library; what talks to the Hugging Face Hub is in the modules.
+This package module only needs the standard library; access to the Hugging Face Hub is in its modules.
 """
 
 from .places import ASSETS, CHECKPOINT_SUFFIXES, Located, locate

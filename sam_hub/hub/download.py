@@ -1,10 +1,10 @@
-"""Downloads that resume, are checked, and appear whole or not at all.
+"""Downloads that resume, are verified, and appear completely or not at all.
 
-``huggingface_hub`` resumes a dropped connection, but throws away blocks of 10 MB that are not complete, and everything
-when its process ends, and checks the size alone. Here the bytes lie beside the target as ``.incomplete`` until they are
-all there and their sha256 is right, under a lock that a second process waits for. Repositories still go into the Hub's
-own cache, laid out by its own client: `Repository.fetch` only puts large files where that client looks first. They come
-over plain HTTP, which every file of the Hub is offered by; Xet, the client's faster way, has nothing to go on from.
+``huggingface_hub`` resumes a dropped connection, but discards incomplete blocks of 10 MB, loses everything when its
+process ends, and only checks the size. Here, bytes are kept beside the target as ``.incomplete`` until all have arrived
+and their sha256 is verified, under a lock that other processes wait for. Repositories still go to the Hub's own cache,
+in its client's layout: `Repository.fetch` only puts large files where that client looks first. Files come over plain
+HTTP, as the client's faster protocol, Xet, cannot resume.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal, of a file of any size."""
+    """Hexadecimal SHA-256 of a file of any size."""
     digest = hashlib.sha256()
     with open(path, "rb") as f:
         while block := f.read(1 << 20):
@@ -60,11 +60,11 @@ def download(
     sha256: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Path:
-    """The bytes of ``url`` at ``target``, unless they are there.
+    """Download ``url`` to ``target``, unless it exists.
 
-    ``target``'s name must stand for its content: what an earlier attempt left as ``NAME.incomplete`` is continued.
-    size: in bytes; sha256: hexadecimal; both as far as they are known
-    raises: CheckpointError where the bytes are not those that were announced: they are then thrown away
+    ``target``'s name must identify its content, because ``NAME.incomplete`` of an earlier attempt is continued.
+    size: in bytes, None if unknown; sha256: hexadecimal, empty if unknown
+    raises: CheckpointError if the bytes differ from the expected ones, which deletes them
     """
     part = target.with_name(f"{target.name}.incomplete")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def download(
             part.replace(target)
             return target
         part.unlink()
-        if not (start and again):  # a damaged beginning, left by an earlier attempt, gets one fresh start
+        if not (start and again):  # if an earlier attempt left damaged bytes, start again once
             break
     raise CheckpointError(
         f"{url} arrived with sha256 {found[:12]}... instead of {sha256[:12]}...: it was damaged in transfer, "
@@ -93,9 +93,9 @@ def _empty(file: BinaryIO) -> None:
 
 
 def _stream(url: str, file: BinaryIO, size: int | None, headers: Mapping[str, str]) -> None:
-    """Append what ``file`` lacks of ``url``; give up when `PATIENCE` attempts in a row brought nothing.
+    """Append the missing bytes of ``url`` to ``file``; give up after `PATIENCE` attempts in a row without progress.
 
-    ``huggingface_hub``'s own ``http_get`` writes in blocks of 10 MB and forgets one that is not complete.
+    ``huggingface_hub``'s own ``http_get`` writes blocks of 10 MB and discards an incomplete one.
     """
     name = url.partition("?")[0].rsplit("/", 1)[-1]
     with tqdm(total=size, initial=file.tell(), unit="B", unit_scale=True, desc=name[-40:]) as bar:
@@ -106,12 +106,12 @@ def _stream(url: str, file: BinaryIO, size: int | None, headers: Mapping[str, st
             plain = {**headers, **ranged, "Accept-Encoding": "identity"}
             failure = None
             try:
-                # Statuses are tried again in there, what happens to the connection out here.
+                # HTTP statuses are retried inside, connection failures out here.
                 with http_stream_backoff(
                     "GET", url, headers=plain, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
                 ) as answer:
                     hf_raise_for_status(answer)
-                    if before and answer.status_code == 200:  # all of it, from the start
+                    if before and answer.status_code == 200:  # the whole file, from the start
                         _empty(file)
                         bar.reset(total=size)
                     for block in answer.iter_bytes():
@@ -132,9 +132,9 @@ def _stream(url: str, file: BinaryIO, size: int | None, headers: Mapping[str, st
 
 
 def download_url(url: str, folder: Path, sha256: str = "") -> Path:
-    """A file that lies elsewhere than on the Hub, in ``folder``; no token goes there.
+    """Download a file that is not on the Hub to ``folder``, without sending a token.
 
-    Its part is continued only as long as the server says that it is the same file.
+    A partial download is only continued if the server confirms that the file is unchanged.
     raises: ModelNotFoundError, HubError, CheckpointError
     """
     if constants.HF_HUB_OFFLINE:
@@ -156,7 +156,7 @@ def download_url(url: str, folder: Path, sha256: str = "") -> Path:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of the Hub, as the arguments of ``from_pretrained`` describe it."""
+    """A Hub repository, described by arguments of ``from_pretrained``."""
 
     name: str
     revision: str | None = None
@@ -166,13 +166,13 @@ class Repository:
     local_files_only: bool = False
     force_download: bool = False
     verify: bool = False
-    """Compare large files in the cache with their hash, which takes as long as reading them."""
+    """Verify the hash of large cached files, which takes as long as reading them."""
 
     @classmethod
     def of(cls, name: str, arguments: Mapping[str, Any], revision: str = "") -> "Repository":
-        """From keyword arguments, of which many are not about the repository.
+        """From keyword arguments, ignoring those not about the repository.
 
-        revision: where the arguments name none
+        revision: used if the arguments have none
         """
         return cls(
             name,
@@ -186,11 +186,11 @@ class Repository:
 
     @property
     def offline(self) -> bool:
-        """Whether only the cache may be asked."""
+        """Whether only the cache may be used."""
         return self.local_files_only or constants.HF_HUB_OFFLINE
 
     def fetch(self, file: str) -> Path | None:
-        """A file in the Hub's cache; None where the repository has no such file.
+        """Fetch a file into the Hub's cache; None if the repository has no such file.
 
         raises: ModelNotFoundError, HubError, CheckpointError
         """
@@ -220,17 +220,17 @@ class Repository:
                 return None
 
     def _check(self, file: Path) -> None:
-        """CheckpointError for a file of the cache that is damaged, where `verify` asks."""
+        """If `verify` is set, check a cached file. raises: CheckpointError if it is damaged"""
         blob = Path(os.path.realpath(file))
         if self.verify and SHA256.fullmatch(blob.name) and sha256_of(blob) != blob.name:
             raise CheckpointError(f"{file} is damaged in the cache; download it again with `sam-hub pull`")
 
     def _is_known_to_lack(self, file: str) -> bool:
-        """Whether the cache remembers that there is no such file."""
+        """Whether the cache records that there is no such file."""
         return self._remembered(file) is _CACHED_NO_EXIST
 
     def _is_cached(self, file: str) -> bool:
-        """Whether the cache has the file, or remembers that there is none."""
+        """Whether the cache has the file, or records that there is none."""
         return self._remembered(file) is not None
 
     def _remembered(self, file: str) -> Any:
@@ -238,11 +238,11 @@ class Repository:
         return try_to_load_from_cache(self.name, path, cache_dir=self.cache_dir, revision=self.revision)
 
     def _fetch_large(self, file: str) -> None:
-        """Put the blob of a large file where `hf_hub_download` finds it.
+        """Download the blob of a large file to where `hf_hub_download` finds it.
 
-        Files that the repository keeps in git are small, and left to that function; so is a failure to learn about
-        the file, because that function knows whether the cache helps out. But it asks for half a minute where no
-        answer can come: without a network, what is not in the cache is given up at once.
+        Files stored in git are small and left to that function; so are failures to get the file's metadata, because it
+        knows whether the cache suffices. But it retries for half a minute without a network, so files missing from the
+        cache then fail here at once.
         """
         where = {"repo_id": self.name, "filename": file, "subfolder": self.subfolder or None}
         try:
@@ -264,21 +264,21 @@ class Repository:
         with FileLock(lock):
             if self._is_there(blob, metadata.size):
                 return
-            # By the commit's own address: it redirects anew each time, where a signed address would expire.
+            # The commit's URL redirects anew each time; a signed URL would expire.
             url = hf_hub_url(**where, revision=metadata.commit_hash)
             headers = build_hf_headers(token=self.token)
             download(url, blob, size=metadata.size, sha256=metadata.etag, headers=headers)
 
     def _is_there(self, blob: Path, size: int | None) -> bool:
-        """Whether a blob is in the cache and whole; a damaged one is fetched again."""
+        """Whether a blob is cached and complete; a damaged one is fetched again."""
         if self.force_download or not blob.exists() or size not in (None, blob.stat().st_size):
             return False
         return not self.verify or sha256_of(blob) == blob.name
 
     def fetch_model(self, weights: bool = True) -> str:
-        """Everything that loading a model reads: configuration, and weights in one file or in shards.
+        """Fetch all files needed to load a model: configuration, and weights in one file or in shards.
 
-        returns: the commit that the files are of, to load exactly those
+        returns: the commit of the files, to load exactly those
         raises: ModelNotFoundError, HubError, CheckpointError
         """
         config = self.fetch(CONFIG)
@@ -296,12 +296,12 @@ class Repository:
         return commit
 
     def fetch_first(self, files: Iterable[str]) -> str | None:
-        """Fetch all of some files that there are. Returns the commit that they are of, None where there is none."""
+        """Fetch those of some files that exist. Returns their commit, or None if none exists."""
         found, failure = [], None
         for file in files:
             try:
                 found += filter(None, [self.fetch(file)])
-            except HubError as e:  # offline, one of them may be in the cache
+            except HubError as e:  # offline, another one may be in the cache
                 failure = failure or e
         if failure and not found:
             raise failure
@@ -320,9 +320,9 @@ class Repository:
 
 
 def check_reachable(name: str, **where: Any) -> None:
-    """Refuse at once, in one sentence, a repository that is neither in the cache nor to be had; folders pass.
+    """Fail early if a repository is neither cached nor reachable; folders always pass.
 
-    For what ``transformers`` loads by itself, and asks for again and again; where: revision, token, ...
+    For models that ``transformers`` loads itself, as it retries for long; where: revision, token, ...
     raises: ModelNotFoundError, HubError
     """
     if not Path(name).is_dir() and name.count("/") == 1:
@@ -330,7 +330,7 @@ def check_reachable(name: str, **where: Any) -> None:
 
 
 def _shards(index: Path) -> list[str]:
-    """The files that an index names, all of them beside it. raises: CheckpointError"""
+    """The files that an index names, all in its folder. raises: CheckpointError"""
     try:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         odd = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]

@@ -1,4 +1,4 @@
-"""What the Hub's answers mean to a person: every failure of its client as one sentence that says what to do."""
+"""Explains failures of the Hub's client in one sentence that says what to do."""
 
 import errno
 import socket
@@ -24,9 +24,9 @@ from ..zoo import ZOO
 
 @contextmanager
 def explained(repo: str, revision: str | None = None, *, writing: bool = False) -> Iterator[None]:
-    """Turn failures of ``huggingface_hub`` and of the network into errors of ours.
+    """Turn failures of ``huggingface_hub`` and the network into our errors.
 
-    raises: ModelNotFoundError where there is no such repository, revision or file; HubError for the rest
+    raises: ModelNotFoundError for a missing repository, revision or file; HubError for other failures
     """
     try:
         yield
@@ -40,7 +40,7 @@ def explained(repo: str, revision: str | None = None, *, writing: bool = False) 
 
 
 def explanation(error: BaseException, repo: str, revision: str | None, writing: bool = False) -> SamHubError | None:
-    """The failure in our words, found on the error or on what caused it; None for what the Hub has no part in."""
+    """The explanation of an error or of its causes; None for errors unrelated to the Hub."""
     chain = list(_chain(error))
     for e in chain:
         if told := _known(e, repo, revision, writing):
@@ -57,15 +57,15 @@ def explanation(error: BaseException, repo: str, revision: str | None, writing: 
 
 
 def is_network_failure(e: BaseException) -> bool:
-    """Whether a connection could not be made or was lost, as opposed to an answer that refuses."""
+    """Whether a connection failed or was lost, as opposed to a refusing response."""
     if isinstance(e, HfHubHTTPError):
         return False
-    # httpx or httpx2, whichever the client uses; the builtin ones come from sockets
+    # httpx or httpx2, depending on the client; the builtin ones come from sockets
     return isinstance(e, ConnectionError | TimeoutError) or type(e).__module__.split(".")[0] in ("httpx", "httpx2")
 
 
 def has_no_host(error: BaseException) -> bool:
-    """Whether there is no such host, or nothing that listens there: waiting does not help."""
+    """Whether the host does not exist or refuses connections, so that retrying does not help."""
     return any(isinstance(e, socket.gaierror | ConnectionRefusedError) for e in _chain(error))
 
 
@@ -150,6 +150,6 @@ def _unreachable(repo: str, e: BaseException) -> HubError:
 
 
 def catalogue_name(repo: str) -> str | None:
-    """The name under which the catalogue has a repository, or the only file of one."""
+    """The catalogue name of a repository, or of its only file."""
     names = [name for name, variant in ZOO.items() if repo in (variant.repo, name)]
     return names[0] if len(names) == 1 else None

@@ -1,8 +1,7 @@
-"""Models that are published as original files: downloaded, checked and converted once, then kept as folders.
+"""Models published as original files: downloaded, verified and converted once, then kept as folders.
 
-They lie in the assets of the Hub's cache (``HF_ASSETS_CACHE``, or the ``cache_dir`` that was given), under
-``sam_hub/NAME/REVISION``. A second process waits for the first, and the original file is removed when its
-folder is there.
+They are stored in the Hub's assets cache (``HF_ASSETS_CACHE``, or the given ``cache_dir``), under
+``sam_hub/NAME/REVISION``. A second process waits for the first, and the original file is deleted after conversion.
 """
 
 import shutil
@@ -22,24 +21,24 @@ from .download import SHA256, Repository, download, download_url, sha256_of
 from .failures import explained
 
 LAYOUT = "1"
-"""Grows when conversion writes other folders than before: those of old are then not used any more."""
+"""Incremented when conversion writes different folders, so that old ones are no longer used."""
 
 
 def converted_home(name: str, revision: str | None = None, cache_dir: str | Path | None = None) -> Path:
-    """Where the converted folder of a catalogue name is kept, whether it is there or not."""
+    """Path of the converted folder of a catalogue name, whether or not it exists."""
     cache = _cache_folder(cache_dir)
     return cache / name / f"{quote(revision or ZOO[name].revision or 'main', safe='')}-{LAYOUT}"
 
 
 def is_converted(name: str) -> bool:
-    """Whether the catalogue's own revision has been converted before."""
+    """Whether the catalogue's revision has already been converted."""
     return (converted_home(name) / "config.json").is_file()
 
 
 def converted_folder(name: str, convert: Callable[[Path, Path], object], arguments: dict[str, Any]) -> Path:
-    """The folder of a catalogue name whose weights are an original file.
+    """The converted folder of a catalogue name whose weights are an original file.
 
-    convert: (file, folder) -> writes the folder whole or not at all
+    convert: (file, folder) -> writes the folder completely or not at all
     arguments: of ``from_pretrained``: revision, token, cache_dir, local_files_only, force_download
     raises: ModelNotFoundError, HubError, CheckpointError, OutputError
     """
@@ -62,7 +61,7 @@ def converted_folder(name: str, convert: Callable[[Path, Path], object], argumen
             downloads = cache / ".downloads" / name / folder.name
             file = _fetch(name, source, downloads)
             try:
-                for old in (folder, *folder.parent.glob(f".{folder.name}-*")):  # the latter of a killed process
+                for old in (folder, *folder.parent.glob(f".{folder.name}-*")):  # the latter from a killed process
                     shutil.rmtree(old, ignore_errors=True)
                 convert(file, folder)
             except CheckpointError:
@@ -79,7 +78,7 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
 
 
 def _fetch(name: str, source: Repository, downloads: Path) -> Path:
-    """The original file, checked against what the catalogue and the Hub know of it."""
+    """Fetch the original file, verified against the catalogue's and the Hub's data."""
     variant = ZOO[name]
     certain = variant.sha256 if source.revision in (None, variant.revision or None) else ""
     if variant.repo:
@@ -114,7 +113,7 @@ def _from_hub(variant: Variant, source: Repository, downloads: Path, certain: st
 
 
 def _unzipped(file: Path) -> Path:
-    """The only file of an archive beside it; other files as they are."""
+    """Extract the only file of an archive beside it; other files are returned unchanged."""
     if not zipfile.is_zipfile(file) or file.suffix != ".zip":
         return file
     with zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""Where a model comes from: the package, a folder, a file, the catalogue or the Hub."""
+"""Resolves the source of a model: the package, a folder, a file, the catalogue or the Hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +8,20 @@ from ..zoo import ZOO, Variant, canonical_name, nearest_names, variant_of_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
 WHERE = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
-"""Arguments of ``from_pretrained`` that say which files of a repository are meant."""
+"""Arguments of ``from_pretrained`` that select the files of a repository."""
 
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Located:
-    """A model's place. Exactly one of the first four is set.
+    """A model's source. Exactly one of the first four is set.
 
     folder: a local folder in transformers layout
     file: a local checkpoint in its original layout
     repo: a Hub repository in transformers layout
-    original: the catalogue name of a model that is published as an original file, to be downloaded and converted
-    variant: its catalogue entry, where the name is one, or the file's name is that of a published file
+    original: the catalogue name of a model published as an original file, to be downloaded and converted
+    variant: its catalogue entry, if the name or the file's name is in the catalogue
     """
 
     folder: Path | None = None
@@ -37,10 +37,10 @@ class Located:
 
 
 def locate(name: str | Path, subfolder: str = "") -> Located:
-    """Find a model without touching the network.
+    """Resolve a model's source without network access.
 
-    subfolder: of a local folder, where the model is in it
-    raises: ModelNotFoundError, with the nearest names
+    subfolder: of a local folder, if the model is in it
+    raises: ModelNotFoundError, suggesting similar names
     """
     text, path = str(name), Path(name)
     key = canonical_name(text)

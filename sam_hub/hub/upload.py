@@ -1,4 +1,4 @@
-"""Uploads: all files of a model in one commit, or none."""
+"""Uploads all files of a model in one commit, or none."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from ..errors import HubError
 from .failures import explained
 
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
-"""Names that loading looks for: those of a push before, which are not of this one, would be read in its stead."""
+"""File names that loading looks for; stale ones from an earlier push would be read instead of the new ones."""
 
 
 def push_files(
@@ -24,12 +24,12 @@ def push_files(
 ) -> str:
     """Upload files in one commit; repository and branch are created if missing.
 
-    Large files go first and are kept by the Hub if the commit does not follow, so a push that was cut off goes on
-    where it stopped; readers see the commit alone. Weights of an earlier push that this one lacks are removed.
+    Large files are uploaded first, and the Hub keeps them if the commit fails, so an interrupted push resumes; readers
+    only see the commit. Weights of an earlier push that are not part of this one are removed.
     files: path in the repository -> file
-    private: of a new repository; None is the Hub's default. One that exists must be as it says.
-    revision: a branch, ``main`` by default
-    returns: the address of the commit
+    private: visibility of a new repository; None: the Hub's default. An existing repository must match.
+    revision: a branch; default: ``main``
+    returns: URL of the commit
     raises: HubError, ModelNotFoundError
     """
     if constants.HF_HUB_OFFLINE:

@@ -1,1 +1,1 @@
-"""Masks in the formats of other tools: one module for each format, all behind `write_labels`."""
+"""Writes masks in the formats of other tools: one module per format, all used through `write_labels`."""

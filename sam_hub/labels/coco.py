@@ -1,4 +1,4 @@
-"""COCO instance annotations (cocodataset.org, "Data format"), as run lengths or as polygons."""
+"""COCO instance annotations (cocodataset.org, "Data format"), as RLE or polygons."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -11,8 +11,8 @@ from .images import File, ImageLabels, Labelled, numbered
 def coco_files(images: Iterable[ImageLabels], *, polygons: bool = False) -> Iterator[File]:
     """coco.json of all images.
 
-    polygons: ``segmentation`` is a list of rings x, y, x, y, ... along the edges of pixels, which pycocotools fills to
-        the mask bit for bit; a hole hangs on its outline by a cut of no width. Masks without a pixel are left out
+    polygons: ``segmentation`` is a list of rings x, y, x, y, ... along pixel edges, which pycocotools fills to exactly
+        the mask; holes are joined to their outline by a zero-width cut. Empty masks are skipped
     """
     yield "coco.json", coco_parts(images, polygons)
 
@@ -20,9 +20,9 @@ def coco_files(images: Iterable[ImageLabels], *, polygons: bool = False) -> Iter
 def coco_parts(
     images: Iterable[ImageLabels], polygons: bool = False, tell: Callable[[ImageLabels], None] | None = None
 ) -> Iterator[bytes]:
-    """A COCO file in pieces, one annotation at a time, numbered and laid out as by `coco_document`.
+    """A COCO file in chunks, one annotation at a time, with the numbering and layout of `coco_document`.
 
-    tell: called with each image that is done
+    tell: called with each finished image
     """
     records: list[dict[str, Any]] = []
     categories: dict[str, int] = {CATEGORY["name"]: CATEGORY["id"]}
@@ -50,7 +50,7 @@ def coco_parts(
 
 
 def _own(o: Labelled, polygons: bool) -> dict[str, Any]:
-    """What follows from the mask."""
+    """Fields computed from the mask."""
     x0, y0, x1, y1 = o.box
     segmentation: Any = [ring.ravel().tolist() for ring in o.rings()] if polygons else o.rle
     return {"segmentation": segmentation, "area": o.area, "bbox": [x0, y0, x1 - x0, y1 - y0]}

@@ -10,14 +10,14 @@ import numpy as np
 from .images import File, ImageLabels, Labelled, numbered
 
 IN_MEMORY = 2**24
-"""Bytes of XML that are kept in memory until the names of all classes are known."""
+"""Bytes of XML kept in memory (the rest goes to disk) until all class names are known."""
 
 
 def cvat_files(images: Iterable[ImageLabels], *, polygons: bool = False) -> Iterator[File]:
-    """annotations.xml of all images; of no use to CVAT without a task that has them under the same names.
+    """annotations.xml of all images; CVAT needs a task with images of the same names to import it.
 
-    polygons: outlines, of which parts of one object share a ``group_id`` and holes are cut into their outline; by
-        default shapes are of the kind "mask", bit for bit
+    polygons: write polygons; parts of one object share a ``group_id``, and holes are cut into their outline; default:
+        shapes of type "mask", which are exact
     """
     yield "annotations.xml", _xml(images, polygons)
 
@@ -66,7 +66,7 @@ def _polygons(o: Labelled) -> Iterator[str]:
 
 
 def row_runs(mask: np.ndarray) -> list[int]:
-    """The run lengths of (h, w) bool row by row, that of zeros first, which may be 0."""
+    """Row-major run lengths of (h, w) bool, starting with zeros, whose first run may be 0."""
     flat = np.r_[False, mask.ravel()]
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     return np.diff(np.r_[0, changes, mask.size]).tolist()

@@ -1,4 +1,4 @@
-"""The label formats by name, and what they need; nothing is imported until a format is used."""
+"""The label formats by name, and their requirements; formats are imported on first use."""
 
 import inspect
 from collections.abc import Callable
@@ -19,22 +19,22 @@ FORMATS: dict[str, str] = {
     "cvat": "sam_hub.labels.cvat:cvat_files",
     "imagej": "sam_hub.labels.imagej:imagej_files",
 }
-"""Name of a format -> the function that makes its files."""
+"""Name of a format -> the function that writes its files."""
 
 
 NEEDS = {"imagej": ("science", ["roifile"]), "gpkg": ("geo", ["pyogrio", "shapely"])}
-"""Name of a format -> the extra that it needs, and the packages of that."""
+"""Name of a format -> the extra that it needs, and the extra's packages."""
 
 
 def check_format(format: str) -> None:
-    """Look for what a format needs, before work begins. raises: DataError as `writer`; SamHubError"""
+    """Check early that a format is known and installed. raises: DataError, as `writer`; SamHubError"""
     writer(format)
     extra, packages = NEEDS.get(format, ("", ()))
     require(f"the format {format}", packages, extra)
 
 
 def writer(format: str) -> Callable[..., Any]:
-    """The function that makes the files of a format. raises: DataError, naming the formats, for an unknown one"""
+    """The function that writes a format's files. raises: DataError, listing the formats, for an unknown one"""
     if format not in FORMATS:
         raise DataError(f"there is no label format {format!r}; choose one of {', '.join(FORMATS)}")
     module, _, name = FORMATS[format].partition(":")
@@ -42,5 +42,5 @@ def writer(format: str) -> Callable[..., Any]:
 
 
 def takes(format: str, option: str) -> bool:
-    """Whether a format has an option: "polygons" or "non_overlapping"."""
+    """Whether a format supports an option: "polygons" or "non_overlapping"."""
     return option in inspect.signature(writer(format)).parameters

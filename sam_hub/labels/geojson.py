@@ -1,4 +1,4 @@
-"""GeoJSON (RFC 7946): outlines in pixels, y down, as QuPath reads them, or of a map in its coordinates."""
+"""GeoJSON (RFC 7946): outlines in pixels, y down, as in QuPath, or in map coordinates."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,12 @@ from .maps import crs_member, on_earth
 
 
 def geojson_files(images: Iterable[ImageLabels]) -> Iterator[File]:
-    """NAME.geojson of each image: a feature for each object that has pixels.
+    """NAME.geojson for each image, with a feature for each non-empty object.
 
-    Polygons run along the edges of pixels, with holes, and are valid; the pixels whose centres they contain are the
-    mask, bit for bit. ``objectType`` and ``classification`` are QuPath's.
-    Of an image that lies on the Earth, coordinates are those of its reference system, which a member ``crs`` names as
-    GDAL and QGIS read it.
-    raises: DataError for a reference system without a code, which the format cannot name
+    Polygons run along pixel edges, with holes, and are valid; the pixels whose centres they contain are exactly the
+    mask. ``objectType`` and ``classification`` are QuPath's.
+    Georeferenced images use coordinates of their reference system, named by the member ``crs`` that GDAL and QGIS read.
+    raises: DataError for a reference system without a code, which the format cannot represent
     """
     for image, objects in numbered(images):
         yield f"{image.stem}.geojson", _collection(image, objects)
@@ -54,7 +53,7 @@ def _collection(image: ImageLabels, objects: Iterable[Labelled]) -> Iterator[byt
 
 
 def geometry_of(parts: list[list[np.ndarray]]) -> dict[str, Any] | None:
-    """Polygons with holes -> a Polygon or MultiPolygon, with every ring closed; None where there is none."""
+    """Polygons with holes -> a Polygon or MultiPolygon with closed rings, or None if there are none."""
     coordinates = [[[*ring.tolist(), ring[0].tolist()] for ring in part] for part in parts]
     if len(coordinates) > 1:
         return {"type": "MultiPolygon", "coordinates": coordinates}

@@ -1,4 +1,4 @@
-"""GeoPackage (OGC 12-128r19): a layer of outlines in the coordinate reference system of the picture."""
+"""GeoPackage (OGC 12-128r19): a layer of outlines in the image's coordinate reference system."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ SCORES = ("predicted_iou", "stability_score")
 
 
 def gpkg_files(images: Iterable[ImageLabels]) -> Iterator[File]:
-    """NAME.gpkg of each image that lies somewhere on the Earth, with a MultiPolygon for each object that has pixels.
+    """NAME.gpkg for each georeferenced image, with a MultiPolygon for each non-empty object.
 
-    raises: DataError, after the others are written, which names the images without a coordinate reference system
+    raises: DataError, after all other images are written, naming the images without a coordinate reference system
     """
     missing = []
     for image, objects in numbered(images):

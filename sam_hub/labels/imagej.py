@@ -11,17 +11,17 @@ from ..errors import DataError
 from .images import File, ImageLabels, Labelled, numbered
 
 MOVE, LINE, CLOSE = 0.0, 1.0, 4.0
-"""Steps of a path, as java.awt.geom.PathIterator numbers them."""
+"""Segment types of a path, as in java.awt.geom.PathIterator."""
 
 LARGEST = 32_767
-"""Pixels of a side: bounds of a region have 16 bits and a sign."""
+"""Maximum side in pixels: bounds of a region are signed 16-bit integers."""
 
 
 def imagej_files(images: Iterable[ImageLabels]) -> Iterator[File]:
-    """NAME.zip of each image, with a region for each object that has pixels; corners lie on the edges of pixels.
+    """NAME.zip for each image, with a region for each non-empty object; corners lie on pixel edges.
 
-    One outline is a traced region, several (parts, holes) are a composite one.
-    raises: DataError for an image beyond `LARGEST`
+    A single outline becomes a traced region; several (parts, holes) become a composite region.
+    raises: DataError for an image larger than `LARGEST`
     """
     for image, objects in numbered(images):
         if max(image.size) > LARGEST:
@@ -31,7 +31,7 @@ def imagej_files(images: Iterable[ImageLabels]) -> Iterator[File]:
             for o in objects:
                 if o.area:
                     name = f"{o.number:05d}-{_plain(o.name)}"
-                    entry = zipfile.ZipInfo(f"{name}.roi")  # of a fixed date, so that the same masks give the same file
+                    entry = zipfile.ZipInfo(f"{name}.roi")  # fixed date, so that equal masks give equal files
                     archive.writestr(entry, _region(o, name).tobytes(), zipfile.ZIP_DEFLATED)
         yield f"{image.stem}.zip", buffer.getvalue()
 
@@ -59,5 +59,5 @@ def _path(ring: np.ndarray) -> np.ndarray:
 
 
 def _plain(name: str) -> str:
-    """A class as part of a file name."""
+    """A class name, made safe for file names."""
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)

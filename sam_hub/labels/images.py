@@ -15,24 +15,24 @@ from ..ops.run_lengths import check_rle, compressed
 from ..results import CATEGORY
 
 File = tuple[str, bytes | Iterable[bytes]]
-"""A path below the folder of results, with "/", and the content, whole or in pieces."""
+"""A path relative to the output folder, with "/", and the content, complete or in chunks."""
 
 FACTS = ("predicted_iou", "stability_score", "point_coords", "point_labels", "input_box", "input_text")
-"""Of a record: what is kept where a format has room for properties."""
+"""Fields of a record that are kept in formats with custom properties."""
 
 
 @dataclass(frozen=True)
 class ImageLabels:
     """An image and its objects.
 
-    file_name: of the image, below the folder of all images, with "/"
+    file_name: path of the image relative to the common folder, with "/"
     size: (H, W)
     objects: records as `SamAutomaticMaskGenerator.generate` returns them or as in SA-1B: ``segmentation``, (H, W) bool
-        or COCO run lengths of either form; ``name``, the class, "object" by default
+        or COCO RLE, compressed or not; ``name``, the class; default: "object"
     path: the image's file, for formats that refer to it (labelme) or copy it (yolo)
-    name: of the results without suffix; by default ``file_name`` without its suffix
-    georeference: the fields of `sam_hub.rasters.raster.Georeference`, where there is one
-    written: the records come from files written by sam-hub, so coco.json takes them unchanged
+    name: of the results, without suffix; default: ``file_name`` without its suffix
+    georeference: the fields of `sam_hub.rasters.raster.Georeference`, or None
+    written: whether the records come from files written by sam-hub; coco.json then takes them unchanged
     """
 
     file_name: str
@@ -45,7 +45,7 @@ class ImageLabels:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], path: Path | None = None, name: str = "") -> "ImageLabels":
-        """From a document of `sam_hub.results.sa1b_document`, such as `everything` writes to masks/NAME.json."""
+        """From a document made by `sam_hub.results.sa1b_document`, such as masks/NAME.json of `everything`."""
         image = document["image"]
         size = int(image["height"]), int(image["width"])
         place = image.get("georeference")
@@ -59,7 +59,7 @@ class ImageLabels:
 
 @dataclass(frozen=True)
 class Labelled:
-    """One object, numbered; what is drawn of it is computed when it is asked for, and then raises DataError.
+    """One numbered object; its geometry is computed on access, which may raise DataError.
 
     number: from 1 over all images, the id in coco.json
     """
@@ -70,7 +70,7 @@ class Labelled:
 
     @property
     def name(self) -> str:
-        """Of its class."""
+        """Name of its class."""
         return str(self.record.get("name") or CATEGORY["name"])
 
     @property
@@ -80,7 +80,7 @@ class Labelled:
 
     @cached_property
     def rle(self) -> Rle:
-        """Compressed. raises: DataError when it is damaged or does not fit the image"""
+        """Compressed RLE. raises: DataError if it is damaged or does not fit the image"""
         try:
             return _rle(self.record["segmentation"], self.image.size)
         except DataError as e:
@@ -93,7 +93,7 @@ class Labelled:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """x0, y0, x1, y1 with exclusive right and bottom edges; all 0 of an empty mask."""
+        """x0, y0, x1, y1 with exclusive right and bottom edges; all 0 for an empty mask."""
         mask, (x, y) = self.window
         return x, y, x + mask.shape[1], y + mask.shape[0]
 
@@ -113,7 +113,7 @@ class Labelled:
 
 
 class Numbered(Sequence[Labelled]):
-    """The objects of an image, each made on access and not kept, because their masks would fill the memory."""
+    """The objects of an image, created on access and not cached, because their masks could exceed memory."""
 
     def __init__(self, image: ImageLabels, first: int) -> None:
         self._image, self._first = image, first
@@ -131,7 +131,7 @@ class Numbered(Sequence[Labelled]):
 
 
 def numbered(images: Iterable[ImageLabels]) -> Iterator[tuple[ImageLabels, Numbered]]:
-    """Each image with its objects, numbered as in coco.json: from 1 over all images, in order."""
+    """Yield each image with its objects, numbered as in coco.json: from 1, across all images."""
     number = 1
     for image in images:
         yield image, Numbered(image, number)

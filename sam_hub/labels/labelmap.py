@@ -1,4 +1,4 @@
-"""Label maps: a 16-bit PNG for each image, in which a pixel is the number of its object and 0 is background."""
+"""Label maps: a 16-bit PNG for each image; pixels have the number of their object, or 0 for background."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -9,15 +9,15 @@ from ..ops.strips import grey_png
 from .images import File, ImageLabels, Labelled, numbered
 
 MOST = 65_535
-"""Objects that 16 bits can number."""
+"""Highest number that fits in 16 bits."""
 
 
 def labelmap_files(images: Iterable[ImageLabels], *, non_overlapping: bool = False) -> Iterator[File]:
-    """NAME.png of each image; bit for bit the masks, where they do not overlap.
+    """NAME.png for each image; exact if masks do not overlap.
 
-    The numbers are the ids of coco.json, from 1 over all images.
+    The numbers are the ids of coco.json, from 1, across all images.
     non_overlapping: each pixel goes to the smallest mask that contains it
-    raises: DataError for masks that overlap, unless ``non_overlapping``, and beyond `MOST` objects
+    raises: DataError if masks overlap, unless ``non_overlapping``, and for more than `MOST` objects
     """
     for image, objects in numbered(images):
         if objects and objects[-1].number > MOST:
@@ -31,7 +31,7 @@ def labelmap_files(images: Iterable[ImageLabels], *, non_overlapping: bool = Fal
 def _png(image: ImageLabels, objects: Sequence[Labelled], cover: bool) -> Iterator[bytes]:
     places = [(-o.area, -o.number, o.box[1], o.box[3]) for o in objects]
     order = list(range(len(places)))
-    if cover:  # painted later, so on top: the smaller; of equal ones the first
+    if cover:  # painted last, so on top: the smallest mask; ties: the first
         order.sort(key=places.__getitem__)
 
     def paint(strip: np.ndarray, top: int) -> None:
@@ -44,7 +44,7 @@ def _png(image: ImageLabels, objects: Sequence[Labelled], cover: bool) -> Iterat
 
 
 def _paint(strip: np.ndarray, top: int, o: Labelled, cover: bool, name: str) -> None:
-    """An object that has rows in the strip."""
+    """Paint an object that has rows in the strip."""
     x0, y0, x1, y1 = o.box
     low, high = max(y0, top), min(y1, top + len(strip))
     mask = o.window[0][low - y0 : high - y0]

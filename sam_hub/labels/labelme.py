@@ -14,18 +14,18 @@ from ..results import json_bytes
 from .images import File, ImageLabels, Labelled, numbered
 
 VERSION = "5.5.0"
-"""Of labelme, whose files these are like: the first with a "mask" shape was 5.3."""
+"""Version of labelme to write; 5.3 was the first with "mask" shapes."""
 
 
 def labelme_files(
     images: Iterable[ImageLabels], *, polygons: bool = False, folder: Path | None = None
 ) -> Iterator[File]:
-    """NAME.json of each image, which points to the image's file and does not hold it.
+    """NAME.json for each image; it refers to the image file without embedding it.
 
-    polygons: shapes that can be edited by their corners; parts of one object share a ``group_id``, and holes are cut
-        into their outline. labelme fills the pixels of the border too, so that what it makes of them is a pixel wider.
-        By default shapes are of the kind "mask", bit for bit
-    folder: where the files will be, for the path of the image
+    polygons: write shapes with editable corners; parts of one object share a ``group_id``, and holes are cut into their
+        outline. labelme also fills the border pixels, so its masks become a pixel wider. Default: shapes of type
+        "mask", which are exact
+    folder: future folder of the files, for the image's relative path
     """
     for image, objects in numbered(images):
         shapes = [shape for o in objects for shape in (_polygons(o) if polygons else _mask(o))]
@@ -70,7 +70,7 @@ def _mask(o: Labelled) -> Iterator[dict[str, Any]]:
         return
     buffer = io.BytesIO()
     Image.fromarray(mask.astype(np.uint8)).save(buffer, "PNG")
-    corners = [[x, y], [x + mask.shape[1] - 1, y + mask.shape[0] - 1]]  # of the first pixel and the last
+    corners = [[x, y], [x + mask.shape[1] - 1, y + mask.shape[0] - 1]]  # corners of the first and last pixel
     picture = base64.b64encode(buffer.getvalue()).decode("ascii")
     yield {**_shape(o, "mask", corners, None), "mask": picture}
 

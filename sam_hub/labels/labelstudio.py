@@ -12,18 +12,18 @@ from ..ops.masks import Rle, rle_to_window
 from .images import File, ImageLabels, Labelled, numbered
 
 PLACE = "/data/local-files/?d="
-"""How Label Studio addresses a file below its LOCAL_FILES_DOCUMENT_ROOT."""
+"""URL of a file below Label Studio's LOCAL_FILES_DOCUMENT_ROOT."""
 
 RUN_BITS = (3, 4, 8, 16)
-"""Sizes of a run's length, in bits, of which each run takes the smallest that fits."""
+"""Bit widths for run lengths; each run uses the smallest that fits."""
 
 
 def labelstudio_files(images: Iterable[ImageLabels], *, polygons: bool = False) -> Iterator[File]:
     """tasks.json of all images, and labels.xml, the project's labelling configuration.
 
-    Images are addressed as local files: the folder of all images is Label Studio's document root.
-    polygons: "polygonlabels", corners in percent of the image, holes cut into their outline; by default "brushlabels",
-        which are the masks bit for bit
+    Images are referenced as local files: their common folder must be Label Studio's document root.
+    polygons: write "polygonlabels", with corners in percent of the image and holes cut into their outline; default:
+        "brushlabels", which are exact
     """
     names: dict[str, None] = {}
     yield "tasks.json", _tasks(images, polygons, names)
@@ -69,11 +69,11 @@ def _results(o: Labelled, image: ImageLabels, polygons: bool) -> Iterator[dict[s
 
 
 def brush_rle(rle: Rle) -> list[int]:
-    """A mask as Label Studio's brush run lengths, a list of bytes.
+    """A mask as Label Studio's brush RLE, a list of bytes.
 
-    The mask is an RGBA picture, row by row, of four times 255 or 0 for each pixel, packed as thi.ng/rle-pack does: the
-    number of values in 32 bits, the bits of a value less 1 in 5, `RUN_BITS` less 1 in 4 each; then for each run a 1,
-    the place of its size in `RUN_BITS` in 2 bits, its length less 1 and its value.
+    The mask is a row-major RGBA image, with four times 255 or 0 per pixel, packed as by thi.ng/rle-pack: the number of
+    values in 32 bits, the bits per value minus 1 in 5, each of `RUN_BITS` minus 1 in 4; then for each run a 1, the
+    index of its width in `RUN_BITS` in 2 bits, its length minus 1, and its value.
     """
     height, width = (int(side) for side in rle["size"])
     head = [(4 * height * width, 32), (7, 5), *((bits - 1, 4) for bits in RUN_BITS)]
@@ -86,18 +86,18 @@ def brush_rle(rle: Rle) -> list[int]:
     values = np.repeat(values, pieces)
     place = np.searchsorted([1 << bits for bits in RUN_BITS], lengths)
     bits = np.array(RUN_BITS, np.int64)[place]
-    run_words = (((4 | place) << bits | (lengths - 1)) << 8) | values  # 1, place, length less 1, value
+    run_words = (((4 | place) << bits | (lengths - 1)) << 8) | values  # 1, index of width, length - 1, value
     return _packed(np.concatenate([words, run_words]), np.concatenate([sizes, 3 + bits + 8]))
 
 
 def _row_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray]:
-    """Column-major run lengths -> lengths, in values of RGBA, and values of the runs row by row."""
+    """Column-major run lengths -> lengths, in RGBA values, and values of the row-major runs."""
     height, width = (int(side) for side in rle["size"])
     mask, (x0, y0) = rle_to_window(rle)
     beside = np.pad(mask, ((0, 0), (1, 1)))
-    row, column = np.nonzero(beside[:, 1:] != beside[:, :-1])  # where runs begin and end, in turn
+    row, column = np.nonzero(beside[:, 1:] != beside[:, :-1])  # starts and ends of runs, alternating
     edges = (row + y0) * width + column + x0
-    on = np.flatnonzero(edges[1:] == edges[:-1])  # a run that goes on in the next row
+    on = np.flatnonzero(edges[1:] == edges[:-1])  # a run that continues in the next row
     edges = np.delete(edges, np.r_[on, on + 1])
     runs = np.diff(edges, prepend=0, append=height * width)
     values = np.arange(len(runs)) % 2 * 255
@@ -105,7 +105,7 @@ def _row_runs(rle: Rle) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _packed(words: np.ndarray, sizes: np.ndarray) -> list[int]:
-    """Numbers one after the other, each in as many bits as ``sizes`` says, as bytes; the last one filled with zeros."""
+    """Pack numbers, each in ``sizes`` bits, into bytes; the last byte is padded with zeros."""
     ends = sizes.cumsum()
-    shift = np.repeat(ends, sizes) - 1 - np.arange(ends[-1])  # of each bit, from the last of its word
+    shift = np.repeat(ends, sizes) - 1 - np.arange(ends[-1])  # of each bit, from the last bit of its word
     return np.packbits((np.repeat(words, sizes) >> shift & 1).astype(np.uint8)).tolist()

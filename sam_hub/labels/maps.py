@@ -1,4 +1,4 @@
-"""Outlines of masks as places on the Earth."""
+"""Converts mask outlines to map coordinates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ Transform = Sequence[float]
 
 
 def on_earth(parts: Sequence[Polygon], transform: Transform) -> list[Polygon]:
-    """Corners in pixels -> on the map, (K, 2) float64, x then y, outer rings counterclockwise."""
+    """Corners in pixels -> in map coordinates, (K, 2) float64, x then y, outer rings counterclockwise."""
     a, b, c, d, e, f = transform
-    turned = a * e - b * d < 0  # rows go south, so that rings turn round
+    turned = a * e - b * d < 0  # rows run south, which reverses the orientation of rings
     found = []
     for part in parts:
         rings = []
@@ -27,7 +27,7 @@ def on_earth(parts: Sequence[Polygon], transform: Transform) -> list[Polygon]:
 
 
 def crs_member(georeference: dict[str, Any]) -> dict[str, Any] | None:
-    """GeoJSON's member ``crs`` (2008), which GDAL and QGIS read; None for a system that has no name."""
+    """GeoJSON's member ``crs`` (2008), which GDAL and QGIS read; None for a system without a name."""
     authority = georeference.get("authority")
     if not authority:
         return None

@@ -1,4 +1,4 @@
-"""`write_labels`: any format by its name."""
+"""`write_labels` writes any format by name."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,16 +11,16 @@ from .images import ImageLabels
 
 
 def write_labels(images: Iterable[ImageLabels], folder: str | Path, format: str, **options: Any) -> list[Path]:
-    """Write the objects of images as another tool's files.
+    """Write the objects of images in another tool's format.
 
-    images: read once, in order, one at a time
-    folder: of the results; created if missing, and files in it are replaced
-    format: of `FORMATS`
-    options: ``polygons=True`` (coco, labelme, labelstudio, cvat): outlines instead of the exact masks that the format
-        has; ``non_overlapping=True`` (labelmap): each pixel goes to the smallest mask that contains it
-    returns: the files, in the order in which they were written
-    raises: DataError for an unknown format, and for masks that it cannot hold; OutputError where nothing can be
-        written. Files that were written before stay.
+    images: iterated once, one at a time
+    folder: output folder; created if missing; existing files are replaced
+    format: one of `FORMATS`
+    options: ``polygons=True`` (coco, labelme, labelstudio, cvat): polygons instead of exact masks;
+        ``non_overlapping=True`` (labelmap): each pixel goes to the smallest mask that contains it
+    returns: paths of the files, in the order of writing
+    raises: DataError for an unknown format, and for masks that it cannot represent; OutputError if a file cannot be
+        written. Files written before the error remain.
     """
     check_format(format)
     make = writer(format)

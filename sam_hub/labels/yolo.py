@@ -1,7 +1,7 @@
-"""YOLO's segmentation labels: a line ``class x y x y ...`` of one polygon in parts of width and height.
+"""YOLO segmentation labels: a line ``class x y x y ...`` for one polygon in fractions of width and height.
 
-The format knows neither holes nor parts. So all outlines of a mask are joined into one ring by bridges of no
-width, at their nearest corners; what the ring encloses is the mask.
+The format has neither holes nor multiple parts, so all outlines of a mask are joined into one ring, by zero-width
+bridges between their nearest corners; the ring encloses exactly the mask.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,19 +18,19 @@ from ..results import CATEGORY, png
 from .images import File, ImageLabels, numbered
 
 TOLERANCE = 0.7
-"""How far the simplified outline may leave the mask's, in pixels."""
+"""Maximum deviation of the simplified outline, in pixels."""
 CORNERS = 10_000
-"""Of a ring that other rings are joined to: finding the nearest corners takes the square of it."""
+"""Maximum corners of a ring with joined rings, as the search for nearest corners is quadratic."""
 
 COPIED = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-"""Suffixes of image files that are copied as they are; others become PNG."""
+"""Suffixes of image files that are copied unchanged; others are converted to PNG."""
 
 
 def yolo_files(images: Iterable[ImageLabels]) -> Iterator[File]:
-    """images/NAME and labels/NAME.txt of each image, and data.yaml; the images must have paths.
+    """images/NAME and labels/NAME.txt for each image, and data.yaml; images must have paths.
 
-    Outlines leave the masks by up to a pixel; of a mask with more than `CORNERS` corners small parts are left out.
-    raises: DataError for an image without a path; ImageError for one that cannot be read
+    Outlines deviate from the masks by up to a pixel; masks with more than `CORNERS` corners lose small parts.
+    raises: DataError for an image without a path; ImageError for an unreadable one
     """
     names: dict[str, int] = {}
     for image, objects in numbered(images):
@@ -53,9 +53,9 @@ def yolo_files(images: Iterable[ImageLabels]) -> Iterator[File]:
 def label_line(
     mask: np.ndarray, label: int, size: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)
 ) -> str:
-    """One line about a mask (h, w) bool; empty where the mask is.
+    """The label line of a mask (h, w) bool; empty for an empty mask.
 
-    size: (H, W) of the image, that of the mask by default; origin: (x, y) of the mask's first pixel in it
+    size: (H, W) of the image; default: the mask's; origin: (x, y) of the mask's first pixel in the image
     """
     ring = single_ring(mask)
     if ring is None:
@@ -66,13 +66,13 @@ def label_line(
 
 
 def data_yaml(names: Sequence[str]) -> str:
-    """The description of the data set that YOLO's tools ask for."""
+    """The data set description required by YOLO tools."""
     lines = [f"  {i}: {quoted(name)}" for i, name in enumerate(names)]
     return "\n".join(["path: .", "train: images", "val: images", "names:", *lines, ""])
 
 
 def quoted(text: str) -> str:
-    """A text in YAML's double quotes."""
+    """A text as a double-quoted YAML string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -80,7 +80,7 @@ def quoted(text: str) -> str:
 def single_ring(mask: np.ndarray) -> np.ndarray | None:
     """All outlines of a mask as one closed ring (K, 2), x then y, in pixels; None for an empty mask.
 
-    Of a mask with more than `CORNERS` the smallest islands and holes are left out.
+    With more than `CORNERS` corners, the smallest islands and holes are dropped.
     """
     if not mask.any():
         return None
