@@ -20,9 +20,9 @@ class ModelRegistry(Mapping[str, Callable[..., Any]]):
     """
 
     def __getitem__(self, key: str) -> Callable[..., Any]:
-        name = ORIGINAL_KEYS.get(key) or canonical_name(key)
+        name = ORIGINAL_KEYS.get(key) or (canonical_name(key) if isinstance(key, str) else None)
         if name is None:
-            near = " or ".join(nearest_names(key)) or "a name of `sam-hub zoo`"
+            near = " or ".join(nearest_names(str(key))) or "a name of `sam-hub zoo`"
             raise KeyError(f"no model is called {key}; expected {', '.join(ORIGINAL_KEYS)}; did you mean {near}?")
 
         def build(checkpoint: str | Path | None = None) -> Any:

@@ -64,6 +64,7 @@ def test_the_registry() -> None:
     with pytest.raises(KeyError, match=r"vit_x.*did you mean vit-"):
         registry["vit_x"]
     assert "sam_vit_b" in registry and "SAM-ViT-L" in registry and "mobile_sam" in registry and "vit_y" not in registry
+    assert None not in registry and registry.get(3) is None
     assert registry["pocket"]().config.vision_config.model_type == "sam_hub_pocket"
 
 

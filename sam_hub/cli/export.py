@@ -44,6 +44,10 @@ def _print_formats(wanted: bool) -> None:
     raise typer.Exit
 
 
+CALIBRATED = {"onnx": "int8-static", "executorch": "int8"}
+"""Format -> its variant that is calibrated on photos."""
+
+
 def export(
     model: Annotated[
         str,
@@ -77,7 +81,9 @@ def export(
     grey_levels: Annotated[
         bool, typer.Option("--grey-levels", help="ONNX: the encoder takes a resized uint8 image and normalises it.")
     ] = False,
-    opset: Annotated[int | None, typer.Option("--opset", metavar="N", help="ONNX: operator set; default 18.")] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", min=18, metavar="N", help="ONNX: operator set; default 18.")
+    ] = None,
     true_inputs: Annotated[
         bool,
         typer.Option(
@@ -86,7 +92,7 @@ def export(
         ),
     ] = False,
     slots: Annotated[
-        int | None, typer.Option("--slots", min=2, help="Core ML and ExecuTorch: maximum points per prompt.")
+        int | None, typer.Option("--slots", min=2, help="Core ML, ExecuTorch and LiteRT: maximum points per prompt.")
     ] = None,
     photos: Annotated[
         list[Path],
@@ -94,7 +100,12 @@ def export(
     ] = [],  # noqa: B006
     calibration: Annotated[
         list[Path],
-        typer.Option("--calibration", metavar="IMAGE", help="Photos to calibrate int8-static with.", readable=False),
+        typer.Option(
+            "--calibration",
+            metavar="IMAGE",
+            help="Photos to calibrate int8-static (ONNX) or int8 (ExecuTorch) with.",
+            readable=False,
+        ),
     ] = [],  # noqa: B006
     web: Annotated[
         bool,
@@ -175,6 +186,7 @@ def _chosen(
 def _check(options: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], calibration: Sequence[Path]) -> None:
     """raises: WrongUsage for an option that would have no effect"""
     from ..exporters.bundle import check_options
+    from ..exporters.formats import FORMATS
 
     flags = {"layouts": "--layout", "upscale": "--no-upscale"}
     names = [*options, *(["calibration"] if calibration else [])]
@@ -182,6 +194,10 @@ def _check(options: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], cali
         check_options(names, wanted, lambda name: flags.get(name, "--" + name.replace("_", "-")))
     except ExportError as e:
         raise WrongUsage(str(e)) from e
+    readers = [name for name in wanted if "calibration" in FORMATS[name].options]
+    if calibration and not any(CALIBRATED.get(name, v) == v for name in readers for v in wanted[name]):
+        needed = " or ".join(f"--variant {CALIBRATED[name]}" for name in readers)
+        raise WrongUsage(f"--calibration has no effect on these variants; add {needed}, or leave it out")
     for name in ("masks", "stability", "upscale"):
         if name in options and "meta" not in options.get("layouts", ()):
             raise WrongUsage(f"{flags.get(name, '--' + name)} is for the meta layout; add --layout meta")
@@ -207,6 +223,8 @@ def page_writer(
     if "transformersjs" not in options.get("layouts", ("transformersjs",)):
         raise WrongUsage("--web needs the layout of transformers.js; add --layout transformersjs")
     there = {variant for name, variants in wanted.items() if FORMATS[name].place == "browser" for variant in variants}
+    if not any(FORMATS[name].place == "browser" for name in wanted):
+        raise WrongUsage("--web needs ONNX files; add --format onnx")
     if not there & set(VARIANTS["wasm"]):
         raise WrongUsage(f"--web needs ONNX files that browsers run; add --variant {' or '.join(VARIANTS['wasm'])}")
     runtime_files(runtime, tell)

@@ -27,6 +27,9 @@ from .transforms import ResizeLongestSide, Stretch
 
 Size = tuple[int, int]
 
+WRAPPERS = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+"""Wrappers from training loops; the model is in their ``module``."""
+
 
 class SamPredictor(ImagePredictor):
     """Masks for prompts on one image at a time; see `ImagePredictor`.
@@ -52,7 +55,7 @@ class SamPredictor(ImagePredictor):
     ) -> None:
         if isinstance(model, str | PathLike):
             model = SamModel.from_pretrained(model).to(pick_device()).eval()
-        if isinstance(model, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel):
+        while isinstance(model, WRAPPERS):
             model = model.module
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"a predictor needs a SamModel or its name; got {type(model).__name__}")

@@ -178,6 +178,8 @@ def test_all_formats_are_those_that_are_installed(monkeypatch, capsys):
         (("--format", "coreml", "--layout", "meta"), "--layout has no effect on Core ML, only on ONNX; leave it out"),
         (("--slots", "9"), "--slots has no effect on ONNX, only on Core ML, ExecuTorch, LiteRT; leave it out"),
         (("--format", "coreml", "--calibration", "x.jpg"), "--calibration has no effect on Core ML, only on"),
+        (("--variant", "fp32", "--calibration", "x.jpg"), "no effect on these variants; add --variant int8-static, or"),
+        (("--opset", "0"), "'--opset': Input should be greater than or equal to 18"),
         (("--masks", "single"), "--masks is for the meta layout; add --layout meta"),
         (("--no-upscale", "--layout", "cvat"), "--no-upscale is for the meta layout; add --layout meta"),
         (("--layout", "nope"), "Error: Invalid value for '--layout': 'nope' is not one of"),

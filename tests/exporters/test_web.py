@@ -42,7 +42,7 @@ def test_the_page_is_part_of_the_bundle(export_tiny, package):
 def test_what_the_page_needs_is_said_before_anything_is_exported(tmp_path, package, monkeypatch):
     for wanted, options, words in (
         ({"onnx": ("fp16",)}, {}, "add --variant int8"),
-        ({"coreml": ("fp16",)}, {}, "ONNX files that browsers run"),
+        ({"coreml": ("fp16",)}, {}, "ONNX files; add --format onnx"),
         ({"onnx": ("int8",)}, {"layouts": ("meta",)}, "--layout transformersjs"),
     ):
         with pytest.raises(WrongUsage, match=words):

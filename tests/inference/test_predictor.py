@@ -92,6 +92,8 @@ def test_several_objects_at_once(predictor):
 
 def test_a_model_in_a_wrapper_of_training(model):
     assert SamPredictor(torch.nn.DataParallel(model)).model is model
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.DataParallel(model))
+    assert SamPredictor(averaged).model is averaged.module.module
 
 
 def test_objects_without_points(predictor):
