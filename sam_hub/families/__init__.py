@@ -1,4 +1,4 @@
-"""Families of models: one folder for each, which declares a `Family` as ``FAMILY``.
+"""Model families: one folder each, which declares a `Family` as ``FAMILY``.
 
 Importing a family loads neither torch nor transformers.
 """

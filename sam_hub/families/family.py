@@ -1,6 +1,6 @@
-"""What a family of models declares about itself, as data. Standard library only.
+"""The data that a model family declares about itself. Only uses the standard library.
 
-Classes are named by lazy strings, ``"package.module:Name"``, so that the catalogue loads no torch.
+Classes are given as lazy strings, ``"package.module:Name"``, so that the catalogue does not import torch.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PROMPT_KINDS = ("points", "background points", "boxes", "masks")
-"""What SAM understands; a model that understands less says so in its ``prompt_kinds``."""
+"""Prompts supported by SAM; models that support fewer declare them in ``prompt_kinds``."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Variant:
     """One checkpoint of the catalogue.
 
     family: the layout of its original file, see `Family.originals`
-    params: parameters, counted by building it
-    repo, file, revision: where it is published on the Hub; ``file`` is empty for the transformers layout
-    url: where its authors publish the file, if not (only) on the Hub
-    sha256: of the original file, where certain
-    config: the settings of `SamConfig` that differ from its defaults
-    published: figures of its authors, each with its source
-    gated: whether its repository asks to accept terms first
+    params: number of parameters, counted by building the model
+    repo, file, revision: location on the Hub; ``file`` is empty for the transformers layout
+    url: the authors' download, if not (only) on the Hub
+    sha256: of the original file, if known
+    config: settings that differ from `SamConfig`'s defaults
+    published: figures stated by the authors, each with its source
+    gated: whether the repository requires accepting terms first
     """
 
     family: str
@@ -43,18 +43,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class ModelCapabilities:
-    """What a model can do, by its configuration: see `SamConfig.capabilities`.
+    """What a model supports, derived from its configuration by `SamConfig.capabilities`.
 
-    prompts: of `PROMPT_KINDS`, those that it was trained on
-    masks: how many masks it may answer a prompt with: (1, 3), or (1,) where there is never a choice
-    single_mask: whether the token of the single mask was trained; if not, the single mask is the best of the others
-    rank_by: what the best of several masks is chosen by: "iou", the predicted one, or "stability"
-    extra_tokens: mask tokens beside SAM's, whose masks `MaskDecoder.select_masks` combines with SAM's
-    prompt_slots: how many points and box corners an object may have at most, where their number is fixed
-    object_score: whether it tells if there is an object at all
+    prompts: the `PROMPT_KINDS` that it was trained on
+    masks: possible numbers of masks per prompt: (1, 3), or (1,) if there is never a choice
+    single_mask: whether the single-mask token was trained; if not, the single mask is the best of the others
+    rank_by: score that selects the best of several masks: "iou" (predicted) or "stability"
+    extra_tokens: mask tokens besides SAM's, whose masks `MaskDecoder.select_masks` combines with SAM's
+    prompt_slots: maximum number of points and box corners per object, if fixed
+    object_score: whether it predicts if there is an object
     feature_maps: names of the `EncoderOutput.features` that its decoder reads
-    text: whether it takes text
-    concepts: whether it finds every instance of what words name
+    text: whether it accepts text prompts
+    concepts: whether it finds every instance of a named concept
     """
 
     prompts: tuple[str, ...] = PROMPT_KINDS
@@ -74,19 +74,19 @@ class Part:
     """An image encoder, a prompt encoder or a mask decoder.
 
     config, network: lazy strings; the network is built from the configuration, whose ``model_type`` is its name
-    preparation: settings of `SamImageProcessor` where images are not prepared in SAM's way (image encoders)
-    generation: arguments of `SamAutomaticMaskGenerator` that suit its models, in place of the original's (image
-        encoders)
-    tidy: share of a mask's area; shell and page drop specks and fill holes that are smaller (image encoders)
-    tiny: settings of a small one that reaches every branch: what the shared tests build
-    tiny_states: how many hidden states that image encoder returns
-    softmax_attention: whether that image encoder returns attention weights
-    rank_four: lazy string of a dict: layers of an image encoder -> those that take their place in files for phones
-        (`sam_hub.exporters.rank_four`)
-    arrays: lazy string of an image encoder that computes the same in NumPy (`sam_hub.inference.numpy_model`)
-    prompts: of `PROMPT_KINDS`, what models with a prompt encoder take unless their settings say otherwise
-    client: ``model_type`` by which transformers.js runs the exported files of a mask decoder
-    wide_operations: operations of an image encoder that float16 has no range for, by Core ML's names
+    preparation: settings of `SamImageProcessor`, if images are not prepared as in SAM (image encoders)
+    generation: arguments of `SamAutomaticMaskGenerator` tuned for its models, replacing the original's (image encoders)
+    tidy: share of a mask's area; the command line and the demo remove smaller specks and fill smaller holes
+    (image encoders)
+    tiny: settings of a small instance that reaches every branch, for the shared tests
+    tiny_states: number of hidden states that the tiny image encoder returns
+    softmax_attention: whether the image encoder returns attention weights
+    rank_four: lazy string of a dict: layers of an image encoder -> their replacements in files for phones
+    (`sam_hub.exporters.rank_four`)
+    arrays: lazy string of an equivalent image encoder in NumPy (`sam_hub.inference.numpy_model`)
+    prompts: the `PROMPT_KINDS` of models with this prompt encoder, unless their settings differ
+    client: ``model_type`` by which transformers.js runs exported files of a mask decoder
+    wide_operations: operations of an image encoder that exceed float16's range, by Core ML's names
     """
 
     config: str
@@ -106,24 +106,24 @@ class Part:
 
 @dataclass(frozen=True)
 class Family:
-    """Everything the rest of the package needs to know of a family; no other module names it.
+    """Everything that the rest of the package needs to know about a family; no other module names it.
 
-    position: place of its models in lists
+    position: sort key of its models in lists
     encoders, prompt_encoders, mask_decoders: by ``model_type``
     originals: layouts of its authors' checkpoints by name, each a lazy string of an `OriginalLayout`
-    concepts: lazy string of a model that finds every instance of what words name; see `inference.concepts`
+    concepts: lazy string of a model that finds every instance of a concept; see `inference.concepts`
     transformers: by ``model_type`` of ``transformers``, a lazy string of a function: its configuration, as a dict ->
         settings of `SamConfig`
-    native: models that ``transformers`` has too: by the types of encoder, prompt encoder and mask decoder, a lazy
-        string of a function: settings of `SamConfig` -> what its configuration says differently
-    renamed: keys in folders of ``transformers``, as regular expressions -> ours, where they differ
-    unread: regular expressions of keys that folders of ``transformers`` hold and images do not need
+    native: models also in ``transformers``: by the types of encoder, prompt encoder and mask decoder, a lazy string of
+        a function: settings of `SamConfig` -> settings that differ in its configuration
+    renamed: keys in ``transformers`` folders, as regular expressions -> our keys, if they differ
+    unread: regular expressions of keys in ``transformers`` folders that images do not need
     catalogue: name -> checkpoint
-    aliases: other names of the catalogue's
-    files: names of original files that are published beside what the catalogue loads -> name in the catalogue
-    papers: what to cite, by layout, or by the beginning of names in the catalogue
-    tiny: settings of a small `SamConfig` for the shared tests; by default the first image encoder's, with SAM's decoder
-    goldens: name of a file in ``tests/golden`` -> (layout, names of the catalogue with these keys and shapes)
+    aliases: alternative catalogue names
+    files: names of original files published besides those the catalogue loads -> catalogue name
+    papers: citations, by layout or by prefix of catalogue names
+    tiny: settings of a small `SamConfig` for the shared tests; default: the first image encoder's, with SAM's decoder
+    goldens: name of a file in ``tests/golden`` -> (layout, catalogue names with these keys and shapes)
     """
 
     name: str

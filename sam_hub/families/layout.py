@@ -1,4 +1,4 @@
-"""Layouts of original checkpoints: how they are recognised and renamed, in both directions.
+"""Layouts of original checkpoints: recognition, and renaming in both directions.
 
 A rule is a pair of templates: ``{n}`` stands for digits and ``{r}`` for the rest of the key. The first rule that
 matches a whole key renames it, so identity rules come last.
@@ -17,18 +17,18 @@ Weights = dict[str, Any]
 
 @dataclass(frozen=True)
 class OriginalLayout:
-    """How the original files of one family are recognised and renamed.
+    """How to recognise and rename a family's original files.
 
-    signature: keys that together only this family has (templates allowed)
-    absent: keys that it must not have
+    signature: keys that only this family has in combination (templates allowed)
+    absent: keys that must not be present
     rules: original template -> our template
-    config: settings of `SamConfig`, from the shapes of the original file
+    config: function: shapes of the original file -> settings of `SamConfig`
     dropped: templates of original keys that inference does not use
-    blank: those of them that the original's strict loader insists on, with their shapes: written back as zeros
-    tables: of a vision configuration, the tensors of the original that follow from it and are no weights of ours
-    superseded: of an older version, which is written only where a configuration's ``original_layout`` names it
-    split, join: original tensors -> those that the rules rename one for one, such as q, k and v of a fused projection,
-        and back
+    blank: dropped keys that the original's strict loader requires, with their shapes; written back as zeros
+    tables: function: vision configuration -> original tensors that are computed from it and are not weights here
+    superseded: layout of an older version, only written if a configuration's ``original_layout`` names it
+    split, join: original tensors -> tensors that the rules rename one to one, such as q, k and v of a fused projection,
+    and the inverse
     """
 
     signature: tuple[str, ...]
@@ -53,13 +53,13 @@ class OriginalLayout:
 
 @cache
 def pattern(template: str) -> re.Pattern[str]:
-    """The expression that a template stands for."""
+    """The regular expression of a template."""
     escaped = re.escape(template).replace(r"\{n\}", r"(\d+)").replace(r"\{r\}", r"(.+)")
     return re.compile(escaped)
 
 
 def rename(key: str, rules: Rules, back: bool = False) -> str | None:
-    """The new name of a key, or None when no rule knows it."""
+    """The new name of a key, or None if no rule matches."""
     for old, new in rules:
         source, target = (new, old) if back else (old, new)
         if match := pattern(source).fullmatch(key):
@@ -70,13 +70,13 @@ def rename(key: str, rules: Rules, back: bool = False) -> str | None:
 
 
 def count(shapes: Shapes, template: str) -> int:
-    """How many modules the ``{n}`` of a template numbers."""
+    """Number of modules that match the ``{n}`` of a template."""
     expression = pattern(template)
     return len({m.group(1) for key in shapes if (m := expression.fullmatch(key))})
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Tensors, one after the other along the first axis."""
+    """Concatenate tensors along the first axis."""
     whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]))
     row = 0
     for part in parts:
@@ -86,7 +86,7 @@ def joined(parts: Sequence[Any]) -> Any:
 
 
 def head(old: str, new: str) -> Rules:
-    """A three-layer `FeedForward`."""
+    """Rules for a three-layer `FeedForward`."""
     return [
         (f"{old}.layers.0.{{r}}", f"{new}.proj_in.{{r}}"),
         (f"{old}.layers.1.{{r}}", f"{new}.layers.0.{{r}}"),
@@ -95,5 +95,5 @@ def head(old: str, new: str) -> Rules:
 
 
 def conv_norm(old: str, new: str) -> Rules:
-    """A `ConvBatchNorm`."""
+    """Rules for a `ConvBatchNorm`."""
     return [(f"{old}.c.weight", f"{new}.conv.weight"), (f"{old}.bn.{{r}}", f"{new}.norm.{{r}}")]

@@ -1,6 +1,6 @@
-"""Which families there are: the folders beside this file, installed plug-ins, and what a program registers.
+"""The known families: folders beside this file, installed plug-ins, and those registered by the program.
 
-A plug-in is a distribution with an entry point in the group ``sam_hub.families`` that names its `Family`.
+A plug-in is a distribution with an entry point in the group ``sam_hub.families`` that refers to its `Family`.
 """
 
 import pkgutil
@@ -16,16 +16,16 @@ from .family import Family, Part, Variant
 
 GROUP = "sam_hub.families"
 KINDS = {"encoder": "encoders", "prompt encoder": "prompt_encoders", "mask decoder": "mask_decoders"}
-"""Kind of a part -> the field of `Family` that holds it."""
+"""Kind of part -> field of `Family`."""
 
 UNIQUE = (*KINDS.values(), "originals", "transformers", "native", "files")
-"""Fields of `Family` whose names no two families share."""
+"""Fields of `Family` whose keys must be unique across families."""
 
 CATALOGUE: dict[str, Variant] = {}
 ALIASES: dict[str, str] = {}
 FILES: dict[str, str] = {}
 PAPERS: dict[str, str] = {}
-"""What all families declare under these names."""
+"""The merged values of these fields of all families."""
 
 _families: dict[str, Family] = {}
 
@@ -33,8 +33,8 @@ _families: dict[str, Family] = {}
 def register_family(family: Family) -> None:
     """Make a family known to the whole package: loading, catalogue, conversion, command line, cards.
 
-    raises: TypeError for anything but a `Family`; ValueError when another family has its name, or one of its parts,
-        layouts, models or their names
+    raises: TypeError for anything but a `Family`; ValueError if its name, or the name of a part, layout or model, is
+        already in use
     """
     if not isinstance(family, Family):
         raise TypeError(f"a family must be a sam_hub.families.family.Family; got {type(family).__name__}")
@@ -54,14 +54,14 @@ def register_family(family: Family) -> None:
 
 
 def built_in() -> list[Family]:
-    """The families of this package, in the order of lists."""
+    """The families of this package, in list order."""
     here = [m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.ispkg]
     found = [import_module(f"{__package__}.{name}").FAMILY for name in here]
     return sorted(found, key=lambda family: family.position)
 
 
 def families() -> tuple[Family, ...]:
-    """Every family that is known."""
+    """All known families."""
     return tuple(_families.values())
 
 
@@ -71,12 +71,12 @@ def _discover() -> None:
     for entry in entry_points(group=GROUP):
         try:
             register_family(entry.load())
-        except Exception as e:  # a broken plug-in must not take the package with it
+        except Exception as e:  # a broken plug-in must not break the package
             warnings.warn(f"the family {entry.name!r} could not be loaded ({type(e).__name__}: {e})", stacklevel=2)
 
 
 def load(where: str) -> Any:
-    """What a lazy string, ``"package.module:Name"``, names."""
+    """Import the object of a lazy string, ``"package.module:Name"``."""
     module, name = where.split(":")
     return getattr(import_module(module), name)
 

@@ -1,4 +1,4 @@
-"""EdgeTAM on single images: RepViT-M1, and SAM 2's decoder."""
+"""EdgeTAM on single images: RepViT-M1 with SAM 2's decoder."""
 
 from ..family import Family, Part, Variant
 from ..sam2 import AFTER_ENCODER

@@ -1,4 +1,4 @@
-"""Configuration of EdgeTAM's encoder, and that of ``transformers`` to and fro."""
+"""Configuration of EdgeTAM's encoder, and conversion from and to ``transformers``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ from ..sam2.configuration import after_encoder, feature_sizes, prompts_and_masks
 class EdgeTamVisionConfig(PreTrainedConfig):
     """RepViT-M1 as in timm, and SAM 2's feature pyramid.
 
-    hidden_sizes, depths: of each stage; ``depths`` without the blocks that halve the map
+    hidden_sizes, depths: per stage; ``depths`` excludes the blocks that halve the map
     """
 
     model_type = "edgetam_vision_model"
     base_config_key = "vision_config"
-    no_memory = True  # the embedding of "no frame before" is added
+    no_memory = True  # adds the no-memory embedding
 
     hidden_sizes: list[int] | tuple[int, ...] = (48, 96, 192, 384)
     depths: list[int] | tuple[int, ...] = (2, 2, 14, 2)
@@ -28,7 +28,7 @@ class EdgeTamVisionConfig(PreTrainedConfig):
 
 
 def from_transformers(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of ``transformers.EdgeTamConfig``, or of its twin for videos -> of `SamConfig`."""
+    """Settings of ``transformers.EdgeTamConfig``, or of its video variant -> of `SamConfig`."""
     parts = prompts_and_masks(settings)
     vision, frame = dict(settings.get("vision_config") or {}), parts["prompt_encoder_config"]
     ours = {name: vision[name] for name in ("hidden_sizes", "depths") if name in vision}
@@ -49,7 +49,7 @@ def to_transformers(settings: Mapping[str, Any]) -> dict[str, Any]:
             "backbone_config": {
                 "model_type": "timm_wrapper",
                 "architecture": "repvit_m1",
-                "label_names": ["LABEL_0", "LABEL_1"],  # of no use, but its reader fails without
+                "label_names": ["LABEL_0", "LABEL_1"],  # unused, but required by transformers' reader
                 "num_classes": 2,
                 "model_args": {"in_chans": vision["num_channels"], "features_only": True, "out_indices": [0, 1, 2, 3]},
             },

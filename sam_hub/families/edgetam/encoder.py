@@ -1,7 +1,7 @@
 """RepViT-M1 with a feature pyramid, the encoder of EdgeTAM.
 
 Source: "EdgeTAM" (Zhou et al. 2025, arXiv 2501.07256), facebookresearch/EdgeTAM; the trunk is timm's ``repvit_m1``
-(Apache-2.0), whose names its weights have. The branches of training stay apart; `RepDepthwise.folded` joins them.
+(Apache-2.0), with its weight names. Training branches stay separate; `RepDepthwise.folded` merges them.
 """
 
 import torch.nn.functional as F
@@ -27,12 +27,12 @@ class ConvNorm(nn.Module):
         return self.bn(self.c(x))
 
     def folded(self) -> nn.Conv2d:
-        """One convolution that computes the same in evaluation mode."""
+        """One convolution that is equivalent in evaluation mode."""
         return conv_like(self.c, *fold_batch_norm(self.c.weight, None, self.bn))
 
 
 class RepDepthwise(nn.Module):
-    """A 3 x 3 and a 1 x 1 depthwise convolution of the input, and the input, summed."""
+    """Sum of a 3 x 3 depthwise convolution, a 1 x 1 one, and the input."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -43,13 +43,13 @@ class RepDepthwise(nn.Module):
         return self.conv(x) + self.conv1(x) + x
 
     def folded(self) -> nn.Conv2d:
-        """One 3 x 3 convolution that computes the same in evaluation mode."""
+        """One 3 x 3 convolution that is equivalent in evaluation mode."""
         wide, point = self.conv.folded(), self.conv1.folded()
         return conv_like(wide, wide.weight + F.pad(point.weight + 1, (1, 1, 1, 1)), wide.bias + point.bias)
 
 
 class ChannelMlp(nn.Module):
-    """Two 1 x 1 convolutions, twice as wide between them."""
+    """Two 1 x 1 convolutions with twice the width in between."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class ChannelMlp(nn.Module):
 
 
 class Block(GradientCheckpointingLayer):
-    """Mixes each channel over space, then the channels."""
+    """Spatial mixing per channel, then channel mixing."""
 
     def __init__(self, dim: int, eps: float, squeeze_excite: bool) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class RepVitM1(nn.Module):
             self.add_module(f"stages_{i}", Stage(widths[max(0, i - 1)], width, depth, eps, first=i == 0))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> after the stem and after each stage, at strides 4, 4, 8, 16 and 32"""
+        """(B, 3, H, W) -> maps after the stem and each stage, at strides 4, 4, 8, 16 and 32"""
         states = []
         for stage in self.children():
             x = stage(x)
@@ -129,7 +129,7 @@ class RepVitM1(nn.Module):
 
 
 class TimmTrunk(nn.Module):
-    """The trunk under the name that a model of timm has in ``transformers``."""
+    """The trunk, under the name that timm models have in ``transformers``."""
 
     def __init__(self, config: EdgeTamVisionConfig) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class EdgeTamEncoder(nn.Module):
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> EncoderOutput:
-        """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16), not yet with the memory's.
+        """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16), without the no-memory embedding.
 
         features: "stride_8" (B, C, H / 8, W / 8) and "stride_4" (B, C, H / 4, W / 4); there is no attention
         """

@@ -24,7 +24,7 @@ def _config(shapes: Shapes) -> dict[str, Any]:
 
 
 def _perceiver() -> dict[str, tuple[int, ...]]:
-    """Shapes of what compresses the memory of a frame."""
+    """Shapes of the perceiver, which compresses a frame's memory."""
     c = MEMORY
     found: dict[str, tuple[int, ...]] = {"latents": (256, c), "latents_2d": (256, c)}
     norms = ["norm"]

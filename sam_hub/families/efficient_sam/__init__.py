@@ -1,10 +1,10 @@
-"""EfficientSAM: a plain ViT, prompts in a fixed number of slots, a decoder of its own."""
+"""EfficientSAM: a plain ViT, a fixed number of prompt slots, and its own decoder."""
 
 from ..family import Family, Part, Variant
 
 
 def _efficient_sam(width: int) -> dict:
-    """EfficientSAM: a plain ViT with heads of 64, six slots for prompts, its own decoder."""
+    """EfficientSAM with heads 64 wide and six prompt slots."""
     return {
         "vision_config": {
             "model_type": "sam_hub_efficient_sam",

@@ -29,7 +29,8 @@ class EfficientSamMaskDecoderConfig(SamMaskDecoderConfig):
 class EfficientSamVisionConfig(SamVisionConfig):
     """EfficientSAM's plain ViT (Ti by default; S is 384 wide with 6 heads): every layer is global.
 
-    ``pretrained_grid`` is the side of the position table, to which a class token belongs (ViT at 224 pixels).
+    ``pretrained_grid`` is the side of the position table, which also has an entry for the class token
+    (ViT at 224 pixels).
     """
 
     model_type = "sam_hub_efficient_sam"

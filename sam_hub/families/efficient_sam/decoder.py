@@ -1,4 +1,4 @@
-"""EfficientSAM after its encoder: prompts in six slots, and its variant of the mask decoder.
+"""EfficientSAM's prompt encoder, with six slots, and its variant of the mask decoder.
 
 Source: yformer/EfficientSAM, ``efficient_sam/efficient_sam_decoder.py`` and ``two_way_transformer.py``
 (Xiong et al. 2023, arXiv 2312.00863).
@@ -23,8 +23,8 @@ EMPTY = -1
 class EfficientSamPromptEncoder(OriginalPromptCalls):
     """Embeds the points and box corners of N objects in each of B images, in ``num_slots`` slots for each.
 
-    Empty slots take part, with their own embedding on top of a position, so their number matters: it is what
-    the model was trained with. A background point has no embedding of its own; `SamModel` refuses it.
+    Empty slots take part in attention, with their own embedding plus a position, so their number must be that of
+    training. Background points have no embedding; `SamModel` refuses them.
     """
 
     def __init__(self, config: EfficientSamPromptEncoderConfig) -> None:
@@ -45,10 +45,10 @@ class EfficientSamPromptEncoder(OriginalPromptCalls):
         boxes: Tensor | None = None,
         masks: None = None,
     ) -> tuple[Tensor, Tensor, None]:
-        """Embed one set of prompts for each object; the arguments are those of `PromptEncoder.forward`.
+        """Embed one set of prompts per object; arguments as in `PromptEncoder.forward`.
 
-        returns: sparse (B, N, num_slots, C); dense, zeros (1, 1, C, 1, 1); and None: no slot is masked out
-        raises: PromptError when an object has more prompts than slots, or nothing has a prompt
+        returns: sparse (B, N, num_slots, C); dense, zeros (1, 1, C, 1, 1); and None, as no slot is masked out
+        raises: PromptError if an object has more prompts than slots, or there are no prompts
         """
         xy, kinds = self.fill_slots(points, labels, boxes)
         height, width = input_size
@@ -69,7 +69,7 @@ class EfficientSamPromptEncoder(OriginalPromptCalls):
     def embed_points(
         self, fourier: PositionalEmbedding, input_size: tuple[int, int], points: Tensor, labels: Tensor
     ) -> tuple[Tensor, None]:
-        """As `PromptEncoder.embed_points`: the real prompts first, then empty slots, ``num_slots`` in all."""
+        """As `PromptEncoder.embed_points`: real prompts, then empty slots, ``num_slots`` in total."""
         slots = self.config.num_slots
         xy = torch.cat([points, points.new_full((*points.shape[:2], slots, 2), EMPTY)], dim=2)
         kinds = torch.cat([labels, labels.new_full((*labels.shape[:2], slots), EMPTY)], dim=2)
@@ -82,7 +82,7 @@ class EfficientSamPromptEncoder(OriginalPromptCalls):
         return fourier((xy + 0.5) / scale) + self._table()[kinds + 1], None
 
     def embed_mask(self, mask: None = None, given: None = None) -> Tensor:
-        """Nothing, (1, 1, C, 1, 1): it takes no masks."""
+        """Zeros (1, 1, C, 1, 1), as mask prompts are not supported."""
         return torch.zeros_like(self.invalid_points.weight).reshape(1, 1, -1, 1, 1)
 
     def fill_slots(self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -100,7 +100,7 @@ class EfficientSamPromptEncoder(OriginalPromptCalls):
         xy, kinds = torch.cat(xy, dim=2).float(), torch.cat(kinds, dim=2)
         empty = (kinds == PAD_LABEL) | (kinds == EMPTY)
         kinds = kinds.masked_fill(empty, EMPTY)
-        # The original moves points left of or above the image to the empty slots' -1, each coordinate apart.
+        # The original sets each negative coordinate to -1, the value of empty slots.
         xy = xy.masked_fill(empty[..., None] | (xy < 0), EMPTY)
 
         slots = self.config.num_slots
@@ -108,13 +108,13 @@ class EfficientSamPromptEncoder(OriginalPromptCalls):
             lacking = slots - kinds.shape[2]
             return F.pad(xy, (0, 0, 0, lacking), value=EMPTY), F.pad(kinds, (0, lacking), value=EMPTY)
         self._check_number(empty)
-        filled = empty.int().argsort(dim=2, stable=True)[:, :, :slots]  # where ragged prompts were padded
+        filled = empty.int().argsort(dim=2, stable=True)[:, :, :slots]  # padding of ragged prompts
         return xy.gather(2, filled[..., None].expand(-1, -1, -1, 2)), kinds.gather(2, filled)
 
     def _check_number(self, empty: Tensor) -> None:
         """empty: (B, N, P) bool
 
-        raises: PromptError when an object has more prompts than slots; in a compiled model RuntimeError
+        raises: PromptError if an object has more prompts than slots; RuntimeError in a compiled model
         """
         slots = self.config.num_slots
         refusal = f"EfficientSAM takes at most {slots} points for an object, of which a box uses 2"
@@ -128,7 +128,7 @@ class EfficientSamPromptEncoder(OriginalPromptCalls):
 
 
 class EfficientSamBlock(TwoWayBlock):
-    """The first block keeps the residual, and later ones add the positions to the tokens for good."""
+    """The first block has a residual connection; later ones add the positions to the tokens permanently."""
 
     def attend_to_self(self, tokens: Tensor, token_pe: Tensor, token_mask: Tensor | None) -> Tensor:
         if not self.first:
@@ -137,7 +137,7 @@ class EfficientSamBlock(TwoWayBlock):
 
 
 class WholeNorm(nn.GroupNorm):
-    """Norm of a (B, C, H, W) map over channels and pixels together."""
+    """Norm of a (B, C, H, W) map over all channels and pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(1, channels, eps=1e-5)

@@ -8,7 +8,7 @@ from ..sam.original import TWO_WAY_TRANSFORMER, VIT
 
 
 def _gelu_head(name: str) -> Rules:
-    """A three-layer `FeedForward` as EfficientSAM writes it."""
+    """Rules for a three-layer `FeedForward` in EfficientSAM's layout."""
     return [
         (f"{name}.layers.0.0.{{r}}", f"{name}.proj_in.{{r}}"),
         (f"{name}.layers.1.0.{{r}}", f"{name}.layers.0.{{r}}"),
@@ -35,7 +35,7 @@ RULES: Rules = [
 
 
 def _efficient_sam_config(shapes: Shapes) -> dict[str, Any]:
-    """Widths and depth are read off the shapes; the heads of every published model are 64 wide."""
+    """Widths and depth from the shapes; heads are 64 wide in all published models."""
     width = shapes["image_encoder.patch_embed.proj.weight"][0]
     return {
         "vision_config": {

@@ -1,4 +1,4 @@
-"""EfficientViT-SAM: convolutions and linear attention, with SAM's decoder."""
+"""EfficientViT-SAM: an encoder of convolutions and linear attention, with SAM's decoder."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from ..family import Family, Part, Variant
 
 
 def _efficientvit(depths: list[int], neck_depth: int, **larger: Any) -> dict:
-    """EfficientViT-SAM, whose every norm has an eps of 1e-6, the decoder's too."""
+    """EfficientViT-SAM; every norm has an eps of 1e-6, also in the decoder."""
     return {
         "vision_config": {
             "model_type": "sam_hub_efficientvit",
@@ -27,7 +27,7 @@ EFFICIENTVIT_XL = {
     "image_size": 1024,
     "patch_size": 16,
 }
-"""What XL0 and XL1 have in common, beside the defaults, which are L0's."""
+"""Settings shared by XL0 and XL1 that differ from L0's defaults."""
 
 
 def _published_efficientvit(coco: float, lvis: float, throughput: int) -> dict[str, str]:

@@ -6,10 +6,10 @@ from transformers import PreTrainedConfig
 class EfficientVitVisionConfig(PreTrainedConfig):
     """EfficientViT-SAM (L0 by default): convolutions, then linear attention, then a neck over three stages.
 
-    Per stage, at strides 2, 4, 8, ...: ``widths``; ``depths``, the blocks after the one that halves the map;
-    ``blocks``, their kind ("res", "fmb" fused MBConv, "mb" MBConv, "att" attention); ``expansions``. The
-    attention gathers its neighbours by a depthwise convolution of ``attention_kernel``. ``patch_size`` is the
-    number of input pixels to a cell of the embedding. Every norm of this family has an eps of 1e-6.
+    Per stage, at strides 2, 4, 8, ...: ``widths``; ``depths``, the number of blocks after the one that halves the map;
+    ``blocks``, their kind ("res", "fmb" fused MBConv, "mb" MBConv, "att" attention); ``expansions``. The attention
+    aggregates neighbours with a depthwise convolution of size ``attention_kernel``. ``patch_size`` is the number of
+    input pixels per embedding cell, along a side. Every norm of this family has an eps of 1e-6.
     Source: mit-han-lab/efficientvit, ``models/efficientvit/backbone.py`` and ``sam.py``.
     """
 

@@ -17,7 +17,7 @@ from .configuration import EfficientVitVisionConfig
 
 
 def gelu(x: Tensor) -> Tensor:
-    """The tanh approximation, which this encoder was trained with; the decoder uses the exact one."""
+    """The tanh approximation used to train this encoder; the decoder uses exact GELU."""
     return F.gelu(x, approximate="tanh")
 
 
@@ -33,9 +33,9 @@ class Stem(nn.Module):
 
 
 class ConvBlock(GradientCheckpointingLayer):
-    """Two or three convolutions, GELU between them, and a residual where the shape stays.
+    """Two or three convolutions with GELU in between, and a residual connection if the shape is unchanged.
 
-    kind: "res" two 3x3; "fmb" 3x3 then 1x1; "mb" 1x1, depthwise 3x3, 1x1, of which only the last has a norm
+    kind: "res": two 3x3; "fmb": 3x3, 1x1; "mb": 1x1, depthwise 3x3, 1x1, with a norm only after the last
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class ConvBlock(GradientCheckpointingLayer):
 
 
 class LinearAttention(nn.Module):
-    """Attention with a ReLU kernel instead of a softmax, over each pixel and over its gathered neighbourhood.
+    """Attention with a ReLU kernel instead of a softmax, over pixels and over aggregated neighbourhoods.
 
-    Linear in the number of pixels: v k^T is a small matrix for each head. Computed in float32, since its sums
-    run over every pixel.
+    Linear in the number of pixels, as v k^T is a small matrix per head. Computed in float32, as its sums run over all
+    pixels.
     """
 
     def __init__(self, config: EfficientVitVisionConfig, channels: int) -> None:
@@ -97,7 +97,7 @@ class LinearAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             q, k, v = qkv.float().reshape(b, -1, 3, self.head_dim, h * w).unbind(2)  # (B, 2 * heads, d, h * w)
             q, k = q.relu(), k.relu()
-            v = F.pad(v, (0, 0, 0, 1), value=1.0)  # a row of ones: its product is the normaliser
+            v = F.pad(v, (0, 0, 0, 1), value=1.0)  # a row of ones, whose product is the normaliser
             out = v @ k.transpose(-2, -1) @ q
             out = out[:, :, :-1] / (out[:, :, -1:] + 1e-15)
         return self.proj(out.reshape(b, -1, h, w).to(x.dtype))
@@ -116,7 +116,7 @@ class AttentionBlock(GradientCheckpointingLayer):
 
 
 class FusionNeck(nn.Module):
-    """The last three stages, brought to one width and size and summed, then a stack of blocks."""
+    """Sums the last three stages, projected and resized to equal shape, then applies a stack of blocks."""
 
     def __init__(self, config: EfficientVitVisionConfig) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class EfficientVitEncoder(nn.Module):
     ) -> EncoderOutput:
         """(B, 3, H, W), sides multiples of the last stage's stride -> embedding (B, C, H / patch_size, W / patch_size)
 
-        The linear attention has no weights to return.
+        Linear attention has no attention weights to return.
         """
         check_size(pixel_values, 2 ** len(self.config.widths))
         height, width = pixel_values.shape[-2:]

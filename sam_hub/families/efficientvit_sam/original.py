@@ -7,7 +7,7 @@ from ..sam.original import MASK_DECODER, PROMPT_ENCODER
 
 
 def _conv_block(old: str, new: str) -> Rules:
-    """A `ConvBlock`: two of its convolutions have no norm."""
+    """Rules for a `ConvBlock`; two of its convolutions have no norm."""
     return [
         (f"{old}.main.inverted_conv.conv.{{r}}", f"{new}.main.inverted_conv.{{r}}"),
         (f"{old}.main.depth_conv.conv.{{r}}", f"{new}.main.depth_conv.{{r}}"),
@@ -32,7 +32,7 @@ EFFICIENTVIT: Rules = [
 
 
 def _efficientvit_config(shapes: Shapes) -> dict[str, Any]:
-    """Every setting but the input size, read off the shapes; five stages encode at 512 pixels and six at 1024."""
+    """Settings from the shapes; the input size follows from the number of stages: five use 512 pixels, six 1024."""
     stages = "image_encoder.backbone.stages"
     depths = [count(shapes, "image_encoder.backbone.stages.0.op_list.{n}.main.conv1.conv.weight")]
     widths, blocks, expansions = [shapes[f"{stages}.0.op_list.0.conv.weight"][0]], ["res"], [1]

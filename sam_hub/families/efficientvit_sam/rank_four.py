@@ -1,4 +1,4 @@
-"""EfficientViT restated for phones: see `sam_hub.exporters.rank_four`."""
+"""EfficientViT with tensors of at most four axes, for phones: see `sam_hub.exporters.rank_four`."""
 
 import torch
 import torch.nn.functional as F

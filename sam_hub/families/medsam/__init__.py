@@ -1,4 +1,4 @@
-"""MedSAM: SAM's network, with images, prompts and masks of its own."""
+"""MedSAM: SAM's network, with its own image preparation, prompts and masks."""
 
 from ..family import Family, Variant
 from ..sam import VIT_B
@@ -7,7 +7,7 @@ MEDSAM = {
     "prompt_encoder_config": {"prompt_kinds": ["boxes"]},
     "preprocessing": {
         "resize_mode": "stretch",
-        "resample": 3,  # Pillow's number of its bicubic filter
+        "resample": 3,  # Pillow's bicubic filter
         "do_min_max": True,
         "mask_resize": "probability",
     },

@@ -4,11 +4,11 @@ from transformers import PreTrainedConfig
 
 
 class TinyVitVisionConfig(PreTrainedConfig):
-    """TinyViT-5M as MobileSAM changed it: the last merge keeps the grid, so four stages end at stride 16.
+    """TinyViT-5M as modified by MobileSAM: the last merge keeps the grid, so the four stages end at stride 16.
 
-    The first stage is convolutional; ``num_attention_heads`` and ``window_sizes`` are of the stages after it.
-    ``merge_strides`` are of the patch merging between two stages. ``output_intermediate`` hands the second
-    stage's output to the decoder (SAM-HQ Light). Source: ``mobile_sam/modeling/tiny_vit_sam.py``.
+    The first stage is convolutional; ``num_attention_heads`` and ``window_sizes`` are those of the later stages.
+    ``merge_strides`` are those of patch merging between stages. ``output_intermediate`` passes the second stage's
+    output to the decoder (SAM-HQ Light). Source: ``mobile_sam/modeling/tiny_vit_sam.py``.
     """
 
     model_type = "sam_hub_tiny_vit"

@@ -1,8 +1,8 @@
 """TinyViT, the encoder of MobileSAM, TinySAM and SAM-HQ Light.
 
-Source: "TinyViT" (Wu et al. 2022, arXiv 2207.10666) as changed by ``mobile_sam/modeling/tiny_vit_sam.py``. The
-reference works at one input size and expands its attention biases once, before its weights are loaded; here
-any size that the stride divides will do, and the biases are expanded when they are used.
+Source: "TinyViT" (Wu et al. 2022, arXiv 2207.10666) as modified by ``mobile_sam/modeling/tiny_vit_sam.py``. The
+reference has a fixed input size and expands its attention biases once, before loading weights; here, any multiple of
+the stride works, and biases are expanded on use.
 """
 
 import torch
@@ -30,7 +30,7 @@ class PatchEmbed(nn.Module):
 
 
 class MbConv(GradientCheckpointingLayer):
-    """Expand, filter each channel, project; the last GELU comes after the residual sum."""
+    """Expansion, depthwise convolution, projection; the last GELU comes after the residual sum."""
 
     def __init__(self, dim: int, expansion: int, eps: float) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class WindowAttention(nn.Module):
         """x: (windows, window^2, C) -> the same, and the weights (windows, heads, window^2, window^2)"""
         m, length, c = x.shape
         heads = self.qkv(x).reshape(m, length, self.num_heads, -1).transpose(1, 2)
-        q, k, v = heads.chunk(3, dim=-1)  # a head's q, k and v lie together, unlike SAM's
+        q, k, v = heads.chunk(3, dim=-1)  # q, k and v are adjacent per head, unlike in SAM
         kind = "eager" if output_attentions else self.config._attn_implementation
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(kind, eager_attention)
         out, weights = attend(
@@ -99,9 +99,9 @@ class WindowAttention(nn.Module):
 
 
 class TinyVitBlock(GradientCheckpointingLayer):
-    """Window attention, a depthwise convolution without a residual, an MLP.
+    """Window attention, a depthwise convolution without residual connection, and an MLP.
 
-    Windows are padded with zeros before the norm, and the padding is attended to.
+    Windows are padded with zeros before the norm, and the padding takes part in attention.
     """
 
     def __init__(self, config: TinyVitVisionConfig, dim: int, num_heads: int, window_size: int) -> None:
@@ -114,7 +114,7 @@ class TinyVitBlock(GradientCheckpointingLayer):
         self.mlp = Mlp(dim, int(dim * config.mlp_ratio), "gelu")
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
-        """x: (B, C, h, w) -> the same, and the attention weights where they were asked for"""
+        """x: (B, C, h, w) -> the same, and the attention weights if requested"""
         x = x.permute(0, 2, 3, 1)
         windows, padded = window_partition(x, self.window_size)
         y, weights = self.attn(self.layer_norm1(windows.flatten(1, 2)), output_attentions)

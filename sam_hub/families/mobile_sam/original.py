@@ -1,4 +1,4 @@
-"""The layout of MobileSAM's checkpoints, which TinySAM's share."""
+"""The layout of MobileSAM's and TinySAM's checkpoints."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ UNUSED_CLASSIFIER = {
     "image_encoder.head.weight": (1000, 320),
     "image_encoder.head.bias": (1000,),
 }
-"""TinyViT's ImageNet head: in the original files, read by their strict loaders, and never used."""
+"""TinyViT's ImageNet head: present in the original files and required by their strict loaders, but unused."""
 
 TINY_VIT: Rules = [
     *conv_norm("image_encoder.patch_embed.seq.0", "vision_encoder.patch_embed.conv1"),
@@ -29,7 +29,7 @@ TINY_VIT: Rules = [
 
 
 def tiny_vit_config(shapes: Shapes) -> dict[str, Any]:
-    """Widths, depths, heads and windows of TinyViT, read off the shapes."""
+    """Widths, depths, heads and windows of TinyViT, from the shapes."""
     stages = range(1, count(shapes, "image_encoder.layers.{n}.blocks.0.attn.qkv.weight") + 1)
     biases = [shapes[f"image_encoder.layers.{i}.blocks.0.attn.attention_biases"] for i in stages]
     return {

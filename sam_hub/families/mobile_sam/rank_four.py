@@ -1,4 +1,4 @@
-"""TinyViT restated for phones: see `sam_hub.exporters.rank_four`."""
+"""TinyViT with tensors of at most four axes, for phones: see `sam_hub.exporters.rank_four`."""
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ class FlatTinyVitBlock(TinyVitBlock):
 
 
 class FlatWindowAttention(WindowAttention):
-    """The biases are a constant."""
+    """`WindowAttention` with constant biases."""
 
     def look_up(self) -> None:
         self.register_buffer("pairs", super().bias().clone())

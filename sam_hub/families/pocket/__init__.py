@@ -11,8 +11,8 @@ FAMILY = Family(
             network="sam_hub.families.pocket.encoder:PocketEncoder",
             arrays="sam_hub.families.pocket.arrays:PocketArrays",
             preparation={"image_mean": (127 / 255,) * 3, "image_std": (128 / 255,) * 3},
-            # Less sure of itself than larger models: its logits are flatter and its predicted IoU lower, and at the
-            # original's thresholds little or nothing would be left.
+            # Its logits are flatter and its predicted IoUs lower than those of larger models; few or no masks would
+            # pass the original's thresholds.
             generation={"pred_iou_thresh": 0.4, "stability_score_thresh": 0.7, "stability_score_offset": 0.5},
             tidy=0.02,
             tiny={

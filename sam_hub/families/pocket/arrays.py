@@ -1,4 +1,4 @@
-"""The encoder of `pocket` in NumPy: what `encoder` computes with PyTorch."""
+"""The encoder of `pocket` in NumPy, equivalent to `encoder` in PyTorch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from ...inference.numpy_model.layers import Weights, convolution, depthwise, gel
 class PocketArrays:
     """The encoder of `pocket`, for one image.
 
-    config: ``vision_config``; weights: of the whole model, float32
+    config: ``vision_config``; weights: of the complete model, float32
     """
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
@@ -36,7 +36,7 @@ class PocketArrays:
         return {"image_embeddings": embedding[None], "stride_8": level[8][None], "stride_4": level[4][None]}
 
     def _convolution(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Weight and bias of a convolution with its batch norm."""
+        """Weight and bias of a convolution with its batch norm folded in."""
         if name not in self._folded:
             weight, *norm = (
                 self.weights[f"vision_encoder.{name}.{part}"].astype(np.float64)
@@ -65,7 +65,7 @@ class PocketArrays:
         return self._normed("layer_norm2", x)
 
     def _normed(self, name: str, x: np.ndarray, *then: Any) -> np.ndarray:
-        """A layer norm over the channels of (C, h, w), and what follows."""
+        """A layer norm over the channels of (C, h, w), and the activation."""
         y = layer_norm(self.weights, f"vision_encoder.neck.{name}", x.transpose(1, 2, 0), self.config["layer_norm_eps"])
         for function in then:
             y = function(y)

@@ -8,7 +8,7 @@ class PocketVisionConfig(PreTrainedConfig):
 
     ``stages`` rows are (expansion, kernel, stride, channels, repeats), from the EfficientNet-Lite0 definition
     (tensorflow/tpu, ``efficientnet_lite_builder.py``); the stem has ``stem_channels`` at stride 2.
-    ``output_fine_features`` hands the features at strides 8 and 4 to the decoder (`FineMaskDecoder`).
+    ``output_fine_features`` passes the features at strides 8 and 4 to the decoder (`FineMaskDecoder`).
     """
 
     model_type = "sam_hub_pocket"

@@ -1,8 +1,8 @@
 """The encoder of `pocket`: EfficientNet-Lite0 and a neck that joins strides 8, 16 and 32.
 
 EfficientNet-Lite (tensorflow/tpu, Apache-2.0) has no squeeze-excite and uses ReLU6, so it is fast on phones and
-quantises well. Its "SAME" padding is what TensorFlow does on even sizes: a stride-2 convolution pads one
-pixel less at the top and left; the input side must be a multiple of 32.
+quantises well. Padding is TensorFlow's "SAME" for even sizes: a stride-2 convolution pads one pixel less at the top and
+left. The input side must be a multiple of 32.
 """
 
 import torch
@@ -17,10 +17,10 @@ from .configuration import PocketVisionConfig
 
 
 class ConvNorm(nn.Module):
-    """A bias-free convolution and its batch norm, which is frozen: training uses the stored statistics too.
+    """A bias-free convolution and its batch norm, which is frozen: training also uses the stored statistics.
 
-    The norm is folded into the weights at each forward (they are small), so it costs no pass over the image. Where
-    weights do not tell what the two compute, as with adapters, hooks or pruning, they are called.
+    The norm is folded into the weights at each forward (they are small), so it costs no pass over the image. If weights
+    alone do not define the result, as with adapters, hooks or pruning, both modules are called.
     """
 
     folds_its_norm = True  # ``conv`` is not called
@@ -50,7 +50,7 @@ class ConvNorm(nn.Module):
         return F.conv2d(x, weight, bias, self.conv.stride, padding, groups=self.conv.groups)
 
     def folded(self) -> nn.Module:
-        """One convolution that computes the same, after a padding where that is not alike on all sides."""
+        """One equivalent convolution, preceded by a padding layer if the padding is asymmetric."""
         conv = conv_like(self.conv, *fold_batch_norm(self.conv.weight, None, self.norm))
         before, after = self.pad[:2]
         if before != after:
@@ -60,7 +60,7 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(GradientCheckpointingLayer):
-    """Expand, filter each channel, project; the input is added where the shapes allow."""
+    """Expansion, depthwise convolution, projection; with a residual connection if shapes match."""
 
     def __init__(self, cin: int, cout: int, expansion: int, kernel: int, stride: int, eps: float) -> None:
         super().__init__()

@@ -6,10 +6,10 @@ from transformers import PreTrainedConfig
 class RepVitVisionConfig(PreTrainedConfig):
     """RepViT as an image encoder; the defaults are EdgeSAM's M1, whose blocks are not those of RepViT-SAM's M2.3.
 
-    depths: reparametrisable blocks of each stage, without the block that changes the width between two stages
-    norm_after_sum: the depthwise branches are normed once, after their sum (RepViT-SAM), or each (EdgeSAM)
-    fuse_stages: the last stage runs at stride 32, and is upsampled and added to the one before (EdgeSAM);
-        else it keeps stride 16 (RepViT-SAM)
+    depths: number of reparametrisable blocks per stage, without the block that changes the width between stages
+    norm_after_sum: whether the depthwise branches are normed once, after their sum (RepViT-SAM), or each (EdgeSAM)
+    fuse_stages: if True, the last stage runs at stride 32, and is upsampled and added to the previous one (EdgeSAM);
+        otherwise it runs at stride 16 (RepViT-SAM)
     """
 
     model_type = "sam_hub_repvit"

@@ -1,8 +1,8 @@
 """RepViT, the encoder of EdgeSAM (M1) and of RepViT-SAM (M2.3).
 
 Source: "RepViT" (Wang et al. 2023, arXiv 2307.09283); EdgeSAM's ``edge_sam/modeling/rep_vit.py`` and RepViT-SAM's
-``sam/repvit_sam/modeling/repvit.py``, whose depthwise blocks differ in where they normalise. The branches of
-training stay apart here; `RepDepthwise.folded` joins them.
+``sam/repvit_sam/modeling/repvit.py``, whose depthwise blocks differ in where they normalise. Training branches stay
+separate here; `RepDepthwise.folded` merges them.
 """
 
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from .configuration import RepVitVisionConfig
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by a gate computed from the means of all; a quarter of the width inside, in eights."""
+    """Scales each channel by a gate computed from all channel means; inner width: a quarter, as a multiple of 8."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class SqueezeExcite(nn.Module):
 
 
 class RepDepthwise(nn.Module):
-    """A 3 x 3 and a 1 x 1 depthwise convolution of the input, and the input, summed."""
+    """Sum of a 3 x 3 depthwise convolution, a 1 x 1 one, and the input."""
 
     def __init__(self, dim: int, norm_after_sum: bool, eps: float) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class RepDepthwise(nn.Module):
         return y if self.norm is None else self.norm(y)
 
     def folded(self) -> nn.Conv2d:
-        """One 3 x 3 convolution that computes the same in evaluation mode."""
+        """One 3 x 3 convolution that is equivalent in evaluation mode."""
         wide = self.conv3x3.folded()
         point = self.conv1x1.folded() if isinstance(self.conv1x1, ConvBatchNorm) else self.conv1x1
         weight = wide.weight + F.pad(point.weight + 1, (1, 1, 1, 1))  # 1: the input itself
@@ -58,9 +58,9 @@ class RepDepthwise(nn.Module):
 
 
 class RepVitBlock(GradientCheckpointingLayer):
-    """Mixes each channel over space (depthwise, squeeze-excite), then the channels (a residual MLP of 1 x 1s).
+    """Spatial mixing per channel (depthwise, squeeze-excite), then channel mixing (a residual MLP).
 
-    A block that changes the size or the width has a plain depthwise convolution, and a 1 x 1 after it.
+    A block that changes the size or width uses a plain depthwise convolution followed by a 1 x 1 convolution.
     """
 
     def __init__(self, config: RepVitVisionConfig, cin: int, cout: int, stride: int, squeeze_excite: bool) -> None:
@@ -98,7 +98,7 @@ class RepVitEncoder(nn.Module):
             if i > 0:
                 stride = 2 if i < last or config.fuse_stages else 1
                 features.append(RepVitBlock(config, widths[i - 1], width, stride, squeeze_excite=False))
-            for j in range(depth):  # every other block squeezes, never the last of a stage
+            for j in range(depth):  # squeeze-excite in every other block, except the last of a stage
                 features.append(RepVitBlock(config, width, width, 1, squeeze_excite=j % 2 == 0 and j < depth - 1))
             ends.append(len(features) - 1)
         self.features = nn.ModuleList(features)
@@ -115,7 +115,7 @@ class RepVitEncoder(nn.Module):
     ) -> EncoderOutput:
         """(B, 3, H, W) -> embedding (B, C, H / 16, W / 16); there is no attention.
 
-        H and W must be multiples of 16, or of 32 where stages are fused. Hidden states are those after the patch
+        H and W must be multiples of 16, or of 32 with ``fuse_stages``. Hidden states are those after the patch
         embedding and after each stage, (B, C, h, w).
         """
         check_size(pixel_values, 32 if self.config.fuse_stages else 16)

@@ -23,9 +23,9 @@ REPVIT: Rules = [
 
 
 def _repvit_config(shapes: Shapes) -> dict[str, Any]:
-    """Widths and depths of RepViT, and which of its two block kinds it has, read off the shapes.
+    """Widths, depths and block kind of RepViT, from the shapes.
 
-    A block that changes the width begins a stage; the others keep it.
+    Each stage starts with the block that changes the width.
     """
     blocks = range(1, count(shapes, "image_encoder.features.{n}.channel_mixer.m.2.c.weight") + 1)
     widths = [shapes[f"image_encoder.features.{i}.channel_mixer.m.2.c.weight"][0] for i in blocks]

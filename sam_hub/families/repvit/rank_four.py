@@ -1,4 +1,4 @@
-"""RepViT restated for phones: see `sam_hub.exporters.rank_four`."""
+"""RepViT with tensors of at most four axes, for phones: see `sam_hub.exporters.rank_four`."""
 
 from torch import Tensor
 

@@ -1,10 +1,10 @@
-"""Segment Anything itself, and what is a SAM with other widths (SlimSAM)."""
+"""Segment Anything itself, and SAM with other widths (SlimSAM)."""
 
 from ..family import Family, Part, Variant
 
 
 def vit_settings(width: int, depth: int, heads: int, every: int) -> dict:
-    """A ViT whose every ``every``-th layer is global."""
+    """A ViT with global attention in every ``every``-th layer."""
     return {
         "vision_config": {
             "hidden_size": width,
@@ -19,7 +19,7 @@ VIT_B, VIT_L, VIT_H = vit_settings(768, 12, 12, 3), vit_settings(1024, 24, 16, 6
 
 
 def _pruned(width: int, mlp: int) -> dict:
-    """A ViT-B with every width cut alike (SlimSAM)."""
+    """A ViT-B with all widths reduced by the same factor (SlimSAM)."""
     return {"vision_config": {**VIT_B["vision_config"], "hidden_size": width, "mlp_dim": mlp}}
 
 

@@ -1,4 +1,4 @@
-"""The layout of the original project's checkpoints, whose parts other families share."""
+"""The layout of the original project's checkpoints; other families share parts of it."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ VIT: Rules = [
 
 
 def vit_config(shapes: Shapes) -> dict[str, Any]:
-    """Every setting of the ViT, read off the shapes."""
+    """All settings of the ViT, from the shapes."""
     width, _, patch, _ = shapes["image_encoder.patch_embed.proj.weight"]
     side = shapes["image_encoder.pos_embed"][1]
     depth = count(shapes, "image_encoder.blocks.{n}.attn.qkv.weight")

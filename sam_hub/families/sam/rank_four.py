@@ -1,4 +1,4 @@
-"""The ViT restated for phones: see `sam_hub.exporters.rank_four`."""
+"""The ViT with tensors of at most four axes, for phones: see `sam_hub.exporters.rank_four`."""
 
 from torch import Tensor
 
@@ -7,11 +7,11 @@ from ...models.four_axes import joined, windows_of
 
 
 class FlatVitAttention(VitAttention):
-    """Relative positions are added in (B * heads, h * w, h, w), never in six axes; their tables are constants."""
+    """Adds relative positions in (B * heads, h * w, h, w), instead of six axes; their tables are constants."""
 
     def look_up(self) -> None:
         if self.use_rel_pos:
-            side = (len(self.rel_pos_h) + 1) // 2  # of the window or of the whole grid: as many as there are rows
+            side = (len(self.rel_pos_h) + 1) // 2  # of the window or the whole grid, whose side is the number of rows
             self.register_buffer("rows", relative_positions(self.rel_pos_h, side).transpose(1, 2).clone())
             self.register_buffer("columns", relative_positions(self.rel_pos_w, side).transpose(1, 2).clone())
 

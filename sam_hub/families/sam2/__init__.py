@@ -4,7 +4,7 @@ from ..family import Family, Part, Variant
 
 
 def _hiera(width: int, depths: list[int], heads: int, windows: list[int], whole: list[int], grid: int) -> dict:
-    """A Hiera whose width and heads double from stage to stage, and SAM 2's decoder."""
+    """A Hiera whose width and number of heads double at each stage, with SAM 2's decoder."""
     return {
         "vision_config": {
             "model_type": "sam2_vision_model",
@@ -23,7 +23,7 @@ AFTER_ENCODER = {
     "prompt_encoder_config": {"model_type": "sam2_prompt_encoder"},
     "mask_decoder_config": {"model_type": "sam2_mask_decoder"},
 }
-"""The parts that EdgeTAM and SAM 3's click predictor have too."""
+"""The parts shared with EdgeTAM and SAM 3's click predictor."""
 
 TINY = _hiera(96, [1, 2, 7, 2], 1, [8, 4, 14, 7], [5, 7, 9], 7)
 SMALL = _hiera(96, [1, 2, 11, 2], 1, [8, 4, 14, 7], [7, 10, 13], 7)
@@ -39,16 +39,16 @@ VIDEO = (
     r"^no_object_pointer$",
     r"^occlusion_spatial_embedding_parameter$",
 )
-"""Keys of ``transformers.Sam2VideoModel``, in whose layout SAM 2 is published, that single images do not need."""
+"""Keys of ``transformers.Sam2VideoModel``, the layout in which SAM 2 is published, that single images do not need."""
 
 FIRST_NAME = "sam2.0"
-"""Of the layout of SAM 2's first files."""
+"""Name of the layout of SAM 2's first files."""
 
 APACHE = {"family": "sam2", "license": "apache-2.0"}
 
 
 def _published(size: str, config: dict, params: int, good_for: str) -> dict[str, Variant]:
-    """2.1 and 2, which differ in their weights."""
+    """Catalogue rows of 2.1 and 2, which only differ in their weights."""
     return {
         f"sam{version}-hiera-{size}": Variant(
             params=params, good_for=text, repo=f"facebook/sam{version}-hiera-{size}", config=config | more, **APACHE

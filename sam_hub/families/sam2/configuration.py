@@ -1,4 +1,4 @@
-"""Configurations of SAM 2's parts, and those of ``transformers`` to and fro."""
+"""Configurations of SAM 2's parts, and conversion from and to ``transformers``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +11,15 @@ from ...models.configuration_parts import SamMaskDecoderConfig, SamPromptEncoder
 class Sam2VisionConfig(PreTrainedConfig):
     """Hiera and a feature pyramid; the defaults are those of tiny.
 
-    hidden_sizes, depths, num_attention_heads, window_sizes: of each stage. A stage begins at the window size of the
-        one before, and with queries that are pooled, which halves the map.
+    hidden_sizes, depths, num_attention_heads, window_sizes: per stage. The first block of a stage uses the previous
+        stage's window size and pools its queries, which halves the map.
     global_attn_indexes: blocks without windows
-    position_grid: of the position table, which is resized and to which one of a window is added
+    position_grid: size of the position table, which is resized; a window-sized table is added to it
     """
 
     model_type = "sam2_vision_model"
     base_config_key = "vision_config"
-    no_memory = True  # the embedding of "no frame before" is added
+    no_memory = True  # adds the no-memory embedding
 
     hidden_sizes: list[int] | tuple[int, ...] = (96, 192, 384, 768)
     depths: list[int] | tuple[int, ...] = (1, 2, 7, 2)
@@ -43,10 +43,10 @@ class Sam2PromptEncoderConfig(SamPromptEncoderConfig):
 
 
 class Sam2MaskDecoderConfig(SamMaskDecoderConfig):
-    """SAM's, and when the single mask gives way to the best of the three.
+    """SAM's settings, and when to replace the single mask by the best of the three.
 
-    It does where the mask is less stable than ``dynamic_multimask_stability_thresh``: the share of its pixels over
-    ``dynamic_multimask_stability_delta`` among those over the negative of it.
+    It is replaced if its stability is below ``dynamic_multimask_stability_thresh``: the number of pixels above
+    ``dynamic_multimask_stability_delta``, divided by those above its negative.
     """
 
     model_type = "sam2_mask_decoder"
@@ -74,7 +74,7 @@ PROMPT_FIELDS = ("hidden_size", "image_size", "patch_size", "mask_input_channels
 DECODER_FIELDS = ("hidden_size", "mlp_dim", "num_hidden_layers", "num_attention_heads", "attention_downsample_rate",
                   "num_multimask_outputs", "iou_head_depth", "iou_head_hidden_dim", "dynamic_multimask_via_stability",
                   "dynamic_multimask_stability_delta", "dynamic_multimask_stability_thresh")  # fmt: skip
-"""Settings that ``transformers`` calls as we do."""
+"""Settings with the same name in ``transformers``."""
 
 TRUNK_FIELDS = {
     "hidden_sizes": "embed_dim_per_stage",
@@ -88,7 +88,7 @@ TRUNK_FIELDS = {
     "hidden_act": "hidden_act",
     "layer_norm_eps": "layer_norm_eps",
 }
-"""Our names of the trunk's settings -> those of ``transformers``."""
+"""Our names of the trunk's settings -> names in ``transformers``."""
 
 
 KEPT = ("preprocessing", "generation", "dtype", "original_layout")
@@ -96,14 +96,14 @@ KEPT = ("preprocessing", "generation", "dtype", "original_layout")
 
 
 def side(size: Any, default: int) -> int:
-    """Of a square, which ``transformers`` writes as a number or twice."""
+    """Side of a square, which ``transformers`` writes as one number or two."""
     if size is None:
         return default
     return size[0] if isinstance(size, list | tuple) else size
 
 
 def prompts_and_masks(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The two parts after the encoder, which SAM 2, EdgeTAM and SAM 3's click predictor have in common."""
+    """Settings of prompt encoder and mask decoder, shared by SAM 2, EdgeTAM and SAM 3's click predictor."""
     prompts, decoder = (dict(settings.get(f"{part}_config") or {}) for part in ("prompt_encoder", "mask_decoder"))
     prompts = {name: prompts[name] for name in PROMPT_FIELDS if name in prompts}
     for name, default in (("image_size", 1024), ("patch_size", 16)):
@@ -116,7 +116,7 @@ def prompts_and_masks(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_transformers(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of ``transformers.Sam2Config``, or of its twin for videos -> of `SamConfig`."""
+    """Settings of ``transformers.Sam2Config``, or of its video variant -> of `SamConfig`."""
     parts = prompts_and_masks(settings)
     vision = dict(settings.get("vision_config") or {})
     trunk = dict(vision.get("backbone_config") or {})
@@ -129,7 +129,7 @@ def from_transformers(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def after_encoder(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """`prompts_and_masks` undone; ``name`` is that of the model, before each part's."""
+    """Inverse of `prompts_and_masks`; ``name``: the model's, used as a prefix of each part's."""
     prompts, decoder = settings["prompt_encoder_config"], settings["mask_decoder_config"]
     return {
         "prompt_encoder_config": {
@@ -144,7 +144,7 @@ def after_encoder(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def feature_sizes(vision: Mapping[str, Any]) -> list[list[int]]:
-    """Of the maps at strides 4, 8 and 16, (h, w)."""
+    """Sizes (h, w) of the maps at strides 4, 8 and 16."""
     return [[vision["image_size"] // stride] * 2 for stride in (4, 8, 16)]
 
 

@@ -1,4 +1,4 @@
-"""SAM 2 after its encoder: prompts and masks of single images. EdgeTAM and SAM 3's click predictor have the same parts.
+"""SAM 2's prompt encoder and mask decoder for single images, shared with EdgeTAM and SAM 3's click predictor.
 
 Source: "SAM 2: Segment Anything in Images and Videos" (Ravi et al. 2024, arXiv 2408.00714), facebookresearch/sam2,
 ``sam2/modeling/sam/prompt_encoder.py``, ``mask_decoder.py`` and ``sam2_image_predictor.py``. Weight names are those of
@@ -16,7 +16,7 @@ from .configuration import Sam2MaskDecoderConfig, Sam2PromptEncoderConfig
 
 
 class Sam2PromptEncoder(PromptEncoder):
-    """SAM's, which ends a box with "not a point" too; the four kinds of points are one table."""
+    """SAM's prompt encoder, but "not a point" also follows a box, and the four kinds of points are one table."""
 
     closes_boxes = True
     holds_positions = True
@@ -59,7 +59,7 @@ class Sam2TwoWayBlock(TwoWayBlock):
 
 
 class Sam2MaskDecoder(FineMaskDecoder):
-    """SAM's decoder with finer features and a token that tells whether there is an object."""
+    """SAM's decoder with finer features and a token for the object score."""
 
     as_known = True
     block = Sam2TwoWayBlock
@@ -85,7 +85,7 @@ class Sam2MaskDecoder(FineMaskDecoder):
     def select_masks(
         self, masks: Tensor, iou: Tensor, multimask_output: bool, count: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As in `MaskDecoder`; but in evaluation a single mask that is unstable gives way to the best of the three."""
+        """As in `MaskDecoder`, but in evaluation an unstable single mask is replaced by the best of the three."""
         config = self.config
         one = count == 1 if count is not None else not multimask_output
         first, first_iou = super().select_masks(masks, iou, multimask_output, count)

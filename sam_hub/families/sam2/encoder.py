@@ -18,11 +18,11 @@ from ...models.layers import FeedForward
 from .configuration import Sam2VisionConfig
 
 STRIDE = 32
-"""Of the coarsest map; a window of the position table covers as many pixels."""
+"""Stride of the coarsest map; a window of the position table covers as many pixels."""
 
 
 def pooled(x: Tensor) -> Tensor:
-    """The largest of each 2 x 2: (B, h, w, C) -> (B, h / 2, w / 2, C)"""
+    """2 x 2 max pooling: (B, h, w, C) -> (B, h / 2, w / 2, C)"""
     return F.max_pool2d(x.permute(0, 3, 1, 2), kernel_size=2, stride=2).permute(0, 2, 3, 1)
 
 
@@ -38,7 +38,7 @@ class PatchEmbeddings(nn.Module):
 
 
 class HieraAttention(nn.Module):
-    """Attention within a window, or a whole map, whose queries may be pooled."""
+    """Attention within windows or the whole map, optionally with pooled queries."""
 
     def __init__(self, config: Sam2VisionConfig, cin: int, cout: int, heads: int, pools: bool) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class HieraAttention(nn.Module):
         self.proj = nn.Linear(cout, cout)
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
-        """x: (B, h, w, Cin) -> (B, h or h / 2, w or w / 2, Cout); weights (B, heads, queries, h * w) if asked for"""
+        """x: (B, h, w, Cin) -> (B, h or h / 2, w or w / 2, Cout); weights (B, heads, queries, h * w) if requested"""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         if self.pools:
             q = pooled(q)
@@ -66,7 +66,7 @@ class HieraAttention(nn.Module):
 
 
 class HieraBlock(GradientCheckpointingLayer):
-    """Pre-norm attention and MLP; the first block of a stage but the first halves the map and changes the width."""
+    """Pre-norm attention and MLP; the first block of each later stage halves the map and changes the width."""
 
     def __init__(self, config: Sam2VisionConfig, cin: int, cout: int, heads: int, window: int, pools: bool) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class HieraBlock(GradientCheckpointingLayer):
         self.proj = nn.Linear(cin, cout) if cin != cout else None
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
-        """(B, h, w, Cin) -> (B, h, w, Cout), or half as high and wide. The padding of windows is attended to."""
+        """(B, h, w, Cin) -> (B, h, w, Cout), or half the height and width. Window padding takes part in attention."""
         y = self.layer_norm1(x)
         if self.proj is not None:
             x = self.proj(y)
@@ -120,7 +120,7 @@ class HieraTrunk(nn.Module):
             self.stage_ends.append(len(self.blocks) - 1)
 
     def positions(self, size: tuple[int, int]) -> Tensor:
-        """The table, resized, and that of a window in each window: (1, h, w, C)"""
+        """The resized table plus the window table, tiled: (1, h, w, C)"""
         table = F.interpolate(self.pos_embed.float(), size=size, mode="bicubic", align_corners=False)
         window = self.pos_embed_window
         times = (math.ceil(side / own) for side, own in zip(size, window.shape[-2:], strict=True))
@@ -130,7 +130,7 @@ class HieraTrunk(nn.Module):
     def forward(
         self, pixel_values: Tensor, output_attentions: bool = False
     ) -> tuple[list[Tensor], list[Tensor | None]]:
-        """(B, 3, H, W) -> the patch embedding and what each block gives, (B, h, w, C); attention weights"""
+        """(B, 3, H, W) -> the patch embedding and each block's output, (B, h, w, C); attention weights"""
         x = self.patch_embed(pixel_values)
         x = x + self.positions(tuple(x.shape[1:3]))
         states, attentions = [x], []
@@ -142,9 +142,9 @@ class HieraTrunk(nn.Module):
 
 
 class PyramidNeck(nn.Module):
-    """Maps at strides 4, 8, 16 and 32 -> of one width; the one at stride 32 is added to that at stride 16.
+    """Projects maps at strides 4, 8, 16 and 32 to one width, and adds the one at stride 32 to that at stride 16.
 
-    ``convs`` begin with the coarsest.
+    ``convs`` starts with the coarsest.
     """
 
     def __init__(self, widths: Sequence[int], out: int) -> None:
@@ -170,10 +170,10 @@ class Sam2Encoder(nn.Module):
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> EncoderOutput:
-        """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16), not yet with the memory's.
+        """(B, 3, H, W), H and W multiples of 32 -> embedding (B, C, H / 16, W / 16), without the no-memory embedding.
 
         features: "stride_8" (B, C, H / 8, W / 8) and "stride_4" (B, C, H / 4, W / 4)
-        Hidden states are the patch embedding and what each block gives, (B, h, w, c).
+        Hidden states are the patch embedding and each block's output, (B, h, w, c).
         """
         check_size(pixel_values, STRIDE)
         states, attentions = self.backbone(pixel_values, output_attentions)

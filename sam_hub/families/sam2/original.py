@@ -12,7 +12,7 @@ from . import BASE_PLUS, FIRST_NAME, LARGE, SMALL, TINY
 from .video import BLANK, LATER, UNUSED
 
 POINTS = "sam_prompt_encoder.point_embeddings.weight"
-"""The embeddings of the four kinds of points, row after row; the original has a tensor for each."""
+"""The embeddings of the four kinds of points as rows of one table; the original has a tensor for each."""
 
 TRUNK: Rules = [
     ("image_encoder.trunk.patch_embed.proj.{r}", "vision_encoder.backbone.patch_embed.projection.{r}"),
@@ -39,15 +39,15 @@ AFTER_TRUNK: Rules = [
     ("sam_mask_decoder.conv_s{n}.{r}", "mask_decoder.conv_s{n}.{r}"),
     *[(f"sam_{old}", new) for old, new in MASK_DECODER],
 ]
-"""What SAM 2 and EdgeTAM have in common."""
+"""Rules shared by SAM 2 and EdgeTAM."""
 
 
 KNOWN = {(112, 24): BASE_PLUS, (144, 48): LARGE, (96, 16): SMALL, (96, 12): TINY}
-"""Width of the first stage and number of blocks -> settings: neither windows nor global blocks are in any weight."""
+"""Width of the first stage and number of blocks -> settings that the weights do not show."""
 
 
 def join_points(weights: Weights) -> Weights:
-    """The original's tensors -> with `POINTS` in place of the four."""
+    """Replace the original's four point tensors by `POINTS`."""
     found = dict(weights)
     kinds = [f"sam_prompt_encoder.point_embeddings.{i}.weight" for i in range(4)]
     if all(kind in found for kind in kinds):
@@ -56,7 +56,7 @@ def join_points(weights: Weights) -> Weights:
 
 
 def split_points(weights: Weights) -> Weights:
-    """`join_points` undone."""
+    """Inverse of `join_points`."""
     found = dict(weights)
     if POINTS in found:
         rows = found.pop(POINTS).split(1)
@@ -98,4 +98,4 @@ FIRST = replace(
     blank={key: shape for key, shape in BLANK.items() if not key.startswith(LATER)},
     superseded=True,
 )
-"""SAM 2 as first published, whose strict loader refuses what 2.1 has beyond it; on single images they are the same."""
+"""SAM 2 as first published; its strict loader refuses 2.1's additional tensors. Both are identical on single images."""

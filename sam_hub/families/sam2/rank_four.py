@@ -1,4 +1,4 @@
-"""Hiera restated for phones: see `sam_hub.exporters.rank_four`."""
+"""Hiera with tensors of at most four axes, for phones: see `sam_hub.exporters.rank_four`."""
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class FlatHieraBlock(HieraBlock):
 
 
 class FlatHieraTrunk(HieraTrunk):
-    """The positions are a constant, of the model's own input size."""
+    """`HieraTrunk` with constant positions for the model's input size."""
 
     def look_up(self) -> None:
         side = self.image_size // 4

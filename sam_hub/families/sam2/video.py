@@ -1,4 +1,4 @@
-"""The parts of SAM 2's checkpoints that follow objects through videos: single images do not need them."""
+"""The parts of SAM 2's checkpoints that track objects in videos; single images do not need them."""
 
 from itertools import pairwise
 
@@ -18,13 +18,13 @@ UNUSED = (
 """Keys of the authors' files."""
 
 LATER = ("obj_ptr_tpos_proj.", "no_obj_embed_spatial")
-"""Beginnings of those that only 2.1 has."""
+"""Prefixes of keys that only 2.1 has."""
 
 WIDTH, MEMORY = 256, 64
 
 
 def _layer(name: str, *shape: int) -> dict[str, tuple[int, ...]]:
-    """Weight and bias."""
+    """Shapes of a layer's weight and bias."""
     return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
 
 
@@ -34,7 +34,7 @@ def _attention(name: str, memory: int) -> dict[str, tuple[int, ...]]:
 
 
 def memory_attention(layers: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of what reads the memory of earlier frames."""
+    """Shapes of the memory attention, which reads the memory of earlier frames."""
     found = _layer("memory_attention.norm", WIDTH)
     for name in (f"memory_attention.layers.{i}" for i in range(layers)):
         found |= _attention(f"{name}.self_attn", WIDTH) | _attention(f"{name}.cross_attn_image", MEMORY)
@@ -45,7 +45,7 @@ def memory_attention(layers: int) -> dict[str, tuple[int, ...]]:
 
 
 def memory_encoder() -> dict[str, tuple[int, ...]]:
-    """Shapes of what writes it, and of the pointers to objects that both SAM 2 and EdgeTAM keep."""
+    """Shapes of the memory encoder, and of the object pointers shared by SAM 2 and EdgeTAM."""
     found = {
         "maskmem_tpos_enc": (7, 1, 1, MEMORY),
         "no_mem_pos_enc": (1, 1, WIDTH),
@@ -72,4 +72,4 @@ BLANK: Shapes = {
     **_layer("obj_ptr_tpos_proj", MEMORY, WIDTH),
     "no_obj_embed_spatial": (1, MEMORY),
 }
-"""What the authors' loader of SAM 2.1 insists on."""
+"""Tensors required by the authors' loader of SAM 2.1."""

@@ -1,4 +1,4 @@
-"""SAM 3: clicks and boxes as in SAM 2 on a larger ViT, and every instance of what words or examples mean."""
+"""SAM 3: clicks and boxes as in SAM 2 on a larger ViT, and all instances of a concept given by words or examples."""
 
 from ..family import Family, Part, Variant
 from ..sam2 import AFTER_ENCODER
@@ -51,7 +51,7 @@ FAMILY = Family(
             "sam_hub.families.sam3.configuration:to_tracker"
         )
     },
-    renamed={  # transformers repeats the prefix when it saves again what was not loaded
+    renamed={  # transformers repeats the prefix when it saves tensors that it did not load
         r"^(?:tracker_model\.)*detector_model\.vision_encoder\.backbone\.": "vision_encoder.backbone.",
         r"^(?:tracker_model\.)*tracker_neck\.": "vision_encoder.neck.",
         r"^(?:tracker_model\.)+(.+)": r"\1",

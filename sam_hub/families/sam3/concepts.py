@@ -1,8 +1,8 @@
-"""Concept prompts: words or example boxes -> every instance that they mean, with masks, scores and boxes.
+"""Concept prompts: words or example boxes -> all matching instances, with masks, scores and boxes.
 
 Source: "SAM 3: Segment Anything with Concepts" (Carion et al. 2025), ``sam3/model/sam3_image.py``. The detector is that
-of ``transformers``, on our encoder; names of weights are the same. Beyond it: several texts for one image, another
-number of images than texts, embeddings of texts as a tensor, inputs of other sizes, and no torchvision.
+of ``transformers``, with our encoder and the same weight names. In addition, it supports several texts for one image,
+different numbers of images and texts, text embeddings as a tensor, and other input sizes; it does not need torchvision.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,11 +36,11 @@ from .encoder import Embeddings, Sam3Encoder
 from .original import CONCEPTS
 
 TRUNK = "vision_encoder.backbone."
-"""The ViT, which clicks and words share."""
+"""The ViT, shared by clicks and words."""
 
 
 def _published_name(key: str) -> str:
-    """The name of a click predictor's weight in the published repository."""
+    """Name of a click predictor's weight in the published repository."""
     if key.startswith(TRUNK):
         return f"detector_model.{key}"
     if key.startswith("vision_encoder.neck."):
@@ -54,7 +54,7 @@ class BoxEncoder(Sam3GeometryEncoder):
     def _encode_boxes(
         self, boxes: Tensor, boxes_mask: Tensor, boxes_labels: Tensor, vision_features: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """boxes: (B, K, 4), centre and size in 0..1; labels: (B, K); features: (B, C, h, w) -> (B, K, C), the mask"""
+        """boxes: (B, K, 4), centre and size in 0..1; labels: (B, K); features: (B, C, h, w) -> (B, K, C), mask"""
         height, width = vision_features.shape[-2:]
         scale = boxes.new_tensor([width, height, width, height])
         cells = pool_boxes(vision_features, box_cxcywh_to_xyxy(boxes) * scale, self.roi_size)
@@ -65,9 +65,9 @@ class BoxEncoder(Sam3GeometryEncoder):
 
 
 def concept_config(settings: Mapping[str, Any]) -> Sam3Config | None:
-    """The configuration of the detector in one of ``transformers``, or None where there is none.
+    """The detector's configuration within one of ``transformers``, or None.
 
-    settings: of ``sam3``, or of ``sam3_video``, which holds detector and tracker
+    settings: of ``sam3``, or of ``sam3_video``, which contains detector and tracker
     """
     if "detector_config" in settings:
         settings = settings["detector_config"] or {}
@@ -80,7 +80,7 @@ def concept_config(settings: Mapping[str, Any]) -> Sam3Config | None:
 
 
 def check_loaded(source: str, info: Mapping[str, Any]) -> None:
-    """CheckpointError unless every weight was there, in its shape."""
+    """Check that all weights were found with the right shapes. raises: CheckpointError"""
     faults = {kind: info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[kind]}
     if faults:
         named = "; ".join(f"{kind.split('_')[0]}: {convert.some(sorted(map(str, k)))}" for kind, k in faults.items())
@@ -90,7 +90,7 @@ def check_loaded(source: str, info: Mapping[str, Any]) -> None:
 class ConceptModel(Sam3Model):
     """``transformers.Sam3Model`` with our encoder: an image and a concept -> masks, boxes and scores of instances."""
 
-    tokenizer_place: str = ""  # the folder or repository that it was loaded from, and may hold its tokenizer
+    tokenizer_place: str = ""  # folder or repository that it was loaded from, which may contain its tokenizer
     tokenizer_options: Mapping[str, Any] = {}  # its revision, token, ...
 
     def __init__(self, config: Sam3Config) -> None:
@@ -103,10 +103,10 @@ class ConceptModel(Sam3Model):
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **kwargs: Any) -> "ConceptModel":
-        """Load a catalogue name, a folder, ``sam3.pt`` or a Hub repository; what clicks and videos need is left out.
+        """Load a catalogue name, a folder, ``sam3.pt`` or a Hub repository, without the parts for clicks and videos.
 
         name: see `sam_hub.hub.locate`; other arguments: as in ``transformers`` (dtype, revision, token, ...)
-        raises: ModelNotFoundError for a model that takes no text; HubError; CheckpointError
+        raises: ModelNotFoundError for a model without text prompts; HubError; CheckpointError
         """
         place = locate(name, kwargs.get("subfolder") or "")
         if place.file:
@@ -133,7 +133,7 @@ class ConceptModel(Sam3Model):
 
     @classmethod
     def from_original(cls, file: Path, **kwargs: Any) -> "ConceptModel":
-        """Load the detector of ``sam3.pt``, without running what a pickle may hold.
+        """Load the detector of ``sam3.pt``, without executing pickled code.
 
         raises: ModelNotFoundError for another model's file; CheckpointError
         """
@@ -151,10 +151,10 @@ class ConceptModel(Sam3Model):
     def beside_clicks(
         self, clicks: Mapping[str, Any], weights: Mapping[str, Tensor]
     ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """A click predictor and this detector as one model, in the layout in which SAM 3 is published.
+        """Combine a click predictor and this detector in the layout in which SAM 3 is published.
 
-        clicks: configuration as `SamConfig` writes it; weights: of `SamModel`, whose ViT becomes both parts'
-        returns: configuration, and weights, of ``transformers.Sam3VideoModel`` without what only videos need
+        clicks: configuration as written by `SamConfig`; weights: of `SamModel`, whose ViT is used for both parts
+        returns: configuration and weights of ``transformers.Sam3VideoModel``, without the parts only for videos
         """
         tracker = {**clicks, "model_type": "sam3_tracker_video"}
         kept = {name: tracker.pop(name) for name in ("preprocessing", "generation", "tidy", "dtype") if name in tracker}
@@ -182,7 +182,7 @@ class ConceptModel(Sam3Model):
             init.normal_(module.position_embeddings, std=self.config.initializer_range)
 
     def maps(self, pixel_values: Tensor | None = None, trunk: Tensor | None = None) -> list[Tensor]:
-        """Maps (B, C, 4h, 4w), (B, C, 2h, 2w) and (B, C, h, w) of an image, or of the ViT's output (B, D, h, w)."""
+        """Maps (B, C, 4h, 4w), (B, C, 2h, 2w) and (B, C, h, w) from an image, or from the ViT's output (B, D, h, w)."""
         if trunk is None:
             trunk, _, _ = self.vision_encoder.backbone(pixel_values.to(self.dtype))
         return self.vision_encoder.neck(trunk)
@@ -202,16 +202,16 @@ class ConceptModel(Sam3Model):
         input_boxes_labels: Tensor | None = None,
         **kwargs: Any,
     ) -> Sam3ImageSegmentationOutput:
-        """One concept for each of B images, T concepts for one image, or one for all images: N = max(B, T) answers.
+        """One concept for each of B images, T concepts for one image, or one for all images: N = max(B, T) results.
 
-        pixel_values: (B, 3, H, W), or vision_embeds: what `maps` gave
-        input_ids: (T, L), or text_embeds: (T, L, C) of `embed_text`; attention_mask: (T, L), 0 at padding
-        input_boxes: (N or 1, K, 4) example boxes, centre and size in 0..1; input_boxes_labels: (N or 1, K), 1 such an
-            instance, 0 none, -10 padding
+        pixel_values: (B, 3, H, W), or vision_embeds: the result of `maps`
+        input_ids: (T, L), or text_embeds: (T, L, C) from `embed_text`; attention_mask: (T, L), 0 at padding
+        input_boxes: (N or 1, K, 4) example boxes, centre and size in 0..1; input_boxes_labels: (N or 1, K): 1 positive,
+            0 negative, -10 padding
         returns: pred_masks (N, Q, 4h, 4w) logits, pred_boxes (N, Q, 4) x0, y0, x1, y1 in 0..1, pred_logits (N, Q),
-            presence_logits (N, 1), semantic_seg (N, 1, 4h, 4w) logits. The score of an instance is the product of the
-            sigmoids of its logit and of the presence.
-        raises: ValueError for numbers of images, texts and boxes that do not go together
+            presence_logits (N, 1), semantic_seg (N, 1, 4h, 4w) logits. An instance's score is the product of the
+            sigmoids of its logit and of the presence logit.
+            raises: ValueError for incompatible numbers of images, texts and boxes
         """
         if (pixel_values is None) == (vision_embeds is None):
             raise ValueError("give either pixel_values or vision_embeds")

@@ -1,4 +1,4 @@
-"""Configuration of SAM 3's image encoder, and those of ``transformers`` to and fro."""
+"""Configuration of SAM 3's image encoder, and conversion from and to ``transformers``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,25 +9,25 @@ from ...errors import CheckpointError
 from ..sam2.configuration import after_encoder, prompts_and_masks
 
 TRUNK_EPS = 1e-5
-"""Of the ViT's norms in the authors' code; ``transformers`` writes and uses 1e-6."""
+"""Eps of the ViT's norms in the authors' code; ``transformers`` writes and uses 1e-6."""
 
 TRUNK = "sam3_vit_model"
 
 LEVELS = (4.0, 2.0, 1.0)
-"""Scales of the neck's maps that are read. Checkpoints hold a fourth level, 0.5, which is computed and dropped."""
+"""Scales of the neck's maps that are used. Checkpoints have a fourth level, 0.5, whose result the original discards."""
 
 
 class Sam3VisionConfig(PreTrainedConfig):
-    """A ViT with windows and rotary positions, and a neck with maps at 4, 2 and 1 times the size of its output.
+    """A ViT with windows and rotary positions, and a neck with maps at 4, 2 and 1 times the ViT's output size.
 
-    pretrain_image_size: side of the image that the table of positions is for; the table is repeated
-    window_size: of layers that are not in ``global_attn_indexes``; also the length of a side for rotary positions
-    output_trunk: hand the ViT's output on, for concept prompts
+    pretrain_image_size: image side for the position table, which is tiled
+    window_size: of layers not in ``global_attn_indexes``; also the length of a side for rotary positions
+    output_trunk: also output the ViT's result, for concept prompts
     """
 
     model_type = "sam3_vision_model"
     base_config_key = "vision_config"
-    no_memory = True  # the embedding of "no frame before" is added
+    no_memory = True  # adds the no-memory embedding
 
     hidden_size: int = 1024
     mlp_dim: int = 4736
@@ -62,7 +62,7 @@ TRUNK_FIELDS = {
     "global_attn_indexes": "global_attn_indexes",
     "pretrain_image_size": "pretrain_image_size",
 }
-"""Our names of the trunk's settings -> those of ``transformers``."""
+"""Our names of the trunk's settings -> names in ``transformers``."""
 
 
 def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
         )
     ours = {name: trunk[theirs] for name, theirs in TRUNK_FIELDS.items() if trunk.get(theirs) is not None}
     for name in ("image_size", "patch_size", "pretrain_image_size"):
-        if isinstance(ours.get(name), list | tuple):  # a square, written twice
+        if isinstance(ours.get(name), list | tuple):  # a square, written as two numbers
             ours[name] = ours[name][0]
     if ours.get("layer_norm_eps", 1e-6) == 1e-6:
         ours["layer_norm_eps"] = TRUNK_EPS
@@ -87,7 +87,7 @@ def vision_settings(vision: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_tracker(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of ``transformers.Sam3TrackerConfig``, or of its twin for videos -> of `SamConfig`."""
+    """Settings of ``transformers.Sam3TrackerConfig``, or of its video variant -> of `SamConfig`."""
     known = {name: settings[name] for name in ("preprocessing", "generation", "dtype") if name in settings}
     vision = vision_settings(settings.get("vision_config") or {})
     parts = {"prompt_encoder_config": {"image_size": 1008, "patch_size": 14}, **settings}
@@ -95,7 +95,7 @@ def from_tracker(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_video(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of ``transformers.Sam3VideoConfig``, in whose layout SAM 3 is published: clicks and words."""
+    """Settings of ``transformers.Sam3VideoConfig``, the layout in which SAM 3 is published, with clicks and words."""
     tracker, detector = (dict(settings.get(f"{part}_config") or {}) for part in ("tracker", "detector"))
     found = from_tracker({**tracker, "vision_config": detector.get("vision_config") or tracker.get("vision_config")})
     found["vision_config"]["output_trunk"] = True
@@ -103,7 +103,7 @@ def from_video(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_detector(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of ``transformers.Sam3Config`` are of a model without clicks: CheckpointError."""
+    """Refuse ``transformers.Sam3Config``, a model without clicks. raises: CheckpointError"""
     raise CheckpointError(
         "this model takes text and example boxes, and no clicks: load it with "
         "sam_hub.ConceptFinder.from_pretrained, or take one with both (`sam-hub zoo`)"
@@ -113,8 +113,8 @@ def from_detector(settings: Mapping[str, Any]) -> dict[str, Any]:
 def to_tracker(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of `SamConfig` -> of ``transformers.Sam3TrackerConfig``.
 
-    Of the neck's four levels three are left: ``Sam3TrackerModel`` adds the no-memory embedding to the last, and so
-    computes what the authors' code does.
+    Keeps three of the neck's four levels: ``Sam3TrackerModel`` adds the no-memory embedding to the last one, which then
+    matches the authors' code.
     """
     vision = settings["vision_config"]
     grid = vision["image_size"] // vision["patch_size"]

@@ -1,8 +1,8 @@
 """SAM 3's image encoder: a ViT with rotary positions, windows and a few global layers, and a neck of three levels.
 
-Sources: ``sam3/model/vitdet.py`` and ``sam3/model/necks.py``; keys as in ``transformers.models.sam3``. Beyond both, any
-input that the patch size divides: the table of positions is tiled, never resized, and rotary positions of global layers
-are scaled so that a side is always as long as a window.
+Sources: ``sam3/model/vitdet.py`` and ``sam3/model/necks.py``; keys as in ``transformers.models.sam3``. In addition, any
+multiple of the patch size works as input: the position table is tiled, not resized, and rotary positions of global
+layers are scaled so that a side always spans one window.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class PatchEmbeddings(nn.Module):
 
 
 class Embeddings(nn.Module):
-    """Patches and their absolute positions, whose table is smaller than the grid and repeated."""
+    """Patch embeddings plus absolute positions, whose table is smaller than the grid and tiled."""
 
     def __init__(self, config: Sam3VisionConfig) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Parameter(torch.zeros(1, self.side**2, config.hidden_size))
 
     def positions(self, size: tuple[int, int]) -> Tensor:
-        """The table, repeated: (1, h, w, C)"""
+        """The tiled table: (1, h, w, C)"""
         height, width = size
         table = self.position_embeddings.unflatten(1, (self.side, self.side))
         return table.repeat(1, -(-height // self.side), -(-width // self.side), 1)[:, :height, :width]
@@ -51,9 +51,9 @@ class Embeddings(nn.Module):
 
 
 def rotary_angles(size: tuple[int, int], window: int, head_dim: int, theta: float, device: torch.device) -> Tensor:
-    """The angle of each position and pair of channels: (h * w, head_dim / 2) float32; x first, then y.
+    """The rotary angle for each position and channel pair: (h * w, head_dim / 2) float32; x first, then y.
 
-    A grid of any size is as long as a window of ``window`` positions.
+    Positions of any grid are scaled to span ``window`` positions.
     """
     height, width = size
     quarter = head_dim // 4
@@ -71,7 +71,7 @@ def rotary_angles(size: tuple[int, int], window: int, head_dim: int, theta: floa
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair of neighbouring channels: x (B, heads, L, d), cos and sin (L, d / 2) -> (B, heads, L, d)."""
+    """Rotate each pair of adjacent channels: x (B, heads, L, d), cos and sin (L, d / 2) -> (B, heads, L, d)."""
     a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)
 
@@ -90,7 +90,7 @@ class RotaryAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
-        """x: (B, h, w, C) -> the same, and the weights (B, heads, h * w, h * w) where the implementation has them"""
+        """x: (B, h, w, C) -> the same, and the weights (B, heads, h * w, h * w) if the implementation returns them"""
         b, h, w, c = x.shape
         angles = rotary_angles((h, w), self.config.window_size, self.head_dim, self.config.rope_theta, x.device)
         cos, sin = angles.cos(), angles.sin()
@@ -177,7 +177,7 @@ class Vit(nn.Module):
 
 
 class Level(nn.Module):
-    """One map of the neck: (B, C, h, w) -> (B, out, scale * h, scale * w); that of 0.5 is never computed"""
+    """One map of the neck: (B, C, h, w) -> (B, out, scale * h, scale * w); scale 0.5 is never computed"""
 
     def __init__(self, channels: int, out: int, scale: float) -> None:
         super().__init__()
@@ -205,7 +205,7 @@ class Level(nn.Module):
 
 
 class Neck(nn.Module):
-    """The trunk's output (B, C, h, w) -> maps (B, out, h, w) times each scale but 0.5, the finest first"""
+    """The trunk's output (B, C, h, w) -> maps (B, out, scale * h, scale * w) for each scale except 0.5, finest first"""
 
     def __init__(self, config: Sam3VisionConfig, scales: Sequence[float]) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ class Neck(nn.Module):
         self.fpn_layers = nn.ModuleList([Level(config.hidden_size, config.output_channels, s) for s in scales])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = x.contiguous()  # a convolution of (B, h, w, C) memory rounds worse
+        x = x.contiguous()  # convolutions in channels-last memory round worse
         return [level(x) for level in self.fpn_layers[: self.count]]
 
 
@@ -229,9 +229,9 @@ class Sam3Encoder(nn.Module):
     def forward(
         self, pixel_values: Tensor, output_hidden_states: bool = False, output_attentions: bool = False
     ) -> EncoderOutput:
-        """(B, 3, H, W), H and W multiples of the patch size -> embedding (B, C, h, w), not yet with the memory's
+        """(B, 3, H, W), H and W multiples of the patch size -> embedding (B, C, h, w), without the no-memory embedding
 
-        features: "stride_8" (B, C, 2h, 2w) and "stride_4" (B, C, 4h, 4w), as SAM 2 calls them; with
+        features: "stride_8" (B, C, 2h, 2w) and "stride_4" (B, C, 4h, 4w), with SAM 2's names; with
             ``config.output_trunk`` also "trunk" (B, D, h, w), the ViT's output
         Hidden states are those after the embedding and after each layer, (B, h, w, D).
         """

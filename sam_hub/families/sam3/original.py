@@ -1,4 +1,4 @@
-"""The layout of ``sam3.pt``: one file with the click predictor, the detector of concepts, and what videos need."""
+"""The layout of ``sam3.pt``: one file with the click predictor, the concept detector, and the video parts."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -27,14 +27,14 @@ FUSED = (
     *(f"{BOXES}.encode.{{n}}.{name}" for name in ("self_attn", "cross_attn_image")),
     f"{HEAD}.cross_attend_prompt",
 )
-"""Attentions whose three projections are one tensor, ``in_proj_weight`` or ``in_proj_bias``; the trunk's is ``qkv``."""
+"""Attentions with fused projections, ``in_proj_weight`` or ``in_proj_bias``; the trunk's is ``qkv``."""
 
 POSITIONS = f"{TRUNK}.pos_embed"
 TEXT_PROJECTION = f"{LANGUAGE}.encoder.text_projection"
 
 
 def _fused_names() -> list[tuple[re.Pattern[str], str]]:
-    """What the name of three projections begins with -> what stands before the name of one."""
+    """Prefix of a fused projection's name -> prefix of a single projection's name."""
     names = [(f"{BLOCK}.attn", ".qkv."), *((where, ".in_proj_") for where in FUSED)]
     return [(re.compile(f"({pattern(where).pattern}){re.escape(end)}(weight|bias)"), end) for where, end in names]
 
@@ -43,7 +43,7 @@ FUSED_NAMES = _fused_names()
 
 
 def split(weights: Weights) -> Weights:
-    """q, k and v apart; positions without the class token's; the projection of text as a layer's weight."""
+    """Split q, k and v; remove the class token's position; turn the text projection into a layer's weight."""
     out: Weights = {}
     for key, value in weights.items():
         found = next((m for expression, _ in FUSED_NAMES if (m := expression.fullmatch(key))), None)
@@ -58,7 +58,7 @@ def split(weights: Weights) -> Weights:
 
 
 def join(weights: Weights) -> Weights:
-    """`split` undone; the class token, which nothing reads, becomes zeros."""
+    """Inverse of `split`; the unused class token becomes zeros."""
     out: Weights = {}
     for key, value in weights.items():
         if re.search(r"\.[kv]_proj\.", key) and _fused_end(key):
@@ -75,7 +75,7 @@ def join(weights: Weights) -> Weights:
 
 
 def _fused_end(key: str) -> str | None:
-    """How the name of three projections ends, given that of one; None where they are apart in the original too."""
+    """Suffix of the fused projection's name, given a single one's; None if the original has separate ones, too."""
     fused = re.sub(r"\.[qkv]_proj\.", "{}", key)
     return next((end for expression, end in FUSED_NAMES if expression.fullmatch(fused.format(end))), None)
 
@@ -95,7 +95,7 @@ def _attention(old: str, new: str) -> Rules:
 
 
 def _layers(old: str, new: str, names: Mapping[str, str]) -> Rules:
-    """A transformer's layers: attentions and norms by ``names``, and the MLP."""
+    """Rules for a transformer's layers: attentions and norms by ``names``, and the MLP."""
     rules: Rules = []
     for theirs, ours in names.items():
         where = f"{old}.{theirs}", f"{new}.{{n}}.{ours}"
@@ -189,7 +189,7 @@ ANGLES = f"{BLOCK}.attn.freqs_cis"
 
 
 def rotary_tables(vision: Any) -> Weights:
-    """The rotary positions of each block, (rows, head size / 2) complex64: of a window, or of the grid made as long.
+    """Rotary positions of each block, (rows, head size / 2) complex64: for a window, or the grid scaled to span one.
 
     vision: `Sam3VisionConfig`
     """
@@ -205,9 +205,9 @@ def rotary_tables(vision: Any) -> Weights:
 
 
 def trunk_config(shapes: Shapes) -> dict[str, Any]:
-    """The ViT's settings. Which layers are global only the tables of rotary positions tell.
+    """The ViT's settings. Only the rotary tables show which layers are global.
 
-    raises: KeyError where these are missing and the depth is not the published one
+    raises: KeyError if these are missing and the depth differs from the published one
     """
     width, _, patch, _ = shapes[f"{TRUNK}.patch_embed.proj.weight"]
     table = round((shapes[POSITIONS][1] - 1) ** 0.5)
@@ -288,7 +288,7 @@ CONCEPTS = OriginalLayout(
     split=split,
     join=join,
 )
-"""The detector; example points, which the authors' file has weights for, are not among its prompts."""
+"""The detector; it does not support example points, although the authors' file has weights for them."""
 
 
 CLICK_RULES: Rules = [
@@ -302,12 +302,12 @@ UNREAD_LEVEL = f"{VISION}.sam2_convs.3"
 
 
 def split_clicks(weights: Weights) -> Weights:
-    """`split`, and the four kinds of points as one table."""
+    """As `split`, and join the four kinds of points in one table."""
     return _tracker(split(weights), join_points)
 
 
 def join_clicks(weights: Weights) -> Weights:
-    """`split_clicks` undone; the level of the neck that nothing reads becomes zeros."""
+    """Inverse of `split_clicks`; the neck's unused level becomes zeros."""
     out = join(_tracker(weights, split_points))
     for key, value in list(out.items()):
         if key.startswith(f"{VISION}.sam2_convs.2."):
@@ -316,14 +316,14 @@ def join_clicks(weights: Weights) -> Weights:
 
 
 def _tracker(weights: Weights, change: Callable[[Weights], Weights]) -> Weights:
-    """What SAM 2 does to its own weights, done to those below ``tracker.``."""
+    """Apply a conversion of SAM 2's weights to those below ``tracker.``."""
     inside = {key.removeprefix("tracker."): value for key, value in weights.items() if key.startswith("tracker.")}
     outside = {key: value for key, value in weights.items() if not key.startswith("tracker.")}
     return outside | {f"tracker.{key}": value for key, value in change(inside).items()}
 
 
 def _as_here(key: str) -> str:
-    """The name of a part for videos of SAM 2."""
+    """SAM 3's name of a video part of SAM 2."""
     key = key.replace("memory_attention.", "transformer.encoder.").replace("memory_encoder.", "maskmem_backbone.")
     return f"tracker.{key}"
 
@@ -359,4 +359,4 @@ CLICKS = OriginalLayout(
     split=split_clicks,
     join=join_clicks,
 )
-"""The click predictor ("tracker"), whose ViT is the detector's."""
+"""The click predictor ("tracker"), which shares the detector's ViT."""

@@ -1,4 +1,4 @@
-"""SAM 3's ViT restated for phones: see `sam_hub.exporters.rank_four`."""
+"""SAM 3's ViT with tensors of at most four axes, for phones: see `sam_hub.exporters.rank_four`."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from .encoder import Embeddings, Layer, RotaryAttention, rotary_angles
 
 
 class FlatEmbeddings(Embeddings):
-    """The positions are a constant, of the model's own input size."""
+    """`Embeddings` with constant positions for the model's input size."""
 
     def look_up(self) -> None:
         with torch.no_grad():
@@ -19,7 +19,7 @@ class FlatEmbeddings(Embeddings):
 
 
 class FlatRotaryAttention(RotaryAttention):
-    """Pairs of channels are turned by a product with a matrix that swaps them, in four axes."""
+    """Rotates channel pairs in four axes, through a product with a matrix that swaps them."""
 
     def look_up_for(self, side: int) -> None:
         """The tables of a grid of ``side`` x ``side``."""

@@ -1,4 +1,4 @@
-"""SAM-HQ and HQ-SAM Light: a decoder with one more token, on a ViT or TinyViT."""
+"""SAM-HQ and HQ-SAM Light: a decoder with an additional token, on a ViT or TinyViT."""
 
 from ..family import Family, Part, Variant
 from ..mobile_sam import TINY_VIT
@@ -7,7 +7,7 @@ from ..sam import VIT_B, VIT_H, VIT_L
 
 
 def _hq(encoder: dict, width: int) -> dict:
-    """SAM-HQ's decoder, which reads early features of an encoder, ``width`` channels wide."""
+    """SAM-HQ's decoder, which reads early encoder features with ``width`` channels."""
     return {
         "vision_config": {**encoder["vision_config"], "output_intermediate": True},
         "mask_decoder_config": {"model_type": "sam_hub_hq_mask_decoder", "vit_dim": width},

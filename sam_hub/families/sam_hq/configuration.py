@@ -7,7 +7,7 @@ from ..sam.configuration import from_transformers as from_sam
 
 
 class HqMaskDecoderConfig(SamMaskDecoderConfig):
-    """SAM-HQ's: one more token and early features of the encoder, ``vit_dim`` channels wide."""
+    """SAM-HQ's: an additional token, and early encoder features with ``vit_dim`` channels."""
 
     model_type = "sam_hub_hq_mask_decoder"
 

@@ -1,8 +1,8 @@
-"""SAM-HQ's decoder: one more output token, which sees early features of the encoder beside the last ones.
+"""SAM-HQ's decoder: an additional output token, which uses early and final encoder features.
 
 Source: "Segment Anything in High Quality" (Ke et al. 2023, arXiv 2306.01567), SysCV/sam-hq,
 ``segment_anything/modeling/mask_decoder_hq.py``. Weight names are those of ``transformers.SamHQModel``, whose
-arithmetic is not the original's: it upscales the embedding from before the transformer.
+computation differs from the original: it upscales the embedding from before the transformer.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from .configuration import HqMaskDecoderConfig
 
 
 class HqMaskDecoder(MaskDecoder):
-    """SAM's masks, and after them the correction that the HQ token draws; `select_masks` adds the two up."""
+    """SAM's masks, followed by the HQ token's correction; `select_masks` adds both."""
 
     feature_maps = ("early",)
 
@@ -43,7 +43,7 @@ class HqMaskDecoder(MaskDecoder):
         return torch.cat([super().output_tokens(), self.hq_token.weight])
 
     def image_features(self, image_embeddings: Tensor, early: Tensor) -> Tensor:
-        """What every prompt of an image shares: (B, C, h, w) and (B, h, w, vit_dim) -> (B, C / 8, 4h, 4w)."""
+        """Features shared by all prompts of an image: (B, C, h, w) and (B, h, w, vit_dim) -> (B, C / 8, 4h, 4w)."""
         late = self.encoder_conv2(F.gelu(self.encoder_norm(self.encoder_conv1(image_embeddings))))
         early = self.compress_vit_norm(self.compress_vit_conv1(early.permute(0, 3, 1, 2)))
         return late + self.compress_vit_conv2(F.gelu(early))
@@ -51,7 +51,7 @@ class HqMaskDecoder(MaskDecoder):
     def draw_masks(
         self, tokens: Tensor, upscaled: Tensor, image_embeddings: Tensor, features: Mapping[str, Tensor]
     ) -> Tensor:
-        """As in `MaskDecoder`, and the HQ token's mask last: (B, N, 1 + M + 1, 4h, 4w)."""
+        """As in `MaskDecoder`, with the HQ token's mask last: (B, N, 1 + M + 1, 4h, 4w)."""
         masks = super().draw_masks(tokens, upscaled, image_embeddings, features)
         b, n = upscaled.shape[:2]
         fine = self.mask_conv2(F.gelu(self.mask_norm(self.mask_conv1(upscaled.flatten(0, 1))))).unflatten(0, (b, n))
@@ -64,8 +64,8 @@ class HqMaskDecoder(MaskDecoder):
     ) -> tuple[Tensor, Tensor]:
         """One mask in every mode, as in the original: (B, N, 1, 4h, 4w) and its (B, N, 1) predicted IoU.
 
-        SAM's mask, plus the HQ token's logits. With ``multimask_output`` SAM's is the best of three by
-        predicted IoU, else that of the first token; ``hq_token_only`` leaves it away, and keeps its IoU.
+        The sum of SAM's mask and the HQ token's logits. With ``multimask_output``, SAM's mask is the best of three by
+        predicted IoU, otherwise that of the first token; ``hq_token_only`` omits SAM's mask, but keeps its IoU.
         """
         sam, correction = masks[:, :, : self.num_mask_tokens], masks[:, :, self.num_mask_tokens :]
         sam, iou = super().select_masks(sam, iou, multimask_output)

@@ -23,7 +23,7 @@ HQ_DECODER: Rules = [
 
 
 def _hq(encoder: dict[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """Settings of SAM-HQ, from those of its encoder."""
+    """Settings of SAM-HQ from those of its encoder."""
     width = shapes["mask_decoder.compress_vit_feat.0.weight"][0]
     return {
         **encoder,
