@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait for each other sleep
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio: nobody is told who uses the page
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: waiting threads sleep instead of spinning
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio: no usage statistics
 
 import gradio as gr
 
@@ -39,14 +39,13 @@ def build(
     hosts: Sequence[str] = (),
     words: str | None = None,
 ) -> tuple[gr.Server, SegmentationService]:
-    """The server, not yet started, and the state behind it.
+    """Build the server, without starting it, and its state.
 
-    models: names, folders, files, Hub ids or exported models that visitors may choose from, the default first
-    device: "cpu", "cuda", ...; the fastest there is by default
-    hosts: names that the server may be called by, beside this machine's own and addresses in numbers
-    words: the detector behind the field for words, as `TextDetector.from_pretrained` takes it, or "default"; by
-        default there is none
-    raises: the default model is loaded here, with the errors of that
+    models: names, folders, files, Hub ids or exported models offered to visitors, the default first
+    device: "cpu", "cuda", ...; default: the fastest available
+    hosts: accepted host names, besides this machine's own and IP addresses
+    words: detector for text prompts, as for `TextDetector.from_pretrained`, or "default"; default: none
+    raises: errors of loading the default model, which happens here
     """
     limits = limits or Limits()
     service = SegmentationService(ModelPool(models, device, limits), limits)
@@ -85,12 +84,12 @@ def launch(
     mcp: bool = False,
     block: bool = True,
 ) -> str:
-    """Start the server; returns its address where ``block`` is False.
+    """Start the server; returns its address if ``block`` is False.
 
     auth: a name and its password, or several
-    share: ask for a public link too; where none can be had, that is said, and the page runs without
+    share: also request a public link; if that fails, a message says so, and the page runs without it
     block: serve until Ctrl-C, which ends the process
-    raises: OutputError where the port is taken
+    raises: OutputError if the port is in use
     """
     logging.getLogger("httpx").setLevel(logging.WARNING)
     limits, hosts = server.state.limits, server.state.hosts
@@ -114,14 +113,14 @@ def launch(
                 ssr_mode=False,
                 allowed_paths=[],
                 max_file_size=1,  # nothing is uploaded to Gradio
-                state_session_capacity=limits.queued,  # each keeps the last arguments, photos among them
+                state_session_capacity=limits.queued,  # each keeps its last arguments, including photos
             )
     except OSError as e:
         where = f"port {port} is taken or not allowed" if port else "no port from 7860 on is free"
         raise OutputError(f"{where}; choose another with --port") from e
     blocks = server.get_blocks()
     blocks._queue.max_size = limits.queued  # `gr.Server` has no argument for it
-    blocks._queue.pending_messages_per_session.max_size = 8 * limits.queued  # answers that nobody has fetched
+    blocks._queue.pending_messages_per_session.max_size = 8 * limits.queued  # responses that nobody has fetched
     hosts.add(urlsplit(public or "").hostname)
     if share and not public:
         print("no public link: Gradio's share server cannot be reached; the page runs here only", file=sys.stderr)
@@ -135,14 +134,14 @@ def launch(
         except KeyboardInterrupt:
             print("\nStopped.", flush=True)
         _exit_after(PATIENCE)
-        blocks.server.config.timeout_graceful_shutdown = 1  # connections that are open are cut then
+        blocks.server.config.timeout_graceful_shutdown = 1  # open connections are closed then
         blocks.close(verbose=False)
         _exit_after(0)
     return address
 
 
 def _exit_after(seconds: float) -> None:
-    """End the process, whatever still computes: a thread within a model cannot be interrupted otherwise."""
+    """End the process even if threads are still computing, as a thread inside a model cannot be interrupted."""
 
     def leave() -> None:
         sys.stdout.flush()
@@ -164,13 +163,13 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def user_of(server: gr.Server, scope: dict) -> str | None:
-    """The name under which somebody is signed in."""
-    tokens = getattr(server, "tokens", None)  # there once the server is started
+    """The name of the signed-in user, or None."""
+    tokens = getattr(server, "tokens", None)  # set when the server has started
     return tokens.get(_token(server, scope)) if tokens else None
 
 
 def _token(server: gr.Server, scope: dict) -> str | None:
-    """The cookie that Gradio's login has set."""
+    """The value of the cookie set by Gradio's login."""
     from starlette.requests import Request
 
     cookies = Request(scope).cookies

@@ -1,4 +1,4 @@
-"""Bodies of requests as they arrive: how large, how slowly, of how many values, and nothing that stands for a file."""
+"""Limits request bodies as they arrive: their size, duration and number of values; refuses file references."""
 
 import asyncio
 import json
@@ -12,20 +12,22 @@ from ..errors import DataError
 from .limits import Limits, Refusal
 
 FILE_KEYS = {"path", "url", "_type"}
-"""What makes an object in JSON a file for Gradio, which then opens or fetches it. No argument of ours has them."""
+"""Keys that make Gradio treat a JSON object as a file, which it then opens or fetches. Our arguments never have
+them.
+"""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class ByteBudget:
-    """Bytes that all visitors together may have on their way, in either direction."""
+    """Budget of bytes in transit for all visitors together, in both directions."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.taken = limit, 0
         self._lock = threading.Lock()
 
     def take(self, count: int) -> None:
-        """raises: Refusal (503) where there are not so many left"""
+        """raises: Refusal (503) if fewer bytes are left"""
         with self._lock:
             if self.taken + count > self.limit:
                 raise Refusal("the server is receiving too much at once; try again in a few seconds", 503)
@@ -38,11 +40,11 @@ class ByteBudget:
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What one request may hold.
+    """Limits of one request.
 
-    values: of its JSON, None where it is none
-    plain: whether objects that stand for files are refused
-    login: whether it is an attempt to sign in
+    values: maximum number in its JSON; None if it is not JSON
+    plain: whether file references are refused
+    login: whether it is a sign-in attempt
     """
 
     size: int
@@ -64,7 +66,7 @@ class BodyLimits:
 
 
 class Body:
-    """Stands between the server and whoever reads a request's body; `release` once the request is answered."""
+    """Wraps the reception of a request's body; call `release` after the response."""
 
     def __init__(
         self, receive: Receive, headers: dict[bytes, bytes], most: BodyLimits, limits: Limits, budget: ByteBudget
@@ -76,11 +78,11 @@ class Body:
 
     @property
     def unread(self) -> bool:
-        """Whether more is to come: after an answer the connection cannot be used again."""
+        """Whether data is left unread, so that the connection cannot be reused after the response."""
         return not self._complete
 
     def check_announced(self) -> None:
-        """Refusal where the headers already say that it is too large."""
+        """Check the announced size. raises: Refusal if it is too large"""
         if not self._length.isdigit() or int(self._length) > self.most.size:
             raise self._too_large()
 
@@ -100,20 +102,20 @@ class Body:
         self.budget.take(len(chunk))
         self._taken += len(chunk)
         if self.most.values is not None:
-            self._values += sum(map(chunk.count, (b",", b"[", b"{")))  # never fewer than there are
+            self._values += sum(map(chunk.count, (b",", b"[", b"{")))  # an upper bound of the number of values
             if self._values > self.most.values:
                 raise Refusal("the request holds too many values; send fewer at a time", 413)
         return message
 
     async def plain(self) -> Receive:
-        """Read all of it, refuse what stands for files, and return what gives it out again."""
+        """Read the whole body, refuse file references, and return a function that replays it."""
         whole, again = await self.whole()
         if whole:
             await asyncio.to_thread(refuse_files, whole)
         return again
 
     async def whole(self) -> tuple[bytes, Receive]:
-        """All of it, and what gives it out again; nothing where the visitor has left."""
+        """The whole body, and a function that replays it; empty if the visitor has left."""
         parts = []
         while not parts or not self._complete:
             message = await self.receive()
@@ -133,7 +135,7 @@ class Body:
         return whole, again
 
     def release(self) -> None:
-        """Give its bytes back to the budget."""
+        """Return its bytes to the budget."""
         self.budget.release(self._taken)
         self._taken = 0
 
@@ -144,7 +146,7 @@ class Body:
 
 
 def refuse_files(body: bytes) -> None:
-    """DataError for JSON that is none, says a key twice, or holds an object that stands for a file."""
+    """Check a JSON body. raises: DataError if it is invalid, repeats a key, or contains a file reference"""
 
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

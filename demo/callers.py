@@ -1,4 +1,4 @@
-"""Calls of the named endpoints whose caller is gone: Gradio's queue lets them run on, this gives them up."""
+"""Cancels calls of the named endpoints whose caller has left; Gradio's queue would let them run on."""
 
 import asyncio
 import secrets
@@ -13,7 +13,7 @@ from .limits import Limits, Refusal
 
 T = TypeVar("T")
 LOOK = 0.25
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 GONE = "nobody waits for this call any more"
 
@@ -22,9 +22,9 @@ HEADER = "x-sam-hub-connection"
 
 
 class Connections:
-    """Connections over which a tool is called (MCP), while they are open.
+    """The open connections of tool calls (MCP).
 
-    Gradio makes such a call by calling itself over HTTP, and hands the headers on: one of them names the connection.
+    Gradio runs such a call by calling itself over HTTP with the same headers, so a header identifies the connection.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Connections:
 
     @contextmanager
     def opened(self, scope: dict) -> Iterator[dict]:
-        """The request, with the header; the connection is closed when the block ends."""
+        """The request, with the header added; the connection counts as closed when the block ends."""
         name = secrets.token_urlsafe(16)
         headers = [(key, value) for key, value in scope["headers"] if key != HEADER.encode()]
         self._open.add(name)
@@ -46,10 +46,10 @@ class Connections:
 
 
 class Callers:
-    """Who still waits for the answer of a call.
+    """Tells whether a call's caller is still waiting.
 
-    queue: gives Gradio's queue, in which every call is an event with a list of messages for its caller
-    connections: of those who call over MCP
+    queue: returns Gradio's queue, in which every call is an event with a list of messages for its caller
+    connections: of MCP callers
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Callers:
         self._queue, self.limits, self.connections, self._clock = queue, limits, connections, clock
 
     async def wait(self, work: Awaitable[T]) -> T:
-        """What ``work`` gives; it is cancelled where nobody waits for it any more. raises: Refusal (408)"""
+        """The result of ``work``, which is cancelled if nobody waits for it any more. raises: Refusal (408)"""
         event = self._event(LocalContext.event_id.get(None))
         request = LocalContext.request.get(None)
         connection = request.headers.get(HEADER) if request is not None else None
@@ -84,11 +84,11 @@ class Callers:
             await asyncio.gather(task, return_exceptions=True)
 
     def _event(self, id: str | None) -> Any:
-        """The running event; None for a call that did not come through the queue."""
+        """The running event; None if the call did not come through the queue."""
         jobs = self._queue().active_jobs
         return next((event for job in jobs if job for event in job if event._id == id), None)
 
     def _unread(self, event: Any) -> int | None:
-        """Messages that the caller has not fetched; None where the caller has closed the stream of them."""
+        """Number of messages that the caller has not fetched; None if the caller closed the stream."""
         messages = self._queue().pending_messages_per_session.get(event.session_hash)
         return None if messages is None else messages.qsize()

@@ -1,4 +1,4 @@
-"""The objects of a photo as files; one file as it is, several in a ZIP that is written while it is sent."""
+"""Exports a photo's objects as one file, or as a ZIP of several files that is written while it is sent."""
 
 import io
 import re
@@ -25,7 +25,7 @@ class Scene:
 
     stem: the photo's name without folder and suffix, fit for a file name
     image: (H, W, 3) uint8; objects: at least one
-    check: called for each mask; raises where the work is to end
+    check: called for each mask; raises to stop the work
     """
 
     stem: str
@@ -34,7 +34,7 @@ class Scene:
     check: Callable[[], None] = lambda: None
 
     def masks(self) -> Masks:
-        """Those of the objects, in order."""
+        """The objects' masks, in order."""
         return Masks(self.objects, self.check)
 
     def names(self) -> list[str]:
@@ -43,13 +43,13 @@ class Scene:
         return ["-".join(filter(None, (f"{i:0{width}}", slug(o.name)))) for i, o in enumerate(self.objects, start=1)]
 
     def labels(self) -> list[str]:
-        """The different names, in order; what has none is an "object"."""
+        """The distinct names, in order; unnamed objects are called "object"."""
         return list(dict.fromkeys(o.label for o in self.objects))
 
 
 File = tuple[str, bytes]
 Files = Generator[File | None, None, None]
-"""Files, and None where work that is not done yet may be interrupted."""
+"""Files, and None at points where unfinished work may be interrupted."""
 
 
 def _masks(scene: Scene) -> Files:
@@ -86,7 +86,7 @@ def _document(scene: Scene) -> Generator[None, None, dict[str, Any]]:
 
 
 def _coco(scene: Scene) -> Files:
-    """Names become categories; what has none stays "object"."""
+    """Names become categories; unnamed objects are called "object"."""
     document = yield from _document(scene)
     document, labels = results.coco_document([document]), scene.labels()
     number = {label: i for i, label in enumerate(labels, start=1)}
@@ -107,7 +107,7 @@ def _yolo(scene: Scene) -> Files:
 
 
 def _labels(kind: str) -> Callable[[Scene], Files]:
-    """A format of `sam_hub.labels`, in a folder of its name. In a label map a pixel goes to the smallest mask."""
+    """A format of `sam_hub.labels`, in a folder of its name. In label maps, each pixel goes to the smallest mask."""
 
     def files(scene: Scene) -> Files:
         records = [{"segmentation": o.rle, "name": o.label, **o.facts} for o in scene.objects]
@@ -144,7 +144,7 @@ WINDOWS = 1 << 29
 
 
 def estimated_bytes(kind: str, o: Object, pixels: int) -> int:
-    """About the most that one object takes in a format; pixels: of the photo"""
+    """Approximate maximum size of one object in a format; pixels: of the photo"""
     if kind == "cutouts":
         return 1000 + 3 * o.box_area
     if kind == "masks":
@@ -153,7 +153,7 @@ def estimated_bytes(kind: str, o: Object, pixels: int) -> int:
 
 
 def export(scene: Scene, formats: Any, limits: Limits) -> tuple[str, Iterator[bytes | None]]:
-    """The name of what is downloaded, and its content in pieces, each made when it is asked for.
+    """The name of the download, and its content in lazily generated chunks.
 
     raises: DataError for unknown formats or nothing to export, Refusal for too much
     """
@@ -179,7 +179,7 @@ def export(scene: Scene, formats: Any, limits: Limits) -> tuple[str, Iterator[by
 
 
 def zipped(files: Files, limits: Limits) -> Iterator[bytes | None]:
-    """A ZIP of the files, in pieces. raises: Refusal where it grows above `Limits.export_bytes`"""
+    """A ZIP of the files, in chunks. raises: Refusal if it exceeds `Limits.export_bytes`"""
     out, size = _Pieces(), 0
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
         for file in files:
@@ -195,7 +195,7 @@ def zipped(files: Files, limits: Limits) -> Iterator[bytes | None]:
 
 
 class _Pieces(io.RawIOBase):
-    """What was written since it was last taken; it cannot be gone back in."""
+    """A write-only file that returns the bytes written since the last call; it cannot seek."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
@@ -213,7 +213,7 @@ class _Pieces(io.RawIOBase):
 
 
 def slug(text: Any, fallback: str = "") -> str:
-    """A part of a file name that every system takes: letters, digits, ``-`` and ``_`` in ASCII."""
+    """A part of a file name valid on every system: ASCII letters, digits, ``-`` and ``_``."""
     plain = unicodedata.normalize("NFKD", text if isinstance(text, str) else "").encode("ascii", "ignore").decode()
     return re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-")[:60] or fallback
 

@@ -1,4 +1,4 @@
-"""Failures as answers: an HTTP status and one sentence."""
+"""Turns failures into responses: an HTTP status and one sentence."""
 
 import json
 import logging
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 class ServerFailure(Exception):
-    """The server behind was about to answer 500."""
+    """The wrapped server was about to respond with status 500."""
 
 
 def status_and_message(error: BaseException) -> tuple[int, str]:
-    """The HTTP status and the sentence of a failure; what nobody expected is logged."""
+    """The HTTP status and the sentence of a failure; unexpected errors are logged."""
     if isinstance(error, Refusal):
         return error.status, str(error)
     if isinstance(error, SamHubError):
@@ -32,7 +32,7 @@ def status_and_message(error: BaseException) -> tuple[int, str]:
 
 
 async def send_failure(error: BaseException, send: Callable[[dict], Awaitable[None]], headers: dict[str, str]) -> None:
-    """Answer with the sentence of a failure."""
+    """Respond with the sentence of a failure."""
     status, text = status_and_message(error)
     headers = {"content-type": "application/json", **headers}
     raw = [(k.encode(), v.encode()) for k, v in headers.items()]

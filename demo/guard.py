@@ -1,8 +1,8 @@
 """Guards the server: which addresses and host names exist, who has access, and how large requests may be.
 
 Gradio's server has many more routes than this page needs (uploads to disk, files by path, a proxy, editors, ...).
-Only those of the page and of the named endpoints are let through; nothing that is let through reads or writes files
-by a name that a client gives.
+Only those of the page and of the named endpoints are allowed; none of them reads or writes files by a name from the
+client.
 """
 
 import logging
@@ -25,10 +25,10 @@ from .limits import Limits, Refusal
 logger = logging.getLogger(__name__)
 
 OPEN = ("/page/", "/login", "/logout", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events")
-"""For everybody, also before the password: nothing in them is private. Gradio asks for the last when it starts."""
+"""Open to everybody, even before sign-in: nothing in them is private. Gradio requests the last one at startup."""
 
 MCP = ("/gradio_api/mcp", "/gradio_api/mcp/http", "/gradio_api/mcp/schema")
-"""Tools over streamable HTTP, where a call ends with its connection; not the older way over two addresses."""
+"""Tools over streamable HTTP, where a call ends with its connection; not the older transport with two addresses."""
 
 GRADIO = (
     "/config",
@@ -42,32 +42,32 @@ GRADIO = (
     "/gradio_api/login_check",
     "/gradio_api/app_id",
 )
-"""Of Gradio's own addresses, what its clients and MCP need."""
+"""Gradio's own addresses that its clients and MCP need."""
 
 OWN = ("/sam/",)
 
 
 def is_open(path: str) -> bool:
-    """Whether everybody may go there, also before the password."""
+    """Whether an address is open to everybody, even before sign-in."""
     return path == "/" or path.startswith(OPEN)
 
 
 def is_gradios(path: str) -> bool:
-    """Whether it is an address of Gradio's that is let through."""
+    """Whether it is one of Gradio's allowed addresses."""
     return path.startswith(GRADIO) or path.rstrip("/") in MCP
 
 
 def is_reachable(path: str) -> bool:
-    """Whether there is something at an address, for those who may come in."""
+    """Whether an address exists, for those with access."""
     return is_open(path) or path.startswith(OWN) or is_gradios(path)
 
 
 SPACE_FRAMES = "'self' https://huggingface.co https://*.hf.space"
-"""Who may show the page in a frame: on a Space, the Hub; elsewhere nobody else."""
+"""Sites that may embed the page in a frame: on a Space, the Hub; elsewhere only the page's own."""
 
 
 def security_headers() -> dict[str, str]:
-    """Headers of every answer."""
+    """Headers of every response."""
     frames = SPACE_FRAMES if os.environ.get("SPACE_ID") else "'self'"
     policy = (
         "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
@@ -77,9 +77,9 @@ def security_headers() -> dict[str, str]:
 
 
 class HostNames:
-    """The names under which the server may be called. An address in numbers is one always.
+    """The accepted host names of the server. IP addresses are always accepted.
 
-    A page elsewhere whose name is made to point here (DNS rebinding) comes with its own name, and is refused.
+    A foreign page whose name resolves to this machine (DNS rebinding) sends its own name, and is refused.
     """
 
     def __init__(self, *names: str | None) -> None:
@@ -91,7 +91,7 @@ class HostNames:
         self.names |= {name.lower().rstrip(".") for name in names if name}
 
     def check(self, header: bytes | None) -> None:
-        """Refusal (421) for a Host header that names somebody else."""
+        """Check a Host header. raises: Refusal (421) for a foreign name"""
         text = (header or b"").decode("latin-1").lower()
         name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0].rstrip(".")
         if name and name in self.names:
@@ -104,9 +104,9 @@ class HostNames:
 
 
 class LoginLimit:
-    """Counts attempts to sign in over a minute, under each name and under all together.
+    """Limits sign-in attempts per minute, for each name and in total.
 
-    Not by address: behind a proxy everybody has the same.
+    Not by IP address: behind a proxy, all visitors share one.
     """
 
     def __init__(self, each: int, together: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,7 +125,7 @@ class LoginLimit:
 
 
 def login_name(body: bytes) -> str:
-    """Under which somebody tries to sign in, as Gradio reads it. raises: DataError"""
+    """The name in a sign-in attempt, read as Gradio does. raises: DataError"""
     try:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20)
     except ValueError as e:
@@ -139,9 +139,9 @@ def login_name(body: bytes) -> str:
 class RequestGuard:
     """ASGI middleware.
 
-    limits: bodies larger than they allow are refused while they arrive
-    budget: that all bodies share; hosts: names of this server; connections: those of MCP are kept there
-    user_of: the name of who sends a request, None for a stranger; itself None where everybody may come in
+    limits: larger bodies are refused while they arrive
+    budget: shared by all bodies; hosts: names of this server; connections: registry of MCP connections
+    user_of: returns the sender's name, or None if not signed in; None if no sign-in is required
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class RequestGuard:
                 await self.app(known, readable, answer)
         except Exception as e:
             if is_gradios(path) and not isinstance(e, SamHubError | MemoryError):
-                logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio fails at what it cannot read
+                logger.info("%s: %s: %s", path, type(e).__name__, e)  # Gradio fails on unreadable requests
                 e = Refusal("this is no call that the server knows; see /gradio_api/info", 400)
             if started:
                 status_and_message(e)  # logs it; without its end the visitor knows that the answer is not whole
@@ -203,14 +203,14 @@ class RequestGuard:
             body.release()
 
     def _check_login(self, headers: dict[bytes, bytes], whole: bytes) -> None:
-        """Refusal (429) for too many attempts."""
+        """Count a sign-in attempt. raises: Refusal (429) for too many"""
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/x-www-form-urlencoded":  # in another form the name could be another
+        if kind != b"application/x-www-form-urlencoded":  # in another encoding, the name could differ
             raise Refusal("send username and password as a form, application/x-www-form-urlencoded", 415)
         self.logins.check(login_name(whole))
 
     def _check(self, path: str, scope: dict) -> None:
-        """Refusal unless the address exists and the sender may use it."""
+        """Check that the address exists and the sender has access. raises: Refusal"""
         if is_open(path):
             return
         if not is_reachable(path):

@@ -1,4 +1,6 @@
-"""A project of the data engine behind the page: photo after photo, and every mask stored before it is acknowledged."""
+"""Serves a project of the data engine to the page: photo after photo; every mask is stored before it is
+acknowledged.
+"""
 
 import json
 from collections.abc import Callable
@@ -21,25 +23,25 @@ from .service import SegmentationService
 from .shapes import shape_of_mask
 
 TEXT = 200
-"""Characters of an id or a name that the page may send."""
+"""Maximum characters of an id or name from the page."""
 
 PROMPTS = 100_000
-"""Characters of the prompts of an object, as JSON."""
+"""Maximum characters of an object's prompts, as JSON."""
 
-STATES = ("accepted", "proposed", "removed")  # no set: a client may send a list, which has no hash
+STATES = ("accepted", "proposed", "removed")  # not a set: a client may send a list, which is not hashable
 
 
 class Labelling:
     """The routes of a project; `add_to` puts them on a server.
 
-    service: that encodes and segments; it offers the project's current model, also one that is trained meanwhile
-    annotator: the name of who sends a request
+    service: encodes and segments; offers the project's current model, including one trained in the meantime
+    annotator: returns the name of a request's sender
     """
 
     def __init__(self, project: Project, service: SegmentationService, annotator: Callable[[Request], str]) -> None:
         self.project, self.service, self.annotator = project, service, annotator
         self.queue = Queue(project)
-        self.first = project.setting("round")  # the round of the model that the server began with
+        self.first = project.setting("round")  # round of the model at server start
         service.more_facts = lambda: {"project": {"name": project.folder.resolve().name, "limit": SLOW_MASK}}
 
     def add_to(self, server: Any) -> None:
@@ -51,7 +53,7 @@ class Labelling:
         photo = self.project.photo(_number(request.path_params["id"]))
         if not Path(photo.path).is_file():
             raise Refusal(f"{Path(photo.path).name} no longer exists; go on to the next photo", 404)
-        if not await self.service.files.run(is_photo, photo.path):  # a project that others made may name any file
+        if not await self.service.files.run(is_photo, photo.path):  # a project made by others may name any file
             raise Refusal(f"{Path(photo.path).name} is not a photo; go on to the next one", 404)
         return FileResponse(photo.path, media_type="application/octet-stream", headers=PRIVATE)
 
@@ -84,7 +86,7 @@ class Labelling:
         return JSONResponse({"counts": self._counts()}, headers=PRIVATE)
 
     async def save(self, request: Request) -> Response:
-        """Store one version of an object. What this answers is on the disk."""
+        """Store one version of an object; it is on disk when this returns."""
         body = await read_json(request)
         photo, holder = self.project.photo(_number(body.get("photo"))), _text(body, "holder")
         who = self.annotator(request)
@@ -133,7 +135,7 @@ class Labelling:
         )
 
     async def _answer(self, photo: PhotoRow | None) -> Response:
-        """A photo with its objects, or that nothing is left."""
+        """A photo with its objects, or a note that nothing is left."""
         if photo is None:
             return JSONResponse({"photo": None, "counts": self._counts()}, headers=PRIVATE)
         objects = await self.service.files.run(lambda: [self._object(row, photo) for row in self._rows(photo)])
@@ -177,11 +179,11 @@ class Labelling:
 
 
 SLOW_MASK = 30
-"""Seconds on a mask after which the page suggests to go on (paper, section 4)."""
+"""Seconds on a mask after which the page suggests moving on (paper, section 4)."""
 
 
 class Named:
-    """Failures of a project with the status of HTTP that the page tells them by."""
+    """Maps a project's failures to the HTTP statuses that the page distinguishes."""
 
     def __enter__(self) -> None: ...
 
@@ -193,7 +195,7 @@ class Named:
 
 
 def _number(value: Any) -> int:
-    """A photo, also as text in an address. raises: DataError"""
+    """A photo's id, possibly as text from a URL. raises: DataError"""
     if isinstance(value, str) and value.isdecimal() and len(value) < 20:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:  # as SQLite counts
@@ -217,7 +219,7 @@ def _real(value: Any) -> float | None:
 
 
 def _prompts(body: dict[str, Any]) -> dict[str, Any]:
-    """What an object was made with, to be shown again. raises: DataError"""
+    """The prompts of an object, to be shown again. raises: DataError"""
     prompts = body.get("prompts", {})
     if not isinstance(prompts, dict):
         raise DataError("prompts must be an object")

@@ -1,4 +1,4 @@
-"""What one visitor may ask for, as data."""
+"""Limits of requests, as data."""
 
 from dataclasses import dataclass
 
@@ -9,29 +9,29 @@ MEGABYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a server that strangers use.
+    """Limits of a public server.
 
-    upload_bytes, pixels, side, aspect: of a photo; aspect is its long side over its short one
-    message_bytes, message_values: of an export or import, and of how many values its JSON may consist
+    upload_bytes, pixels, side, aspect: of a photo; aspect is its long side divided by its short side
+    message_bytes, message_values: of an export or import: size, and number of values in its JSON
     small_bytes, small_values: of any other request
-    bytes_in_flight: of all requests and downloads that are on their way at once
-    body_seconds, body_rate: a request must arrive within so many seconds, and one more for each ``body_rate`` bytes
-    send_seconds: how long a visitor may take none of an answer
-    points, strokes, stroke_points: of the prompt of one object
-    objects, runs: of one photo, where they are exported or imported: their number, and run lengths of all their masks
-    outline: pixels that all outlines of an import may be long together
-    export_bytes, export_seconds: of one export or import: its estimated size, and time of computing
-    encodes: photos that are encoded, or searched in everything mode, at once; decodes: prompts
-    waiting: requests that wait for their turn; further ones are refused
-    queued: calls of the named endpoints that wait in Gradio's queue
-    call_seconds: how long such a call goes on while nobody reads what the server says of it
-    photos, photo_bytes, photo_seconds: photos whose embeddings are kept: their number, the memory that they and
-        their pixels take, and how long an unused one stays
-    results: masks of earlier prompts that are remembered for each photo, to go on from
-    models: models in memory at once, and being loaded at once
-    hub_seconds: how long a visitor waits for a Hub that does not answer
-    logins, all_logins: attempts to sign in within a minute, under one name and under all names together
-    login_bytes: of such an attempt
+    bytes_in_flight: of all requests and downloads in transit
+    body_seconds, body_rate: a request must arrive within this many seconds, plus one for each ``body_rate`` bytes
+    send_seconds: how long a visitor may stop reading a response
+    points, strokes, stroke_points: of one object's prompt
+    objects, runs: of one photo's export or import: number of objects, and run lengths of all their masks
+    outline: total length of all outlines in an import, in pixels
+    export_bytes, export_seconds: of one export or import: estimated size, and computing time
+    encodes: photos encoded, or segmented in everything mode, at once; decodes: prompts decoded at once
+    waiting: requests waiting for their turn; further ones are refused
+    queued: calls of the named endpoints waiting in Gradio's queue
+    call_seconds: how long such a call continues while nobody reads its messages
+    photos, photo_bytes, photo_seconds: photos whose embeddings are kept: number, memory including pixels, and lifetime
+    of an unused one
+    results: masks of earlier prompts kept per photo, for refinement
+    models: models in memory at once, and loading at once
+    hub_seconds: how long a visitor waits for an unresponsive Hub
+    logins, all_logins: sign-in attempts per minute, for one name and in total
+    login_bytes: of a sign-in attempt
     """
 
     upload_bytes: int = 30 * MEGABYTE
@@ -71,9 +71,9 @@ class Limits:
 
 
 class Refusal(SamHubError):
-    """A request that the server will not fulfil.
+    """A request that the server refuses.
 
-    status: of HTTP
+    status: HTTP status code
     """
 
     def __init__(self, text: str, status: int = 400) -> None:

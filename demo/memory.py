@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system."""
+"""Returns freed memory to the system."""
 
 import ctypes
 import sys
@@ -7,9 +7,9 @@ from functools import cache
 
 
 def trim_heap() -> None:
-    """Hand pages without anything on them back, where the C library can (glibc).
+    """Return unused pages to the system, if the C library supports it (glibc).
 
-    It keeps them otherwise, between blocks that are still in use, and a server that drops photos grows all the same.
+    Otherwise it keeps them between blocks still in use, and the server grows even though it drops photos.
     """
     if trim := _malloc_trim():
         trim(0)

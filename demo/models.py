@@ -1,4 +1,4 @@
-"""The models that the page offers, and the few of them that are in memory."""
+"""The models offered by the page, a few of which are in memory."""
 
 import asyncio
 import threading
@@ -26,10 +26,10 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model to choose. A visitor names it; what is loaded for the name was settled when the server started.
+    """A model offered to visitors, by name; its source is fixed at server start.
 
     name: as shown; source: for loading, never shown
-    is_local: whether loading it needs no network for sure
+    is_local: whether it certainly loads without a network
     """
 
     name: str
@@ -40,7 +40,7 @@ class ModelEntry:
     is_local: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """For the page; here: whether it is loaded without a download, None where nobody can tell."""
+        """The page's facts; here: whether it loads without a download, or None if unknown."""
         here: bool | None = self.is_local or None
         if self.source in ZOO:
             here = weights_state(self.source) in ("included", "downloaded")
@@ -67,7 +67,7 @@ class LoadedModel:
 
 
 def entry_of(source: str) -> ModelEntry:
-    """What a name of the catalogue, a folder, a file, a Hub id or an exported model is offered as."""
+    """The entry of a catalogue name, folder, file, Hub id or exported model."""
     key = canonical_name(source)
     if key:
         v = ZOO[key]
@@ -88,9 +88,9 @@ def is_exported(path: Path) -> bool:
 class ModelPool:
     """Loads the models that visitors choose and keeps the most recently used.
 
-    Each is loaded in a thread of its own, outside every queue and lock: whoever uses another model waits for nothing.
-    sources: what is offered, the default first
-    device: as of `--device`
+    Each loads in its own thread, outside all queues and locks, so that users of other models never wait.
+    sources: models to offer, the default first
+    device: as for `--device`
     """
 
     def __init__(self, sources: Iterable[str], device: str | None, limits: Limits) -> None:
@@ -112,14 +112,14 @@ class ModelPool:
         return self.entries[name]
 
     def load_now(self, name: Any = None) -> LoadedModel:
-        """The model of a name, loaded if need be. raises: Refusal, and what loading raises"""
+        """A model by name, loaded if necessary. raises: Refusal, and errors of loading"""
         loading = self._start(self.entry(name))
         return loading if isinstance(loading, LoadedModel) else loading.model.result()
 
     async def load(self, name: str) -> AsyncIterator[dict[str, Any] | LoadedModel]:
-        """Events of the stage "loading" where the model is not in memory, and at last the model.
+        """Yield events of the stage "loading" if the model is not in memory, and finally the model.
 
-        raises: Refusal (503) where it cannot be loaded, or the Hub does not answer within `Limits.hub_seconds`
+        raises: Refusal (503) if it cannot be loaded, or the Hub does not respond within `Limits.hub_seconds`
         """
         entry = self.entry(name)
         before = 0 if entry.name in self._loaded else await asyncio.to_thread(_arriving)
@@ -129,7 +129,7 @@ class ModelPool:
             return
         yield {"stage": "loading", "model": name, "note": f"Loading {name}"}
         began = time.monotonic()
-        done = asyncio.wrap_future(loading.model)  # runs already, so no visitor can cancel it
+        done = asyncio.wrap_future(loading.model)  # already running, so no visitor can cancel it
         while not (await asyncio.wait([done], timeout=0.4))[0]:
             arrived = await asyncio.to_thread(_arriving) - before
             unanswered = not loading.reachable.is_set() and arrived <= 0
@@ -144,7 +144,7 @@ class ModelPool:
         yield done.result()
 
     def _start(self, entry: ModelEntry) -> "LoadedModel | _Loading":
-        """The model where it is in memory, or its loading, which begins here where it has not."""
+        """The model if it is in memory, or its loading, which is started if necessary."""
         with self._lock:
             if (loaded := self._loaded.get(entry.name)) is not None:
                 self._loaded.move_to_end(entry.name)
@@ -178,7 +178,7 @@ class ModelPool:
 
 
 class _Loading:
-    """A model on its way; reachable: set once the Hub answers, or is not needed."""
+    """A model being loaded; reachable: set when the Hub responds, or is not needed."""
 
     def __init__(self) -> None:
         self.model: Future[LoadedModel] = Future()
@@ -187,20 +187,20 @@ class _Loading:
 
 
 def _probe(reachable: threading.Event) -> None:
-    """Set ``reachable`` if the Hub answers anything."""
+    """Set ``reachable`` if the Hub responds at all."""
     from huggingface_hub.constants import ENDPOINT
 
     try:
         urlopen(Request(ENDPOINT, method="HEAD"), timeout=30).close()
     except HTTPError:
-        pass  # an answer too
+        pass  # also a response
     except (OSError, HTTPException, ValueError):
         return
     reachable.set()
 
 
 def _arriving() -> int:
-    """Bytes of downloads that are on their way into the Hub's cache."""
+    """Bytes of unfinished downloads in the Hub's cache."""
     from huggingface_hub.constants import HF_HOME
 
     total = 0
@@ -211,7 +211,7 @@ def _arriving() -> int:
 
 
 def _load(wanted: ModelEntry, device: str | None) -> LoadedModel:
-    """A model for torch, or a folder of any format that can be run. raises: Refusal (503) with the reason"""
+    """Load a torch model, or a folder of any runnable format. raises: Refusal (503) with the reason"""
     try:
         from ..inference.image_predictor import ImagePredictor
         from ..inference.opening import open_predictor
@@ -227,5 +227,5 @@ def _load(wanted: ModelEntry, device: str | None) -> LoadedModel:
     except (OSError, ValueError) as e:  # transformers' and the Hub's: no network, no such file
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise Refusal(f"the model {wanted.name} could not be loaded ({first[:200]}); choose another model", 503) from e
-    # What is shared is the model; each photo has a cache of its own, which goes with it.
+    # The model is shared; each photo has its own cache, dropped with it.
     return LoadedModel(wanted.name, str(backend.device), lambda: ImagePredictor(backend, cache_size=1))

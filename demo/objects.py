@@ -1,4 +1,4 @@
-"""Objects as the page sends them and as files hold them, checked: nothing in them is believed."""
+"""Validates objects from the page and from files; nothing in them is trusted."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +18,9 @@ from .shapes import shape_of_mask
 
 NAME_LENGTH = 80
 RINGS = 1000
-"""Polygons of one object."""
+"""Maximum number of polygons of one object."""
 WORK = 4_000_000_000
-"""Pixels of all masks together that one export or import may cost."""
+"""Maximum number of pixels of all masks in one export or import."""
 UNNAMED = "object"
 
 
@@ -28,10 +28,10 @@ UNNAMED = "object"
 class Object:
     """One object of a photo.
 
-    name: as a person typed it, or ""
+    name: typed by the user, or ""
     rle: its mask, of the photo's size, checked
-    runs: how many run lengths it has
-    facts: for JSON: ``predicted_iou, stability_score, point_coords, point_labels, input_box``, those that are known
+    runs: number of run lengths
+    facts: for JSON: ``predicted_iou, stability_score, point_coords, point_labels, input_box``, as far as known
     """
 
     name: str
@@ -41,7 +41,7 @@ class Object:
 
     @property
     def label(self) -> str:
-        """The name, or what stands for it."""
+        """The name, or a placeholder."""
         return self.name or UNNAMED
 
     def mask(self) -> np.ndarray:
@@ -56,7 +56,7 @@ class Object:
 
 
 class Masks(Sequence):
-    """The masks of objects, each decoded when it is asked for: hundreds of large ones do not fit in memory.
+    """The masks of objects, decoded on access: hundreds of large ones would not fit in memory.
 
     check: called before each
     """
@@ -92,8 +92,8 @@ def read_objects(value: Any, size: Size, limits: Limits) -> list[Object]:
 def read_annotations(text: Any, size: Size, limits: Limits) -> Iterator[dict[str, Any]]:
     """A COCO or SA-1B file -> objects for the page: ``name, score, points, labels, box`` and `shapes`' facts.
 
-    text: the file, str or bytes, or what it holds
-    raises: DataError with what is wrong with it, Refusal
+    text: the file's text, str or bytes, or its parsed content
+    raises: DataError with the reason, Refusal
     """
     if isinstance(text, str | bytes):
         try:
@@ -123,13 +123,13 @@ def read_annotations(text: Any, size: Size, limits: Limits) -> Iterator[dict[str
 
 
 def check_count(count: int, limits: Limits) -> None:
-    """Refusal for too many objects."""
+    """raises: Refusal for too many objects"""
     if count > limits.objects:
         raise Refusal(f"{count} objects are too many; import at most {limits.objects} at once")
 
 
 def _records(document: Any, size: Size) -> tuple[list[dict], dict[int, str]]:
-    """The annotations that belong to the photo, and names of categories."""
+    """The annotations of the photo, and the category names."""
     if isinstance(document, list):
         document = {"annotations": document}
     records = document.get("annotations") if isinstance(document, dict) else None
@@ -151,13 +151,13 @@ def _records(document: Any, size: Size) -> tuple[list[dict], dict[int, str]]:
 
 
 class _Runs:
-    """Checks masks, and counts what is left of the run lengths and outlines that one request may hold."""
+    """Checks masks, and tracks how many run lengths and outline pixels one request may still use."""
 
     def __init__(self, limits: Limits) -> None:
         self.runs, self.characters, self.outline = limits.runs, 4 * limits.runs, limits.outline
 
     def checked(self, value: Any, size: Size, what: str) -> tuple[Rle, int]:
-        """COCO run lengths that fit the photo, and how many. raises: DataError, Refusal"""
+        """Check that COCO RLE fits the photo; returns it and its number of runs. raises: DataError, Refusal"""
         counts = value.get("counts") if isinstance(value, dict) else None
         if not isinstance(counts, str | list):
             raise DataError(f"{what} has no mask in COCO run lengths; choose a COCO or SA-1B file")
@@ -174,7 +174,7 @@ class _Runs:
         return {"size": list(size), "counts": counts}, runs
 
     def segmentation(self, value: Any, size: Size, what: str) -> Rle:
-        """Run lengths, or polygons as COCO has them, as run lengths. raises: DataError, Refusal"""
+        """Convert COCO RLE or polygons to RLE. raises: DataError, Refusal"""
         if not isinstance(value, list):
             return self.checked(value, size, what)[0]
         rings = [as_numbers(ring) for ring in value]
@@ -187,7 +187,7 @@ class _Runs:
             ring = ring.clip(0, np.tile([size[1], size[0]], len(ring) // 2))
             corners = ring.reshape(-1, 2)
             self.outline -= int(np.abs(corners - np.roll(corners, 1, axis=0)).sum())
-            if self.outline < 0:  # pycocotools takes memory for each pixel along it
+            if self.outline < 0:  # pycocotools allocates memory for each pixel along it
                 raise _too_fine()
             clipped.append(ring.tolist())
         parts = coco_mask.frPyObjects(clipped, *size)
@@ -214,7 +214,7 @@ def _facts(source: dict, names: dict[str, str]) -> dict[str, float]:
 
 
 def _prompt(points: Any, labels: Any, box: Any, size: Size) -> dict[str, Any]:
-    """What was asked, where it is sound; anything else is left out."""
+    """The prompt, as far as it is valid; invalid parts are dropped."""
     height, width = size
     found: dict[str, Any] = {}
     xy, kinds, corners = as_numbers(points), as_numbers(labels), as_numbers(box)

@@ -1,4 +1,4 @@
-"""A photo as a stranger sends it -> pixels, and nothing else of it."""
+"""Decodes an untrusted photo to pixels, and discards everything else."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from ..ops.images import read_image
 from .limits import MEGABYTE, Limits, Refusal
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""What is decoded of strangers' files: fewer than `IMAGE_FORMATS`, only what cameras and browsers write."""
+"""Formats decoded from untrusted files: fewer than `IMAGE_FORMATS`, only those that cameras and browsers write."""
 
 
 def read_photo(data: bytes, limits: Limits) -> np.ndarray:
@@ -27,7 +27,7 @@ def read_photo(data: bytes, limits: Limits) -> np.ndarray:
     known = [name for name in FORMATS if name in _openers()]
     try:
         image = Image.open(io.BytesIO(data), formats=known)
-    except Exception as e:  # Pillow's readers raise anything on damaged files
+    except Exception as e:  # Pillow may raise any exception on damaged files
         raise ImageError("this file is not a photo that can be read; use JPEG, PNG, WebP, GIF, BMP or TIFF") from e
     with image:
         if image.width * image.height > limits.pixels:
