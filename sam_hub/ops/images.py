@@ -157,11 +157,13 @@ def picture_file(path: str | os.PathLike) -> Iterator[Image.Image]:
 
     raises: ImageError for a pipe or a device; else whatever Pillow's readers raise on damaged files
     """
-    with (
-        _open_file(Path(path), _shown(path)) as file,
-        Image.open(file, formats=readable_formats()) as image,
-    ):
-        yield image
+    with _open_file(Path(path), _shown(path)) as file:
+        try:
+            image = Image.open(file, formats=readable_formats())
+        except Image.UnidentifiedImageError as e:  # its sentence names the file object
+            raise Image.UnidentifiedImageError("cannot identify its format; convert it to PNG") from e
+        with image:
+            yield image
 
 
 def resize_longest_side(image: np.ndarray, longest: int, resample: int = Image.Resampling.BILINEAR) -> np.ndarray:

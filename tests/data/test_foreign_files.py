@@ -354,7 +354,7 @@ def test_masks_start_no_program_and_are_not_waited_for(tmp_path: Path, monkeypat
         bad.unlink()
         os.mkfifo(bad)
     found = inspect(open_dataset(tmp_path))
-    why = "cannot identify" if kind == "drawing" else "not a regular file"
+    why = "(cannot identify its format; convert it to PNG)" if kind == "drawing" else "not a regular file"
     assert found.objects == 1 and "b.mask.png is not a readable mask" in found.problems[0] and why in found.problems[0]
 
 
