@@ -12,9 +12,7 @@ from ..errors import DataError
 from .limits import Limits, Refusal
 
 FILE_KEYS = {"path", "url", "_type"}
-"""Keys that make Gradio treat a JSON object as a file, which it then opens or fetches. Our arguments never have
-them.
-"""
+"""Keys that make Gradio treat a JSON object as a file, which it then opens or fetches; never in our arguments."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 

@@ -1,6 +1,4 @@
-"""Serves a project of the data engine to the page: photo after photo; every mask is stored before it is
-acknowledged.
-"""
+"""Serves a project of the data engine to the page; every mask is stored before it is acknowledged."""
 
 import json
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""The presets of everything mode on the page: those of `sam_hub.inference.amg`, for people who filter.
+"""The page's presets of everything mode: those of `sam_hub.inference.amg`, for results that users filter.
 
-The thresholds are those that suit the model (`sam_hub.annotation.settings`). On the page a person sees scores and
-filters by them, so the search keeps masks too that the model is less sure of, and leaves out specks and the background.
+Thresholds are tuned for the model (`sam_hub.annotation.settings`). Users of the page filter by score, so the search
+also keeps less certain masks, but drops specks and the background.
 """
 
 from typing import Any
@@ -10,11 +10,11 @@ from ..annotation.settings import generator_arguments
 from ..inference.thresholds import ORIGINAL
 
 SLACK = 0.15
-"""By so much the predicted IoU of a mask may be below the threshold that suits the model."""
+"""How far a mask's predicted IoU may be below the model's threshold."""
 USUAL = ORIGINAL["pred_iou_thresh"]
 
 SEARCH_PRESETS = {"fast": "256 clicks", "default": "1,024 clicks", "fine": "2,048 clicks, also in crops"}
-"""The presets, and about how many clicks each makes."""
+"""The presets, and the approximate number of clicks of each."""
 
 
 def preset_arguments(encoder: str | None, preset: str, tidy: float | None = None) -> dict[str, Any]:

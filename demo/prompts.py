@@ -1,4 +1,4 @@
-"""Prompts as they come from outside, checked: nothing in them is believed.
+"""Validates prompts from clients; nothing in them is trusted.
 
 A prompt is a JSON object that describes one object of a photo, in pixels of the photo:
     points   [[x, y], ...] and labels [1, 0, ...]: clicks on the object (1) and beside it (0)
@@ -21,16 +21,16 @@ from ..ops.prompts import as_numbers, check_box, check_points
 from .limits import Limits, Refusal
 
 PAINTED = 512
-"""Long side of the frame that strokes are painted in: twice the finest mask prompt."""
+"""Long side of the frame for painting strokes: twice that of the finest mask prompt."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that may be given to a predictor.
+    """A validated prompt for a predictor.
 
     points: (P, 2) or None; labels: (P,) int; box: (4,) or None
     rough: (h, w) bool, in the proportions of the photo, or None
-    refine: the id of an earlier result and which of its masks, or None
+    refine: the id of an earlier result and the index of a mask, or None
     tidy: whether masks are tidied, or None
     """
 
@@ -43,7 +43,7 @@ class Prompt:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether it is a single click, for which there is more than one right answer."""
+        """Whether it is a single click, which has several valid masks."""
         return self.box is None and self.rough is None and self.refine is None and len(self.points) == 1
 
 
@@ -68,7 +68,7 @@ def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
     refine = _refine(prompt.get("refine"))
     if points is None and box is None and rough is None:
         raise PromptError("the prompt is empty; click on the object, draw a box around it or paint over it")
-    if rough is not None and points is None and box is None:  # alone it says little: its box belongs to it
+    if rough is not None and points is None and box is None:  # a mask alone says little, so add its box
         x0, y0, x1, y1 = mask_to_box(rough).tolist()
         scale = size[1] / rough.shape[1]
         box = check_box(np.array([x0, y0, x1 + 1, y1 + 1]) * scale, size)

@@ -1,7 +1,7 @@
-"""The page and what it talks to, over HTTP.
+"""HTTP routes of the page and its endpoints.
 
-Small answers are JSON; long ones are told line by line, each line a JSON object (see `service.Event`), so that the page
-shows progress and can stop it by closing the connection.
+Short responses are JSON; long ones are streamed as lines, each a JSON object (see `service.Event`), so that the page
+shows progress and can cancel the work by closing the connection.
 """
 
 import json
@@ -32,7 +32,7 @@ TYPES = {
     ".jpg": "image/jpeg",
 }
 FILES = {path.name: path for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
-"""What is served, by name: a name that is none of these is not looked for."""
+"""The only files served, by name."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 PRIVATE = {"cache-control": "no-store"}
@@ -41,8 +41,8 @@ PRIVATE = {"cache-control": "no-store"}
 class Routes:
     """The handlers; `add_to` puts them on a server.
 
-    signed_in: whether a request comes from somebody who may see the page
-    budget: of bytes on their way
+    signed_in: whether a request's sender may see the page
+    budget: of bytes in transit
     """
 
     def __init__(self, service: SegmentationService, signed_in: Callable[[Request], bool], budget: ByteBudget) -> None:
@@ -128,7 +128,7 @@ class Routes:
         return JSONResponse({"objects": objects}, headers=PRIVATE)
 
     async def _events(self, events: AsyncIterator[Event]) -> Response:
-        """Events as they happen, a line each. What is wrong at once has its own status."""
+        """Stream events, one line each. Immediate errors have their own HTTP status."""
         chunks = lines(await _started(events))
         headers = {**PRIVATE, "x-accel-buffering": "no"}
         return Stream(chunks, self.limits, self.budget, "application/x-ndjson", headers)
@@ -139,7 +139,7 @@ def _file(path: Path) -> Response:
 
 
 def guarded(handler: Handler) -> Handler:
-    """A failure becomes its sentence; a visitor who leaves cancels the handler."""
+    """Turn failures into sentences, and cancel the handler if the visitor leaves."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -153,12 +153,12 @@ def guarded(handler: Handler) -> Handler:
 
 
 async def _started(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The same, once the first is there."""
+    """The same iterator, after the first event has arrived."""
     return after(await anext(items), items)
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The body, an object. raises: DataError"""
+    """The body, a JSON object. raises: DataError"""
     try:
         body = json.loads(await request.body(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as e:

@@ -1,7 +1,7 @@
-"""What the page and its API do: encode a photo, segment, find everything. Knows nothing of HTTP.
+"""The operations of the page and its API, independent of HTTP: encode a photo, segment, find everything.
 
-Input from outside is checked here or below; what is wrong with it is a `SamHubError`. Work runs in `Workers`; the
-coroutines and iterators here only wait for it, so closing one gives its work up.
+Client input is checked here or below; invalid input raises a `SamHubError`. Work runs in `Workers`; the coroutines and
+iterators here only wait for it, so closing one cancels its work.
 """
 
 import copy
@@ -39,10 +39,10 @@ PRIVACY = "Photos stay in the server's memory for a while and are never written 
 
 @dataclass(frozen=True)
 class FirstMask:
-    """What is known of an object when its mask can be shown.
+    """The state of an object when its first mask can be shown.
 
-    scores: (M,); low_res: (M, h, w) logits; mask: (1, h, w) logits that were gone on from, or None
-    best: index of the mask that is shown; took: seconds of decoding; shown: for the page
+    scores: (M,); low_res: (M, h, w) logits; mask: (1, h, w) logits of the mask prompt, or None
+    best: index of the mask shown; took: seconds of decoding; shown: for the page
     """
 
     scores: np.ndarray
@@ -56,7 +56,7 @@ class FirstMask:
 class SegmentationService:
     """The state of one server.
 
-    models: those that are offered; photos: those that were encoded; files: threads for exports and imports
+    models: offered models; photos: encoded photos; files: threads for exports and imports
     """
 
     def __init__(self, models: ModelPool, limits: Limits) -> None:
@@ -64,8 +64,8 @@ class SegmentationService:
         self.more_facts: Callable[[], dict[str, Any]] = dict  # of the server's other features, for the page
         self.photos = PhotoStore(limits)
         self.finder: Finder | None = None  # of what words name
-        # Few threads compute, always the same ones: each thread that calls torch gets a team of its own, and buffers.
-        # A decode is many small steps: threads that share it wait for each other longer than they help.
+        # A fixed set of few threads computes: torch gives each calling thread its own thread pool and buffers. A decode
+        # consists of many small steps, which several threads do not speed up.
         threads = torch.get_num_threads()
         self._encoders = Workers("encode", limits.encodes, limits.waiting, lambda: _set_threads(threads))
         self._decoders = Workers("decode", limits.decodes, limits.waiting * 4, lambda: _set_threads(1))
@@ -79,7 +79,7 @@ class SegmentationService:
         self._get_ready(Photo(predictor, pixels, loaded.name, self.limits.results)).result()
 
     def facts(self) -> dict[str, Any]:
-        """What the page needs to know of the server."""
+        """Facts about the server for the page."""
         limits = {k: getattr(self.limits, k) for k in ("upload_bytes", "pixels", "points", "strokes", "objects")}
         searches = [{"name": name, "words": words} for name, words in SEARCH_PRESETS.items()]
         models = [o.facts() for o in self.models.entries.values()]
@@ -95,7 +95,7 @@ class SegmentationService:
     async def encode(self, data: bytes, model: Any = None) -> AsyncIterator[Event]:
         """Read a photo and encode it. The result: ``id, width, height, model, device, tidy, encode_ms``.
 
-        tidy: whether masks of this model are tidied where the prompt says nothing of it
+        tidy: whether masks of this model are tidied by default
         """
         entry = self.models.entry(model)
         async with aclosing(self._encode(lambda: read_photo(data, self.limits), entry.name)) as events:
@@ -103,7 +103,7 @@ class SegmentationService:
                 yield event
 
     async def encode_again(self, key: Any, model: Any) -> AsyncIterator[Event]:
-        """Encode a photo that is here already with another model; it gets a new id and the old one goes."""
+        """Encode a stored photo with another model; it gets a new id, and the old id is dropped."""
         photo, entry = self.photos.get(key), self.models.entry(model)
         async with aclosing(self._encode(lambda: photo.pixels, entry.name)) as events:
             async for event in events:
@@ -139,7 +139,7 @@ class SegmentationService:
                 yield event
 
     def _encoded(self, loaded: LoadedModel, pixels: np.ndarray) -> tuple[Photo, float]:
-        """The photo and the seconds that the encoder took."""
+        """The photo and the encoding time in seconds."""
         predictor, start = loaded.new_predictor(), perf_counter()
         predictor.set_image(pixels)
         took = perf_counter() - start
@@ -169,7 +169,7 @@ class SegmentationService:
         return (await self._decoders.run(self._first, photo, prompt))[1].shown
 
     async def segment(self, key: Any, prompt: Any) -> AsyncIterator[Event]:
-        """Masks of one object; see `prompts` for prompts. The mask to show comes first, as of `preview`.
+        """Masks of one object; see `prompts` for prompts. The mask to show comes first, as in `preview`.
 
         The result: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
         and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
@@ -190,7 +190,7 @@ class SegmentationService:
         def decode() -> tuple[np.ndarray, np.ndarray]:
             return _predict(photo.predictor, prompt.points, prompt.labels, prompt.box, mask, prompt.ambiguous)
 
-        if prompt.ambiguous:  # a click follows upon the preview of the same place
+        if prompt.ambiguous:  # a click usually follows the preview of the same place
             scores, low_res = photo.once(prompt.points.tobytes() + prompt.labels.tobytes(), decode)
         else:
             scores, low_res = decode()
@@ -218,10 +218,10 @@ class SegmentationService:
 
     @staticmethod
     def _mask_prompt(photo: Photo, prompt: Prompt) -> np.ndarray | None:
-        """(1, h, w) logits that the prompt goes on from, or that are made of what was painted."""
+        """(1, h, w) logits of the refined mask, or made from painted strokes."""
         if prompt.refine is not None:
             earlier = photo.recall(prompt.refine[0])
-            if earlier is not None:  # where it had to go, the clicks alone must do
+            if earlier is not None:  # if it was dropped, use the clicks alone
                 if prompt.refine[1] >= len(earlier):
                     raise PromptError(f"the earlier result has {len(earlier)} masks; refine one of them")
                 return earlier[prompt.refine[1]][None]
@@ -230,7 +230,7 @@ class SegmentationService:
     async def everything(self, key: Any, preset: Any, tidy: Any = None) -> AsyncIterator[Event]:
         """All masks of a photo, the largest first. The result: ``masks`` as of `segment`, with ``stability, point``.
 
-        tidy: whether specks and pinholes go; by default as suits the model
+        tidy: whether to remove specks and fill pinholes; default: the model's
         """
         photo = self.photos.get(key)
         if not isinstance(preset, str) or preset not in SEARCH_PRESETS:
@@ -241,7 +241,7 @@ class SegmentationService:
 
         def work(emit: Emit, stopped: threading.Event) -> None:
             start = perf_counter()
-            # A shallow copy: it shares the embedding, and setting crops on it leaves the photo's own predictor alone.
+            # A shallow copy shares the embedding; setting crops on it does not affect the photo's predictor.
             arguments = preset_arguments(photo.predictor.encoder_kind, preset, _share(photo, tidy))
             generator = SamAutomaticMaskGenerator(
                 copy.copy(photo.predictor), output_mode="uncompressed_rle", **arguments
@@ -305,7 +305,7 @@ def _named(phrase: str, score: float, box: np.ndarray) -> dict[str, Any]:
 
 
 async def last(events: AsyncIterator[Event]) -> Event:
-    """The result of events, for callers who cannot watch."""
+    """The final result of events, for callers without streaming."""
     async with aclosing(events):
         async for event in events:
             result = event
@@ -319,7 +319,7 @@ def _set_threads(count: int) -> None:
 
 
 def _share(photo: Photo, tidy: bool | None) -> float:
-    """Of a mask's area, below which specks and holes go: what is asked for, or what suits the model."""
+    """Share of a mask's area below which specks and holes are removed: as requested, or the model's default."""
     own = photo.predictor.capabilities.tidy
     return own if tidy is None else (own or TIDY_SHARE) if tidy else 0.0
 
@@ -338,5 +338,5 @@ def _ms(seconds: float) -> float:
 
 
 def _score(value: float) -> float:
-    """Scores are predictions and may leave [0, 1] a little; NaN is no JSON."""
+    """Clip a predicted score to [0, 1]; NaN is not valid JSON."""
     return round(float(np.clip(np.nan_to_num(value), 0, 1)), 4)

@@ -1,4 +1,4 @@
-"""Masks as they travel: COCO run lengths, which are the mask, and an outline to draw."""
+"""Masks for the page: COCO RLE, which is exact, and an outline for drawing."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Photos that were encoded, each under an id that nobody can guess, for as long as there is room."""
+"""Encoded photos under unguessable ids, kept while there is room."""
 
 import secrets
 import threading
@@ -20,9 +20,9 @@ class Photo:
     """One encoded photo.
 
     predictor: with the image set
-    pixels: (H, W, 3) uint8, as a viewer shows them; what else the file held is gone
-    model: the name under which the model is offered
-    ready: done when prompts may be asked; low_side: of a mask prompt, known then
+    pixels: (H, W, 3) uint8, upright; metadata is discarded
+    model: the offered model's name
+    ready: set when prompts are accepted; low_side: side of a mask prompt, known then
     """
 
     ready: Future
@@ -31,7 +31,7 @@ class Photo:
     def __init__(self, predictor: Any, pixels: np.ndarray, model: str, results: int) -> None:
         self.predictor, self.pixels, self.model = predictor, pixels, model
         self.weigh()
-        self.busy = threading.Lock()  # held while everything is searched for
+        self.busy = threading.Lock()  # held during everything mode
         self._most, self._results = results, OrderedDict[str, np.ndarray]()
         self._upsamplers: dict[Size, Upsampler] = {}
         self._latest: tuple[bytes, Future] | None = None
@@ -50,7 +50,7 @@ class Photo:
         return self.pixels.shape[:2]
 
     def remember(self, low_res: np.ndarray) -> str:
-        """Keep low-res logits (M, h, w) to go on from; returns their id."""
+        """Keep low-res logits (M, h, w) for refinement; returns their id."""
         key = secrets.token_urlsafe(9)
         with self._lock:
             self._results[key] = low_res.astype(np.float16)
@@ -59,7 +59,7 @@ class Photo:
         return key
 
     def recall(self, key: str) -> np.ndarray | None:
-        """What was kept, (M, h, w) float32, or None where it had to go."""
+        """The kept logits, (M, h, w) float32, or None if they were dropped."""
         with self._lock:
             found = self._results.get(key)
             if found is not None:
@@ -71,7 +71,7 @@ class Photo:
         self._held = held_bytes([self.predictor, self.pixels])
 
     def once(self, key: bytes, work: Callable[[], Any]) -> Any:
-        """The result of ``work``, unless it is that of the latest ``key``, or will be: then that one."""
+        """The result of ``work``; the latest key's result is cached, and shared while being computed."""
         with self._lock:
             mine = self._latest is None or self._latest[0] != key
             if mine:
@@ -82,7 +82,7 @@ class Photo:
                 future.set_result(work())
             except BaseException as e:
                 future.set_exception(e)
-                with self._lock:  # whoever asks next tries again
+                with self._lock:  # the next request tries again
                     if self._latest[1] is future:
                         self._latest = None
         return future.result()
@@ -101,7 +101,7 @@ class PhotoStore:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits, self._clock = limits, clock
-        self._photos: OrderedDict[str, tuple[float, Photo]] = OrderedDict()  # the longest unused first
+        self._photos: OrderedDict[str, tuple[float, Photo]] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -114,7 +114,7 @@ class PhotoStore:
             return sum(photo.taken for _, photo in self._photos.values())
 
     def add(self, photo: Photo) -> str:
-        """Keep a photo; returns its id. Others may have to go for it."""
+        """Keep a photo; returns its id. Others may be evicted."""
         key = secrets.token_urlsafe(24)
         with self._lock:
             self._photos[key] = (self._clock(), photo)
@@ -124,9 +124,9 @@ class PhotoStore:
         return key
 
     def get(self, key: Any) -> Photo:
-        """The photo of an id, which is fresh again by that.
+        """The photo of an id; marks it as recently used.
 
-        raises: Refusal (410) where there is none, or no more
+        raises: Refusal (410) if it is unknown or was evicted
         """
         with self._lock:
             self._tidy()
@@ -137,13 +137,13 @@ class PhotoStore:
             return photo
 
     def drop(self, key: Any) -> None:
-        """Forget a photo, if it is there."""
+        """Remove a photo, if it exists."""
         with self._lock:
             if isinstance(key, str):
                 self._photos.pop(key, None)
 
     def _tidy(self) -> bool:
-        """Remove what is too old, and then the longest unused until the rest fits; whether anything had to go."""
+        """Evict expired photos, then least recently used ones until the rest fits; returns whether any were evicted."""
         before = len(self._photos)
         oldest = self._clock() - self.limits.photo_seconds
         taken = sum(photo.taken for _, photo in self._photos.values())
@@ -157,7 +157,7 @@ class PhotoStore:
 
 
 def held_bytes(owner: Any) -> int:
-    """Memory of the arrays and tensors that an object holds, the weights of its model excepted."""
+    """Memory of the arrays and tensors that an object holds, without its model's weights."""
     import torch
 
     weights: set[int] = set()

@@ -1,4 +1,4 @@
-"""Answers that are sent while they are made, and stop being made when the visitor leaves."""
+"""Streams responses while they are generated, and stops generating when the visitor leaves."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ from .workers import Workers
 
 T = TypeVar("T")
 PIECE = 256 << 10
-"""Bytes that are sent at a time."""
+"""Bytes sent at a time."""
 SLICE = 0.1
 """Seconds of one turn of long work."""
 
 
 async def until_left(receive: Callable[[], Awaitable[dict]], work: Awaitable[T]) -> T:
-    """What ``work`` gives; it is cancelled where the visitor leaves before. raises: ClientDisconnect"""
+    """The result of ``work``, which is cancelled if the visitor leaves. raises: ClientDisconnect"""
 
     async def left() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -44,7 +44,7 @@ async def until_left(receive: Callable[[], Awaitable[dict]], work: Awaitable[T])
 class Stream(Response):
     """Sends what an iterator yields, and closes the iterator however it ends.
 
-    A visitor who takes nothing for `Limits.send_seconds` is cut off, and so is one whose answer fails on the way.
+    The connection is cut if the visitor reads nothing for `Limits.send_seconds`, or if the response fails midway.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ async def lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
 
 
 async def after(first: T, rest: AsyncIterator[T]) -> AsyncIterator[T]:
-    """``rest``, of which the first has been taken."""
+    """``first``, then ``rest``."""
     async with aclosing(rest):
         yield first
         async for item in rest:
@@ -105,7 +105,7 @@ def _line(event: dict[str, Any]) -> bytes:
 
 
 class WorkLimit:
-    """Bounds work that is done in turns. Long work calls `check` now and then.
+    """Limits work that is done in turns. Long work calls `check` regularly.
 
     seconds: of computing, all turns together
     """
@@ -116,11 +116,11 @@ class WorkLimit:
         self._stopped: Callable[[], bool] = lambda: False
 
     def begin(self, stopped: Callable[[], bool]) -> None:
-        """A turn begins; stopped: whether nobody wants the result any more"""
+        """Start a turn; stopped: returns whether nobody needs the result any more"""
         self._began, self._stopped = perf_counter(), stopped
 
     def end(self) -> None:
-        """The turn is over."""
+        """End the turn."""
         self._spent += self.turn
 
     @property
@@ -129,7 +129,7 @@ class WorkLimit:
         return perf_counter() - self._began
 
     def check(self) -> None:
-        """raises: Refusal (413) where the time is up, ClientDisconnect where nobody waits"""
+        """raises: Refusal (413) if the time is up, ClientDisconnect if nobody waits"""
         if self._stopped():
             raise ClientDisconnect
         if self._spent + self.turn > self.seconds:

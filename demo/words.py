@@ -9,11 +9,11 @@ import numpy as np
 from .limits import Refusal
 
 LONGEST = 200
-"""Characters of a phrase."""
+"""Maximum characters of a phrase."""
 
 
 class WordFinder:
-    """Boxes of what words name, by a detector that is loaded when it is first asked.
+    """Boxes of objects that words name, by a detector loaded on first use.
 
     name: of the detector, as `TextDetector.from_pretrained` takes it; None for its default
     """
@@ -34,7 +34,7 @@ class WordFinder:
 
 
 def checked_words(text: Any) -> str:
-    """A phrase as a visitor sends it. raises: Refusal"""
+    """Validate a visitor's phrase. raises: Refusal"""
     if not isinstance(text, str) or not text.strip():
         raise Refusal('name what to find, for example "a cat"')
     if len(text) > LONGEST:

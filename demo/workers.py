@@ -1,6 +1,6 @@
-"""Threads that compute. A bounded number of jobs waits for them; a job whose visitor has left is given up.
+"""Worker threads with a bounded queue of jobs; a job whose visitor has left is cancelled.
 
-A job holds its thread only while it computes: never while somebody reads what it has found, or sends what it needs.
+A job only occupies its thread while it computes, not while a visitor reads its result or sends its input.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class Job(Generic[T]):
-    """Work that waits for a thread or has one.
+    """Work that waits for a thread or is running.
 
-    stopped: set once nobody wants the result; long work looks at it now and then
+    stopped: set when nobody needs the result any more; long work checks it regularly
     future: the result
     """
 
@@ -35,7 +35,7 @@ class Job(Generic[T]):
         self.future: Future[T] = Future()
 
     def cancel(self) -> None:
-        """Give up: a waiting job leaves at once, one that runs is told."""
+        """Cancel the job: a waiting one is removed at once, a running one is notified."""
         self.stopped.set()
         self.future.cancel()
 
@@ -56,13 +56,13 @@ class Workers:
 
     @property
     def ahead(self) -> int:
-        """How many jobs must end before a new one can begin."""
+        """Number of jobs that must end before a new one can start."""
         return max(0, self._running + len(self._jobs) - self.threads + 1)
 
     def submit(self, work: Callable[[threading.Event], T], refuse: bool = True) -> Job[T]:
         """Queue ``work(stopped)``.
 
-        refuse: raise Refusal (429) where too many wait; False for what belongs to work that was let in before
+        refuse: raise Refusal (429) if too many wait; False for parts of work already accepted
         """
         job = Job(work)
         with self._changed:
@@ -74,7 +74,7 @@ class Workers:
         return job
 
     async def run(self, work: Callable[..., T], *arguments: Any, refuse: bool = True) -> T:
-        """The result of ``work(*arguments)``; a cancelled task gives the job up."""
+        """The result of ``work(*arguments)``; cancelling the task cancels the job."""
         job = self.submit(lambda stopped: work(*arguments), refuse)
         try:
             return await asyncio.wrap_future(job.future)
@@ -82,7 +82,7 @@ class Workers:
             job.cancel()
 
     async def events(self, work: Callable[[Emit, threading.Event], None]) -> AsyncIterator[Any]:
-        """What ``work(emit, stopped)`` emits, as it happens; closing the iterator gives the job up."""
+        """Yield what ``work(emit, stopped)`` emits, as it happens; closing the iterator cancels the job."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Queue()
         end = object()
 
@@ -115,7 +115,7 @@ class Workers:
             try:
                 _finish(job)
             finally:
-                del job  # and what it holds: the next may be long in coming
+                del job  # and its references, as the next job may take long to arrive
                 with self._changed:
                     self._running -= 1
 
@@ -136,7 +136,7 @@ def _finish(job: Job) -> None:
 
 
 def release_frames(error: BaseException | None) -> None:
-    """Free what the frames of a failure hold, photos above all; where it failed stays known."""
+    """Clear the locals of an exception's frames, mainly photos; the traceback remains."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
