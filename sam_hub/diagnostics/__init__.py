@@ -1,1 +1,1 @@
-"""How this machine is set up, and how fast and faithful models and exported files are on it."""
+"""Checks the installation, and measures speed and accuracy of models and exported files."""

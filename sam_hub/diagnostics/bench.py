@@ -1,7 +1,7 @@
 """Latency, memory, size and accuracy of models and exported bundles, all measured in one run.
 
-Each contender runs in a separate process, so that its peak memory is its own. A *click* is what a user waits for
-after the photo is encoded; the first one includes what a decoder prepares for each image.
+Each contender runs in a separate process, so that its peak memory is its own. A *click* is the time that a user waits
+for a mask after the photo is encoded; the first one includes the decoder's preparation for each image.
 """
 
 import json
@@ -37,11 +37,11 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured; times in milliseconds, sizes in megabytes (10^6).
+    """Measurements; times in milliseconds, sizes in megabytes (10^6).
 
-    encode_cold_ms, click_cold_ms: the very first of the process
-    first_click_p50_ms: the first on each photo, which includes what the decoder prepares for it
-    iou_mean, iou_worst: of masks to those of PyTorch in fp32, on the proof's photos and prompts
+    encode_cold_ms, click_cold_ms: first run in the process
+    first_click_p50_ms: first click on each photo, including the decoder's preparation
+    iou_mean, iou_worst: IoU with the masks of PyTorch in fp32, on the proof's photos and prompts
     """
 
     name: str
@@ -70,7 +70,7 @@ class Row:
 
 
 def contenders(targets: Sequence[str]) -> list[Contender]:
-    """What there is to measure: each model, and of each bundle every artefact.
+    """The contenders: each model, and every artefact of each bundle.
 
     raises: BundleError
     """
@@ -88,7 +88,7 @@ def measure_in_own_process(contender: Contender, runs: int, threads: int | None,
     """`measure` in a new interpreter.
 
     threads: of the processor; by default what ``OMP_NUM_THREADS`` says, else all
-    raises: SamHubError with what went wrong there
+    raises: SamHubError with the reason
     """
     job = json.dumps({"contender": asdict(contender), "runs": runs})
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
@@ -147,7 +147,7 @@ def measure(contender: Contender, runs: int) -> Row:
 
 
 class TorchRunner:
-    """`SamPredictor`'s way through a model, as a `gate.Runner`."""
+    """Runs a model as `SamPredictor` does, as a `gate.Runner`."""
 
     masks = "all"
 
@@ -163,7 +163,7 @@ class TorchRunner:
         return ImageDecoder(self.model, encode(self.model, image))
 
     def click(self, embedded: Any, prompt: Prompt) -> Any:
-        """What a person waits for: the three masks alone."""
+        """The timed part of a click: predicting the three masks."""
         return embedded(*self._prompt(prompt), multimask_output=True)
 
     def decode(self, embedded: Any, prompt: Prompt) -> Answer:

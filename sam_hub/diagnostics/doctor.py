@@ -1,7 +1,7 @@
-"""What works on this machine: the answers behind ``sam-hub doctor``.
+"""Checks what works on this machine, for ``sam-hub doctor``.
 
-Libraries are imported in processes of their own, so that one that is broken (even one that crashes) is
-reported and stops nothing.
+Libraries are imported in separate processes, so that a broken one is reported, even if it crashes, without affecting
+the other checks.
 """
 
 import json
@@ -75,7 +75,7 @@ class Check:
     """One line of the diagnosis.
 
     facts: the same for machines
-    advice: what to do, where the status is not "ok"
+    advice: what to do if the status is not "ok"
     optional: whether prompting works without it
     """
 
@@ -88,7 +88,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Every check, in reading order; takes seconds and needs no network."""
+    """Run all checks, in display order; takes seconds and needs no network."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         core = pool.submit(_check_core)
         devices = pool.submit(_check_devices)
@@ -104,7 +104,7 @@ def diagnose() -> list[Check]:
 
 
 def healthy(checks: list[Check]) -> bool:
-    """Whether everything that prompting needs works."""
+    """Whether everything required for prompting works."""
     return all(c.optional or c.status != "problem" for c in checks)
 
 

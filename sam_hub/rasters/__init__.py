@@ -1,1 +1,1 @@
-"""Rasters of science and mapping: any bands, pages and sizes, read by windows through tifffile and rasterio."""
+"""Scientific and geographic rasters, with any bands, pages and size, read by windows with tifffile and rasterio."""

@@ -1,4 +1,4 @@
-"""GeoTIFFs through rasterio, which knows where on the Earth they lie."""
+"""GeoTIFFs, read with rasterio, including their georeference."""
 
 import os
 import warnings

@@ -1,4 +1,4 @@
-"""Which library opens a TIFF."""
+"""Chooses the library that opens a TIFF."""
 
 import os
 from contextlib import suppress
@@ -14,7 +14,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_tiff(file: BinaryIO) -> bool:
-    """Whether a file that can be sought starts as a TIFF; it is left at its start."""
+    """Whether a seekable file starts like a TIFF; the position is reset to the start."""
     try:
         file.seek(0)
         start = file.read(4)
@@ -64,7 +64,7 @@ def open_map(path: str | os.PathLike, name: str, page: int | None = None, bands:
 
 
 def georeference_of(path: str | os.PathLike) -> Georeference | None:
-    """Where on the Earth a picture lies; None for files that do not say, and without rasterio."""
+    """The georeference of an image; None if the file has none, or without rasterio."""
     try:
         with open(path, "rb") as file:
             if not is_tiff(file) or util.find_spec("rasterio") is None:

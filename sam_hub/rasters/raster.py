@@ -1,4 +1,4 @@
-"""`Raster`: what a picture in a file is, and any window of it, without reading the rest."""
+"""`Raster`: the properties of an image file, and access to windows without reading the rest."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -18,7 +18,7 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where a raster lies on the Earth.
+    """Georeference of a raster.
 
     crs: its coordinate reference system, as WKT; authority: its code, such as ("EPSG", "32632"), if it has one
     transform: a, b, c, d, e, f of x = a column + b row + c, y = d column + e row + f, for the corners of pixels
@@ -56,9 +56,9 @@ class Raster(ABC):
 
     name: for messages
     size: (H, W); bands: their number; dtype: of the values; pages: in the file
-    nodata: the value that stands for nothing measured, or None
-    georeference: None where the file has none
-    windowed: whether a window is read without the rest of the picture
+    nodata: value of pixels without data, or None
+    georeference: None if the file has none
+    windowed: whether a window is read without the rest of the image
     """
 
     name: str
@@ -78,14 +78,14 @@ class Raster(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
     def read(self, window: Window | None = None, bands: Sequence[int] | None = None) -> np.ndarray:
         """Values of a window, the whole raster by default.
 
         bands: counted from 0; all by default
         returns: (h, w, bands) of `dtype`
-        raises: ImageError where the file is damaged there, or has no such band or window
+        raises: ImageError if the file is damaged there, or has no such band or window
         """
         height, width = self.size
         x0, y0, x1, y1 = window or (0, 0, width, height)
@@ -99,7 +99,7 @@ class Raster(ABC):
             raise
         except MemoryError as e:
             raise ImageError(f"{self.name} does not fit into memory; read it by tiles") from e
-        except Exception as e:  # decoders raise anything on damaged files
+        except Exception as e:  # decoders may raise any exception on damaged files
             raise ImageError(f"{self.name} is damaged or cut short ({_first(e)}); save or download it again") from e
 
     def valid(self, values: np.ndarray) -> np.ndarray:

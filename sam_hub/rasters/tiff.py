@@ -93,7 +93,7 @@ class TiffRaster(Raster):
         return out
 
     def _read_frame(self, frame: int, window: Window, wanted: list[tuple[int, int]], out: np.ndarray) -> None:
-        """Fill ``out[..., i]`` with sample s of a frame, for each (i, s) wanted."""
+        """Fill ``out[..., i]`` with sample s of a frame, for each requested (i, s)."""
         x0, y0, x1, y1 = window
         if self._series.dataoffset is not None:  # all frames one after the other, not compressed
             values = self._contiguous(frame, y0, y1)
@@ -113,7 +113,7 @@ class TiffRaster(Raster):
                 for tx in range(x0 // columns, (x1 - 1) // columns + 1):
                     index = (plane * down + ty) * across + tx
                     count = page.databytecounts[index]
-                    if count == 0:  # a sparse file: nothing was written here
+                    if count == 0:  # sparse file: this segment was never written
                         continue
                     handle.seek(page.dataoffsets[index])
                     data = handle.read(count)

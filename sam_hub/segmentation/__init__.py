@@ -1,1 +1,1 @@
-"""Objects that a person points at, in photos: prompts as they are typed, masks, and the files they become."""
+"""Segments prompted objects in photos: parses typed prompts, predicts masks, and writes files."""

@@ -1,4 +1,4 @@
-"""Where results go: the meaning of ``--out`` and ``--format``."""
+"""Paths of the results: the meaning of ``--out`` and ``--format``."""
 
 import os
 from collections import Counter
@@ -30,7 +30,7 @@ class Format(StrEnum):
 
 SUFFIX = {Format.png: ".png", Format.cutout: ".png", Format.svg: ".svg", Format.json: ".json", Format.coco: ".json"}
 BY_SUFFIX = {".png": Format.png, ".svg": Format.svg, ".json": Format.json}
-"""What a file name given with ``--out`` means when ``--format`` is left out."""
+"""Suffix of a file given with ``--out`` -> format, if ``--format`` is omitted."""
 
 OF_ALL = frozenset(FORMATS)
 """Formats whose files are about all images: coco.json, and of the others a folder of their name."""
@@ -44,7 +44,7 @@ class ResultFile:
     """One file about one image.
 
     kind: None for the overlay
-    masks: the (object, candidate) pairs that it shows
+    masks: the (object, candidate) pairs that it contains
     """
 
     path: Path
@@ -54,13 +54,13 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Destination:
-    """Names for results, none of which is a file that was read.
+    """Paths of results; they never overwrite an input.
 
     folder: of all results
     file: the one result that ``--out`` names, or None
     formats: at least one
-    overlay: whether the photo with masks drawn is wanted too
-    inputs: what must not be overwritten
+    overlay: whether to also write the photo with masks drawn on it
+    inputs: files that must not be overwritten
     """
 
     folder: Path
@@ -70,9 +70,9 @@ class Destination:
     inputs: tuple[Path, ...]
 
     def results(self, image: Path, objects: int, candidates: int) -> list[ResultFile]:
-        """Every file about one image, which has ``candidates`` masks for each of its objects.
+        """All files for one image with ``candidates`` masks for each of its objects.
 
-        raises: WrongUsage when one of them would overwrite an input
+        raises: WrongUsage if one of them would overwrite an input
         """
         every = tuple(product(range(objects), range(candidates)))
         found = []
@@ -90,7 +90,7 @@ class Destination:
         return found
 
     def coco_path(self) -> Path | None:
-        """The file about all images, where it is wanted."""
+        """The file for all images, if requested."""
         return self._result("coco.json", Format.coco, ()).path if Format.coco in self.formats else None
 
     def _result(self, name: str, kind: Format | None, masks: tuple[tuple[int, int], ...]) -> ResultFile:
@@ -109,13 +109,13 @@ def plan_outputs(
     objects: int,
     candidates: int,
 ) -> Destination:
-    """Settle where results go before any work is done.
+    """Choose the paths of results before any work is done.
 
     out: a folder (one that exists, ends in a slash or has no suffix), a file, or None for the current folder
-    formats: by default what the suffix of ``out`` says, or png
+    formats: default: from the suffix of ``out``, or png
     others: inputs that are not images
-    objects, candidates: how many objects each image has, and about how many masks each of them
-    raises: WrongUsage when names do not fit or clash, OutputError when the folder cannot be written
+    objects, candidates: number of objects per image, and approximate number of masks per object
+    raises: WrongUsage if names are unsuitable or clash, OutputError if the folder is not writable
     """
     inputs = (*images, *others)
     place = Path(out or "")
@@ -139,7 +139,7 @@ def plan_outputs(
 
 
 def _one_file(out: Path, formats: Sequence[Format], images: int, masks: int) -> Format:
-    """The format of the one file that ``--out`` names; WrongUsage when there would be more to write than that."""
+    """The format of the single file given with ``--out``. raises: WrongUsage if there is more to write"""
     suffix = out.suffix.lower()
     if suffix not in BY_SUFFIX:
         raise WrongUsage(f"--out {out} is neither a folder nor a .png, .svg or .json file; end a folder with a slash")
@@ -158,7 +158,7 @@ def _one_file(out: Path, formats: Sequence[Format], images: int, masks: int) -> 
 
 
 def _check_folder(folder: Path) -> None:
-    """Fail early where nothing can be written; the folder itself is made with the first result."""
+    """Fail early if the folder is not writable; it is created with the first result."""
     existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise OutputError(f"cannot write to {folder}: {existing} is a file; choose another folder with --out")

@@ -1,4 +1,4 @@
-"""Masks of one photo: predicted, and turned into the files that were asked for."""
+"""Predicts the masks of one photo, and converts them to the requested files."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentedPhoto:
-    """What a model found in one photo.
+    """The masks of one photo.
 
     image: (H, W, 3) uint8
     prompts: one for each object
@@ -41,7 +41,7 @@ class SegmentedPhoto:
 
     @property
     def candidates(self) -> int:
-        """Masks of each object."""
+        """Number of masks per object."""
         return len(self.masks) // len(self.prompts)
 
     def content(self, file: ResultFile) -> bytes:
@@ -72,7 +72,7 @@ class SegmentedPhoto:
         return labels if place is None else replace(labels, georeference=asdict(place))
 
     def answer(self, files: Sequence[ResultFile]) -> dict[str, Any]:
-        """The facts for ``--json``; the pixels are in the files."""
+        """The facts for ``--json``, without pixels."""
         document = self.document()
         masks = []
         for (i, j), record in zip(self.masks, document["annotations"], strict=True):
@@ -114,10 +114,10 @@ def find_in_photo(
     threshold: float | None = None,
     share: float = 0.0,
 ) -> SegmentedPhoto:
-    """Encode a photo and find every instance of what words name, by a model that understands them.
+    """Encode a photo and find all instances of a concept, with a model that supports text.
 
-    threshold: the least score, by default the model's; share: as for `segment_photo`
-    raises: PromptError where nothing is found
+    threshold: minimum score; default: the model's; share: as for `segment_photo`
+    raises: PromptError if nothing is found
     """
     start = perf_counter()
     predictor.set_image(image)
@@ -143,9 +143,9 @@ def segment_photo(
     """Encode a photo and decode its prompts.
 
     rough: (H, W) bool, a mask prompt for the only object
-    multimask: keep every candidate; otherwise the best. A lone click, or words, are ambiguous, so candidates are asked
-        for either way; any other prompt is precise, and SAM's single mask is better for it.
-    share: of a mask's area; smaller specks and holes go, see `tidy`
+    multimask: keep all candidates; otherwise the best. Single clicks and words are ambiguous, so candidates are always
+        predicted for them; other prompts are precise, and SAM's single mask is better for them.
+    share: of a mask's area; smaller specks and holes are removed, see `tidy`
     """
     start = perf_counter()
     predictor.set_image(image)

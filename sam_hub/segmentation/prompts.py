@@ -1,4 +1,4 @@
-"""Prompts as they are typed: ``--point 320,240,1`` and ``--box 10,20,300,400``."""
+"""Parses prompts of the command line: ``--point 320,240,1`` and ``--box 10,20,300,400``."""
 
 import math
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from ..errors import WrongUsage
 
 @dataclass(frozen=True)
 class Prompt:
-    """What describes one object, in pixels of the image.
+    """The prompt of one object, in pixels of the image.
 
     points: each x, y; labels: of each point, 1 object, 0 background
     box: x0, y0, x1, y1
-    text: words for a model that learnt them
+    text: words for a model trained on text
     """
 
     points: tuple[tuple[float, float], ...] = ()
@@ -34,7 +34,7 @@ class Prompt:
         return facts
 
     def check(self, size: tuple[int, int]) -> None:
-        """PromptError when a point, or the whole box, is outside of an image of (H, W)."""
+        """Check against an image of (H, W). raises: PromptError if a point, or the whole box, is outside"""
         import numpy as np
 
         from ..ops.prompts import check_box, check_points
@@ -47,7 +47,7 @@ class Prompt:
 def parse_prompts(points: Sequence[str], boxes: Sequence[str], with_mask: bool) -> list[Prompt]:
     """One prompt for each object: all points and at most one box are one object, several boxes several objects.
 
-    raises: WrongUsage when that is ambiguous, or nothing, or no number
+    raises: WrongUsage if prompts are ambiguous, missing, or not numbers
     """
     clicks = [_parse_point(text) for text in points]
     corners = [_parse_box(text) for text in boxes]

@@ -1,4 +1,4 @@
-"""Photos, one after the other, to masks on disk: what ``sam-hub segment`` does."""
+"""The work of ``sam-hub segment``: segments photos one after the other, and writes masks."""
 
 import copy
 from collections import deque
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
     from ..inference.image_predictor import ImagePredictor
 
 CANDIDATES = 3
-"""Masks that SAM gives for an ambiguous prompt."""
+"""Number of masks that SAM predicts for an ambiguous prompt."""
 
 SEVERAL = 2
-"""Objects that words may find, for names of files: more than one."""
+"""Assumed number of objects for text prompts, for file names: more than one."""
 
 
 @dataclass(frozen=True)
 class Request:
     """What to segment in each photo.
 
-    prompts: one for each object; none where words find them
-    rough: (H, W) bool, a mask prompt for the only object; rough_path: where it was read
+    prompts: one for each object; none for text prompts
+    rough: (H, W) bool, a mask prompt for the only object; rough_path: its file
     text: words, for a model that understands them, a detector (``detector``) or a model that learnt CLIP (``clip``)
-    threshold: the least score of what words find, in place of the model's or the detector's
+    threshold: minimum score for text prompts, instead of the model's or the detector's
     multimask: keep every candidate
-    tidy: share of a mask's area; smaller specks and holes go; by default the model's own
+    tidy: share of a mask's area; smaller specks and holes are removed; default: the model's
     value_range, bands, page: see `read_image`
-    window: pixels of a side; only the window around each prompt is read and encoded
+    window: side in pixels; only the window around each prompt is read and encoded
     """
 
     prompts: Sequence[Prompt] = ()
@@ -70,9 +70,9 @@ class Request:
     def parse(
         cls, points: Sequence[str], boxes: Sequence[str], mask: Path | None, text: str | None, **options: Any
     ) -> "Request":
-        """From prompts as they are typed.
+        """From prompts of the command line.
 
-        raises: WrongUsage for a combination that means nothing
+        raises: WrongUsage for an invalid combination
         """
         if options.get("window") is not None and (text is not None or mask is not None):
             raise WrongUsage("--window needs points or a box; omit --text and --mask")
@@ -97,7 +97,7 @@ class Request:
         return CANDIDATES if self.multimask else 1
 
     def with_rough_mask(self) -> "Request":
-        """With the mask of ``rough_path``, whose box is the prompt where there is no other. raises: PromptError"""
+        """Add the mask of ``rough_path``, whose box is the prompt if there is no other. raises: PromptError"""
         if self.rough_path is None:
             return self
         rough = read_image(self.rough_path).max(axis=-1) > 127
@@ -110,7 +110,7 @@ class Request:
         return replace(self, rough=rough, prompts=prompts)
 
     def check(self, size: tuple[int, int]) -> None:
-        """PromptError for prompts that do not fit an image of (H, W)."""
+        """Check the prompts against an image of (H, W). raises: PromptError"""
         for prompt in self.prompts:
             prompt.check(size)
         if self.rough is not None and self.rough.shape != size:
@@ -122,7 +122,7 @@ class Request:
 
 @dataclass
 class Segmenter:
-    """Does a request on one photo after the other; the model is loaded when the first has passed its checks.
+    """Applies a request to photos; the model is loaded after the first photo passes its checks.
 
     load: makes the predictor
     """
@@ -141,7 +141,7 @@ class Segmenter:
         image = read_image(path, value_range, request.bands, request.page)
         request.check(image.shape[:2])
         self.predictor = self.predictor or self.load()
-        if self._value_range() != value_range:  # the model that was loaded just now has its own
+        if self._value_range() != value_range:  # the model just loaded has its own
             image = read_image(path, self._value_range(), request.bands, request.page)
         share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
         prompts = request.prompts
@@ -155,11 +155,11 @@ class Segmenter:
 
     @property
     def photos_at_once(self) -> int:
-        """How many photos are best segmented side by side; 1 until the model is loaded."""
+        """Best number of photos to segment in parallel; 1 until the model is loaded."""
         return getattr(getattr(self.predictor, "backend", None), "photos_at_once", 1)
 
     def beside(self) -> "Segmenter":
-        """One for another thread: with the same model, and an image of its own."""
+        """A segmenter for another thread, with the same model and its own image."""
         return replace(self, predictor=copy.copy(self.predictor))
 
     def _value_range(self) -> ValueRange:
@@ -179,7 +179,7 @@ class Segmenter:
             )
 
     def _learn_words(self) -> None:
-        """Give the predictor the CLIP whose embedding of the words is a prompt."""
+        """Give the predictor the CLIP model that embeds the words."""
         from ..inference.text import ClipText
 
         if not self.predictor.capabilities.text:
@@ -187,7 +187,7 @@ class Segmenter:
         self.predictor.text = self.predictor.text or ClipText.from_pretrained(self.request.clip, self.predictor.device)
 
     def _find_words(self, image: np.ndarray) -> list[Prompt]:
-        """A box for each object that the words name; PromptError when there is none."""
+        """A box for each object that the words name. raises: PromptError if there is none"""
         from ..inference.text import DETECTOR, THRESHOLD, TextDetector
 
         if self._detector is None:
@@ -202,7 +202,7 @@ class Segmenter:
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """One photo of a run: what was found and written, or the error that it failed with."""
+    """The result of one photo: masks and written files, or the error."""
 
     path: Path
     photo: SegmentedPhoto | None = None
@@ -213,10 +213,10 @@ class PhotoResult:
 def segment_photos(
     images: Sequence[Path], segmenter: Segmenter, to: Destination, raises: bool
 ) -> Iterator[PhotoResult]:
-    """Segment each photo and write its files, all of them or none, in order.
+    """Segment each photo, in order, and write all of its files, or none.
 
-    Where the backend says so, the next photos are segmented meanwhile.
-    raises: let an error through instead of telling it in the result
+    If the backend supports it, the next photos are segmented in parallel.
+    raises: propagate errors instead of returning them in the result
     """
     with closing(in_turn(images, segmenter)) as turns:
         for path, wait in turns:
@@ -236,7 +236,7 @@ def segment_photos(
 
 
 def in_turn(images: Sequence[Path], segmenter: Segmenter) -> Iterator[tuple[Path, Callable[[], SegmentedPhoto]]]:
-    """Each photo, and what waits for its masks; the photos after it are begun already, as many as run side by side."""
+    """Yield each photo and a function that waits for its masks; as many photos as run in parallel are started ahead."""
     waiting = deque(images)
     while waiting and (segmenter.photos_at_once == 1 or len(waiting) == 1):  # until the model is loaded at least
         path = waiting.popleft()
@@ -259,11 +259,11 @@ def in_turn(images: Sequence[Path], segmenter: Segmenter) -> Iterator[tuple[Path
 def write_label_files(
     to: Destination, photos: Sequence[SegmentedPhoto], polygons: bool = False, non_overlapping: bool = False
 ) -> list[Path]:
-    """The files about all photos that are wanted: coco.json, and of other tools' formats each in its folder.
+    """Write the requested files for all photos: coco.json, and other tools' formats in folders of their names.
 
-    polygons, non_overlapping: see `write_labels`, for the formats that have them
+    polygons, non_overlapping: see `write_labels`, for formats that support them
     returns: their paths, coco.json first
-    raises: DataError for masks that a format cannot hold, OutputError
+    raises: DataError for masks that a format cannot represent, OutputError
     """
     images = [photo.labels() for photo in photos]
     written = []

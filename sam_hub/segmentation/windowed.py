@@ -1,4 +1,4 @@
-"""Prompts on large pictures: a photo of which only the windows around prompts are in memory."""
+"""Prompts on large images: only the windows around prompts are in memory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WindowedPhoto(SegmentedPhoto):
-    """As `SegmentedPhoto`, with images and masks of windows; prompts and results are in pixels of the whole picture.
+    """As `SegmentedPhoto`, with images and masks of windows; prompts and results are in pixels of the whole image.
 
     image: of the first window; windows, images: of each object
-    size: (H, W) of the whole; georeference: of it, as a document has it
+    size: (H, W) of the whole image; georeference: of the whole image, as in documents
     """
 
     windows: Sequence[Window] = ()
@@ -90,7 +90,7 @@ class WindowedPhoto(SegmentedPhoto):
 
 
 def moved(prompt: Prompt, x: float, y: float) -> Prompt:
-    """A prompt in pixels of the window whose first pixel is (x, y)."""
+    """The prompt in pixels of the window whose first pixel is (x, y)."""
     points = tuple((px - x, py - y) for px, py in prompt.points)
     box = None if prompt.box is None else tuple(np.subtract(prompt.box, (x, y, x, y)).tolist())
     return replace(prompt, points=points, box=box)

@@ -1,6 +1,6 @@
-"""How far two annotations of the same images agree: the paper's measure of mask quality (section 5).
+"""Agreement of two annotations of the same images: the paper's measure of mask quality (section 5).
 
-Annotators corrected 50 k automatic masks; of the pairs 94 % had an IoU above 0.90 and 97 % above 0.75.
+Annotators corrected 50 k automatic masks; 94 % of the pairs had an IoU above 0.90, and 97 % above 0.75.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,12 +18,12 @@ GOOD, FAIR = 0.90, 0.75
 
 
 def agreement(data: Iterable[Path], corrected: Path) -> dict[str, Any]:
-    """Pairs of masks of the same image: those of the same id, and where ids differ those that overlap most.
+    """Compare pairs of masks in the same image: those with the same id, or else those that overlap most.
 
     data: the annotations that were corrected; their images are found by name
     returns: ``pairs``, ``iou_above_90`` and ``iou_above_75`` as shares, a histogram of 20 bins, and the masks of either
         side without a partner
-    raises: DataError when no image is in both
+    raises: DataError if no image is in both
     """
     theirs = {image.name: image for image in _all(corrected)}
     histogram = np.zeros(20, np.int64)
@@ -57,7 +57,7 @@ def _all(path: Path) -> Iterator[ImageMasks]:
 
 
 def paired(image: ImageMasks, other: ImageMasks) -> np.ndarray:
-    """IoU of each pair, (K,). raises: DataError when the masks are of images of different sizes, or damaged"""
+    """IoU of each pair, (K,). raises: DataError if masks are damaged, or their images differ in size"""
     if image.size and other.size and tuple(image.size) != tuple(other.size):
         here, there = (f"{one.size[1]} x {one.size[0]}" for one in (image, other))
         raise DataError(

@@ -1,7 +1,7 @@
-"""What is counted of a data set: histograms of fixed size and a bounded sample, whatever the number of masks.
+"""Statistics of a data set: fixed-size histograms and a bounded sample, for any number of masks.
 
-Collections of parts can be added in any order: the sample is of the masks with the smallest pseudo-random keys, which
-depend on the image's name and the mask's number alone.
+Collections of parts can be merged in any order: the sample consists of the masks with the smallest pseudo-random keys,
+which depend only on the image's name and the mask's number.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ from .shapes import Shapes, measure_shapes
 from .sources import ImageMasks
 
 BATCH = 1024
-"""Masks that are measured at once."""
+"""Masks measured at once."""
 SIZE_BINS = 50
 """Of relative mask size, sqrt(mask area / image area), over [0, 1]."""
 MAP_SIDE = 48
 """Cells along each side of the map of mask centres."""
 MOST_MASKS = 2000
-"""Images of more masks are counted together."""
+"""Images with more masks are counted together."""
 SIDE_BIN = 64
 """Pixels: sides of images are counted in steps of this."""
 SAMPLE_BINS, SAMPLE = 10, 100
 """Concavity: bins of relative size, and masks that are looked at in each (paper: stratified sampling by size)."""
 PROBLEMS = 20
-"""So many damaged masks are named; the others are counted."""
+"""Number of damaged masks that are named; the others are only counted."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Collection:
     sample: list[list[tuple[int, float]]] = field(default_factory=lambda: [[] for _ in range(SAMPLE_BINS)])
 
     def add(self, images: Iterable[ImageMasks]) -> None:
-        """Count some more images, in batches."""
+        """Add images, in batches."""
         batch: list[ImageMasks] = []
         waiting = 0
         for image in images:
@@ -65,7 +65,7 @@ class Collection:
         self._count(batch)
 
     def merge(self, other: "Collection") -> None:
-        """Count what another collection has counted."""
+        """Add the counts of another collection."""
         for name in ("images", "masks", "empty", "damaged"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("masks_per_image", "relative_size", "centers"):
@@ -127,7 +127,7 @@ class Collection:
         self._draw(_keys(batch, counts)[filled], relative, filled, shapes)
 
     def _draw(self, keys: np.ndarray, relative: np.ndarray, filled: np.ndarray, shapes: Shapes) -> None:
-        """Keep the masks with the smallest keys; only for those that come in is a hull computed."""
+        """Keep the masks with the smallest keys; hulls are only computed for those."""
         bins = np.minimum((relative * SAMPLE_BINS).astype(int), SAMPLE_BINS - 1)
         for k in np.unique(bins):
             held = self.sample[k]
@@ -149,7 +149,7 @@ class Collection:
 
 
 def _keep_sound(image: ImageMasks, tell: Any) -> None:
-    """Leave the damaged masks of an image out, and name them."""
+    """Skip an image's damaged masks, and name them."""
     sound, ids = [], []
     for rle, key in zip(image.masks, image.ids, strict=True):
         try:

@@ -1,4 +1,4 @@
-"""From paths to files: each source is counted alone, here or on Ray, and the counts are added up."""
+"""From paths to files: counts each source separately, here or on Ray, and adds up the counts."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from .sources import find_sources, read_images
 
 
 class Worker:
-    """What a Ray actor runs: counts one source."""
+    """The Ray actor, which counts one source."""
 
     def __init__(self, task: None) -> None:
         pass
@@ -66,7 +66,7 @@ def count_on_ray(
 
 
 def check_out(out: Path) -> None:
-    """raises: OutputError for a folder that is not empty"""
+    """raises: OutputError if the folder is not empty"""
     check_unused(out, resume=False, planned=False)
 
 

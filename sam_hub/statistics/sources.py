@@ -1,7 +1,6 @@
-"""Images and the run lengths of their masks from any data that the readers take, one after the other, without photos.
+"""Yields images and the RLE of their masks, from any supported data, one at a time, without photos.
 
-Tars and folders in the layout of SA-1B are streams: nothing is held but the document at hand. A COCO JSON is one
-document and is read whole.
+Tars and folders in SA-1B's layout are streamed, with one document in memory at a time. A COCO JSON is read completely.
 """
 
 import os
@@ -21,7 +20,7 @@ from ..ops.images import picture_file
 from ..ops.run_lengths import Rle
 
 PLAN = "everything.json"
-"""What everything mode writes into its folder of results."""
+"""Files that everything mode writes to its output folder."""
 
 
 @dataclass
@@ -38,7 +37,7 @@ class ImageMasks:
 def find_sources(path: Path) -> list[Path]:
     """The parts of a data set that are read independently: each tar of a folder, or the data set itself.
 
-    raises: DataError when it does not exist
+    raises: DataError if it does not exist
     """
     if not path.exists():
         raise DataError(
@@ -61,7 +60,7 @@ def _tar(path: Path) -> Iterator[ImageMasks]:
     try:
         with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as tar:
             for member in tar:
-                tar.members = []  # or every entry would be kept
+                tar.members = []  # otherwise tarfile keeps every entry
                 if not member.isreg() or not member.name.endswith(".json"):
                     continue
                 name = f"{path}: {member.name}"
