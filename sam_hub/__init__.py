@@ -1,7 +1,6 @@
 """The Segment Anything Model and its relatives: load, prompt, fine-tune, evaluate and export.
 
-Public names are imported when they are first used (PEP 562): ``import sam_hub`` loads neither torch nor
-transformers.
+Public names are imported on first use (PEP 562): ``import sam_hub`` loads neither torch nor transformers.
 """
 
 from importlib import import_module

@@ -63,14 +63,14 @@ def _processor(auto: ModuleType) -> None:
 
 
 def _embedded(name: Any) -> Any:
-    """The folder of a model inside this package in place of its name; everything else as it is."""
+    """Replace the name of a model inside this package by its folder; other values are returned unchanged."""
     if isinstance(name, str) and name.isidentifier() and (ASSETS / name / "config.json").is_file():
         return str(ASSETS / name)
     return name
 
 
 def _teach_names(kind: Any) -> None:
-    """Let ``from_pretrained`` of an Auto class take the name of a model inside this package."""
+    """Let ``from_pretrained`` of an Auto class accept the names of models inside this package."""
     original = kind.from_pretrained.__func__
 
     @wraps(original)
@@ -81,7 +81,7 @@ def _teach_names(kind: Any) -> None:
 
 
 def _thresholds(config: Any) -> dict[str, Any]:
-    """Arguments of everything mode that suit a model, in place of the original's."""
+    """Arguments of everything mode tuned for a model, replacing the original's."""
     suited = import_module("sam_hub.inference.thresholds").suited
     encoder = getattr(getattr(config, "vision_config", None), "model_type", None)
     return suited(encoder, getattr(config, "generation", None))
@@ -112,7 +112,7 @@ def _pipeline(pipelines: Any) -> None:
 
 
 def _of_embedded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a model's name that takes those inside this package too."""
+    """Wrap a function of a model's name so that it also accepts models inside this package."""
 
     @wraps(function)
     def wrapped(name: Any, *args: Any, **kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ def register_loaded(complete: str = "") -> None:
         del WAITING[name]
         try:
             register(auto)
-        except Exception as e:  # a fault of ours must not break an import of transformers
+        except Exception as e:  # our errors must not break an import of transformers
             warnings.warn(f"sam_hub could not register with {name} ({type(e).__name__}: {e})", stacklevel=2)
     if not WAITING and FINDER in sys.meta_path:
         sys.meta_path.remove(FINDER)

@@ -1,4 +1,4 @@
-"""Model cards: the README.md of a folder that is shared, made of what is known and nothing else.
+"""Writes model cards: the README.md of a shared folder, from known facts only.
 
 A card is front matter and sections. Sections that a card already has are its author's, and stay; `complete` adds
 the ones it lacks.
@@ -34,10 +34,10 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What is known of a model that gets a card.
+    """The known facts of a card's model.
 
-    repo: how it is loaded: a repository, or "this folder"
-    base: the catalogue name, or a repository or file, that the weights are of or were made from
+    repo: source for loading: a repository, or "this folder"
+    base: catalogue name, repository or file that the weights are, or were made from
     native: whether ``transformers`` computes the same thing from the folder, without sam-hub
     prompts: of `sam_hub.models.configuration_sam.PROMPT_KINDS`, those that it understands
     client: ``model_type`` by which transformers.js runs its exported files
@@ -61,12 +61,12 @@ class Subject:
 
     @property
     def variant(self) -> Variant | None:
-        """The catalogue's entry of the base."""
+        """The catalogue entry of the base."""
         return ZOO.get(self.base or "")
 
 
 def model_card(subject: Subject) -> str:
-    """The whole card, in Markdown."""
+    """The complete card, in Markdown."""
     title = subject.repo.split("/")[-1] if subject.repo != "this folder" else subject.base or "Segment Anything"
     parts = [_front_matter(subject), f"# {title}", _introduction(subject)]
     parts += [f"## {name}\n\n{text}" for name, text in _sections(subject).items() if text]
@@ -74,7 +74,7 @@ def model_card(subject: Subject) -> str:
 
 
 def complete(card: str, subject: Subject) -> str:
-    """A card with the front matter and the sections that it lacked; not a word of it is changed."""
+    """Add missing front matter and sections to a card, without changing existing text."""
     generated = model_card(subject)
     if not card.startswith("---\n"):
         card = f"{_front_matter(subject)}\n\n{card.lstrip()}"

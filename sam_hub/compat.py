@@ -46,11 +46,11 @@ sam_model_registry = ModelRegistry()
 
 
 def install() -> None:
-    """Make ``import segment_anything`` give this package, in this process.
+    """Make ``import segment_anything`` return this package, in this process.
 
-    What is covered: ``SamPredictor``, ``SamAutomaticMaskGenerator``, ``sam_model_registry``, ``build_sam*``,
-    ``utils.transforms.ResizeLongestSide``, ``utils.amg``, and the classes of ``modeling`` for ``isinstance``. What has
-    no counterpart says so when it is imported or made.
+    Covers ``SamPredictor``, ``SamAutomaticMaskGenerator``, ``sam_model_registry``, ``build_sam*``,
+    ``utils.transforms.ResizeLongestSide``, ``utils.amg``, and the classes of ``modeling`` for ``isinstance``. Names
+    without a counterpart raise an explanatory error on import or use.
     """
     from .inference import original_amg
     from .inference.amg import SamAutomaticMaskGenerator
@@ -108,5 +108,5 @@ def _missing_in(module: str) -> Callable[[str], Any]:
 
 
 def _no_onnx_model(*arguments: Any, **named: Any) -> None:
-    """In the place of ``SamOnnxModel``, whose graphs are made of the original's modules."""
+    """Replaces ``SamOnnxModel``, whose graphs consist of the original's modules."""
     raise NotImplementedError("sam_hub writes the same ONNX file with `sam-hub export MODEL --layout meta --out DIR`")

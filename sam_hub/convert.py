@@ -1,4 +1,4 @@
-"""Original checkpoints <-> our layout, by the tables that families declare; reading checkpoint files.
+"""Reads checkpoint files, and converts original checkpoints from and to our layout, by the families' tables.
 
 Files are read with ``weights_only=True``: a pickle that would execute code is refused.
 """
@@ -16,7 +16,7 @@ WRAPPERS = ("model", "model_state_dict", "model_state", "state_dict", "net", "ne
 """Keys under which training loops save the weights."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "sam.")
-"""What wrappers put before every key, in any order."""
+"""Prefixes that wrappers add to every key, in any order."""
 
 PART = re.compile(r"(?:^|\.)((?:image_encoder|vision_encoder|prompt_encoder|mask_decoder)\.)")
 """Where the keys of a model begin, behind the name that an attribute of a training loop has put before them."""
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
 
 def detect_family(shapes: Shapes) -> str:
-    """The family whose signature the keys carry; CheckpointError when there is none."""
+    """The family whose signature matches the keys. raises: CheckpointError if there is none"""
     known = layouts()
     for name, layout in known.items():
         if layout.fits(shapes):
@@ -80,7 +80,7 @@ def _beginnings(key: str) -> list[str]:
 def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Original state dict -> family, settings of `SamConfig`, state dict in our layout.
 
-    raises: CheckpointError when the family is unknown, a key has no place, or the shapes make no sense
+    raises: CheckpointError if the family is unknown, a key is unexpected, or shapes are inconsistent
     """
     shapes = {key: tuple(value.shape) for key, value in weights.items()}
     family = detect_family(shapes)
@@ -93,10 +93,10 @@ def to_ours(weights: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, 
 
 
 def renamed(weights: Mapping[str, Any], table: OriginalLayout, name: str) -> dict[str, Any]:
-    """Original state dict -> ours, without what the layout drops.
+    """Original state dict -> ours, without dropped keys.
 
     name: of the layout, for messages
-    raises: CheckpointError for keys that have no place
+    raises: CheckpointError for unexpected keys
     """
     used = {k: v for k, v in weights.items() if not any(pattern(template).fullmatch(k) for template in table.dropped)}
     found, unknown = {}, []
@@ -124,7 +124,7 @@ def to_original(weights: Mapping[str, Any], family: str) -> dict[str, Any]:
 
 
 def check_complete(expected: Shapes, weights: Mapping[str, Any]) -> None:
-    """Refuse missing, unknown and mis-shaped keys; all of them are named (the first few)."""
+    """Refuse missing, unknown and mis-shaped keys; the first few of each are named."""
     found = {key: tuple(value.shape) for key, value in weights.items()}
     faults = []
     if missing := sorted(set(expected) - set(found)):
@@ -149,8 +149,8 @@ def some(keys: list[str], count: int = 5) -> str:
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Tensors of a ``.pth``, ``.pt`` or ``.safetensors`` file, memory-mapped, never executing code.
 
-    Checkpoints of training loops are unwrapped: the weights may lie under one of `WRAPPERS`, beside optimizer states
-    and numpy numbers, and their keys may begin with any of `PREFIXES`, or with one name of the loop's own.
+    Training checkpoints are unwrapped: the weights may be under one of `WRAPPERS`, beside optimizer states and numpy
+    numbers, and their keys may start with any of `PREFIXES`, or with one custom name.
     raises: CheckpointError for a pickle with code in it and for a damaged file
     """
     import torch
@@ -186,7 +186,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict without what wrappers of the model (DDP, ``torch.compile``, Lightning) put before every key."""
+    """A state dict without the prefixes that model wrappers (DDP, ``torch.compile``, Lightning) add to every key."""
     weights = dict(weights)
     while weights and (found := [p for p in PREFIXES if all(key.startswith(p) for key in weights)]):
         weights = {key.removeprefix(found[0]): value for key, value in weights.items()}

@@ -1,4 +1,4 @@
-"""How sam-hub is installed: the one place that changes on the day it is published on PyPI."""
+"""How to install sam-hub; the only module to change when it is published on PyPI."""
 
 PUBLISHED = False
 """Whether ``pip install sam-hub`` works. Until then it is installed from a checkout."""
@@ -13,6 +13,6 @@ def install_command(extra: str = "", distribution: str = OURS) -> str:
 
 
 def how_to_install(extra: str = "", distribution: str = OURS) -> str:
-    """The command and where to run it, for a sentence."""
+    """The command and where to run it, as part of a sentence."""
     where = " in a checkout of sam-hub" if distribution == OURS and not PUBLISHED else ""
     return f"`{install_command(extra, distribution)}`{where}"

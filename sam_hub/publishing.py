@@ -1,4 +1,4 @@
-"""What goes to the Hub when a folder is pushed: the model, its processor, exports that were proven, and a card."""
+"""Pushes a folder to the Hub: the model, its processor, verified exports, and a card."""
 
 import json
 import platform
@@ -33,11 +33,11 @@ TEXTS = re.compile(r"(LICENSE|LICENCE|NOTICE|CREDITS)(\.\w+)?", re.IGNORECASE)
 
 @dataclass
 class Parcel:
-    """What would be pushed.
+    """The files to push.
 
     files: path in the repository -> file
-    made: of those paths, the ones that were written for the push, and from what
-    left_out: what else lies in the folder, and why it stays there
+    made: paths of files written for the push -> their source
+    left_out: other files in the folder -> why they are not pushed
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Parcel:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Total size in bytes."""
         return sum(file.stat().st_size for file in self.files.values())
 
 
@@ -67,7 +67,7 @@ def push_folder(
 ) -> dict[str, Any]:
     """Upload a folder, or a model of the catalogue that is a folder here, in one commit.
 
-    tell: called with what goes, before it does
+    tell: called with the parcel before the upload
     base, bundle, results, card: as of `pack`; base is by default the catalogue's name of the model
     latency: measure it on this machine, for the card
     dry_run: stop after ``tell``
@@ -112,7 +112,7 @@ def pack(
     card: Path | None = None,
     latency: Sequence[Mapping[str, Any]] = (),
 ) -> Parcel:
-    """Choose the files of a folder, and write those that it lacks.
+    """Choose the files of a folder, and write missing ones.
 
     Only what belongs to a model is chosen: optimizer states, logs and pickles stay. The card of the folder is kept word
     for word, and gets the sections that it lacks.
@@ -220,7 +220,7 @@ def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[
 
 
 def _check_weights(folder: Path, files: Sequence[Path]) -> int:
-    """The number of parameters. raises: CheckpointError for damaged files, ModelNotFoundError where there are none"""
+    """Count the parameters. raises: CheckpointError for damaged files, ModelNotFoundError if there are none"""
     weights = [file for file in files if file.suffix == ".safetensors"]
     if not weights:
         raise ModelNotFoundError(f"{folder} holds no weights (model.safetensors); save the model there first")
@@ -262,7 +262,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def this_machine() -> str:
-    """This machine in a few words."""
+    """A short description of this machine."""
     import torch
 
     cpu = platform.processor() or platform.machine()

@@ -17,12 +17,12 @@ def list_models() -> list[str]:
 def find_models(
     family: str | None = None, licence: str | None = None, under: float | None = None, prompts: Sequence[str] = ()
 ) -> list[str]:
-    """Names of the models that fit, in catalogue order.
+    """Names of matching models, in catalogue order.
 
     family: of models, or the layout of its authors' files, any case
     licence: its name, any case; "commercial" for all that allow commercial use
-    under: more parameters than these models have
-    prompts: of `PROMPT_KINDS`, those that a model must take
+    under: exclusive upper bound of the number of parameters
+    prompts: the `PROMPT_KINDS` that a model must support
     """
     found = []
     for name, variant in ZOO.items():
@@ -39,7 +39,7 @@ def find_models(
 
 
 def family_names() -> list[str]:
-    """What `find_models` takes as a family, sorted."""
+    """Values of `find_models`' ``family``, sorted."""
     return sorted(set().union(*(_families_of(name, variant) for name, variant in ZOO.items())))
 
 
@@ -50,7 +50,7 @@ def _families_of(name: str, variant: Variant) -> set[str]:
 
 
 def prompt_kinds(variant: Variant) -> Sequence[str]:
-    """The kinds of prompts that a model of the catalogue takes."""
+    """The kinds of prompts that a catalogue model supports."""
     settings = variant.config.get("prompt_encoder_config", {})
     declared = {kind: part for f in families() for kind, part in f.prompt_encoders.items()}
     part = declared.get(settings.get("model_type", ""))
