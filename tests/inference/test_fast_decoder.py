@@ -298,6 +298,32 @@ def test_quantised_layers_are_called(pocket_shaped, photo) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+class Doubled(torch.Tensor):
+    """Weights that stand for other numbers than they hold, as those of quantisers do."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), named=None):
+        if function is torch.nn.functional.linear:
+            x, weight, *bias = arguments
+            return function(x, weight.as_subclass(torch.Tensor) * 2, *bias, **(named or {}))
+        return super().__torch_function__(function, types, arguments, named)
+
+
+def test_weights_of_another_class_are_not_read(pocket_shaped, photo) -> None:
+    model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    before = predictor.predict(**PROMPTS["clicks"])[2]
+    layer = model.mask_decoder.transformer.layers[0].mlp.lin1
+    layer.weight = torch.nn.Parameter(layer.weight.detach().as_subclass(Doubled), requires_grad=False)
+    assert type(layer.weight) is Doubled
+    for _ in range(2):
+        found = predictor.predict(**PROMPTS["clicks"])[2]
+        expected = truth(model, predictor.features, PROMPTS["clicks"], image.shape[:2])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(found - before).max() > 1e-3
+
+
 def test_hooks_on_the_model_run(pocket_shaped, photo) -> None:
     model = copy.deepcopy(pocket_shaped)
     predictor = SamPredictor(model)
