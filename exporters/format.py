@@ -86,6 +86,7 @@ class Format:
     default: the variants that are exported unless the user names some
     preferred: variants in the order in which a device wants them, for snippets
     options: what the exporter reads of `ExportJob.options`
+    calibrated: variants that are calibrated on photos, for which ``calibration`` has an effect
     packages: modules that exporting needs; versions of the distributions of these names go into the manifest
     runs_on: modules that running needs
     requires: distribution -> module, of all that ``extra`` installs
@@ -104,6 +105,7 @@ class Format:
     default: tuple[str, ...]
     preferred: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     requires: Mapping[str, str] = field(default_factory=dict)
     runs_on: tuple[str, ...] = ()

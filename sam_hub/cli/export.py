@@ -44,10 +44,6 @@ def _print_formats(wanted: bool) -> None:
     raise typer.Exit
 
 
-CALIBRATED = {"onnx": "int8-static", "executorch": "int8"}
-"""Format -> its variant that is calibrated on photos."""
-
-
 def export(
     model: Annotated[
         str,
@@ -194,9 +190,9 @@ def _check(options: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], cali
         check_options(names, wanted, lambda name: flags.get(name, "--" + name.replace("_", "-")))
     except ExportError as e:
         raise WrongUsage(str(e)) from e
-    readers = [name for name in wanted if "calibration" in FORMATS[name].options]
-    if calibration and not any(CALIBRATED.get(name, v) == v for name in readers for v in wanted[name]):
-        needed = " or ".join(f"--variant {CALIBRATED[name]}" for name in readers)
+    calibrated = {name: FORMATS[name].calibrated for name in wanted if FORMATS[name].calibrated}
+    if calibration and not any(set(variants) & set(wanted[name]) for name, variants in calibrated.items()):
+        needed = " or ".join(f"--variant {variant}" for variants in calibrated.values() for variant in variants)
         raise WrongUsage(f"--calibration has no effect on these variants; add {needed}, or leave it out")
     for name in ("masks", "stability", "upscale"):
         if name in options and "meta" not in options.get("layouts", ()):

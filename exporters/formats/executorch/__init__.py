@@ -13,6 +13,7 @@ FORMAT = Format(
     default=("fp32",),
     preferred=("int8", "fp32"),
     options=("slots", "calibration"),
+    calibrated=("int8",),
     packages=("torch", "executorch"),
     requires={"executorch": "executorch.exir"},
     runs_on=("executorch",),

@@ -34,6 +34,7 @@ FORMAT = Format(
         "opset",
         "calibration",
     ),
+    calibrated=("int8-static",),
     packages=("torch", "onnx", "onnxruntime", "onnxscript"),
     requires={"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     runs_on=("onnxruntime",),
