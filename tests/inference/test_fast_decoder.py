@@ -164,7 +164,9 @@ def truth(model, embedding: torch.Tensor, prompt: dict, size: tuple[int, int]) -
     scaled = torch.from_numpy(scale_points(prompt["point_coords"], size, resized_size(size, 128)))[None, None]
     labels = torch.from_numpy(prompt["point_labels"])[None, None]
     with torch.no_grad():
-        return model(image_embeddings=embedding, input_points=scaled, input_labels=labels).pred_masks[0, 0].numpy()
+        return (
+            model(image_embeddings=embedding, input_points=scaled, input_labels=labels).pred_masks[0, 0].float().numpy()
+        )
 
 
 class Adapted(torch.nn.Linear):
@@ -374,7 +376,10 @@ def test_autocast_goes_the_plain_way(pocket_shaped, photo) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         narrow = [predictor.predict(**PROMPTS["click"]) for _ in range(3)]
         clicked = predictor.click_each(PROMPTS["click"]["point_coords"], lambda s: s > -9)[2]
+        plain = truth(pocket_shaped, predictor.features, PROMPTS["click"], image.shape[:2])
+    assert np.abs(plain - exact[2]).max() > 1e-3
     for found in narrow:
+        np.testing.assert_allclose(found[2], plain, rtol=1e-5, atol=1e-5)
         assert np.abs(found[2] - exact[2]).max() < 0.1 * np.abs(exact[2]).max()
         np.testing.assert_array_equal(found[2], narrow[0][2])
     assert np.abs(clicked - exact[2]).max() < 0.1 * np.abs(exact[2]).max()
