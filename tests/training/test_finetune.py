@@ -21,7 +21,7 @@ from sam_hub.training.interactive import InteractiveStep
 from sam_hub.training.lora import adapted_modules, add_lora, merge_lora
 from sam_hub.training.recipe import FINE_TUNING, NO_AUGMENTATION, PAPER_RECIPES, PromptRecipe, Recipe
 from sam_hub.training.run import FineTuning
-from sam_hub.training.run_folder import finish
+from sam_hub.training.run_folder import claim_folder, finish
 from sam_hub.training.trainer import decays, rate_of, step_decay
 from sam_hub.training.validation import Validator
 
@@ -140,6 +140,16 @@ def test_a_run_goes_on_only_as_it_began(run, tmp_path):
         run(views=3, recipe=replace(QUICK, seed=1))
     _, said = run()  # nothing is left to do
     assert any("going on from" in line for line in said) and "encoded 0 of 6 views; the rest was there" in said
+
+
+def test_a_run_may_go_on_with_other_workers_intervals_and_trackers(tmp_path):
+    """They change no sample and no number."""
+    settings = FineTuning(model="m", data="d")
+    work = claim_folder(tmp_path, settings)
+    assert claim_folder(tmp_path, replace(settings, workers=3, save_seconds=9.0, tracker="trackio")) == work
+    for change in ({"data": "other"}, {"evaluations": 3}, {"workers": 3, "bf16": True}):
+        with pytest.raises(OutputError, match=r"holds a run with another (data|evaluations|bf16); continue"):
+            claim_folder(tmp_path, replace(settings, **change))
 
 
 def test_metrics_go_to_tensorboard(run, tmp_path):
