@@ -156,9 +156,14 @@ class Backend(Protocol):
         """
         raise NotImplementedError
 
+    @property
+    def rank_by(self) -> str:
+        """See `Capabilities.rank_by`."""
+        return self.capabilities.rank_by
+
     def rank(self, low_res: np.ndarray, iou: np.ndarray) -> np.ndarray:
         """The scores that rank masks, (N, M): see `Capabilities.rank_by`."""
-        return stability_score(low_res, 0.0, 1.0).astype(np.float32) if self.capabilities.rank_by != "iou" else iou
+        return stability_score(low_res, 0.0, 1.0).astype(np.float32) if self.rank_by != "iou" else iou
 
     def enlarge(self, low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) -> np.ndarray:
         """Low-res logits (..., h, w) -> masks of the image (..., H, W) bool, or float32 logits."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -98,7 +99,7 @@ class Products:
         if (now[0].device, now[0].dtype) != (before[0].device, before[0].dtype):  # 0.5 is 0.5 in any
             return False
         if fourier.device.type == "cpu":
-            return all(map(torch.equal, self._read, now))
+            return all(np.array_equal(old.numpy(), t.detach().numpy()) for old, t in zip(before, now, strict=True))
         flat = [torch.cat([t.flatten() for t in tensors]) for tensors in (self._read, now)]
         return torch.equal(*flat)  # a single comparison, which synchronises with the device once
 
@@ -407,7 +408,7 @@ class FastDecoder:
         which = select(iou).nonzero()  # (K, 2)
         if len(which) == 0:
             return iou, which, []
-        hyper = self.classifiers(tokens[0, :, 1:])
+        hyper = self.classifiers(tokens[0, :, 1:], set(which[:, 1].tolist()))
         groups = zip(image.factors, self.image.upscale_matrices, strict=True)
         rows = torch.cat([against(factor, matrix).flatten(1, 2) for factor, matrix in groups], dim=1)  # (n, R, C)
         _, counts = which[:, 0].unique_consecutive(return_counts=True)  # masks to draw for each prompt that has any
@@ -442,10 +443,13 @@ class FastDecoder:
         weights = keys(q, image).softmax(dim=-1)  # over the pixels
         return attention.out_proj(merge_heads(values(weights, image)))
 
-    def classifiers(self, tokens: Tensor) -> Tensor:
-        """The linear pixel classifier of each mask: tokens (n, 1 + M + T, C) -> (n, 1 + M, C / 8)"""
+    def classifiers(self, tokens: Tensor, drawn: set[int]) -> Tensor:
+        """The linear pixel classifiers of the masks that are drawn, zeros for the others: tokens (n, 1 + M + T, C) ->
+        (n, 1 + M, C / 8)"""
         networks = self.decoder.output_hypernetworks_mlps
-        return torch.stack([network(tokens[:, i]) for i, network in enumerate(networks)], dim=1)
+        made = {i: network(tokens[:, i]) for i, network in enumerate(networks) if i in drawn}
+        nothing = torch.zeros_like(next(iter(made.values())))
+        return torch.stack([made.get(i, nothing) for i in range(len(networks))], dim=1)
 
     def draw(self, hyper: Tensor, rows: Tensor, image: PromptImage, which: Tensor, visible: tuple[int, int]) -> Tensor:
         """The chosen masks: hyper (n, 1 + M, C / 8), upscaled rows (n, R, C), which (K, 2) -> (K, 4h, 4w)"""

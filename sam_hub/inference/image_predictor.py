@@ -420,7 +420,7 @@ class ImagePredictor:
         self, image: HeldImage, coords: Any, labels: Any, box: Any, mask: Any, text: np.ndarray | None = None
     ) -> Prompts:
         """The prompts of `predict`, checked and scaled. raises: PromptError"""
-        side = self.mask_side
+        side = None if mask is None else self.mask_side
         found = read_prompt(coords, labels, box, mask, image.original_size, image.input_size, side)
         return Prompts(*found, text)
 

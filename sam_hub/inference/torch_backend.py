@@ -55,6 +55,10 @@ class TorchBackend(Backend):
         )
 
     @property
+    def rank_by(self) -> str:
+        return self.model.mask_decoder.config.rank_by
+
+    @property
     def device(self) -> torch.device:
         return self.model.device
 
@@ -85,7 +89,7 @@ class TorchBackend(Backend):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         visible = frame.visible(tuple(held.encoded.embedding.shape[-2:]))
         chosen = None
-        if self.model.mask_decoder.config.rank_by == "iou":
+        if self.rank_by == "iou":
             chosen = held.choose(torch.from_numpy(points).to(self.model.device), select, visible)
         return super().click_each(held, points, select, frame) if chosen is None else chosen
 

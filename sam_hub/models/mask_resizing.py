@@ -34,11 +34,24 @@ def resize_masks(
         part = slice(start, start + MASKS_AT_ONCE)
         x = flat[part, None].float()
         if how == "crop":
-            x = F.interpolate(x, padded_size, mode="bilinear", align_corners=False)
-            x = x[..., : input_size[0], : input_size[1]]
+            x = enlarge_visible(x, padded_size, input_size)
         if how == "probability":
             x = F.interpolate(x.sigmoid(), original_size, mode="bilinear", align_corners=False).logit(eps=1e-6)
         else:
             x = F.interpolate(x, original_size, mode="bicubic" if how == "bicubic" else "bilinear", align_corners=False)
         out[part] = x[:, 0] if threshold is None else x[:, 0] > threshold
     return out.reshape(*masks.shape[:-2], *original_size)
+
+
+def enlarge_visible(x: Tensor, padded_size: Size, input_size: Size) -> Tensor:
+    """(n, 1, h, w) -> (n, 1, *padded_size), cut to ``input_size``; the padding is not computed if that is exact.
+
+    It is for a ratio of 4, whose inverse has no rounding error: a pixel then has the same source and the same weights.
+    """
+    rows, columns = input_size
+    if padded_size == (4 * x.shape[-2], 4 * x.shape[-1]):
+        needed = x[..., : -(-rows // 4) + 1, : -(-columns // 4) + 1]  # and the next one, between which to interpolate
+        x = F.interpolate(needed, scale_factor=4.0, mode="bilinear", align_corners=False, recompute_scale_factor=False)
+    else:
+        x = F.interpolate(x, padded_size, mode="bilinear", align_corners=False)
+    return x[..., :rows, :columns]

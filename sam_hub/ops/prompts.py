@@ -91,13 +91,13 @@ def read_prompt(
     mask: Any,
     image_size: tuple[int, int],
     input_size: tuple[int, int],
-    side: int,
+    side: int | None,
 ) -> Prompt:
     """One object's prompt, as `SamPredictor.predict` takes it, checked and in the frame of the resized image.
 
     coords: (P, 2), labels: (P,), box: (4,), in pixels of the image; mask: (1, h, w) low-res logits; each may be None
     image_size, input_size: (height, width) of the image and of the resized image
-    side: of low-res masks
+    side: of low-res masks; needed only with a mask
     returns: points (1, P, 2) float32, labels (1, P) int64, box (1, 4) float32, mask (1, 1, h, w) float32, or None each
     raises: PromptError
     """
