@@ -44,8 +44,21 @@ def merge(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> li
     returns: one piece for each object, in the order of their first pieces
     """
     groups = join(pieces, grid, seam_iou)
-    found = [(united(pieces[i] for i in group), {pieces[i].tile for i in group}) for group in groups]
+    found = [(_one([pieces[i] for i in group], grid), {pieces[i].tile for i in group}) for group in groups]
     return [piece for piece, _ in _without_fragments(found, grid)]
+
+
+def _one(pieces: Sequence[Piece], grid: Grid) -> Piece:
+    """An object's pieces as one: of those that their tiles show whole the best, or all together.
+
+    A piece that is much smaller than all together is a part of the object.
+    """
+    together = united(pieces)
+    windows = grid.windows
+    whole = [
+        p for p in pieces if p.area >= SAME * together.area and not touches_seam(p.box, windows[p.tile], grid.size)
+    ]
+    return max(whole, key=lambda p: p.facts.get("predicted_iou", 0)) if whole and len(pieces) > 1 else together
 
 
 def join(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> list[list[int]]:

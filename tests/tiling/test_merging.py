@@ -155,6 +155,17 @@ def test_a_part_and_its_whole_that_agree_by_more_than_half_stay_two():
     assert [piece.box for piece in found] == [(20, 10, 50, 26), (20, 10, 50, 36)]
 
 
+def test_what_a_tile_shows_whole_is_not_joined_with_what_the_next_one_makes_of_it():
+    """Of two tiles that show an object whole, the better mask is taken as it is."""
+    grid = Grid((40, 70), 40, 0.25)
+    (left, _, right_edge, _), (right, *_) = grid.windows
+    masks = np.zeros((2, 40, 70), bool)
+    masks[0, 10:20, 31:38], masks[1, 11:21, 31:38] = True, True
+    pieces = [Piece.of(masks[0, :, left:right_edge], (left, 0), 0, {"predicted_iou": 0.7})]
+    pieces.append(Piece.of(masks[1, :, right:], (right, 0), 1, {"predicted_iou": 0.9}))
+    assert merge(pieces, grid) == [pieces[1]]
+
+
 def test_a_fragment_and_a_duplicate_go_and_a_part_stays():
     """Not joined, because they do not agree on the strip: a tile saw a sliver of what the other has whole."""
     grid = Grid((40, 70), 40, 0.25)
