@@ -147,9 +147,12 @@ def seams(picture: Path, grid: "Grid", model: str, points_per_side: int) -> dict
     """Masks at seams that are smaller than the overlap, merged, at an IoU of 0.9 beside those that no seam has cut.
 
     uncut: of the masks that a tile shows whole, the share that are among the merged ones
+    objects: the same by object: masks of different tiles at an IoU of 0.5 or more show the same one, and one of them is
+        enough
     untiled: of the masks of one run over the whole picture, with as many clicks to a pixel, the same
     """
     from pycocotools import mask as coco_mask
+    from scipy.sparse.csgraph import connected_components
 
     from sam_hub import SamAutomaticMaskGenerator
     from sam_hub.inference.opening import open_predictor
@@ -171,8 +174,8 @@ def seams(picture: Path, grid: "Grid", model: str, points_per_side: int) -> dict
     with Picture(picture) as opened:
         pieces = [p for n, window in enumerate(grid.windows) for p in pieces_of_tile(generator, opened, window, n)]
     merged = [piece.rle(grid.size) for piece in finish(pieces, grid, generator)]
-    references = {"uncut": [p.rle(grid.size) for p in pieces if counts(*p.box)
-                            and not touches_seam(p.box, grid.windows[p.tile], grid.size)]}  # fmt: skip
+    uncut = [p for p in pieces if counts(*p.box) and not touches_seam(p.box, grid.windows[p.tile], grid.size)]
+    references = {"uncut": [p.rle(grid.size) for p in uncut]}
     in_all = round(points_per_side * max(grid.size) / grid.tile)
     generator = SamAutomaticMaskGenerator(predictor, points_per_side=in_all, output_mode="coco_rle")
     whole = generator.generate(read_image(picture))
@@ -182,6 +185,12 @@ def seams(picture: Path, grid: "Grid", model: str, points_per_side: int) -> dict
     for name, rles in references.items():
         best = coco_mask.iou(merged, rles, [0] * len(rles)).max(axis=0)
         row[name] = {"masks": len(rles), "at_0.9": round(float((best >= 0.9).mean()), 4)}
+        if name == "uncut":
+            near = coco_mask.iou(rles, rles, [0] * len(rles)) >= 0.5
+            tiles = np.array([p.tile for p in uncut])
+            count, label = connected_components(near & ((tiles[:, None] != tiles) | np.eye(len(tiles), dtype=bool)))
+            matched = [float(best[label == i].max()) >= 0.9 for i in range(count)]
+            row["objects"] = {"objects": count, "at_0.9": round(float(np.mean(matched)), 4)}
     return row
 
 

@@ -49,16 +49,17 @@ def merge(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> li
 
 
 def _one(pieces: Sequence[Piece], grid: Grid) -> Piece:
-    """An object's pieces as one: of those that their tiles show whole the best, or all together.
+    """An object's pieces as one: the best of those that their tiles show completely, or else all of them together.
 
-    A piece that is much smaller than all together is a part of the object.
+    A piece that is much smaller than all of them together is a part of the object and does not count as complete.
     """
     together = united(pieces)
-    windows = grid.windows
-    whole = [
-        p for p in pieces if p.area >= SAME * together.area and not touches_seam(p.box, windows[p.tile], grid.size)
+    if len(pieces) == 1:
+        return together
+    complete = [
+        p for p in pieces if p.area >= SAME * together.area and not touches_seam(p.box, grid.windows[p.tile], grid.size)
     ]
-    return max(whole, key=lambda p: p.facts.get("predicted_iou", 0)) if whole and len(pieces) > 1 else together
+    return max(complete, key=lambda p: p.facts.get("predicted_iou", 0), default=together)
 
 
 def join(pieces: Sequence[Piece], grid: Grid, seam_iou: float = SEAM_IOU) -> list[list[int]]:
