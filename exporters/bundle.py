@@ -1,7 +1,7 @@
 """A folder of exported files: written completely or not at all, and verified."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from ..models.modeling_sam import SamModel
 
 
-def check_options(names: Iterable[str], wanted: Iterable[str], shown: Callable[[str], str] = str) -> None:
-    """shown: how the user wrote an option. raises: ExportError for one that none of the formats reads"""
+def check_options(
+    names: Collection[str], wanted: Mapping[str, Sequence[str]], shown: Callable[[str], str] = str
+) -> None:
+    """wanted: format -> variants; shown: how the user wrote an option
+
+    raises: ExportError for an option that would have no effect on these files
+    """
     for name in names:
         if not any(name in FORMATS[format].options for format in wanted):
             known = sorted({name for format in FORMATS.values() for name in format.options})
@@ -38,6 +43,13 @@ def check_options(names: Iterable[str], wanted: Iterable[str], shown: Callable[[
                 if readers
                 else f"there is no option {name}; there are {', '.join(known)}"
             )
+    calibrated = [variant for format in wanted for variant in FORMATS[format].calibrated]
+    if "calibration" in names and not any(
+        {*variants} & {*FORMATS[name].calibrated} for name, variants in wanted.items()
+    ):
+        raise ExportError(
+            f"{shown('calibration')} has no effect on these variants; add {' or '.join(calibrated)}, or leave it out"
+        )
 
 
 def export_bundle(
@@ -58,7 +70,7 @@ def export_bundle(
     out: the folder; it must not exist, or be empty
     wanted: format -> variants, see `FORMATS`
     options: those of `Format.options`, explained by the exporters
-    photos: to prove on, beside those of the package; calibration: for int8-static
+    photos: to prove on, beside those of the package; calibration: for `Format.calibrated` variants
     tell: called with a line of progress
     model, processor: instead of loading ``name``
     finish: called with the complete folder, to add files to it

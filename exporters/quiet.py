@@ -32,7 +32,7 @@ def silent() -> Iterator[None]:
 
 
 @contextmanager
-def hushed(name: str) -> Iterator[None]:
-    """`quiet` and `silent` for one library, also on import; as a decorator too."""
-    with quiet(name, warned=True), silent():
+def hushed(*names: str) -> Iterator[None]:
+    """`quiet` and `silent` for some libraries, also on import; as a decorator too."""
+    with quiet(*names, warned=True), silent():
         yield

@@ -182,7 +182,6 @@ def _chosen(
 def _check(options: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], calibration: Sequence[Path]) -> None:
     """raises: WrongUsage for an option that would have no effect"""
     from ..exporters.bundle import check_options
-    from ..exporters.formats import FORMATS
 
     flags = {"layouts": "--layout", "upscale": "--no-upscale"}
     names = [*options, *(["calibration"] if calibration else [])]
@@ -190,10 +189,6 @@ def _check(options: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], cali
         check_options(names, wanted, lambda name: flags.get(name, "--" + name.replace("_", "-")))
     except ExportError as e:
         raise WrongUsage(str(e)) from e
-    calibrated = {name: FORMATS[name].calibrated for name in wanted if FORMATS[name].calibrated}
-    if calibration and not any(set(variants) & set(wanted[name]) for name, variants in calibrated.items()):
-        needed = " or ".join(f"--variant {variant}" for variants in calibrated.values() for variant in variants)
-        raise WrongUsage(f"--calibration has no effect on these variants; add {needed}, or leave it out")
     for name in ("masks", "stability", "upscale"):
         if name in options and "meta" not in options.get("layouts", ()):
             raise WrongUsage(f"{flags.get(name, '--' + name)} is for the meta layout; add --layout meta")

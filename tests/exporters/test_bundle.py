@@ -178,7 +178,7 @@ def test_all_formats_are_those_that_are_installed(monkeypatch, capsys):
         (("--format", "coreml", "--layout", "meta"), "--layout has no effect on Core ML, only on ONNX; leave it out"),
         (("--slots", "9"), "--slots has no effect on ONNX, only on Core ML, ExecuTorch, LiteRT; leave it out"),
         (("--format", "coreml", "--calibration", "x.jpg"), "--calibration has no effect on Core ML, only on"),
-        (("--variant", "fp32", "--calibration", "x.jpg"), "no effect on these variants; add --variant int8-static, or"),
+        (("--variant", "fp32", "--calibration", "x.jpg"), "no effect on these variants; add int8-static, or leave"),
         (("--opset", "0"), "'--opset': Input should be greater than or equal to 18"),
         (("--masks", "single"), "--masks is for the meta layout; add --layout meta"),
         (("--no-upscale", "--layout", "cvat"), "--no-upscale is for the meta layout; add --layout meta"),
@@ -195,3 +195,9 @@ def test_an_option_without_effect_is_refused(tmp_path, monkeypatch, arguments, s
 def test_an_option_that_no_format_has_is_named(tmp_path):
     with pytest.raises(ExportError, match="there is no option slot; there are calibration, grey_levels, "):
         export_bundle("pocket", tmp_path / "x", {"coreml": ("fp16",)}, {"slot": 9})
+
+
+def test_photos_to_calibrate_are_for_variants_that_are_calibrated(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
+    with pytest.raises(ExportError, match="calibration has no effect on these variants; add int8-static, or leave it"):
+        export_bundle("pocket", tmp_path / "x", {"onnx": ("fp32", "int8")}, calibration=[tmp_path / "photo.jpg"])

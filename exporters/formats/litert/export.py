@@ -19,7 +19,7 @@ from ...format import ExportJob
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
-from ...quiet import quiet, silent
+from ...quiet import hushed, quiet, silent
 from ...rank_four import restated
 from ...slot_io import RESULTS, meaning, slot_count
 from ...slots import SlotDecoder
@@ -79,7 +79,7 @@ def converted(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
     """Convert a module to a file. raises: ExportError if litert-torch refuses it"""
     import litert_torch
 
-    with torch.no_grad(), quiet("litert_torch", "jax", warned=True), TemporaryDirectory() as folder, silent():
+    with torch.no_grad(), hushed("litert_torch", "jax"), TemporaryDirectory() as folder:
         try:
             path = Path(folder, "part.tflite")
             litert_torch.convert(module, inputs).export(str(path))
