@@ -16,9 +16,9 @@ async function deflated(bytes, format) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Levels of 1 (grey) or 4 (RGBA) channels, row by row, of 8 bits or 16 with the higher byte first -> a PNG. */
+/** Encode a PNG. levels: row by row, 1 (grey) or 4 (RGBA) channels, 8 bits or 16 bits big-endian */
 export async function png(levels, width, height, channels, bits = 8) {
-  const line = (width * channels * bits) / 8, raw = new Uint8Array(height * (line + 1)); // before each row the number of its filter: none
+  const line = (width * channels * bits) / 8, raw = new Uint8Array(height * (line + 1)); // each row starts with its filter type, 0
   for (let y = 0; y < height; y++) raw.set(levels.subarray(y * line, (y + 1) * line), y * (line + 1) + 1);
   const header = new Uint8Array(13), view = new DataView(header.buffer);
   view.setUint32(0, width);
@@ -36,13 +36,13 @@ export async function png(levels, width, height, channels, bits = 8) {
   return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
-/** A ZIP of [name, bytes]; pictures are stored as they are. */
+/** A ZIP of [name, bytes] pairs; PNG and JPEG files are stored uncompressed. */
 export async function zip(files) {
   const parts = [], directory = [];
   let at = 0;
   for (const [name, content] of files) {
     const path = new TextEncoder().encode(name), stored = /\.(png|jpg)$/.test(name), body = stored ? content : await deflated(content, "deflate-raw");
-    const facts = new DataView(new ArrayBuffer(26)); // what the entry and the directory have in common
+    const facts = new DataView(new ArrayBuffer(26)); // fields shared by the local header and the directory entry
     [20, 0x800, stored ? 0 : 8, 0, 33].forEach((v, i) => facts.setUint16(2 * i, v, true)); // 1 January 1980
     [crc32(content), body.length, content.length].forEach((v, i) => facts.setUint32(10 + 4 * i, v, true));
     facts.setUint16(22, path.length, true);

@@ -1,8 +1,8 @@
-// The page's side of the worker, as `compute.js` describes it.
+// The interface of `../page/compute.js`, implemented by calls to the worker.
 import { Failure } from "../page/failure.js";
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-const open = new Map(); // number of a call -> {resolve, reject, onEvent}
+const open = new Map(); // call number -> {resolve, reject, onEvent}
 let count = 0;
 
 worker.onmessage = ({ data: { n, event, done, failed } }) => {

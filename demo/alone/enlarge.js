@@ -1,7 +1,7 @@
-// Low-res logits in the frame of a photo, as `sam_hub.inference.upsample` computes them: along each axis a resize is a
-// matrix with a few neighbouring weights in a row, and only pixels that can be above a level are computed.
+// Upsampling of low-res logits to the photo, as in `sam_hub.inference.upsample`. Along each axis a resize is a banded
+// matrix, and only the window that can exceed the threshold is computed.
 
-/** Rows of `interpolate(mode="bilinear")`: [[input, weight], ...] of each output. */
+/** The matrix of `interpolate(mode="bilinear")`: [[input index, weight], ...] of each output. */
 function bilinear(from, to) {
   return Array.from({ length: to }, (_, i) => {
     const at = Math.max(0, (i + 0.5) * (from / to) - 0.5), first = Math.min(Math.floor(at), from - 1), share = at - first;
@@ -21,7 +21,7 @@ function bicubic(from, to) {
   });
 }
 
-/** One axis: `first` and `last` input of each output, and its weights. */
+/** The resize along one axis: `first` and `last` input index of each output, and its weights. */
 class Axis {
   constructor(low, padded, used, out, how) {
     let rows;
@@ -39,7 +39,7 @@ class Axis {
     this.out = out;
   }
 
-  /** From and up to which outputs read any of the inputs `low` to `high`. */
+  /** [start, stop) of the outputs that read any of the inputs `low` to `high`. */
   outputs(low, high) {
     let start = 0, stop = this.out;
     while (start < stop && this.last[start] < low) start++;
@@ -49,14 +49,14 @@ class Axis {
 }
 
 export class Enlarger {
-  /** lowSize, padded, input, size: [height, width] of low-res masks, of the padded input, of the photo in it, and wanted */
+  /** All [height, width]. lowSize: low-res masks; padded: model input; input: the photo inside it; size: the output */
   constructor(lowSize, padded, input, size, how) {
     this.how = how;
     this.size = size;
     [this.rows, this.columns] = [0, 1].map((i) => new Axis(lowSize[i], padded[i], input[i], size[i], how));
   }
 
-  /** Where pixels can be above a level: {top, left, height, width}, or null. */
+  /** The window outside which no output exceeds `level`: {top, left, height, width}, or null. */
   window(logits, level) {
     const [h, w] = [this.rows.low, this.columns.low];
     let [top, bottom, left, right] = [h, -1, w, -1];
@@ -74,14 +74,14 @@ export class Enlarger {
     return y1 > y0 && x1 > x0 ? { top: y0, left: x0, height: y1 - y0, width: x1 - x0 } : null;
   }
 
-  /** A window that is wider by so many pixels, within the picture. */
+  /** The window extended by `by` pixels on each side, clipped to the image. */
   grown(window, by) {
     const top = Math.max(0, window.top - by), left = Math.max(0, window.left - by);
     return { top, left, height: Math.min(this.size[0], window.top + window.height + by) - top,
       width: Math.min(this.size[1], window.left + window.width + by) - left };
   }
 
-  /** Call `take(column, x)` with the logits of each column of a window, from left to right; the array is used again. */
+  /** Call `take(column, x)` with the logits of each column of a window, left to right. The array is reused. */
   eachColumn(logits, window, take) {
     const { top, left, height, width } = window, low = this.rows.low, lowWidth = this.columns.low, { rows, columns } = this;
     const source = this.how === "probability" ? logits.map((v) => 1 / (1 + Math.exp(-v))) : logits;
@@ -108,7 +108,7 @@ export class Enlarger {
     }
   }
 
-  /** The logits of a window, row by row: Float32Array of height * width. */
+  /** The logits of a window, row-major: Float32Array of height * width. */
   values(logits, window) {
     const { left, height, width } = window, out = new Float32Array(height * width);
     this.eachColumn(logits, window, (column, x) => {

@@ -1,4 +1,4 @@
-// The objects of a photo as files: names and contents as of the page with a server.
+// Exports the objects of a photo, with the file names and contents that the server's page gives.
 import { Failure } from "../page/failure.js";
 import { COLORS } from "../page/state.js";
 import { png, zip } from "./archives.js";
@@ -10,7 +10,7 @@ import { dataYaml, labelLine } from "./yolo.js";
 
 const UNNAMED = "object";
 const CATEGORY = { id: 1, name: UNNAMED, supercategory: "object" };
-const WORK = 4e9; // pixels of all masks together that one export may cost
+const WORK = 4e9; // most pixels in one export: objects * formats * photo size
 
 /** scene: {name, blob, size, objects, limits} -> {name, content: Blob} */
 export async function exportFiles(scene, formats) {
@@ -96,7 +96,7 @@ function records({ objects, masks, size }) {
   });
 }
 
-/** The object on a transparent ground, cropped to it, with a soft edge. */
+/** The object on a transparent background, cropped, with a soft edge. */
 async function cutout(mask, { picture, size }) {
   const top = Math.max(0, mask.top - 1), left = Math.max(0, mask.left - 1);
   const height = Math.min(size[0], mask.top + mask.height + 1) - top, width = Math.min(size[1], mask.left + mask.width + 1) - left;
@@ -128,7 +128,7 @@ async function jpeg({ blob }) {
 }
 
 const text = (content) => new TextEncoder().encode(content);
-/** In ASCII, so that names of any writing survive. */
+/** Escaped to ASCII, so that names in any script survive. */
 const json = (document) => text(`${JSON.stringify(document).replace(/[\u0080-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)}\n`);
-/** A part of a file name that every system takes. */
+/** A file name part that is valid on every system. */
 export const slug = (name) => (name ?? "").normalize("NFKD").replace(/[^\0-\x7f]/g, "").replace(/[^A-Za-z0-9_]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);

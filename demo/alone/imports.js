@@ -1,4 +1,4 @@
-// COCO and SA-1B files -> objects; nothing in a file is believed.
+// Reads COCO and SA-1B files into objects; every field is validated.
 import { Failure } from "../page/failure.js";
 import { toRuns, windowOf } from "./rle.js";
 import { shapeOfMask } from "./shapes.js";
@@ -42,7 +42,7 @@ function maskOf(segmentation, size, what) {
   return windowOf(runs, size);
 }
 
-/** Pixels whose centre lies in any of the polygons; null where none does. */
+/** Rasterise polygons: pixels whose centre lies in any of them; null if there are none. */
 function fromPolygons(polygons, [height, width], what) {
   if (!polygons.length || polygons.length > RINGS) throw wrong(`${what} has ${polygons.length || "no"} polygons; at most ${RINGS} are accepted`);
   const all = new Uint8Array(height * width);
@@ -75,7 +75,7 @@ function numbers(record) {
   return found;
 }
 
-/** What was asked, where it is sound. */
+/** The valid parts of the recorded prompt. */
 function promptOf({ point_coords: points, point_labels: labels, input_box: box }, [height, width]) {
   const inside = ([x, y]) => x >= 0 && y >= 0 && x <= width && y <= height, found = { points: [], labels: [], box: null };
   if (Array.isArray(points) && points.length <= 1000 && points.every((p) => Array.isArray(p) && p.length === 2 && inside(p))) {

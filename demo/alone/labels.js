@@ -1,15 +1,15 @@
-// The objects of a photo as other tools read them: the files of `sam_hub.labels`, with exact masks.
+// Label files for other tools, with exact masks, as `sam_hub.labels` writes them.
 import { png } from "./archives.js";
 
-const LABELME = "5.5.0"; // of labelme, whose files these are like
-const PLACE = "/data/local-files/?d="; // how Label Studio addresses a file below its LOCAL_FILES_DOCUMENT_ROOT
-const RUN_BITS = [3, 4, 8, 16]; // sizes of a run's length; each takes the smallest that fits
+const LABELME = "5.5.0"; // labelme version whose format is written
+const PLACE = "/data/local-files/?d="; // Label Studio's URL prefix for files in LOCAL_FILES_DOCUMENT_ROOT
+const RUN_BITS = [3, 4, 8, 16]; // bits of a run length; each run uses the smallest that fits
 
-/** 16 bits a pixel, the number of its object, from 1; a pixel that several have goes to the smallest. */
+/** 16-bit PNG of object numbers, from 1. Where objects overlap, the smaller one wins. */
 export async function labelMap({ stem, size, masks }) {
   const [height, width] = size, levels = new Uint8Array(2 * height * width);
   const areas = masks.map((mask) => mask.pixels.reduce((sum, v) => sum + v, 0));
-  const order = [...masks.keys()].sort((a, b) => areas[b] - areas[a] || b - a); // painted later, so on top: the smaller
+  const order = [...masks.keys()].sort((a, b) => areas[b] - areas[a] || b - a); // smaller objects are painted last
   for (const k of order) {
     const mask = masks[k], number = k + 1;
     for (let y = 0, i = 0; y < mask.height; y++) {
@@ -24,14 +24,14 @@ export async function labelMap({ stem, size, masks }) {
 export async function labelme({ stem, size, masks, names }) {
   const [imageHeight, imageWidth] = size, shapes = [];
   for (const [i, { top, left, height, width, pixels }] of masks.entries()) {
-    const points = [[left, top], [left + width - 1, top + height - 1]]; // of the first pixel and the last
+    const points = [[left, top], [left + width - 1, top + height - 1]]; // the first and the last pixel
     const mask = base64(await png(pixels, width, height, 1));
     shapes.push({ label: names[i], points, group_id: null, description: "", shape_type: "mask", flags: {}, mask });
   }
   return [[`labelme/${stem}.json`, { version: LABELME, flags: {}, shapes, imagePath: `${stem}.jpg`, imageData: null, imageHeight, imageWidth }]];
 }
 
-/** "CVAT for images 1.1" */
+/** The format "CVAT for images 1.1". */
 export function cvat({ stem, size, masks, names }) {
   const shapes = masks.map((mask, i) => `    <mask label=${quoted(names[i])} source="auto" occluded="0" rle="${rowRuns(mask).join(", ")}" left="${mask.left}" top="${mask.top}" width="${mask.width}" height="${mask.height}" z_order="0"></mask>\n`);
   const labels = [...new Set(names)].map((name) => `<label><name>${escaped(name)}</name></label>`).join("");
@@ -53,7 +53,7 @@ export function labelStudio({ stem, size, masks, names, objects }) {
   return [["labelstudio/tasks.json", [task]], ["labelstudio/labels.xml", view]];
 }
 
-/** Run lengths row by row within the window, that of zeros first, which may be 0. */
+/** Row-major run lengths within the window; the first run counts zeros and may be 0. */
 function rowRuns({ pixels }) {
   const runs = [];
   let value = 0, count = 0;
@@ -67,7 +67,7 @@ function rowRuns({ pixels }) {
   return [...runs, count];
 }
 
-/** Label Studio's bytes: values of RGBA in runs, packed as thi.ng/rle-pack does; see `sam_hub.labels.labelstudio`. */
+/** Label Studio's encoding: the RGBA bytes, run-length encoded as by thi.ng/rle-pack; see `sam_hub.labels.labelstudio`. */
 function brushRuns({ top, left, height, width, pixels }, size) {
   const bytes = [], longest = 1 << RUN_BITS.at(-1);
   let held = 0, count = 0;
@@ -117,7 +117,7 @@ function base64(bytes) {
 }
 
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-/** As an attribute of XML, in the quotes that it does not hold. */
+/** A quoted XML attribute value, in whichever quotes the text does not contain. */
 function quoted(text) {
   const plain = escaped(text).replaceAll("\n", "&#10;").replaceAll("\r", "&#13;").replaceAll("\t", "&#9;");
   if (!plain.includes('"')) return `"${plain}"`;

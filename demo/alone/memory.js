@@ -1,4 +1,4 @@
-// The photos that are encoded: the last few; and of each the masks of the last prompts, to go on from.
+// Caches: the last encoded photos and, for each, the low-res masks of its last prompts, which refining starts from.
 import { Failure, GONE } from "../page/failure.js";
 import { Enlarger } from "./enlarge.js";
 import { sizeInFrame } from "./prepare.js";
@@ -7,7 +7,7 @@ const PHOTOS = 4, RESULTS = 24;
 
 const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
-/** Keeps the entries that were used last. */
+/** Least-recently-used cache of `most` entries. */
 class Last {
   constructor(most) {
     Object.assign(this, { most, map: new Map() });
@@ -27,13 +27,13 @@ class Last {
 }
 
 export class Photo {
-  /** blob: the file; size: [height, width]; held: what the decoder reads of it */
+  /** blob: the file; size: [height, width]; held: encoder outputs that the decoder takes */
   constructor(blob, size, model, held) {
     Object.assign(this, { blob, size, model, held, results: new Last(RESULTS), enlargers: new Last(4), last: null });
   }
 
   remember(result) {
-    const key = randomKey(); // never used again, also by a photo that is encoded anew
+    const key = randomKey(); // unique: a photo that is encoded again must not match old results
     this.results.set(key, result);
     return key;
   }

@@ -1,11 +1,11 @@
-// A model of onnxruntime-web: an encoder and a decoder in the layout of transformers.js. What the decoder reads of the
-// photo is found by name: whatever the encoder gives that the decoder takes, so any number of feature maps will do.
+// An encoder and a decoder in onnxruntime-web, laid out as for transformers.js. Encoder outputs go to the decoder inputs of
+// the same name, so any number of feature maps works.
 import { prepare, sizeInFrame } from "./prepare.js";
 
 const PROMPT = new Set(["input_points", "input_labels", "input_boxes", "mask_input", "has_mask_input"]);
 
 export class Model {
-  /** facts: of app.json; encoder, decoder: sessions; device: in words */
+  /** facts: the model's entry in app.json; encoder, decoder: sessions; device: for display */
   constructor(ort, facts, encoder, decoder, device) {
     Object.assign(this, { ort, facts, encoder, decoder, device });
     this.how = facts.preparation;
@@ -21,7 +21,7 @@ export class Model {
     await this.decoder.release();
   }
 
-  /** What the decoder reads of a photo. rows: see `resize`; size: [height, width] */
+  /** The encoder outputs that the decoder takes. rows: see `resize`; size: [height, width] */
   async encode(rows, size) {
     const name = this.encoder.inputNames[0], { values, levels, dims } = prepare(rows, size, this.how, name === "image");
     const found = await this.encoder.run({ [name]: levels ? new this.ort.Tensor("uint8", levels, dims) : new this.ort.Tensor("float32", values, dims) });
@@ -29,14 +29,14 @@ export class Model {
   }
 
   /**
-   * Masks of n objects, each asked for by as many points.
-   * points: in pixels of the photo, [[x, y], ...] of each object; labels: 1 object, 0 background, 2 and 3 corners of a box
-   * mask: Float32Array of low-res logits, or null; many: the three of an ambiguous prompt, or the one of a precise one
+   * Masks of n objects, all with the same number of points.
+   * points: in pixels of the photo, [[x, y], ...] of each object; labels: 1 object, 0 background, 2 and 3 box corners
+   * mask: Float32Array of low-res logits, or null; many: true for the three masks of an ambiguous prompt, false for one
    * returns: {scores: Float32Array (n * m), low: Float32Array (n * m * side * side), m, side}
    */
   async decode(held, size, points, labels, mask, many) {
     const [n, p] = [points.length, points[0].length], frame = sizeInFrame(this.how, size);
-    const scale = [frame[1] / size[1], frame[0] / size[0]].map((v) => v * (this.how.longest / this.how.frame)); // pixels of the input
+    const scale = [frame[1] / size[1], frame[0] / size[0]].map((v) => v * (this.how.longest / this.how.frame)); // to pixels of the model input
     const xy = Float32Array.from(points.flat(1).flatMap(([x, y]) => [x * scale[0], y * scale[1]]));
     const fed = { ...held, input_points: new this.ort.Tensor("float32", xy, [1, n, p, 2]),
       input_labels: new this.ort.Tensor("int64", BigInt64Array.from(labels.flat(), BigInt), [1, n, p]) };
@@ -44,7 +44,7 @@ export class Model {
       const side = Math.sqrt(mask.length);
       fed.mask_input = new this.ort.Tensor("float32", mask, [1, 1, side, side]);
       fed.has_mask_input = new this.ort.Tensor("float32", Float32Array.of(1), [1]);
-    } else if (this.takesMasks) { // its default, which a runtime may ask for
+    } else if (this.takesMasks) { // the blank mask; some runtimes require every input
       const side = this.facts.low_res;
       fed.mask_input = new this.ort.Tensor("float32", (this.blank ??= new Float32Array(side * side)), [1, 1, side, side]);
       fed.has_mask_input = new this.ort.Tensor("float32", Float32Array.of(0), [1]);
@@ -57,7 +57,7 @@ export class Model {
   }
 }
 
-/** Of each object the mask with the highest score, from a decoder without one for precise prompts. */
+/** The highest-scoring mask of each object, for decoders without a single-mask output. */
 function best({ scores, low, m, side }, n) {
   const area = side * side, found = { scores: new Float32Array(n), low: new Float32Array(n * area), m: 1, side };
   for (let i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-// The service worker, which keeps the page for when there is no network.
+// Registers the service worker, which makes the page work offline.
 
 export function keepOffline() {
   if (!navigator.serviceWorker || !isSecureContext) return;

@@ -1,8 +1,8 @@
-// Outlines: where values change their sign, as rings of points, made simpler, as the data of an SVG path.
+// Outlines: the zero level of a field as rings of points, simplified, as SVG path data.
 
-export const DRAWN = 512; // the long side at which outlines of logits are traced
-export const TRACED = 1024; // and those of masks, of which only the sign is known
-const STRAIGHT = 0.3; // how far an outline may leave what was traced, in pixels of that size
+export const DRAWN = 512; // long side at which outlines of logits are traced
+export const TRACED = 1024; // long side at which outlines of binary masks are traced
+const STRAIGHT = 0.3; // tolerance of simplification, in pixels at the traced size
 
 export function drawnSize(size, longest = DRAWN) {
   const scale = Math.min(1, longest / Math.max(...size));
@@ -10,14 +10,14 @@ export function drawnSize(size, longest = DRAWN) {
 }
 
 /**
- * Rings of the zero level, which runs between pixels by their values; what lies outside is below zero.
- * values: row by row; returns rings [x, y, x, y, ...], in indices of the pixels
+ * The zero level by marching squares, interpolated between pixels; outside the image counts as below zero.
+ * values: row-major; returns rings [x, y, x, y, ...], in pixel indices
  */
 export function rings(values, height, width) {
-  const W = width + 1; // cells between the pixels, one more than there are on each axis: those at the border are half outside
+  const W = width + 1; // cells lie between pixels, so there is one more per axis: those at the border are half outside
   const next = new Int32Array(2 * W * (height + 2)).fill(-1), order = [];
   const at = (y, x) => (y < 0 || x < 0 || y >= height || x >= width ? -1e9 : values[y * width + x]);
-  // An edge between two pixels has a number: 2 * place for the one to the right, 2 * place + 1 for the one below.
+  // Edges between pixels are numbered: 2 * place to the right neighbour, 2 * place + 1 to the one below.
   const place = (y, x) => (y + 1) * W + x + 1;
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
@@ -29,8 +29,8 @@ export function rings(values, height, width) {
         next[from] = to;
         order.push(from);
       };
-      const filled = (a + b + c + d) / 4 > 0; // in the middle of a saddle
-      switch (kind) { // the mask lies at the left of the way
+      const filled = (a + b + c + d) / 4 > 0; // resolves saddles by the cell's mean
+      switch (kind) { // the mask lies to the left of the direction of travel
         case 8: go(top, left); break;
         case 4: go(right, top); break;
         case 2: go(bottom, right); break;
@@ -64,7 +64,7 @@ export function rings(values, height, width) {
   return found;
 }
 
-/** A closed ring with fewer corners, none of what is left out further from it than `least` (Douglas and Peucker). */
+/** Simplify a closed ring by Douglas-Peucker; no dropped corner lies further than `least` from it. */
 export function simpler(ring, least) {
   const n = ring.length / 2;
   if (n < 4) return ring;
@@ -92,13 +92,13 @@ export function simpler(ring, least) {
 }
 
 /**
- * The outline of a window of values, as path data in pixels of the photo, to be filled even-odd.
- * window: {top, left, height, width} in the drawn size; drawn, size: [height, width] of the drawing and of the photo
+ * The outline of a window of values, as path data in pixels of the photo (fill rule even-odd).
+ * window: {top, left, height, width} at the drawn size; drawn, size: [height, width] as drawn and of the photo
  */
 export function pathOf(values, window, drawn, size) {
   let text = "";
   const [sx, sy] = [size[1] / drawn[1], size[0] / drawn[0]];
-  const toEdge = (v, length) => (v <= 0.5 ? 0 : v >= length - 0.5 ? length : v); // from the middle of the last pixel
+  const toEdge = (v, length) => (v <= 0.5 ? 0 : v >= length - 0.5 ? length : v); // snap border pixel centres to the border
   for (const ring of rings(values, window.height, window.width)) {
     for (let i = 0; i < ring.length; i += 2) {
       ring[i] = toEdge(ring[i] + window.left + 0.5, drawn[1]);
@@ -112,7 +112,7 @@ export function pathOf(values, window, drawn, size) {
   return text;
 }
 
-/** The outline of a mask of which only the sign is known; mask: a window of pixels of the photo. */
+/** The outline of a binary mask; mask: a window of pixels of the photo. */
 export function pathOfMask(mask, size) {
   const traced = drawnSize(size, TRACED), scale = Math.max(...size) / Math.max(...traced);
   const left = Math.max(0, Math.trunc(mask.left / scale) - 1), top = Math.max(0, Math.trunc(mask.top / scale) - 1);
@@ -131,7 +131,7 @@ export function pathOfMask(mask, size) {
   return pathOf(smoothed(soft, window), window, traced, size);
 }
 
-/** Each value mixed with the mean of its neighbours: the sign is the mask's, the way of the outline follows from those around. */
+/** Mix each value with the mean of its 3 x 3 neighbourhood: the sign stays the mask's, the outline becomes smooth. */
 function smoothed(soft, { height, width }) {
   const out = new Float32Array(soft.length), row = (y) => Math.min(height - 1, Math.max(0, y)) * width, column = (x) => Math.min(width - 1, Math.max(0, x));
   for (let y = 0; y < height; y++) {

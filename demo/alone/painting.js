@@ -1,10 +1,10 @@
-// Strokes -> a rough mask, and the mask prompt that it makes.
+// Brush strokes -> a rough mask -> a box or mask prompt.
 import { resizedSize } from "./prepare.js";
 
-const PAINTED = 512; // the long side of the frame that strokes are painted in
-const CONFIDENCE = 10; // the logit far inside of the mask
+const PAINTED = 512; // long side at which strokes are rasterised
+const CONFIDENCE = 10; // logit of fully painted pixels
 
-/** {height, width, pixels} in the proportions of the photo, or null where nothing is left. */
+/** {height, width, pixels} with the photo's aspect ratio, or null if nothing is painted. */
 export function paint(strokes, size) {
   const scale = PAINTED / Math.max(...size), [height, width] = size.map((side) => Math.max(1, Math.round(side * scale)));
   const pixels = new Uint8Array(height * width);
@@ -14,7 +14,7 @@ export function paint(strokes, size) {
   }
   return pixels.some(Boolean) ? { height, width, pixels } : null;
 
-  /** Everything that is no further from the line than the radius. */
+  /** Set the pixels within the radius of a line segment. */
   function segment([ax, ay], [bx, by], r, value) {
     const dx = bx - ax, dy = by - ay, square = dx * dx + dy * dy;
     const [left, right, top, bottom] = [Math.min(ax, bx) - r, Math.max(ax, bx) + r, Math.min(ay, by) - r, Math.max(ay, by) + r];
@@ -27,7 +27,7 @@ export function paint(strokes, size) {
   }
 }
 
-/** The box around a painting, in pixels of the photo. */
+/** The bounding box of the painted pixels, in pixels of the photo. */
 export function boxOf({ height, width, pixels }, size) {
   const scale = size[1] / width;
   let [x0, y0, x1, y1] = [width, height, -1, -1];
@@ -43,7 +43,7 @@ export function boxOf({ height, width, pixels }, size) {
   return [x0, y0, Math.min(size[1] / scale, x1 + 1), Math.min(size[0] / scale, y1 + 1)].map((v) => v * scale);
 }
 
-/** The painting as low-res logits, Float32Array of side * side, by the share of each pixel that is painted. */
+/** Low-res logits from the painted share of each pixel: Float32Array of side * side. */
 export function maskPrompt({ height, width, pixels }, side) {
   const [h, w] = resizedSize([height, width], side), out = new Float32Array(side * side).fill(-CONFIDENCE);
   const across = shares(width, w), down = shares(height, h);
@@ -57,7 +57,7 @@ export function maskPrompt({ height, width, pixels }, side) {
   return out;
 }
 
-/** Of each of `to` pixels, which of `from` it covers, and by what share of itself. */
+/** For area resampling along one axis: [input, share of the output] pairs of each of `to` outputs. */
 function shares(from, to) {
   const scale = from / to;
   return Array.from({ length: to }, (_, i) => {

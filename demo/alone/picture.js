@@ -1,9 +1,9 @@
-// A file -> its pixels, a band at a time, so that a large photo is never in memory twice.
+// Decodes a photo and reads its pixels in bands, so that a large photo is never in memory twice.
 import { Failure } from "../page/failure.js";
 
 const BAND = 256;
 
-/** {size: [height, width], rows(top, count), close()}; rows are RGBA. limits: {pixels} */
+/** Open a photo. limits: {pixels}; returns {size: [height, width], rows(top, count): RGBA, close()} */
 export async function openPicture(blob, limits) {
   let bitmap;
   try {

@@ -1,18 +1,18 @@
-// A photo -> the input of a model, as preprocessor_config.json says; the arithmetic of `sam_hub.ops.preparation`.
+// Preprocessing by preprocessor_config.json, with the arithmetic of `sam_hub.ops.preparation`.
 import { resize, stretchFloat } from "./resize.js";
 
-/** [height, width] once the long side is `longest`. */
+/** [height, width] scaled so that the long side is `longest`. */
 export function resizedSize([height, width], longest) {
   const scale = longest / Math.max(height, width);
   return [height, width].map((side) => Math.max(1, Math.trunc(side * scale + 0.5)));
 }
 
-/** The size of a photo in the frame that prompts and masks live in. */
+/** The photo's [height, width] in the frame that prompts and masks use. */
 export const sizeInFrame = (how, size) => (how.resize_mode === "longest_side" ? resizedSize(size, how.frame) : [how.frame, how.frame]);
 
 /**
- * {values: Float32Array of 3 * H * W, dims}, or {levels: Uint8Array of h * w * 3, dims} where the encoder takes those.
- * rows: see `resize`; size: [height, width] of the photo; how: the preparation, from app.json
+ * {values: Float32Array of 3 * H * W, dims}, or {levels: Uint8Array of h * w * 3, dims} for encoders that normalise inside.
+ * rows: see `resize`; size: [height, width] of the photo; how: the preparation in app.json
  */
 export function prepare(rows, size, how, asLevels) {
   const photo = { height: size[0], width: size[1] };
@@ -28,7 +28,7 @@ export function prepare(rows, size, how, asLevels) {
   return { values, dims: [1, 3, H, W] };
 }
 
-/** Mean and deviation of each channel, in grey levels. */
+/** Mean and standard deviation of each channel, in grey levels. */
 function statistics(levels, how) {
   let { mean, std } = how;
   if (how.do_min_max) {

@@ -1,9 +1,8 @@
-// A prompt of the page -> what the decoder is asked: {points, labels, mask, ambiguous, refine, tidied};
-// tidied: the clicks alone.
+// The page's prompt -> decoder inputs: {points, labels, mask, ambiguous, refine, tidied}; tidied: the clicks without the box.
 import { Failure } from "../page/failure.js";
 import { boxOf, maskPrompt, paint } from "./painting.js";
 
-/** prompt: {points, labels, box, strokes, refine}, in pixels of the photo; kinds: what the model understands */
+/** prompt: {points, labels, box, strokes, refine}, in pixels of the photo; kinds: prompt kinds of the model */
 export function readPrompt(prompt, size, kinds, side) {
   const { labels: given = [], strokes = [] } = prompt, points = [...(prompt.points ?? [])], labels = [...given];
   let { box = null } = prompt, rough = null;

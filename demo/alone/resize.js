@@ -1,5 +1,5 @@
-// Resizing as Pillow does it for 8 bits: antialiased, across and then down, rounded to grey levels after each.
-// (Pillow, src/libImaging/Resample.c: coefficients of 22 bits.)
+// Pillow's 8-bit resize: antialiased, horizontal then vertical, rounded to 8 bits after each pass, with 22-bit coefficients
+// (Pillow, src/libImaging/Resample.c).
 
 const BITS = 22, HALF = 1 << (BITS - 1);
 const cubic = (x) => {
@@ -9,7 +9,7 @@ const cubic = (x) => {
 };
 const sinc = (x) => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI));
 
-/** Pillow's number of a filter -> how far it reaches, and its weight at a distance. */
+/** Pillow's filter number -> [support, kernel]. */
 const FILTERS = {
   1: [3, (x) => (x < 3 ? sinc(x) * sinc(x / 3) : 0)], // Lanczos
   2: [1, (x) => (x < 1 ? 1 - x : 0)], // bilinear
@@ -17,7 +17,7 @@ const FILTERS = {
   4: [0.5, (x) => (x < 0.5 ? 1 : 0)], // box
 };
 
-/** Of each of `to` samples, which of `from` it reads and with which weights. */
+/** Which of `from` inputs each of `to` outputs reads, and the fixed-point weights. */
 export function weights(from, to, filter) {
   const [reach, weight] = FILTERS[filter], scale = from / to, wide = Math.max(scale, 1), support = reach * wide;
   const taps = Math.ceil(support) * 2 + 1, first = new Int32Array(to), count = new Int32Array(to), values = new Int32Array(to * taps);
@@ -42,8 +42,8 @@ const clip = (sum) => {
 };
 
 /**
- * Resize an RGBA photo that is read band by band -> RGB, width * height * 3 levels.
- * rows(top, count): RGBA of that many whole rows; photo: {width, height}
+ * Resize an RGBA photo, read in bands, to RGB: width * height * 3 bytes.
+ * rows(top, count): RGBA of `count` rows; photo: {width, height}
  */
 export function resize(rows, photo, width, height, filter = 2, band = 256) {
   if (!FILTERS[filter]) filter = 2;
@@ -87,7 +87,7 @@ export function resize(rows, photo, width, height, filter = 2, band = 256) {
 
 const round32 = Math.fround;
 
-/** Stretch to a square without rounding, between the nearest pixels: Float32Array of side * side * 3. */
+/** Bilinear stretch to a square, not antialiased and not rounded: Float32Array of side * side * 3. */
 export function stretchFloat(rows, photo, side) {
   const along = (length) => Array.from({ length: side }, (_, i) => {
     const at = Math.max(0, round32(round32(round32(length) / round32(side)) * (i + 0.5) - 0.5));

@@ -1,13 +1,13 @@
-// Masks as COCO run lengths: runs down the columns, zeros first, compressed to text as pycocotools does.
-// A mask here is {size: [height, width], runs: [...]} or a window of pixels with its place.
+// COCO run lengths: column-major, zeros first, compressed to text as by pycocotools.
+// A mask is a list of run lengths, or a window of pixels with its position.
 
-/** Collects runs while a mask is walked column by column; `area` and `bbox` come out of it too. */
+/** Builds run lengths, area and bounding box column by column. */
 export class Runs {
   constructor([height, width]) {
     Object.assign(this, { height, width, runs: [], filled: 0, area: 0, low: [Infinity, Infinity], high: [-1, -1] });
   }
 
-  /** One column x, from `top`, of which the values above `level` belong to the mask. */
+  /** Add column x, starting at row `top`; values above `level` belong to the mask. */
   column(values, x, top, level = 0) {
     const n = values.length;
     for (let y = 0; y < n; y++) {
@@ -30,13 +30,13 @@ export class Runs {
     this.area += length;
   }
 
-  /** x, y, width, height */
+  /** [x, y, width, height] */
   box() {
     const [x0, y0] = this.low, [x1, y1] = this.high;
     return this.area ? [x0, y0, x1 - x0 + 1, y1 - y0 + 1] : [0, 0, 0, 0];
   }
 
-  /** The run lengths of the whole photo. */
+  /** The run lengths, filled up to the size of the photo. */
   whole() {
     const runs = [...this.runs], rest = this.height * this.width - this.filled;
     if (rest || !runs.length) runs.push(rest);
@@ -49,7 +49,7 @@ export class Runs {
   }
 }
 
-/** Run lengths -> COCO's text: differences to the run before last, in groups of five bits. */
+/** Run lengths -> COCO's text: differences from the run before last, in groups of five bits. */
 export function toText(runs) {
   let text = "";
   runs.forEach((run, i) => {
@@ -65,7 +65,7 @@ export function toText(runs) {
   return text;
 }
 
-/** COCO's text, or a list of run lengths -> run lengths; null where they are not those of a mask of that size. */
+/** COCO's text or a list of run lengths -> run lengths; null if they are not valid for the size. */
 export function toRuns(counts, [height, width]) {
   let runs = counts;
   if (typeof counts === "string") {
@@ -101,7 +101,7 @@ export function columnsOf(runs, [height]) {
   return columns;
 }
 
-/** The way back. */
+/** Inverse of `columnsOf`. */
 export function runsOf(columns, size) {
   const runs = new Runs(size);
   for (const [x, from, to] of columns) runs.add(x * size[0] + from, to - from);
@@ -120,7 +120,7 @@ export function factsOfRuns(runs, size) {
   return { rle: { size: [...size], counts: toText(runs) }, area, bbox };
 }
 
-/** Run lengths -> {top, left, height, width, pixels: Uint8Array of height * width, row by row}; null for an empty mask. */
+/** Run lengths -> {top, left, height, width, pixels: Uint8Array of height * width, row-major}; null for an empty mask. */
 export function windowOf(runs, [height]) {
   let at = 0, left = Infinity, right = -1, top = height, bottom = -1;
   const parts = []; // [x, y, length] within columns
@@ -143,7 +143,7 @@ export function windowOf(runs, [height]) {
   return { top, left, height: bottom - top + 1, width, pixels };
 }
 
-/** A window of pixels -> {rle, area, bbox} of the photo's size. */
+/** A window of pixels -> {rle, area, bbox} at the photo's size. */
 export function factsOfWindow({ top, left, height, width, pixels }, size) {
   const runs = new Runs(size), column = new Uint8Array(height);
   for (let x = 0; x < width; x++) {

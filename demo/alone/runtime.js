@@ -1,16 +1,16 @@
-// onnxruntime-web and the files of models: fetched with progress, checked, and kept for the next visit.
+// Loads onnxruntime-web and models: fetched with progress, verified by hash, cached for the next visit.
 import { Failure } from "../page/failure.js";
 import { Model } from "./model.js";
 
 const ROOT = new URL("../", import.meta.url);
-const IN_MEMORY = 2; // models
-/** int8 weights are widened once, not in each run: a quarter of the time. */
+const IN_MEMORY = 2; // most models loaded at once
+/** disable_quant_qdq: int8 weights are dequantised once at load time instead of in each run, which is faster. */
 const OPTIONS = { logSeverityLevel: 3, extra: { session: { disable_quant_qdq: "1" } } };
 const STORE = "sam-hub-models";
 
-/** Open the models that are asked for; the last few stay. */
+/** Loads models on demand and keeps the last `IN_MEMORY`. */
 export class Models {
-  /** dropped(model): called with one that has to go */
+  /** dropped(model): called when a model is evicted */
   constructor(facts, dropped) {
     Object.assign(this, { facts, dropped, opened: new Map(), opening: new Map(), watchers: new Set() });
   }
@@ -43,7 +43,7 @@ export class Models {
     return model;
   }
 
-  /** The model on the GPU, or null where that does not run it or gives no masks: some drivers do not, and report no error. */
+  /** The model on the GPU, or null if it fails there or gives no masks: some drivers do so without an error. */
   async onGpu(ort, facts, emit) {
     let model = null;
     try {
@@ -57,7 +57,7 @@ export class Models {
     return null;
   }
 
-  /** variant: "webgpu" or "wasm", also the name of onnxruntime's provider */
+  /** variant: "webgpu" or "wasm", which is also onnxruntime's name of the provider */
   async start(ort, variant, facts, emit) {
     const files = facts.variants[variant], parts = [files.encoder, files.decoder];
     const whole = parts.reduce((sum, part) => sum + part.bytes, 0), arrived = parts.map(() => 0);
@@ -82,7 +82,7 @@ export class Models {
   }
 }
 
-/** Whether a model answers a click on a bright square with numbers that differ from each other and from 0. */
+/** Self-test: whether a click on a bright square gives finite scores, not all 0, and logits that are not constant. */
 export async function answers(model) {
   const side = 64, size = [side, side], bright = (i) => i >= side / 4 && i < (3 * side) / 4;
   const rows = (top, count) => {
@@ -91,14 +91,14 @@ export async function answers(model) {
     return pixels;
   };
   const { scores, low } = await model.decode(await model.encode(rows, size), size, [[[side / 2, side / 2]]], [[1]], null, true);
-  const range = low.reduce(([least, most], v) => [Math.min(least, v), Math.max(most, v)], [Infinity, -Infinity]); // NaN stays
+  const range = low.reduce(([least, most], v) => [Math.min(least, v), Math.max(most, v)], [Infinity, -Infinity]); // Math.min and Math.max propagate NaN
   return scores.every(Number.isFinite) && scores.some(Boolean) && range.every(Number.isFinite) && range[0] < range[1];
 }
 
 const megabytes = (bytes) => (bytes / 2 ** 20).toFixed(1);
 
 let started = null;
-/** onnxruntime-web for this device: {ort, gpu: whether to try the GPU} */
+/** Start onnxruntime-web: {ort, gpu: whether to try the GPU} */
 async function startRuntime(files, facts, emit) {
   const gpu = files.webgpu && facts.variants.webgpu && (await hasGpu());
   const part = gpu ? files.webgpu : files.wasm;
@@ -114,7 +114,7 @@ async function startRuntime(files, facts, emit) {
   return { ort: await started, gpu: Boolean(gpu) };
 }
 
-/** Whether there is a GPU that computes in fp16 (without it such files give empty masks, and no error). */
+/** Whether the GPU computes in fp16; without it, fp16 models give empty masks and no error. */
 async function hasGpu() {
   try {
     const adapter = await navigator.gpu?.requestAdapter();
@@ -124,7 +124,7 @@ async function hasGpu() {
   }
 }
 
-/** The bytes of a file {file, bytes, sha256}, from the store where they are known. raises: Failure */
+/** The bytes of {file, bytes, sha256}, from the cache or the network, verified. Throws `Failure`. */
 async function fetchChecked({ file, bytes, sha256 }, tell) {
   const url = new URL(file, ROOT), key = keyOf({ file, sha256 }), store = await openStore();
   const kept = await store?.match(key);
@@ -163,12 +163,12 @@ async function fetchChecked({ file, bytes, sha256 }, tell) {
     await store?.put(key, new Response(data, { headers: { "content-type": "application/octet-stream" } }));
     await clearOthers(store, key);
   } catch {
-    // the store is full or switched off: then it is fetched again next time
+    // storage is full or disabled: the file is fetched again next time
   }
   return data.buffer;
 }
 
-/** Whether the files of a model are in the store. */
+/** Whether the model's files are cached. */
 export async function isKept(facts) {
   const store = await openStore();
   const { encoder, decoder } = facts.variants.wasm;
@@ -179,7 +179,7 @@ export async function isKept(facts) {
 const keyOf = ({ file, sha256 }) => new URL(`${file}?${sha256.slice(0, 16)}`, ROOT).href;
 const forget = async (part) => (await openStore())?.delete(keyOf(part));
 
-/** Drop older files of the same name. */
+/** Delete older versions of a cached file. */
 async function clearOthers(store, key) {
   for (const { url } of await store.keys()) if (url !== key && url.split("?")[0] === key.split("?")[0]) await store.delete(url);
 }
@@ -188,7 +188,7 @@ async function openStore() {
   try {
     return await self.caches?.open(STORE);
   } catch {
-    return null; // switched off
+    return null; // storage is disabled
   }
 }
 

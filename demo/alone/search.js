@@ -1,16 +1,15 @@
-// Everything mode: clicks on a grid, and keeps what is good, stable and not the same as others; the algorithm, thresholds
-// and records of `sam_hub.inference.amg`.
+// Everything mode: prompts with a grid of points, then filters by score, stability and overlap, as `sam_hub.inference.amg`.
 import { drawnSize } from "./outline.js";
 import { Runs, toRuns, windowOf } from "./rle.js";
 import { outlineOf, shapeOf, shapeOfMask } from "./shapes.js";
 import { tidyRuns } from "./tidying.js";
 
-const BATCH = 16; // clicks at a time: in between, other questions are answered
-const MEASURED = 1024; // the long side at which masks are compared with each other
+const BATCH = 16; // points per decoder run; other calls are answered between runs
+const MEASURED = 1024; // long side at which masks are compared
 
 /**
- * photo: {size, held, model, enlarger(size)}; how: the generator's arguments
- * turn(work): runs what uses the model; progress(done, of); stopped(): whether nobody waits
+ * photo: {size, held, model, enlarger(size, side)}; how: the generator's arguments
+ * turn(work): queues work on the model; progress(done, of); stopped(): whether the caller has cancelled
  */
 export async function search(photo, how, turn, progress, stopped) {
   const { size, model } = photo, n = how.points_per_side, grid = [];
@@ -45,7 +44,7 @@ export async function search(photo, how, turn, progress, stopped) {
   return alike.sort((a, b) => b.area - a.area).map(({ score, stability, point, rle, area, bbox, path }) => ({ score, stability, point, rle, area, bbox, path }));
 }
 
-/** {stability, area, box} of a mask at the size for comparing, or null where it does not hold together. */
+/** {stability, area, box} of a mask at the size of comparison, or null if it is empty or unstable. */
 function measure(logits, enlarger, how) {
   const offset = how.stability_score_offset, window = enlarger.window(logits, -offset);
   if (!window) return null;
@@ -63,7 +62,7 @@ function measure(logits, enlarger, how) {
   return area && stability >= how.stability_score_thresh ? { stability, area, box: [x, y, x + w - 1, y + h - 1] } : null;
 }
 
-/** The mask in the photo, tidied, and without small holes and islands. */
+/** The mask at the size of the photo, tidied, without small holes and islands. */
 function shape({ logits, score, stability, point }, photo, how) {
   const { size } = photo, side = Math.sqrt(logits.length), exact = photo.enlarger(size, side), drawn = photo.enlarger(drawnSize(size), side);
   const found = shapeOf(logits, exact, drawn, ""), base = { score, stability, point, untouched: true };
@@ -73,7 +72,7 @@ function shape({ logits, score, stability, point }, photo, how) {
   return { ...base, untouched: false, ...shapeOfMask(mask, size) };
 }
 
-/** Fill holes and remove islands of fewer pixels, in place; whether anything was changed. */
+/** Fill holes and remove islands smaller than `least` pixels, in place; returns whether anything changed. */
 export function tidy(mask, size, least) {
   const holes = clean(mask, size, least, 0);
   return clean(mask, size, least, 1) || holes;
@@ -81,7 +80,7 @@ export function tidy(mask, size, least) {
 
 function clean({ top, left, height, width, pixels }, size, least, value) {
   const seen = new Uint8Array(height * width), stack = [], regions = [];
-  const open = [top > 0, left > 0, top + height < size[0], left + width < size[1]]; // beyond these borders there is background
+  const open = [top > 0, left > 0, top + height < size[0], left + width < size[1]]; // borders of the window that are not borders of the photo
   for (let start = 0; start < pixels.length; start++) {
     if (seen[start] || pixels[start] !== value) continue;
     const region = [];
@@ -109,7 +108,7 @@ function clean({ top, left, height, width, pixels }, size, least, value) {
   return some;
 }
 
-/** Of masks whose boxes overlap too much the first, those that were not changed before the others. */
+/** Box NMS at the IoU threshold `most`; masks that tidying left untouched take precedence. */
 function nms(found, most) {
   const kept = [], boxes = [];
   for (const each of [...found.filter((f) => f.untouched), ...found.filter((f) => !f.untouched)]) {

@@ -1,5 +1,5 @@
-// Keeps the files of the page, so that it opens without a network, and isolates it, so that threads are allowed.
-// What follows is filled in where the folder is written.
+// Service worker: caches the page for offline use, and adds the cross-origin isolation headers that threads require.
+// VERSION and FILES are filled in when the folder is written.
 const VERSION = "@VERSION@";
 const FILES = ["@FILES@"];
 const PAGE = `sam-hub-page-${VERSION}`;

@@ -1,13 +1,13 @@
-// Masks without specks and pinholes: `sam_hub.ops.tidying`, on runs of columns instead of pixels, so that the time goes with
+// Removes specks and pinholes as `sam_hub.ops.tidying` does, on column runs instead of pixels: the time is proportional to
 // the length of the outlines.
 import { columnsOf, runsOf } from "./rle.js";
 
 /**
- * Drop components (8-connected) and fill holes (4-connected) that are smaller than a share of the mask's area. The largest
- * component stays, and so does what was clicked: a component with a click on the object, a hole with one beside it.
- * columns: the mask, [x, from, to] of each run in a column, in order; size: [height, width] of the photo
+ * Drop components (8-connected) and fill holes (4-connected) that are smaller than a share of the mask's area. Kept are
+ * the largest component, components with a foreground click and holes with a background click.
+ * columns: sorted runs [x, from, to] of the mask; size: [height, width] of the photo
  * how: {share, points: [[x, y], ...], labels: [1, 0, ...]}, in pixels of the mask
- * returns: the same of the tidied mask; the very same array where nothing was changed
+ * returns: the runs of the tidied mask; the same array if nothing changed
  */
 export function tidyColumns(columns, size, { share, points = [], labels = [] }) {
   const area = columns.reduce((sum, [, from, to]) => sum + to - from, 0);
@@ -21,7 +21,7 @@ export function tidyColumns(columns, size, { share, points = [], labels = [] }) 
   }
   const kept = columns.filter((_, i) => stays[parts.numbers[i]]), gaps = gapsOf(kept, height), holes = components(gaps, 0);
   const [left, right] = [kept[0][0], kept.at(-1)[0]], fills = holes.sizes.map((count) => count < share * area);
-  gaps.forEach(([x, from, to], i) => { // what touches the border, or the ground around the mask, is no hole
+  gaps.forEach(([x, from, to], i) => { // what reaches the border of the photo or of the mask is not a hole
     if (from === 0 || to === height || x === left || x === right) fills[holes.numbers[i]] = false;
   });
   for (const [x, y, label] of clicks) {
@@ -33,13 +33,13 @@ export function tidyColumns(columns, size, { share, points = [], labels = [] }) 
   return [...kept, ...filled].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 }
 
-/** COCO run lengths, tidied; the very same array where nothing was changed. */
+/** Tidy COCO run lengths; returns the same array if nothing changed. */
 export function tidyRuns(runs, size, how) {
   const columns = columnsOf(runs, size), tidied = tidyColumns(columns, size, how);
   return tidied === columns ? runs : runsOf(tidied, size);
 }
 
-/** Values of a window, above zero in the mask, in place. window: {top, left, height, width}; size: [height, width] */
+/** Tidy a window of logits in place. window: {top, left, height, width}; size: [height, width] */
 export function tidyValues(values, { top, left, height, width }, size, how) {
   const columns = [];
   for (let x = 0; x < width; x++) {
@@ -62,14 +62,14 @@ export function tidyValues(values, { top, left, height, width }, size, how) {
 
 const inside = (at, side) => Math.min(side - 1, Math.max(0, Math.trunc(at)));
 
-/** Number and area of the component of each run; reach: 1 where pixels that touch at a corner belong together, else 0 */
+/** Component of each run, and component areas; reach: 1 for 8-connectivity, 0 for 4-connectivity */
 function components(columns, reach) {
   const parents = Int32Array.from(columns, (_, i) => i);
   const root = (i) => {
     while (parents[i] !== i) i = parents[i] = parents[parents[i]];
     return i;
   };
-  let before = 0; // first run of the column before that may touch
+  let before = 0; // first run of the previous column that may touch
   columns.forEach(([x, from, to], i) => {
     while (before < i && (columns[before][0] < x - 1 || (columns[before][0] === x - 1 && columns[before][2] + reach <= from))) before++;
     for (let j = before; j < i && columns[j][0] === x - 1 && columns[j][1] < to + reach; j++) {
@@ -86,7 +86,7 @@ function components(columns, reach) {
   return { numbers, sizes };
 }
 
-/** What lies between the runs, of each column from the first to the last. */
+/** The background runs of each column from the first to the last. */
 function gapsOf(columns, height) {
   const gaps = [], last = columns.at(-1)[0];
   for (let i = 0, x = columns[0][0]; x <= last; x++) {
@@ -100,7 +100,7 @@ function gapsOf(columns, height) {
   return gaps;
 }
 
-/** Index of the run that holds a pixel, or -1. */
+/** Index of the run that contains a pixel, or -1. */
 function runAt(columns, x, y) {
   let low = 0, high = columns.length - 1;
   while (low <= high) {

@@ -1,4 +1,4 @@
-// The worker that computes: it answers the calls of `compute.js`, one model run at a time.
+// The worker: answers the calls of `../page/compute.js`, one model run at a time.
 import { Failure } from "../page/failure.js";
 import { exportFiles } from "./exports.js";
 import { readAnnotations } from "./imports.js";
@@ -14,7 +14,7 @@ const TIDY_SHARE = 0.02;
 let facts = null, models = null;
 const photos = new Photos(), stopped = new Set();
 
-/** One at a time: the runtime runs nothing beside. Between two turns whoever waits longest comes. */
+/** Queue work on the model, first come, first served; the runtime cannot run two things at once. */
 let last = Promise.resolve();
 const turn = (work) => {
   const done = last.then(() => new Promise((next) => setTimeout(next))).then(work);
@@ -34,7 +34,7 @@ const calls = {
       turn(() => model.release());
     });
     const { about } = facts, offered = about.models.map(async (each, i) => {
-      const here = each.name === about.default ? null : await isKept(facts.models[i]); // the first is loaded unasked
+      const here = each.name === about.default ? null : await isKept(facts.models[i]); // the default loads without asking
       return { ...each, here };
     });
     return { ...about, models: await Promise.all(offered) };
@@ -80,7 +80,7 @@ const calls = {
 };
 
 async function encode(emit, isStopped, blob, name) {
-  const opening = models.open(name, emit); // arrives while the photo is read
+  const opening = models.open(name, emit); // loads while the photo is read
   opening.catch(() => {});
   emit({ stage: "reading" });
   const picture = await openPicture(blob, facts.about.limits);
@@ -100,20 +100,20 @@ async function encode(emit, isStopped, blob, name) {
   }
 }
 
-/** Of a mask's area, below which specks and holes go: what is asked for, or what suits the model. */
+/** The share of a mask's area below which specks and holes are removed: as requested, or the model's default. */
 function shareOf({ model }, tidy = null) {
   const own = model.facts.tidy ?? 0;
   return tidy === null ? own : tidy ? own || TIDY_SHARE : 0;
 }
 
-/** Make what the first click would wait for. */
+/** Run the decoder once and build the upsampling weights, so that the first click need not wait for either. */
 async function warm(photo) {
   const { side, m } = await photo.model.decode(photo.held, photo.size, [[[photo.size[1] / 2, photo.size[0] / 2]]], [[1]], null, true);
   Object.assign(photo, { side, many: m });
   for (const size of [photo.size, drawnSize(photo.size)]) photo.enlarger(size, side);
 }
 
-/** The mask to show; a click follows upon the preview of the same place, and its answer is there. */
+/** The mask to show first. A click repeats the prompt of the preview before it, so the last result is reused. */
 async function first(photo, given) {
   const key = JSON.stringify(given), { model, size, side } = photo;
   if (photo.last?.key === key) return photo.last;
@@ -141,7 +141,7 @@ async function rest(photo, { prompt, mask, masks, best, took, how, shown }) {
   return { result: photo.remember(all.map((each) => each.logits)), best, masks: shapes, decode_ms };
 }
 
-/** The low-res mask that a prompt goes on from; where it had to go, the clicks alone must do. */
+/** The low-res mask to refine, or null if it is no longer cached; then the clicks alone are used. */
 const earlier = (photo, { result, mask }) => photo.results.get(result)?.[mask] ?? null;
 
 onmessage = async ({ data: { n, call, args, stop } }) => {

@@ -1,5 +1,5 @@
-// Masks as YOLO's segmentation labels: one ring in parts of width and height. The format knows neither holes nor parts,
-// so all outlines are joined by bridges of no width, at their nearest corners.
+// YOLO segmentation labels: one ring, normalised by width and height. The format has no holes and no separate parts, so all
+// outlines are joined at their nearest corners by bridges of zero width.
 import { rings, simpler } from "./outline.js";
 
 const TOLERANCE = 0.7, CORNERS = 10_000;

@@ -1,10 +1,10 @@
-// The two canvases: the photo, redrawn when the view moves, and what lies over it.
+// The two canvases: the photo, redrawn when the view moves, and the overlay.
 import { COLORS, maskOf } from "./state.js";
 import { toScreen } from "./view.js";
 
 const paths = new WeakMap();
 
-/** The outline of a mask, made once. */
+/** The outline of a mask, cached. */
 export function pathOf(mask) {
   if (!paths.has(mask)) paths.set(mask, new Path2D(mask.path));
   return paths.get(mask);
@@ -12,7 +12,7 @@ export function pathOf(mask) {
 
 const lines = new WeakMap();
 
-/** The outline without its specks: a line around each would hide more than it shows. */
+/** The outline to stroke, without specks: stroking each would hide more than it shows. */
 function lineOf(mask, photo) {
   if (!lines.has(mask)) {
     const least = Math.max(photo.width, photo.height) * 0.012;
@@ -22,7 +22,7 @@ function lineOf(mask, photo) {
   return lines.get(mask);
 }
 
-/** The longer side of the box of a ring. */
+/** The longer side of a ring's bounding box. */
 function extent(ring) {
   const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
   ring.slice(1, -1).trim().split(" ").forEach((text, i) => {
@@ -37,13 +37,13 @@ export class Drawing {
   constructor(photo, overlay) {
     this.photo = photo.getContext("2d", { alpha: true });
     this.over = overlay.getContext("2d");
-    this.masks = document.createElement("canvas").getContext("2d"); // what stays while a preview follows the pointer
-    this.drawn = []; // what the masks were drawn from
+    this.masks = document.createElement("canvas").getContext("2d"); // cached while only the preview changes
+    this.drawn = []; // inputs of the cached drawing
     this.size = { width: 0, height: 0 };
     this.ratio = 1;
   }
 
-  /** Fit the canvases to their place; true where anything has changed. */
+  /** Fit the canvases to their element; returns whether the size changed. */
   resize(box) {
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     if (box.width === this.size.width && box.height === this.size.height && ratio === this.ratio) return false;
@@ -89,7 +89,7 @@ export class Drawing {
     if (app.preview && app.tab === "objects") this.clipped(c, app, () => this.mask(c, app, app.preview, app.nextColor(), { preview: true }));
     this.screen();
     const o = doc.objects.find((each) => each.id === doc.selected);
-    for (const each of doc.objects) { // those that wait for the photo show where they were clicked
+    for (const each of doc.objects) { // objects without a mask yet show their clicks
       if (each !== o && !each.answer && each.visible && app.tab === "objects") for (const p of each.points) this.pin(toScreen(app.view, p.x, p.y), p.label);
     }
     if (o && app.tab === "objects") {
@@ -118,7 +118,7 @@ export class Drawing {
     });
   }
 
-  /** Draw inside the photo: outlines along its border are half as wide, and do not frame it. */
+  /** Draw clipped to the photo, so that outlines along its border do not frame it. */
   clipped(c, app, draw) {
     this.inPhoto(c, app.view);
     c.save();
@@ -129,7 +129,7 @@ export class Drawing {
     c.restore();
   }
 
-  /** Draw in pixels of the photo, or of the screen. */
+  /** Draw in pixels of the photo. */
   inPhoto(c, view) {
     const r = this.ratio;
     c.setTransform(view.scale * r, 0, 0, view.scale * r, view.x * r, view.y * r);
@@ -236,7 +236,7 @@ export class Drawing {
     if (app.tool === "brush") this.ring([x, y], app.brush / 2);
   }
 
-  /** The mask whose outline holds a point of the photo, the smallest of several. */
+  /** The smallest mask that contains a point of the photo, or null. */
   hit(masks, x, y) {
     this.over.setTransform(1, 0, 0, 1, 0, 0);
     let best = null;
@@ -249,7 +249,7 @@ export class Drawing {
   }
 }
 
-/** A small picture of a mask: the object cut out of the photo, or its shape in a colour. */
+/** A thumbnail of a mask: the object cut out of the photo, or its shape in a colour. */
 export function drawThumb(canvas, photo, mask, { color = null, cut = true } = {}) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   const { width, height } = canvas.dataset.size ? JSON.parse(canvas.dataset.size) : { width: canvas.width, height: canvas.height };

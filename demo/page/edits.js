@@ -1,4 +1,4 @@
-// What a person does to the objects: clicks, boxes, strokes, names.
+// Edits of the objects: clicks, boxes, strokes, names.
 import { markAt, moved, without } from "./marks.js";
 import * as state from "./state.js";
 import { say, toast } from "./ui.js";
@@ -24,7 +24,7 @@ export function startEdits(app) {
     const foreseen = label && !state.hasPrompt(o) && !o?.answer && at.every((v, i) => v === app.preview?.at[i]);
     app.prompt(state.addPoint(doc, ...at, label), time, foreseen && app.preview);
   };
-  /** Another visible object at a place that does not belong to the selected one. */
+  /** Another visible object at a point outside the selected one, or null. */
   function otherAt(doc, o, x, y) {
     const own = state.maskOf(o);
     if (own?.area && app.hit([own], x, y)) return null;
@@ -75,7 +75,7 @@ export function startEdits(app) {
   };
 }
 
-/** Leave out points of a stroke that say nothing. */
+/** Drop points of a stroke that are too close together to matter. */
 function thin(stroke) {
   const points = [];
   for (const p of stroke.points) {

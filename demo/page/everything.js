@@ -1,10 +1,10 @@
-// Everything mode: search, filter, look, take.
+// Everything mode: find masks, filter them, add some to the objects.
 import { compute } from "./compute.js";
 import { drawThumb } from "./draw.js";
 import { addMasks } from "./state.js";
 import { $, make, percent, roving, say, score, SCORE_MEANS } from "./ui.js";
 
-const AT_FIRST = 60; // masks that are shown before anybody filters
+const AT_FIRST = 60; // most masks shown before filtering
 
 export function startEverything(app) {
   const list = $("found"), buttons = new Map();
@@ -76,7 +76,7 @@ export function startEverything(app) {
     refresh();
   }
 
-  const leastArea = () => (Number($("area").value) / 100) ** 3 * 0.5; // fine steps where masks are small
+  const leastArea = () => (Number($("area").value) / 100) ** 3 * 0.5; // finer steps for small areas
   function filter() {
     const least = Number($("score").value) / 100, share = leastArea(), all = app.photo.width * app.photo.height;
     app.found.shown = (app.found.masks ?? []).filter((m) => m.score >= least && m.area >= share * all);

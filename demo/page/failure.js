@@ -1,6 +1,6 @@
 // Errors with a message for the user.
 
-export const GONE = 410; // the status of a photo that the server has dropped
+export const GONE = 410; // status: the photo has been dropped
 
 export class Failure extends Error {
   constructor(status, text) {

@@ -1,4 +1,4 @@
-// Files: photos come in by choosing, dropping and pasting; results go out and come back.
+// Opening photos by choosing, dropping or pasting; importing and exporting annotations.
 import { compute } from "./compute.js";
 import { addMasks, maskOf, newOnes } from "./state.js";
 import { $, say, toast } from "./ui.js";
@@ -98,14 +98,14 @@ export function startFiles(app) {
       link.download = name;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-      say(`${name} is downloaded.`);
+      say(`Downloaded ${name}.`);
     } catch (e) {
       app.fail(e);
     }
   });
 }
 
-/** A photo for the canvas, or null where the browser cannot read it. */
+/** Decode a photo for the canvas; null if the browser cannot. */
 export async function decodePhoto(blob) {
   try {
     return await createImageBitmap(blob, { imageOrientation: "from-image" });

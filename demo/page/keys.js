@@ -1,8 +1,8 @@
-// The keyboard: everything that a pointer does.
+// Keyboard control of everything that a pointer can do.
 import { choose, maskOf, select, selectedObject } from "./state.js";
 import { boxFrom, into, keep, pan, toScreen, zoom } from "./view.js";
 
-/** What the help shows: [keys, meaning]. */
+/** The list in the help: [keys, meaning]. */
 export const KEYS = [
   ["O", "open a photo"], ["← ↑ → ↓", "move the cross (with Ctrl by one pixel)"], ["Enter", "add at the cross; corner of a box; brush down and up"],
   ["Shift Enter", "remove at the cross"], ["P R B M V", "add, remove, box, paint, move"], ["1 2 3 4", "switch between masks"],
@@ -15,7 +15,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const STEP = 12, SHIFT = 60;
 
 export function listenToKeys(element, app) {
-  let corner = null; // of a box begun with Enter
+  let corner = null; // first corner of a box, set with Enter
 
   const at = () => app.cursor ?? [app.photo.width / 2, app.photo.height / 2];
   const changeView = (view) => {
@@ -69,7 +69,7 @@ export function listenToKeys(element, app) {
     app.clearSelected();
   }
 
-  /** On the photo only. */
+  /** Keys that act only while the photo has the focus. */
   function onPhoto(e) {
     if (!app.photo) return false;
     if (ARROWS[e.key]) arrow(e, ARROWS[e.key]);
@@ -124,7 +124,7 @@ export function listenToKeys(element, app) {
     else return;
     e.preventDefault();
   });
-  let tabbed = false; // the frame is for people who come by Tab, until the cross shows where they are
+  let tabbed = false; // show the focus ring only after Tab, until the cross appears
   addEventListener("keydown", (e) => {
     tabbed = e.key === "Tab";
     if (!tabbed) delete element.dataset.ring;

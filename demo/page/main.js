@@ -1,4 +1,4 @@
-// The wiring: one `app` that the parts share, what they do to it, and when it is drawn.
+// Entry point: the shared `app`, its changes, and when it is drawn.
 import { compute } from "./compute.js";
 import { Drawing } from "./draw.js";
 import { startEdits } from "./edits.js";
@@ -28,7 +28,7 @@ const app = {
   found: { masks: null, shown: [], lit: null },
   say, limits: null,
 };
-window.samHub = app; // for people who look under the hood, and for the tests
+window.samHub = app; // for the console and the tests
 
 const canvas = $("canvas"), drawing = new Drawing($("photo"), $("overlay"));
 app.stage = () => drawing.size;
@@ -36,7 +36,7 @@ app.resize = () => drawing.resize(canvas.getBoundingClientRect());
 app.hit = (masks, x, y) => drawing.hit(masks, x, y);
 
 let frame = 0, photoToo = false;
-const measures = []; // what waits to be seen: [name, since]
+const measures = []; // performance measures that end with the next frame: [name, start]
 app.measure = (...measure) => measures.push(measure);
 app.draw = () => {
   frame ||= requestAnimationFrame(() => {
@@ -49,7 +49,7 @@ app.draw = () => {
     }
   });
 };
-/** Once what was drawn is seen; in a page that nobody sees, soon. */
+/** Resolves after the next frame, or after 100 ms in a hidden page. */
 app.painted = () => new Promise((done) => {
   setTimeout(done, 100);
   requestAnimationFrame(() => setTimeout(done));
@@ -66,7 +66,7 @@ app.fit = () => {
 new ResizeObserver(() => {
   const box = canvas.getBoundingClientRect(), before = app.photo && fit(app.photo, app.stage());
   if (!drawing.resize(box)) return;
-  if (app.photo && before?.scale === app.view.scale) app.fit(); // it was fitted, and stays so
+  if (app.photo && before?.scale === app.view.scale) app.fit(); // it was fitted; keep it fitted
   app.redraw();
 }).observe(canvas);
 app.nextColor = () => {
@@ -75,7 +75,7 @@ app.nextColor = () => {
 };
 
 app.changed = () => {
-  answers.go(); // first of all: it takes longest
+  answers.go(); // first, because it takes longest
   refreshObjects();
   everything.refresh();
   const { past, future, present } = app.history, o = state.selectedObject(present);
@@ -125,12 +125,12 @@ try {
   app.defaultModel = about.default;
   $("model").replaceChildren(...about.models.map(optionOf));
   const last = app.models[remembered("model")];
-  $("model").value = last && last.here !== false ? last.name : about.default; // what has to be downloaded is asked for
+  $("model").value = last && last.here !== false ? last.name : about.default; // never start a download without asking
   $("model").title = wordsAbout(app.models[$("model").value]);
   $("about").textContent = `sam-hub ${about.version}. ${about.privacy} Open photos and their objects are kept in this browser until you close them.`;
   everything.offerPresets(about.searches);
   if (about.words) startWords(app);
-  if (!about.project) startStrip(app); // a project keeps its photos itself
+  if (!about.project) startStrip(app); // a project stores its photos itself
   if (about.project) (await import("./project.js")).startProject(app, about.project);
   app.ready = true;
 } catch (e) {

@@ -1,10 +1,10 @@
-// The menu of models: what each is, and the question before one is downloaded.
+// The model menu, and the confirmation before a download.
 import { $, make } from "./ui.js";
 
 const megabytes = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(1, Math.round(bytes / 1e6))} MB`);
 const millions = (params) => `${params >= 1e9 ? `${(params / 1e9).toFixed(1)} billion` : `${Math.round(params / 1e6)} million`} parameters`;
 
-/** model: {name, params, bytes, license, good_for, here}; here: whether it needs no download */
+/** model: {name, params, bytes, license, good_for, here}; here: true if stored locally, false to ask before downloading, null to download unasked */
 export function optionOf(model) {
   const facts = [model.params && `${Math.round(model.params / 1e6)} M`, model.bytes && !model.here && megabytes(model.bytes)].filter(Boolean);
   return make("option", { value: model.name, title: wordsAbout(model) }, facts.length ? `${model.name}  (${facts.join(", ")})` : model.name);
@@ -16,7 +16,7 @@ export function wordsAbout(model) {
   return [model.name, model.params && millions(model.params), size, model.license, model.good_for].filter(Boolean).join("; ");
 }
 
-/** Whether the person wants a model that has to be downloaded first. */
+/** Ask before a model is downloaded; true if no download is needed. */
 export function agreed(model) {
   if (!model || model.here !== false) return true;
   const dialog = $("model-dialog");
@@ -27,7 +27,7 @@ export function agreed(model) {
   dialog.showModal();
   return new Promise((done) => dialog.addEventListener("close", () => {
     const yes = dialog.returnValue === "go";
-    if (yes) model.here = null; // not asked again
+    if (yes) model.here = null; // do not ask again
     done(yes);
   }, { once: true }));
 }

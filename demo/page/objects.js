@@ -1,11 +1,11 @@
-// The list of objects, with the candidate masks.
+// The list of objects, with their candidate masks.
 import { drawThumb } from "./draw.js";
 import { choose, hasPrompt, maskOf, nameOf, remove, rename, select, show } from "./state.js";
 import { $, icon, make, percent, roving, score, SCORE_MEANS } from "./ui.js";
 
 export function startObjects(app) {
   const list = $("objects");
-  let shownLast = null; // the object that was selected
+  let shownLast = null; // id of the object selected at the last refresh
   const rows = new Map(); // id -> {row, parts, drawn}
 
   function rowOf(id) {
@@ -56,7 +56,7 @@ export function startObjects(app) {
     const dot = make("span", { class: "dot" });
     dot.style.setProperty("--c", o.color);
     const words = mask ? (mask.area ? [percent(mask.area / (app.photo.width * app.photo.height)), score(mask.score), note].filter(Boolean).join("  ·  ") : "nothing found")
-      : hasPrompt(o) ? (app.photo.id ? "…" : "waits for the photo") : "click on it";
+      : hasPrompt(o) ? (app.photo.id ? "…" : "waiting for the photo") : "click on it";
     r.facts.replaceChildren(dot, words);
     if (r.drawn !== mask) {
       drawThumb(r.thumb, app.photo, mask, { color: o.color });

@@ -1,10 +1,10 @@
-// Masks on their way to the server: one after the other, again until they are stored, and kept in the browser meanwhile.
+// Queue of masks to save on the server: one at a time, retried until stored, kept in the browser meanwhile.
 
-const PAUSES = [500, 1000, 2000, 4000, 8000]; // ms before the next try
+const PAUSES = [500, 1000, 2000, 4000, 8000]; // ms before each retry
 const TEMPORARY = (status) => status === 0 || status === 429 || status >= 500;
 
 export class Outbox {
-  /** name: of the project; send(item): stores one; changed(): something is stored or not; refused(e): an item cannot be stored */
+  /** name: of the project; send(item): stores one item; changed(): the queue or its state changed; refused(e): an item cannot be stored */
   constructor({ name, send, changed, refused, storage = localStorage, wait = (ms) => new Promise((done) => setTimeout(done, ms)) }) {
     Object.assign(this, { key: `sam-hub.outbox.${name}`, send, changed, refused, storage, wait, busy: false, failures: 0, trouble: null, waiting: null, wake: null });
     this.items = this.#load();
@@ -18,7 +18,7 @@ export class Outbox {
     return this.items.some((item) => item.object === object);
   }
 
-  /** A newer version of an object that waits takes the place of the older one. */
+  /** Queue an item; it replaces a queued older version of the same object. */
   put(item) {
     const at = this.items.findIndex((other, i) => other.object === item.object && other.photo === item.photo && !(this.busy && i === 0));
     if (at < 0) this.items.push(item);
@@ -27,14 +27,14 @@ export class Outbox {
     this.#pump();
   }
 
-  /** Once everything is stored. A later call takes the place of an earlier one. */
+  /** Call `run` once everything is stored. A later call replaces an earlier one. */
   whenEmpty(run) {
     this.waiting = run;
     if (this.items.length) this.#pump();
     else this.#empty();
   }
 
-  /** Try again at once. */
+  /** Retry now. */
   hurry() {
     this.wake?.();
   }
@@ -55,7 +55,7 @@ export class Outbox {
           await Promise.race([this.wait(PAUSES[Math.min(this.failures++, PAUSES.length - 1)]), new Promise((done) => (this.wake = done))]);
           continue;
         }
-        if (e.status === 401) break; // the page is loaded anew, and goes on
+        if (e.status === 401) break; // the page reloads to sign in, and then continues
         this.refused(e);
       }
       this.items.shift();
@@ -85,7 +85,7 @@ export class Outbox {
       if (this.items.length) this.storage.setItem(this.key, JSON.stringify(this.items));
       else this.storage.removeItem(this.key);
     } catch {
-      // full or switched off: they stay on this page
+      // storage is full or disabled: the queue lives only in this page
     }
   }
 }

@@ -1,4 +1,4 @@
-// The photo: opened, encoded, and encoded again where it has been forgotten.
+// Opening and encoding the photo, and encoding it again if it has been dropped.
 import { compute } from "./compute.js";
 import { GONE } from "./failure.js";
 import { decodePhoto } from "./files.js";
@@ -11,7 +11,7 @@ const STAGES = { sending: "Sending the photo", reading: "Reading the photo", loa
 
 export function startPhoto(app) {
   let opening = null; // AbortController
-  /** history, entry: of a photo that was open before, see `strip.js` */
+  /** history, entry: of a photo opened earlier, see `strip.js` */
   app.open = async (blob, name, { history = null, entry = null } = {}) => {
     if (app.limits && blob.size > app.limits.upload_bytes) {
       return toast(`The photo is larger than ${app.limits.upload_bytes >> 20} MB; save it smaller.`, "error");
@@ -20,8 +20,8 @@ export function startPhoto(app) {
     opening?.abort();
     const mine = (opening = new AbortController()), model = $("model").value, known = entry?.photo;
     const photo = { blob, name, bitmap: null, id: null, model, ...(known?.model === model ? { id: known.id, device: known.device } : {}) };
-    const encoded = photo.id ? Promise.resolve() : encode(photo, model, mine.signal); // while the browser reads the photo itself
-    encoded.catch(() => {}); // told below
+    const encoded = photo.id ? Promise.resolve() : encode(photo, model, mine.signal); // runs while the browser decodes the photo
+    encoded.catch(() => {}); // reported below
     const bitmap = await decodePhoto(blob);
     if (mine.signal.aborted) return;
     if (bitmap) {
@@ -30,7 +30,7 @@ export function startPhoto(app) {
     }
     try {
       await encoded;
-      if (!bitmap) { // the browser cannot read it
+      if (!bitmap) { // the browser cannot decode it
         photo.bitmap = await compute.bitmap(photo.id);
         place(photo, history, entry);
       }
@@ -42,7 +42,7 @@ export function startPhoto(app) {
   };
 
   function place(photo, history, entry) {
-    app.photo?.bitmap?.close(); // large, and otherwise left to the garbage collector
+    app.photo?.bitmap?.close(); // large; do not wait for the garbage collector
     app.photo = photo;
     if (entry) entry.photo = photo;
     app.history = history ?? state.newHistory(wantedTidy());
@@ -63,7 +63,7 @@ export function startPhoto(app) {
     app.shelve?.(photo);
   }
 
-  /** What was said last, or null for as suits the model. */
+  /** The last choice, or null for the model's default. */
   const wantedTidy = () => ({ on: true, off: false })[remembered("tidy")] ?? null;
 
   app.closePhoto = close;
@@ -77,7 +77,7 @@ export function startPhoto(app) {
     app.redraw();
   }
 
-  /** Encode a photo, or one that is known already with another model. */
+  /** Encode a photo; one already sent is not sent again for another model. */
   async function encode(photo, model, signal) {
     busy("sending");
     const watch = (event) => {
@@ -112,10 +112,10 @@ export function startPhoto(app) {
     else $("busy-bar").value = share;
     if (!$("busy").hidden) return;
     clearTimeout(later);
-    later = setTimeout(() => ($("busy").hidden = false), 150); // what is quicker needs no notice
+    later = setTimeout(() => ($("busy").hidden = false), 150); // no notice for anything quicker
   }
 
-  /** Do what needs the encoded photo; where it is known no more, encode it again, once. */
+  /** Run work on the encoded photo; if the photo has been dropped, encode it again and retry once. */
   app.withPhoto = async (work) => {
     try {
       return await work();
@@ -136,7 +136,7 @@ export function startPhoto(app) {
     $("facts").hidden = false;
   };
 
-  let changing = null; // AbortController of another model on its way
+  let changing = null; // AbortController of a change of model
   $("model").addEventListener("change", async () => {
     const model = $("model").value, before = app.photo?.model ?? remembered("model") ?? app.defaultModel;
     if (model !== before && !(await agreed(app.models[model]))) {
@@ -148,7 +148,7 @@ export function startPhoto(app) {
     changing?.abort();
     const photo = app.photo;
     if (!photo || photo.model === model) return;
-    if (!photo.id) return app.open(photo.blob, photo.name, { history: app.history, entry: app.entryOf?.(photo) }); // encoded with the other until now
+    if (!photo.id) return app.open(photo.blob, photo.name, { history: app.history, entry: app.entryOf?.(photo) }); // still encoding with the previous model: start over
     const mine = (changing = new AbortController());
     try {
       await encode(photo, model, mine.signal);

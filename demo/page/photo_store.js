@@ -1,6 +1,6 @@
-// The photos that were opened and what was found in them, kept in this browser (IndexedDB) until they are put away.
+// Open photos and their objects, kept in the browser (IndexedDB) until they are closed.
 //
-// An entry: {key, name, blob, thumb: Blob | null, doc, time}; doc is a document of `state.js`.
+// An entry: {key, name, blob, thumb: Blob | null, doc, time}; doc: see `state.js`.
 
 const NAME = "sam-hub", STORE = "photos", MOST = 24;
 
@@ -10,7 +10,7 @@ const done = (request) => new Promise((resolve, reject) => {
 });
 
 export class PhotoStore {
-  /** null where the browser keeps nothing, as in some private windows. */
+  /** Open the store; null if the browser has none, as in some private windows. */
   static async open() {
     try {
       const request = indexedDB.open(NAME, 1);
@@ -29,12 +29,12 @@ export class PhotoStore {
     return this.base.transaction(STORE, mode).objectStore(STORE);
   }
 
-  /** All entries, the oldest first. */
+  /** All entries, oldest first. */
   entries() {
     return done(this.store("readonly").getAll());
   }
 
-  /** Put an entry in, or a changed one; returns its key. The oldest go where there are too many. */
+  /** Add or update an entry; returns its key. Beyond `MOST` entries the oldest are removed. */
   async put(entry) {
     const key = await done(this.store("readwrite").put({ ...entry, time: Date.now() }));
     const keys = await done(this.store("readonly").getAllKeys());
@@ -47,7 +47,7 @@ export class PhotoStore {
   }
 }
 
-/** A document that was kept: what its answers could be gone on from is known to nobody any more. */
+/** A stored document, without references to low-res masks, which no longer exist. */
 export function revived(doc) {
   const objects = doc.objects.map((o) => ({ ...o, refine: null, answer: o.answer && { ...o.answer, result: null } }));
   return { ...doc, objects };

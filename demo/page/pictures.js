@@ -1,9 +1,9 @@
-// Pictures that the page itself makes of what is shown: cut-outs to paste, an overlay, another background.
+// Images made in the page from the visible objects: cut-outs to copy, an overlay, another background.
 import { lighter, pathOf } from "./draw.js";
 import { maskOf, nameOf, selectedObject } from "./state.js";
 import { $, say, toast } from "./ui.js";
 
-const COARSE = 40; // how much smaller the photo is made for its blurred background
+const COARSE = 40; // downscaling factor that blurs the background
 
 export function startPictures(app) {
   const shown = () => app.history.present.objects.filter((o) => o.visible && maskOf(o)?.area);
@@ -15,7 +15,7 @@ export function startPictures(app) {
   }
   const whole = () => blank(app.photo.width, app.photo.height);
 
-  /** All objects that are shown, or the selected one, cropped to what they cover, on a transparent ground. */
+  /** The selected object, or all visible ones, cropped, on a transparent background. */
   function cutout() {
     const selected = selectedObject(app.history.present), chosen = selected && maskOf(selected)?.area ? [selected] : shown();
     const boxes = chosen.map((o) => maskOf(o).bbox), x = Math.min(...boxes.map((b) => b[0])), y = Math.min(...boxes.map((b) => b[1]));
@@ -25,7 +25,7 @@ export function startPictures(app) {
     return canvas;
   }
 
-  /** The photo within the objects. */
+  /** Draw the photo inside the objects. */
   function keep(c, objects) {
     for (const o of objects) {
       c.save();
@@ -92,7 +92,7 @@ export function startPictures(app) {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60000);
       $("export-dialog").close();
-      return say(`${link.download} is downloaded.`);
+      return say(`Downloaded ${link.download}.`);
     });
   }
 }

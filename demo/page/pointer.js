@@ -4,7 +4,7 @@ import { boxFrom, inside, keep, pan, toPhoto, zoom } from "./view.js";
 const MOVED = 5, HOLD = 550;
 
 export function listenToPointers(element, app) {
-  const down = new Map(); // pointerId -> {x, y} of touches
+  const down = new Map(); // pointerId of a touch -> [x, y]
   let gesture = null; // {kind: "press" | "pan" | "box" | "stroke" | "pinch", ...}
   let space = false, over = false; // whether the pointer is over a mark
 
@@ -57,7 +57,7 @@ export function listenToPointers(element, app) {
         app.draw();
       }
     }
-    if (gesture?.kind !== "press") app.dropPreview(); // what a press would take stays until it is taken
+    if (gesture?.kind !== "press") app.dropPreview(); // a press still needs the preview
     cursor();
   });
 

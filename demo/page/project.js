@@ -1,4 +1,4 @@
-// Project mode: photo after photo of the data engine. Every mask is stored as soon as it is there.
+// Project mode: labels the photos of a data engine project one after another. Every mask is saved at once.
 import { Outbox } from "./outbox.js";
 import { ask } from "./server.js";
 import * as state from "./state.js";
@@ -10,7 +10,7 @@ const KEYS = [["Y", "accept the proposed mask"], ["D", "done: next photo"], ["K"
 export function startProject(app, project) {
   const holder = stored(sessionStorage, "holder") ?? keep(sessionStorage, "holder", hex(16));
   let photo = null; // {id, name, width, height}
-  let sent = new Map(); // id in the document -> {object, state, mask, name} as it is stored or on its way
+  let sent = new Map(); // id in the document -> {object, state, mask, name} as saved or queued
   let efforts = new Map(); // id in the document -> {revs, clicks, seconds} spent on it
   let pending = 0; // seconds before the first click on an object
   let semi = false, moving = false;
@@ -22,7 +22,7 @@ export function startProject(app, project) {
   const parts = build();
   app.project = { outbox, sent: () => sent };
 
-  // What is stored follows the document: whoever changes it, undo and redo too, changes what is stored.
+  // What is saved follows the document: every change, undo and redo included, is saved.
   const changed = app.changed;
   app.changed = () => {
     sync();
@@ -39,7 +39,7 @@ export function startProject(app, project) {
     for (const o of objects) {
       const mask = state.maskOf(o), before = sent.get(o.id);
       count(o);
-      if (state.hasPrompt(o) && !o.answer) continue; // its mask is on the way
+      if (state.hasPrompt(o) && !o.answer) continue; // its mask is not computed yet
       if (mask?.area) put(o.id, isProposal(o) ? "proposed" : "accepted", mask, o);
       else if (before && before.state !== "removed") put(o.id, "removed", before.mask, o);
     }
@@ -94,7 +94,7 @@ export function startProject(app, project) {
     go(() => ask("project/next", { holder }));
   }
 
-  /** Show the photo that the server answers with. */
+  /** Show the photo in the server's answer. */
   async function go(asked) {
     moving = true;
     parts.card.hidden = true;
@@ -123,7 +123,7 @@ export function startProject(app, project) {
     photo = null;
     app.placed = () => fill(next, objects, before);
     await open(await data.blob(), next.name);
-    photo ??= next; // one that cannot be shown can be skipped
+    photo ??= next; // a photo that cannot be shown can still be skipped
   }
 
   function fill(next, objects, before) {
@@ -160,14 +160,14 @@ export function startProject(app, project) {
     photo = null;
     [sent, efforts] = [new Map(), new Map()];
     app.closePhoto();
-    app.changed(); // the list is empty
+    app.changed(); // empties the list
     parts.card.hidden = false;
     $("no-objects").classList.add("finished"); // there is no photo to click on
     $("panel").hidden = false;
     say("All photos are done.");
   }
 
-  /** Accept a proposal, and select the next that is open. */
+  /** Accept a proposal and select the next one. */
   function acceptNext(id) {
     let doc = app.history.present;
     if (id) doc = { ...doc, objects: doc.objects.map((o) => (o.id === id ? { ...o, origin: "accepted" } : o)) };
@@ -210,7 +210,7 @@ export function startProject(app, project) {
     const note = make("p", { id: "project-note", role: "status" });
     const before = button("before", "U", "Back", () => app.photoBefore()), skip = button("skip", "K", "Skip", () => app.skipPhoto());
     const next = button("next", "D", "Next photo", () => app.donePhoto(), "primary");
-    document.querySelector(".files").append(note, before, skip, next); // what was there is hidden
+    document.querySelector(".files").append(note, before, skip, next); // project.css hides the other buttons
     const card = make("div", { class: "empty", id: "project-done", hidden: true }, make("div", { class: "card" }, make("h2", {}, "All photos are done"),
       make("p", {}, "Train the next round with sam-hub engine train, or go back to a photo with U.")));
     $("stage").append(card);
@@ -253,7 +253,7 @@ export function startProject(app, project) {
   });
   addEventListener("beforeunload", (e) => outbox.size && e.preventDefault());
 
-  outbox.whenEmpty(() => go(() => ask("project/next", { holder }))); // what an earlier page could not save goes first
+  outbox.whenEmpty(() => go(() => ask("project/next", { holder }))); // first send what an earlier page could not save
   tellNote();
 }
 
@@ -265,7 +265,7 @@ function stored(storage, key) {
   try {
     return storage.getItem(`sam-hub.${key}`);
   } catch {
-    return null; // storage is switched off
+    return null; // storage is disabled
   }
 }
 
@@ -273,7 +273,7 @@ function keep(storage, key, value) {
   try {
     storage.setItem(`sam-hub.${key}`, value);
   } catch {
-    // then for this page only
+    // storage is disabled: the value lives only in this page
   }
   return value;
 }

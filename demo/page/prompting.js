@@ -1,4 +1,4 @@
-// From prompts to masks: previews under the pointer, and the answer for every prompt that has none.
+// From prompts to masks: previews under the pointer, and answers to prompts.
 import { compute } from "./compute.js";
 import { GONE } from "./failure.js";
 import { Answers, Newest } from "./requests.js";
@@ -9,21 +9,21 @@ import { toScreen } from "./view.js";
 const HOVER_GAP = 30, HOVER_STEP = 3; // ms, pixels of the screen
 
 export function startPrompting(app) {
-  /** What is shown for a prompt until all of its masks are there. */
+  /** Set or drop the mask shown for a prompt until its answer is complete. */
   function early(rev, mask) {
     app.early = new Map(app.early);
     if (mask) app.early.set(rev, mask);
     else app.early.delete(rev);
   }
 
-  const since = {}; // rev -> when the pointer asked for it
+  const since = {}; // rev -> time of the pointer event
   app.prompt = (doc, time, foreseen) => {
     since[doc.revs] = time ?? performance.now();
     if (foreseen) early(doc.revs, foreseen);
     app.edit(doc);
   };
 
-  /** The mask of a prompt; the rest of its answer is on the way. */
+  /** Show the best mask of a prompt before the rest of its answer arrives. */
   function show(rev, { path, decode_ms }) {
     early(rev, { path });
     app.took({ decode: decode_ms });
@@ -38,7 +38,7 @@ export function startPrompting(app) {
       const answer = await compute.preview(photo.id, asked);
       if (photo !== app.photo) return;
       const clicked = state.waiting(app.history.present).find((o) => state.isClick(o, x, y));
-      if (clicked) return show(clicked.rev, answer); // meanwhile
+      if (clicked) return show(clicked.rev, answer); // clicked while the preview was computed
       if (!app.hovered) return;
       app.preview = answer.path ? { path: answer.path, at: [x, y] } : null;
       app.took({ decode: answer.decode_ms });
@@ -46,7 +46,7 @@ export function startPrompting(app) {
       app.draw();
     } catch (e) {
       if (e.status === GONE) await app.sendAgain(photo).catch(() => {});
-      // otherwise a preview that fails is none
+      // any other failed preview is simply not shown
     }
   }, HOVER_GAP);
 
@@ -74,7 +74,7 @@ export function startPrompting(app) {
       try {
         const answer = await app.withPhoto(() => compute.segment(app.photo.id, state.promptOf(o, app.history.present.tidy ?? null),
           (event) => event.stage === "shown" && photo === app.photo && show(o.rev, event)));
-        await app.painted(); // lists can wait
+        await app.painted(); // paint the mask before updating the lists
         if (photo !== app.photo) return true;
         const { result, best, masks } = answer;
         app.history = state.settle(app.history, o.id, o.rev, { result, best, masks });

@@ -1,6 +1,6 @@
-// When whoever computes is asked: previews one at a time, the newest waiting; answers for every prompt that has none.
+// Scheduling of requests: previews one at a time, with only the newest queued; answers to every prompt that has none.
 
-/** Runs one task at a time; of those that come meanwhile only the newest is kept. At most one in `gap` ms begins. */
+/** Runs one task at a time and queues only the newest. At most one task starts every `gap` ms. */
 export class Newest {
   constructor(run, gap = 0, now = () => performance.now()) {
     Object.assign(this, { run, gap, now, busy: false, next: null, began: -Infinity, timer: null });
@@ -40,7 +40,7 @@ export class Newest {
   }
 }
 
-/** Asks about each key once at a time, one after the other, until nothing is wanted. */
+/** Asks about one wanted item after another until none is left; items that failed are not asked about again. */
 export class Answers {
   constructor(wanted, ask) {
     Object.assign(this, { wanted, ask, busy: false, failed: new Set() });

@@ -1,4 +1,4 @@
-// The server, as `compute.js` describes it. Addresses are relative, so that the page works behind any prefix.
+// The interface of `compute.js`, implemented by the server. URLs are relative, so that the page works behind any prefix.
 import { Failure } from "./failure.js";
 
 export const server = {
@@ -20,7 +20,7 @@ async function failure(response) {
   try {
     text = (await response.json()).error ?? text;
   } catch {
-    // no JSON: the sentence above must do
+    // not JSON: keep the text above
   }
   return new Failure(response.status, text);
 }
@@ -42,7 +42,7 @@ export async function ask(path, body, signal) {
   return response.json();
 }
 
-/** Events line by line; returns the last, throws what failed. */
+/** POST and pass on the events, one JSON line each; returns the last, throws a failure. */
 async function follow(path, body, onEvent, signal) {
   const response = await send(path, posted(body, signal));
   if (!response.ok) throw await failure(response);
@@ -56,7 +56,7 @@ async function follow(path, body, onEvent, signal) {
   return lines.result();
 }
 
-/** Send a photo; unlike fetch, this tells how much of it is on its way. */
+/** Send a photo, with XMLHttpRequest because fetch reports no upload progress. */
 function upload(file, model, onEvent, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -109,7 +109,7 @@ class Lines {
   }
 }
 
-/** A file to download. */
+/** POST and receive a file: {name, content}. */
 async function fetchFile(path, body) {
   const response = await send(path, posted(body));
   if (!response.ok) throw await failure(response);

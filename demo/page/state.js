@@ -1,8 +1,8 @@
-// The document and its history, as pure functions: no page, no network. Nothing is changed in place.
+// The document and its history: pure functions, immutable values.
 //
 // An object: {id, rev, name, color, visible, points: [{x, y, label}], box: [x0, y0, x1, y1] | null, strokes: [...],
 //   refine: {result, mask} | null, answer: {result, masks, best} | null, chosen, origin: "prompt" | "found" | "file"}
-// Its rev changes with its prompt, so that an answer finds the prompt that it belongs to, also after undo.
+// Its rev changes with its prompt, so that an answer finds its prompt even after undo.
 
 export const COLORS = ["#2e90ff", "#ff7a30", "#16be82", "#ec4899", "#9664ff", "#fabe14", "#0abed7", "#f04646", "#8cc828", "#be8250"];
 
@@ -17,7 +17,7 @@ export function change(history, next) {
   return { past: [...history.past, history.present].slice(-MOST), present: next, future: [] };
 }
 
-/** Make a change that is not worth an undo: selecting, hiding. */
+/** Make a change that undo skips: selecting, hiding. */
 export const touch = (history, next) => ({ ...history, present: next });
 
 export function undo(history) {
@@ -32,7 +32,7 @@ export function redo(history) {
   return { past: [...history.past, history.present], present, future };
 }
 
-/** Put an answer where its prompt is, in whatever moment of the history that is. */
+/** Attach an answer to its prompt, wherever in the history that is. */
 export function settle(history, id, rev, answer) {
   const fill = (doc) => {
     if (!doc.objects.some((o) => o.id === id && o.rev === rev && !o.answer)) return doc;
@@ -45,7 +45,7 @@ export function settle(history, id, rev, answer) {
 export const selectedObject = (doc) => doc.objects.find((o) => o.id === doc.selected) ?? null;
 export const maskOf = (object) => object?.answer?.masks[object.chosen] ?? null;
 export const hasPrompt = (o) => Boolean(o && (o.points.length || o.box || o.strokes.length));
-/** Whether an object is asked for by one click at (x, y) and nothing else. */
+/** Whether the prompt of an object is one click at (x, y) and nothing else. */
 export const isClick = (o, x, y) =>
   o.points.length === 1 && o.points[0].label === 1 && o.points[0].x === x && o.points[0].y === y && !o.box && !o.strokes.length && !o.refine;
 export const waiting = (doc) => doc.objects.filter((o) => hasPrompt(o) && !o.answer);
@@ -58,7 +58,7 @@ function blank(doc) {
   return [{ ...doc, made }, object];
 }
 
-/** Begin another object: the empty one that is there, or a new one. */
+/** Begin another object: select the empty one if there is one, else add one. */
 export function begin(doc) {
   const empty = doc.objects.find((o) => !hasPrompt(o) && !o.answer);
   if (empty) return select(doc, empty.id);
@@ -66,7 +66,7 @@ export function begin(doc) {
   return { ...next, objects: [...doc.objects, object], selected: object.id };
 }
 
-/** Change the prompt of the selected object, or of a new one: edit(object) -> its new points, box, strokes. */
+/** Change the prompt of the selected object, or of a new one. edit(object): returns the changed points, box or strokes. */
 function prompted(doc, edit, refining) {
   const base = selectedObject(doc) ? doc : begin(doc);
   const revs = base.revs + 1;
@@ -82,13 +82,13 @@ export const addPoint = (doc, x, y, label) => prompted(doc, (o) => ({ points: [.
 export const setBox = (doc, box) => prompted(doc, () => ({ box }), false);
 export const addStroke = (doc, stroke) => prompted(doc, (o) => ({ strokes: [...o.strokes, stroke] }), false);
 
-/** Change marks of the selected object: parts of it, as `marks.js` gives them. Without any mark it is cleared. */
+/** Change the marks of the selected object; parts: as `marks.js` returns them. An object left without marks is cleared. */
 export function setMarks(doc, parts) {
   const o = selectedObject(doc), next = { ...o, ...parts };
   return hasPrompt(next) && (next.box || next.strokes.length || next.points.some((p) => p.label)) ? prompted(doc, () => parts, false) : clear(doc, o.id);
 }
 
-/** Say whether masks are tidied; those that prompts gave are asked for again, and the one that was chosen stays chosen. */
+/** Switch tidying. Masks from prompts are computed again, and the chosen candidate stays chosen. */
 export function setTidy(doc, tidy) {
   let { revs } = doc;
   const objects = doc.objects.map((o) => (o.origin === "prompt" && hasPrompt(o) && o.answer
@@ -96,7 +96,7 @@ export function setTidy(doc, tidy) {
   return { ...doc, objects, revs, tidy };
 }
 
-/** Forget the prompt and the mask of an object, and keep its name. */
+/** Remove the prompt and the mask of an object; it keeps its name. */
 export function clear(doc, id) {
   const target = doc.objects.find((o) => o.id === id);
   if (!target || (!hasPrompt(target) && !target.answer)) return doc;
@@ -123,7 +123,7 @@ export function choose(doc, id, index) {
   return edited(doc, id, { chosen: index });
 }
 
-/** Objects whose masks are known: of everything mode, or of a file. */
+/** Add objects with known masks, from everything mode, a file or text. */
 export function addMasks(doc, masks, origin) {
   let next = doc;
   for (const mask of masks) {
@@ -136,7 +136,7 @@ export function addMasks(doc, masks, origin) {
   return { ...next, selected: next.objects.at(-1)?.id ?? null };
 }
 
-/** Of masks from a file those that no object has yet, with the same name. */
+/** The masks that no object of the same name has yet. */
 export function newOnes(doc, masks) {
   const keyOf = (name, mask) => `${name}\n${mask.rle.counts}`;
   const there = new Set(doc.objects.filter(maskOf).map((o) => keyOf(o.name, maskOf(o))));
@@ -149,7 +149,7 @@ export function newOnes(doc, masks) {
 
 const around = ([x, y, w, h]) => [x, y, x + w, y + h];
 
-/** What is asked about an object. */
+/** The prompt of an object as `compute.js` takes it. */
 export function promptOf(o, tidy = null) {
   const prompt = {};
   if (o.points.length) {

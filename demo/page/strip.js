@@ -1,14 +1,14 @@
-// The strip of open photos: what was done is kept, one click goes on with it.
+// The strip of open photos: work is kept, and a click on a photo continues it.
 import { revived, PhotoStore } from "./photo_store.js";
 import { emptyDocument, maskOf, newHistory } from "./state.js";
 import { $, icon, make, remember, remembered, toast } from "./ui.js";
 
-const PAUSE = 400; // ms without a change until it is kept
+const PAUSE = 400; // ms without a change before saving
 const THUMB = 96;
 const UNSAVED = "unsaved";
 
 export async function startStrip(app) {
-  const open = new Map(); // key -> {key, name, blob, thumb, doc, photo, history}; photo and history of this visit
+  const open = new Map(); // key -> {key, name, blob, thumb, doc, photo, history}; photo, history: of this visit only
   const store = await PhotoStore.open();
   let timer = 0, full = false;
 
@@ -22,19 +22,19 @@ export async function startStrip(app) {
     try {
       return store ? await store.put(key === undefined || key < 0 ? kept : { ...kept, key }) : undefined;
     } catch {
-      if (!full) toast("This browser has no storage left; export what you need.");
+      if (!full) toast("This browser's storage is full; export what you need.");
       full = true;
       return undefined;
     }
   }
 
-  /** A photo has been opened. */
+  /** Add a newly opened photo to the strip. */
   app.shelve = async (photo) => {
     if (current()) return refresh();
     const entry = { key: -1 - open.size, name: photo.name, blob: photo.blob, photo, thumb: null, doc: emptyDocument() };
     open.set(entry.key, entry);
     entry.thumb = await thumbOf(photo.bitmap).catch(() => null);
-    entry.picture = null; // drawn anew, now that it is there
+    entry.picture = null; // redraw it with the thumbnail
     const key = await put(entry);
     if (key !== undefined) {
       open.delete(entry.key);
@@ -44,7 +44,7 @@ export async function startStrip(app) {
     return keepSoon();
   };
 
-  /** What is done is kept a moment later; at once where the page goes. */
+  /** Save after a pause; `keep` saves at once. */
   function keepSoon() {
     clearTimeout(timer);
     timer = setTimeout(keep, PAUSE);
@@ -60,7 +60,7 @@ export async function startStrip(app) {
     refresh();
   }
   app.keepNow = keep;
-  /** The page goes: the store may not finish, so what is new is also written where writing takes no time. */
+  /** When the page is left, IndexedDB may not finish, so unsaved work also goes to localStorage, which is synchronous. */
   addEventListener("pagehide", () => {
     const entry = current();
     if (!entry || entry.saved === app.history.present || entry.key < 0) return;
@@ -94,7 +94,7 @@ export async function startStrip(app) {
       entry.picture ??= pictureOf(entry.thumb);
       const choose = make("button", { class: "shelved", title: `${entry.name}: ${count}`, "aria-label": `${entry.name}, ${count}`,
         "aria-current": String(entry === here), onclick: () => goTo(entry) }, entry.picture, make("span", {}, entry.name));
-      const away = make("button", { class: "icon away", title: `Put ${entry.name} away`, "aria-label": `Put ${entry.name} away`, onclick: () => putAway(entry) }, icon("clear"));
+      const away = make("button", { class: "icon away", title: `Close ${entry.name}`, "aria-label": `Close ${entry.name}`, onclick: () => putAway(entry) }, icon("clear"));
       return make("span", { class: "shelved-one", "data-kept": String(entry.key >= 0) }, choose, away);
     }));
     const last = entries.at(-1);
@@ -113,7 +113,7 @@ export async function startStrip(app) {
   refresh();
 }
 
-/** A small picture on the page. */
+/** A thumbnail as a canvas. */
 function pictureOf(thumb) {
   const canvas = make("canvas", { width: 68, height: 68, "aria-hidden": "true" });
   if (thumb) {
@@ -125,7 +125,7 @@ function pictureOf(thumb) {
   return canvas;
 }
 
-/** A small picture, as a file. */
+/** A thumbnail as a JPEG. */
 async function thumbOf(bitmap) {
   const scale = THUMB / Math.max(bitmap.width, bitmap.height), canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));

@@ -1,4 +1,4 @@
-// Tools, tabs and the buttons around the photo.
+// The tools, the tabs and the buttons around the photo.
 import { KEYS } from "./keys.js";
 import * as state from "./state.js";
 import { $, make, remember, roving, say } from "./ui.js";
@@ -37,7 +37,7 @@ export function startTools(app) {
       $(`tab-${name}`).tabIndex = name === tab ? 0 : -1;
       $(`pane-${name}`).hidden = name !== tab;
     }
-    for (const b of $("tools").querySelectorAll("[data-tool]:not([data-tool=pan]), #clear")) b.hidden = tab === "everything"; // they do nothing there
+    for (const b of $("tools").querySelectorAll("[data-tool]:not([data-tool=pan]), #clear")) b.hidden = tab === "everything"; // useless in everything mode
     app.dropPreview();
     app.found.lit = null;
     app.cursorShape();

@@ -1,4 +1,4 @@
-// Small things that the whole page uses.
+// DOM helpers, messages and settings that the whole page uses.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -23,7 +23,7 @@ export function icon(name) {
   return svg;
 }
 
-/** For screen readers. */
+/** Announce to screen readers. */
 export function say(text) {
   $("live").textContent = text;
 }
@@ -38,7 +38,7 @@ export const percent = (share) => (share >= 0.1 ? `${Math.round(share * 100)}%` 
 export const SCORE_MEANS = "Score: how well the model expects the mask to fit, from 0 to 1 (predicted IoU)";
 export const score = (value) => (value == null ? "" : value.toFixed(2));
 
-/** Light, dark, or what the system says. */
+/** The theme: light, dark, or the system's. */
 export function startTheme(button) {
   const root = document.documentElement;
   const stored = remembered("theme");
@@ -55,7 +55,7 @@ export function remembered(key) {
   try {
     return localStorage.getItem(`sam-hub.${key}`);
   } catch {
-    return null; // storage is switched off
+    return null; // storage is disabled
   }
 }
 
@@ -63,11 +63,11 @@ export function remember(key, value) {
   try {
     localStorage.setItem(`sam-hub.${key}`, value);
   } catch {
-    // then not
+    // storage is disabled
   }
 }
 
-/** Arrow keys move among buttons of a group; one of them is in the tab order. */
+/** Roving tabindex: arrow keys move within a group, of which one button is in the tab order. */
 export function roving(group, selector) {
   group.addEventListener("keydown", (e) => {
     const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[e.key];

@@ -1,8 +1,8 @@
-// How the photo lies on the screen: x_screen = x_photo * scale + x. Pure.
+// The view transform: x_screen = x_photo * scale + x. Pure functions.
 
 const SMALLEST = 0.02, LARGEST = 40, MARGIN = { left: 72, top: 20, right: 20, bottom: 62 }, NARROW = { left: 8, top: 8, right: 8, bottom: 116 };
 
-/** The photo whole and centred, never larger than twice its size. */
+/** Fit the whole photo, centred, at no more than twice its size. */
 export function fit(photo, stage) {
   const m = stage.width < 700 ? NARROW : MARGIN;
   const free = { width: Math.max(40, stage.width - m.left - m.right), height: Math.max(40, stage.height - m.top - m.bottom) };
@@ -20,7 +20,7 @@ export const inside = (photo, x, y) => x >= 0 && y >= 0 && x <= photo.width && y
 export const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 export const into = (photo, x, y) => [clamp(x, 0, photo.width), clamp(y, 0, photo.height)];
 
-/** Zoom about a point of the screen that stays where it is. */
+/** Zoom about a fixed point of the screen. */
 export function zoom(view, factor, x, y) {
   const scale = clamp(view.scale * factor, SMALLEST, LARGEST);
   const by = scale / view.scale;
@@ -29,7 +29,7 @@ export function zoom(view, factor, x, y) {
 
 export const pan = (view, dx, dy) => ({ ...view, x: view.x + dx, y: view.y + dy });
 
-/** Never lose the photo out of sight. */
+/** Keep a part of the photo in sight. */
 export function keep(view, photo, stage) {
   const edge = 48;
   return {
@@ -39,7 +39,7 @@ export function keep(view, photo, stage) {
   };
 }
 
-/** A box from two corners, cut at the photo's border; null where it is too small to be meant. */
+/** A box from two corners, clipped to the photo; null if it is too small to be intended. */
 export function boxFrom([x0, y0], [x1, y1], photo, least) {
   const [a, b] = into(photo, Math.min(x0, x1), Math.min(y0, y1));
   const [c, d] = into(photo, Math.max(x0, x1), Math.max(y0, y1));

@@ -1,4 +1,4 @@
-// Text prompts: all objects that a phrase names are added to the list.
+// Text prompts: adds every object that matches a phrase.
 import { compute } from "./compute.js";
 import { addMasks, newOnes } from "./state.js";
 import { $, say, toast } from "./ui.js";

@@ -1,4 +1,4 @@
-// Runs functions of the page without a server on cases from Python: node alone_parts.mjs IN.json OUT.json
+// Runs parts of the page without a server on cases from Python: node alone_parts.mjs IN.json OUT.json
 import fs from "node:fs";
 import { Enlarger } from "../../demo/alone/enlarge.js";
 import { cvat, labelMap, labelme, labelStudio } from "../../demo/alone/labels.js";

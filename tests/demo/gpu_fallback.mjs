@@ -1,5 +1,5 @@
-// Opens a model on a stand-in for onnxruntime-web and a GPU that fails in some way: node gpu_fallback.mjs CASE
-// The last line is what was opened, as JSON.
+// Opens a model with a mock of onnxruntime-web and a GPU that fails as CASE says: node gpu_fallback.mjs CASE
+// The last line of output is the opened model, as JSON.
 const [how] = process.argv.slice(2);
 const SIDE = 16, LOW = 4, FEATURES = how === "without fp16" ? [] : ["shader-f16"];
 
@@ -9,7 +9,7 @@ class Tensor {
   }
 }
 
-/** What a session gives on a provider. */
+/** The bad logits of each case. */
 const LOGITS = {
   "empty masks": () => new Float32Array(3 * LOW * LOW),
   "not a number": () => new Float32Array(3 * LOW * LOW).fill(NaN),

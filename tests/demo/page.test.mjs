@@ -1,4 +1,4 @@
-// The pure parts of the page, in Node: node --test --experimental-default-type=module tests/demo/page.test.mjs
+// The pure parts of the page: node --test --experimental-default-type=module tests/demo/page.test.mjs
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Answers, Newest } from "../../demo/page/requests.js";
