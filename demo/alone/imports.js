@@ -18,7 +18,7 @@ export function readAnnotations(text, size, limits) {
   return records.map((record, i) => {
     const what = `annotation ${i + 1}`, mask = maskOf(record.segmentation, size, what);
     const name = typeof record.name === "string" ? record.name : (names.get(record.category_id) ?? "");
-    return { name: clean(name === UNNAMED ? "" : name), ...numbers(record), ...promptOf(record, size), ...shapeOfMask(mask, size) };
+    return { name: cleanName(name === UNNAMED ? "" : name), ...scoresOf(record), ...promptOf(record, size), ...shapeOfMask(mask, size) };
   });
 }
 
@@ -63,11 +63,11 @@ function fromPolygons(polygons, [height, width], what) {
   return all.some(Boolean) ? { top: 0, left: 0, height, width, pixels: all } : null;
 }
 
-function clean(name) {
+function cleanName(name) {
   return name.replace(/\p{C}/gu, " ").split(/\s+/).filter(Boolean).join(" ").slice(0, NAME_LENGTH);
 }
 
-function numbers(record) {
+function scoresOf(record) {
   const found = {};
   for (const [to, from] of [["score", "predicted_iou"], ["stability", "stability_score"]]) {
     if (typeof record[from] === "number" && record[from] >= 0 && record[from] <= 1.1) found[to] = record[from];

@@ -8,7 +8,7 @@ const PHOTOS = 4, RESULTS = 24;
 const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** Least-recently-used cache of `most` entries. */
-class Last {
+class Lru {
   constructor(most) {
     Object.assign(this, { most, map: new Map() });
   }
@@ -29,7 +29,7 @@ class Last {
 export class Photo {
   /** blob: the file; size: [height, width]; held: encoder outputs that the decoder takes */
   constructor(blob, size, model, held) {
-    Object.assign(this, { blob, size, model, held, results: new Last(RESULTS), enlargers: new Last(4), last: null });
+    Object.assign(this, { blob, size, model, held, results: new Lru(RESULTS), enlargers: new Lru(4), last: null });
   }
 
   remember(result) {
@@ -47,7 +47,7 @@ export class Photo {
 
 export class Photos {
   constructor() {
-    this.known = new Last(PHOTOS);
+    this.known = new Lru(PHOTOS);
   }
   add(photo) {
     const key = randomKey();

@@ -38,7 +38,7 @@ export async function search(photo, how, turn, progress, stopped) {
   const shaped = [];
   for (const each of kept) {
     if (stopped()) return [];
-    shaped.push(await turn(() => shape(each, photo, how)));
+    shaped.push(await turn(() => finalShape(each, photo, how)));
   }
   const alike = nms(shaped, Math.max(how.box_nms_thresh, how.crop_nms_thresh)).filter((each) => each.area >= how.min_mask_area);
   return alike.sort((a, b) => b.area - a.area).map(({ score, stability, point, rle, area, bbox, path }) => ({ score, stability, point, rle, area, bbox, path }));
@@ -63,7 +63,7 @@ function measure(logits, enlarger, how) {
 }
 
 /** The mask at the size of the photo, tidied, without small holes and islands. */
-function shape({ logits, score, stability, point }, photo, how) {
+function finalShape({ logits, score, stability, point }, photo, how) {
   const { size } = photo, side = Math.sqrt(logits.length), exact = photo.enlarger(size, side), drawn = photo.enlarger(drawnSize(size), side);
   const found = shapeOf(logits, exact, drawn, ""), base = { score, stability, point, untouched: true };
   const runs = toRuns(found.rle.counts, size), tidied = how.tidy ? tidyRuns(runs, size, { share: how.tidy, points: [point] }) : runs;
@@ -74,11 +74,11 @@ function shape({ logits, score, stability, point }, photo, how) {
 
 /** Fill holes and remove islands smaller than `least` pixels, in place; returns whether anything changed. */
 export function tidy(mask, size, least) {
-  const holes = clean(mask, size, least, 0);
-  return clean(mask, size, least, 1) || holes;
+  const holes = flipSmallRegions(mask, size, least, 0);
+  return flipSmallRegions(mask, size, least, 1) || holes;
 }
 
-function clean({ top, left, height, width, pixels }, size, least, value) {
+function flipSmallRegions({ top, left, height, width, pixels }, size, least, value) {
   const seen = new Uint8Array(height * width), stack = [], regions = [];
   const open = [top > 0, left > 0, top + height < size[0], left + width < size[1]]; // borders of the window that are not borders of the photo
   for (let start = 0; start < pixels.length; start++) {

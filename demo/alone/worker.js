@@ -53,13 +53,13 @@ const calls = {
 
   async preview(_, id, prompt) {
     const photo = photos.get(id);
-    return (await turn(() => first(photo, prompt))).shown;
+    return (await turn(() => bestMask(photo, prompt))).shown;
   },
 
   async segment({ emit }, id, prompt) {
-    const photo = photos.get(id), found = await turn(() => first(photo, prompt));
+    const photo = photos.get(id), found = await turn(() => bestMask(photo, prompt));
     emit({ stage: "shown", ...found.shown });
-    return turn(() => rest(photo, found));
+    return turn(() => allMasks(photo, found));
   },
 
   async everything({ emit, isStopped }, id, preset, tidy = null) {
@@ -114,11 +114,11 @@ async function warm(photo) {
 }
 
 /** The mask to show first. A click repeats the prompt of the preview before it, so the last result is reused. */
-async function first(photo, given) {
+async function bestMask(photo, given) {
   const key = JSON.stringify(given), { model, size, side } = photo;
   if (photo.last?.key === key) return photo.last;
   const start = performance.now(), prompt = readPrompt(given, size, model.facts.prompts, side);
-  const mask = prompt.refine ? earlier(photo, prompt.refine) : prompt.mask;
+  const mask = prompt.refine ? logitsToRefine(photo, prompt.refine) : prompt.mask;
   const { scores, low } = await model.decode(photo.held, size, [prompt.points], [prompt.labels], mask, prompt.ambiguous);
   const took = ms(start), best = scores.indexOf(Math.max(...scores)), area = side * side;
   const masks = Array.from(scores, (each, i) => ({ score: score(each), logits: low.slice(i * area, (i + 1) * area) }));
@@ -129,7 +129,7 @@ async function first(photo, given) {
   return found;
 }
 
-async function rest(photo, { prompt, mask, masks, best, took, how, shown }) {
+async function allMasks(photo, { prompt, mask, masks, best, took, how, shown }) {
   const start = performance.now(), { model, size, side } = photo, area = side * side;
   let all = masks;
   if (masks.length === 1 && !prompt.ambiguous && photo.many > 1) {
@@ -142,7 +142,7 @@ async function rest(photo, { prompt, mask, masks, best, took, how, shown }) {
 }
 
 /** The low-res mask to refine, or null if it is no longer cached; then the clicks alone are used. */
-const earlier = (photo, { result, mask }) => photo.results.get(result)?.[mask] ?? null;
+const logitsToRefine = (photo, { result, mask }) => photo.results.get(result)?.[mask] ?? null;
 
 onmessage = async ({ data: { n, call, args, stop } }) => {
   if (stop) return stopped.add(stop);
@@ -151,14 +151,14 @@ onmessage = async ({ data: { n, call, args, stop } }) => {
     postMessage({ n, done });
   } catch (e) {
     if (!(e instanceof Failure)) console.error(e);
-    const failed = e instanceof Failure ? { status: e.status, text: e.message } : { status: 500, text: wordsFor(e) };
+    const failed = e instanceof Failure ? { status: e.status, text: e.message } : { status: 500, text: messageFor(e) };
     postMessage({ n, failed });
   } finally {
     stopped.delete(n);
   }
 };
 
-function wordsFor(e) {
+function messageFor(e) {
   const text = String(e?.message ?? e);
   if (/memory|allocat|out of bounds|bad_alloc/i.test(text)) return "this device has too little memory for the model; close other pages, or open a smaller photo";
   return "something went wrong while computing; reload the page";

@@ -11,7 +11,7 @@ export function startEdits(app) {
       return hit && app.toggleFound(hit);
     }
     const doc = app.history.present, o = state.selectedObject(doc);
-    const other = label && app.tool === "add" && !(o && !state.hasPrompt(o) && !o.answer) && otherAt(doc, o, x, y);
+    const other = label && app.tool === "add" && !(o && !state.hasPrompt(o) && !o.answer) && otherObjectAt(doc, o, x, y);
     if (other) {
       app.touch(state.select(doc, other.id));
       return say(`${state.nameOf(other)} is selected.`);
@@ -25,7 +25,7 @@ export function startEdits(app) {
     app.prompt(state.addPoint(doc, ...at, label), time, foreseen && app.preview);
   };
   /** Another visible object at a point outside the selected one, or null. */
-  function otherAt(doc, o, x, y) {
+  function otherObjectAt(doc, o, x, y) {
     const own = state.maskOf(o);
     if (own?.area && app.hit([own], x, y)) return null;
     const masks = new Map(doc.objects.filter((each) => each !== o && each.visible && state.maskOf(each)?.area).map((each) => [state.maskOf(each), each]));
@@ -42,7 +42,7 @@ export function startEdits(app) {
     say(mark.kind === "point" ? "Click removed." : "Box removed.");
   };
   app.box = (box, time) => app.prompt(state.setBox(app.history.present, box), time);
-  app.stroke = (stroke, time) => app.prompt(state.addStroke(app.history.present, thin(stroke)), time);
+  app.stroke = (stroke, time) => app.prompt(state.addStroke(app.history.present, thinned(stroke)), time);
   app.newObject = () => {
     app.show("objects");
     app.edit(state.begin(app.history.present));
@@ -76,7 +76,7 @@ export function startEdits(app) {
 }
 
 /** Drop points of a stroke that are too close together to matter. */
-function thin(stroke) {
+function thinned(stroke) {
   const points = [];
   for (const p of stroke.points) {
     const q = points.at(-1);

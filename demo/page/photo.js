@@ -26,13 +26,13 @@ export function startPhoto(app) {
     if (mine.signal.aborted) return;
     if (bitmap) {
       Object.assign(photo, { bitmap, width: bitmap.width, height: bitmap.height });
-      place(photo, history, entry);
+      showPhoto(photo, history, entry);
     }
     try {
       await encoded;
       if (!bitmap) { // the browser cannot decode it
         photo.bitmap = await compute.bitmap(photo.id);
-        place(photo, history, entry);
+        showPhoto(photo, history, entry);
       }
       app.changed();
     } catch (e) {
@@ -41,7 +41,7 @@ export function startPhoto(app) {
     }
   };
 
-  function place(photo, history, entry) {
+  function showPhoto(photo, history, entry) {
     app.photo?.bitmap?.close(); // large; do not wait for the garbage collector
     app.photo = photo;
     if (entry) entry.photo = photo;

@@ -16,8 +16,8 @@ export function startProject(app, project) {
   let semi = false, moving = false;
 
   const outbox = new Outbox({
-    name: project.name, send: async (item) => tellCounts((await ask("project/save", { ...item, holder })).counts),
-    changed: () => (tellNote(), app.changed()), refused: (e) => app.fail(e),
+    name: project.name, send: async (item) => updateCounts((await ask("project/save", { ...item, holder })).counts),
+    changed: () => (updateNote(), app.changed()), refused: (e) => app.fail(e),
   });
   const parts = build();
   app.project = { outbox, sent: () => sent };
@@ -27,7 +27,7 @@ export function startProject(app, project) {
   app.changed = () => {
     sync();
     changed();
-    tellProposals();
+    updateProposals();
   };
   app.noteOf = (o) => (isProposal(o) ? "proposed" : !sent.has(o.id) ? "" : outbox.has(sent.get(o.id).object) ? "not saved yet" : "saved");
   const isProposal = (o) => o.origin === "proposal" && o.rev === 0;
@@ -74,7 +74,7 @@ export function startProject(app, project) {
     const o = state.selectedObject(app.history.present);
     if (o && (state.hasPrompt(o) || o.answer)) effort(o.id).seconds += TICK / 1000;
     else pending += TICK / 1000;
-    tellNote();
+    updateNote();
   }, TICK);
   setInterval(() => photo && !moving && ask("project/keep", { holder, photo: photo.id }).then(reached, (e) => lost(e)), SIGN_OF_LIFE);
 
@@ -82,14 +82,14 @@ export function startProject(app, project) {
   function reached() {
     if (away) outbox.hurry();
     away = false;
-    tellNote();
+    updateNote();
   }
   function lost(e) {
-    if (e.status === 409) return elsewhere(e);
+    if (e.status === 409) return leavePhoto(e);
     away = e.status === 0;
-    tellNote();
+    updateNote();
   }
-  function elsewhere(e) {
+  function leavePhoto(e) {
     app.fail(e);
     go(() => ask("project/next", { holder }));
   }
@@ -102,9 +102,9 @@ export function startProject(app, project) {
     parts.next.disabled = parts.skip.disabled = true;
     try {
       const answer = await asked();
-      tellCounts(answer.counts);
+      updateCounts(answer.counts);
       if (answer.photo) await show(answer);
-      else finished();
+      else showFinished();
       reached();
     } catch (e) {
       app.fail(e);
@@ -156,7 +156,7 @@ export function startProject(app, project) {
     select.value = model;
   }
 
-  function finished() {
+  function showFinished() {
     photo = null;
     [sent, efforts] = [new Map(), new Map()];
     app.closePhoto();
@@ -182,7 +182,7 @@ export function startProject(app, project) {
     else say("There are no proposals here.");
   };
 
-  function putAway(how) {
+  function finishPhoto(how) {
     if (!photo || moving) return;
     if (state.waiting(app.history.present).length) return toast("A mask is still being computed; wait a moment.");
     if (how === "done" && proposals().length) {
@@ -194,10 +194,10 @@ export function startProject(app, project) {
       await ask("project/finish", { holder, photo: id, state: how });
       return ask("project/next", { holder });
     }));
-    tellNote();
+    updateNote();
   }
-  app.donePhoto = () => putAway("done");
-  app.skipPhoto = () => putAway("skipped");
+  app.donePhoto = () => finishPhoto("done");
+  app.skipPhoto = () => finishPhoto("skipped");
   app.photoBefore = () => !moving && (sync(), outbox.whenEmpty(() => go(() => ask("project/before", { holder, photo: photo?.id ?? null }))));
 
   function build() {
@@ -218,17 +218,17 @@ export function startProject(app, project) {
     return { count: counted, bar, accept, note, next, skip, card };
   }
 
-  function tellCounts({ all, done, masks }) {
+  function updateCounts({ all, done, masks }) {
     parts.count.textContent = `${done} of ${all} photos, ${masks} ${masks === 1 ? "mask" : "masks"}`;
     parts.bar.max = Math.max(1, all);
     parts.bar.value = done;
   }
-  function tellProposals() {
+  function updateProposals() {
     const left = proposals().length;
     parts.accept.hidden = !left;
     parts.accept.textContent = `Accept (Y): ${left} proposed mask${left === 1 ? "" : "s"} left`;
   }
-  function tellNote() {
+  function updateNote() {
     const o = photo && state.selectedObject(app.history.present);
     const seconds = !photo ? 0 : o && sent.has(o.id) ? effort(o.id).seconds : o && efforts.has(o.id) ? effort(o.id).seconds + pending : pending;
     const slow = seconds > project.limit && o && !isProposal(o);
@@ -254,7 +254,7 @@ export function startProject(app, project) {
   addEventListener("beforeunload", (e) => outbox.size && e.preventDefault());
 
   outbox.whenEmpty(() => go(() => ask("project/next", { holder }))); // first send what an earlier page could not save
-  tellNote();
+  updateNote();
 }
 
 function hex(bytes) {

@@ -76,7 +76,7 @@ export async function startStrip(app) {
     await app.open(entry.blob, entry.name, { history, entry });
   }
 
-  async function putAway(entry) {
+  async function closeEntry(entry) {
     const isOpen = entry === current();
     open.delete(entry.key);
     if (entry.key >= 0) await store?.remove(entry.key).catch(() => {});
@@ -94,7 +94,7 @@ export async function startStrip(app) {
       entry.picture ??= pictureOf(entry.thumb);
       const choose = make("button", { class: "shelved", title: `${entry.name}: ${count}`, "aria-label": `${entry.name}, ${count}`,
         "aria-current": String(entry === here), onclick: () => goTo(entry) }, entry.picture, make("span", {}, entry.name));
-      const away = make("button", { class: "icon away", title: `Close ${entry.name}`, "aria-label": `Close ${entry.name}`, onclick: () => putAway(entry) }, icon("clear"));
+      const away = make("button", { class: "icon away", title: `Close ${entry.name}`, "aria-label": `Close ${entry.name}`, onclick: () => closeEntry(entry) }, icon("clear"));
       return make("span", { class: "shelved-one", "data-kept": String(entry.key >= 0) }, choose, away);
     }));
     const last = entries.at(-1);
