@@ -1,4 +1,4 @@
-"""Masks for the page: COCO RLE, which is exact, and an outline for drawing."""
+"""Masks for the page: exact COCO RLE, and an outline for drawing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +12,19 @@ from ..ops.masks import mask_to_box, mask_to_rle
 from ..ops.tidying import tidy_window
 
 DRAWN = 512
-"""Long side at which outlines of logits are traced: twice a low-res mask, and between its pixels by their values."""
+"""Long side at which outlines of logits are traced: twice that of a low-res mask."""
 TRACED = 1024
-"""Long side at which outlines of masks are traced, of which only the sign is known."""
+"""Long side at which outlines of binary masks are traced."""
 STRAIGHT = 0.3
-"""How far an outline may leave what was traced, in pixels of the size for drawing: corners in between are left out."""
+"""Tolerance of simplifying outlines, in pixels at the traced size."""
 LEAST = 1e-6
-"""Of the logits within a mask."""
+"""Smallest value inside a tidied mask, so that its sign is positive."""
 OUTSIDE = -1e9
-"""Beyond the border: so far below zero that the outline ends at the last pixel."""
+"""Value beyond the border, so far below zero that the outline ends at the last pixel."""
 
 
 def drawn_size(size: Size, longest: int = DRAWN) -> Size:
-    """The photo's size, made smaller for outlines where it is large."""
+    """The photo's size, scaled down so that its long side is at most ``longest``."""
     scale = min(1.0, longest / max(size))
     return tuple(max(1, round(side * scale)) for side in size)
 
@@ -33,7 +33,7 @@ def drawn_size(size: Size, longest: int = DRAWN) -> Size:
 class Tidying:
     """How masks are tidied, see `ops.tidying.tidy`.
 
-    share: of a mask's area; 0 for not at all
+    share: of a mask's area, below which specks and holes are removed; 0: no tidying
     points: (P, 2), x then y, in pixels of the photo, or None; labels: (P,)
     """
 
@@ -42,7 +42,7 @@ class Tidying:
     labels: np.ndarray | None = None
 
     def __call__(self, mask: np.ndarray, origin: tuple[int, int], scale: float = 1.0) -> np.ndarray:
-        """The window (h, w) bool of a mask, tidied; scale: its pixels to one of the photo."""
+        """Tidy a window, (h, w) bool, of a mask. scale: window pixels per pixel of the photo"""
         points = None if self.points is None else self.points * scale
         return tidy_window(mask, origin, self.share, points, self.labels)
 
@@ -55,7 +55,7 @@ def outline_of_logits(logits: np.ndarray, upsampler: Upsampler, size: Size, tidy
     window = upsampler.window(logits, 0.0)
     if window is None:
         return ""
-    window = upsampler.margin(window)  # with the pixels around the mask, between which and it the outline runs
+    window = upsampler.margin(window)  # the outline needs the pixels next to the mask
     values, origin = upsampler(logits[upsampler.margin(window)], window)
     drawn = upsampler.frame.original_size
     if tidying.share:
@@ -69,7 +69,7 @@ def shape_of_logits(
 ) -> dict[str, Any]:
     """Low-res logits (h, w) -> ``rle, area, bbox, path`` of the mask.
 
-    exact, drawn: upsamplers to the photo and to the size for drawing; path: the outline, where it is known
+    exact, drawn: upsamplers to the photo's and to the drawn size; path: the outline, if known
     """
     size = exact.frame.original_size
     window = exact.window(logits, 0.0)
@@ -84,7 +84,7 @@ def shape_of_logits(
 
 
 def shape_of_mask(mask: np.ndarray) -> dict[str, Any]:
-    """A mask (H, W) bool of the photo's size -> the same."""
+    """A mask (H, W) bool of the photo's size -> ``rle, area, bbox, path``."""
     size = mask.shape
     if not mask.any():
         return _facts(np.zeros((0, 0), bool), size, (0, 0), "")
@@ -92,32 +92,32 @@ def shape_of_mask(mask: np.ndarray) -> dict[str, Any]:
     part = mask[y0 : y1 + 1, x0 : x1 + 1]
     traced = drawn_size(size, TRACED)
     scale = max(size) / max(traced)
-    # On a grid that begins at the corner of the photo, with a pixel around the mask where there is one.
+    # The traced grid starts at the photo's corner; its window has a margin of one pixel around the mask.
     left, top = max(0, int(x0 / scale) - 1), max(0, int(y0 / scale) - 1)
     right, bottom = min(traced[1], int(x1 / scale) + 2), min(traced[0], int(y1 / scale) + 2)
     shift = (np.array([x0, y0]) + 0.5) / scale - 0.5 - [left, top]
     move = np.float32([[1 / scale, 0, shift[0]], [0, 1 / scale, shift[1]]])
     soft = cv2.warpAffine(part.astype(np.float32), move, (right - left, bottom - top), flags=cv2.INTER_LINEAR)
-    # The sign of this is the mask's; where between two pixels it changes follows from those around them.
+    # The sign is the mask's; blurring makes the zero crossing between pixels, and so the outline, smooth.
     values = (soft + cv2.blur(soft, (3, 3), borderType=cv2.BORDER_REPLICATE) - 1) / 2
     return _facts(part, size, (x0, y0), _outline(values, (left, top), traced, size))
 
 
 def _outline(values: np.ndarray, origin: tuple[int, int], drawn: Size, size: Size) -> str:
-    """Where values change their sign, as SVG path data to be filled even-odd.
+    """The zero level of a field as SVG path data, in pixels of the photo (fill rule even-odd).
 
-    values: (h, w) of pixels of the drawn size, above zero in the mask; origin: (x, y) of the first
-    drawn, size: of the drawing and of the photo, whose pixels the path is in
+    values: (h, w) at the drawn size, positive in the mask; origin: (x, y) of the first pixel
+    drawn, size: (H, W) as drawn and of the photo
     """
     padded = np.pad(values, 1, constant_values=OUTSIDE)
     tracer = contourpy.contour_generator(z=padded, line_type=contourpy.LineType.ChunkCombinedOffset)
     (points,), (offsets,) = tracer.lines(0.0)
     if points is None:
         return ""
-    points += np.array(origin) - 0.5  # from indices of the padded pixels to the corner of the photo
+    points += np.array(origin) - 0.5  # from indices of padded pixels to coordinates from the photo's corner
     for axis, length in enumerate(drawn[::-1]):
         at = points[:, axis]
-        at[at <= 0.5] = 0  # from the middle of the last pixel to its edge
+        at[at <= 0.5] = 0  # snap border pixel centres to the border
         at[at >= length - 0.5] = length
     points = points.astype(np.float32)
     rings = (points[a : b - 1] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))

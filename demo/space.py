@@ -1,7 +1,7 @@
-"""A folder that runs as a Hugging Face Space as it is.
+"""Writes a folder that runs as a Hugging Face Space.
 
-sam-hub is not on PyPI, so the folder holds a copy of the package beside ``app.py``; ``requirements.txt`` lists what the
-package needs, at the versions that are installed here.
+sam-hub is not on PyPI, so the folder holds a copy of the package next to ``app.py``; ``requirements.txt`` pins its
+dependencies to the versions installed here.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from ..ops.files import make_folder, write_atomically
 from ..zoo import ZOO, canonical_name
 
 PACKAGES = ("sam_hub", "sam_hub.exporters", "sam_hub.demo")
-"""What is copied; the second and third may lie elsewhere than in the first."""
+"""Packages to copy; in a checkout, the second and third are outside the first."""
 EXTRAS = ("", "demo", "mcp")
 PYTHON = "3.11"
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
@@ -50,8 +50,8 @@ preload_from_hub: {preload}
 
 # sam-hub
 
-Segment anything in the browser: clicks, boxes, a brush, everything mode, exports. Programs may call `encode`,
-`segment` and `everything` with `gradio_client`, language models over MCP at `/gradio_api/mcp/`.
+Segment anything in the browser: clicks, boxes, a brush, everything mode, exports. Programs can call `encode`,
+`segment` and `everything` with `gradio_client`, and language models over MCP at `/gradio_api/mcp/`.
 
 `sam_hub/` is a copy of the package (version {version}), which is not on PyPI. Written by `sam-hub demo --space`.
 """
@@ -60,8 +60,8 @@ Segment anything in the browser: clicks, boxes, a brush, everything mode, export
 def write_space(folder: Path, models: Sequence[str]) -> list[Path]:
     """Write the folder; returns the files in its root.
 
-    models: names of the catalogue or Hub ids, the default first
-    raises: OutputError where the folder is not empty or a model is a file of this machine
+    models: catalogue names or Hub ids, the default first
+    raises: OutputError if the folder is not empty, or if a model is a local file
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} is not an empty folder; choose another one")
@@ -95,7 +95,7 @@ def write_space(folder: Path, models: Sequence[str]) -> list[Path]:
 
 
 def requirements() -> str:
-    """What the package and its page need, pinned; torch as the build for CPUs, which is a tenth of the other."""
+    """Pinned dependencies of the package and its page, with the CPU build of torch, a tenth of the size."""
     wanted = {"gradio": {"mcp"}}
     for text in requires("sam-hub") or []:
         requirement = Requirement(text)

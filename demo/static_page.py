@@ -1,4 +1,4 @@
-"""The page as a folder for any web server, or a static Space: models run in the visitor's browser."""
+"""Writes the page as a folder for any web server or static Space; models run in the visitor's browser."""
 
 import hashlib
 import json
@@ -29,11 +29,11 @@ ONLY_SERVED = {
     *("server.js", "compute.js", "login.js", "login.html", "login.css", "index.html"),
     *("project.js", "project.css", "outbox.js"),
 }
-"""Files of the page with a server that the other does not take as they are."""
+"""Files of the server's page that are not copied unchanged."""
 VARIANTS = {"wasm": ("int8", "uint8", "int8-dynamic", "q4", "fp32"), "webgpu": ("fp16", "q4f16")}
-"""Which files of a model a build of the runtime takes, the best first: what is small to download, and what is quick."""
+"""Variants that each build of the runtime can use, best first: small downloads for wasm, speed for webgpu."""
 PRESETS = ("fast", "default")
-"""Of everything mode; the finer ones encode crops, which is too slow in a browser."""
+"""Presets of everything mode; finer ones encode crops, which is too slow in a browser."""
 PRIVACY = "Photos never leave this device: the model runs in your browser."
 HOLDS_PREPARATION = ("longest", "padded", "frame", "resize_mode", "resample", "mean", "std", "rescale_factor")
 
@@ -46,10 +46,10 @@ def write_static(
     """Write the folder, whole or not at all; returns the files in its root.
 
     models: names as for `SamModel.from_pretrained`, which are exported to ONNX with int8 weights, or folders in the
-        layout of transformers.js, such as those of ``sam-hub export``; the default first
+        layout of transformers.js, such as from ``sam-hub export``; the default first
     runtime: see `runtime_files`
-    raises: OutputError where the folder is not empty or the runtime cannot be had, CheckpointError for a folder of a
-        model that the page cannot run, and what exporting raises
+    raises: OutputError if the folder is not empty or the runtime is unavailable; CheckpointError for a folder that the
+        page cannot run; errors of exporting
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -75,7 +75,7 @@ def write_static(
 
 
 def about(offered: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the page asks first, as `SegmentationService.facts` tells it."""
+    """The answer to the page's first request, as from `SegmentationService.facts`."""
     limits = Limits()
     return {
         "version": __version__,
@@ -161,7 +161,7 @@ def _copy_part(path: Path, target: Path, role: str) -> None:
 
 
 def _search(capabilities: Any, preset: str) -> dict[str, Any]:
-    """Every argument of the generator that the page's own one reads."""
+    """All generator arguments that the page's everything mode reads."""
     usual = {**ORIGINAL, "points_per_side": 32, "box_nms_thresh": 0.7, "crop_nms_thresh": 0.7}
     return {**usual, **preset_arguments(capabilities.encoder, preset)}
 
@@ -194,7 +194,7 @@ def _write_texts(aside: Path, offered: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _write_service_worker(aside: Path) -> None:
-    """With the list of files that it keeps; the runtime and the models are kept by whoever loads them."""
+    """Write sw.js with the list of files to cache; the page caches runtime and models itself when it loads them."""
     kept = [p for p in sorted(aside.rglob("*")) if p.is_file() and p.suffix in (".js", ".mjs", ".css", ".html", ".svg")]
     kept += [*sorted(aside.glob("page/*.jpg")), aside / "app.json", aside / "manifest.webmanifest"]
     names = [path.relative_to(aside).as_posix() for path in kept]
@@ -221,13 +221,13 @@ def _part(source: Path, part: str, variant: str) -> Path:
 
 
 def _exported_name(source: Path) -> str:
-    """What the manifest of an export says of its model; "" where it says nothing of use."""
+    """The model's name in an export's manifest, or ""."""
     name = _read_json(source / MANIFEST).get("model")
     return name if isinstance(name, str) else ""
 
 
 def _safe(name: str) -> str:
-    """A model's name as that of a folder."""
+    """A model's name as a safe folder name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "model"
 
 

@@ -1,10 +1,10 @@
-"""What is written beside the page without a server: headers, the description of a Space, a sample for nginx."""
+"""Texts written next to the page without a server: headers, the README of a Space, a sample for nginx."""
 
 POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'"
 )
-"""Nothing is loaded from, or sent to, anywhere else."""
+"""Content security policy: nothing is loaded from, or sent to, other origins."""
 
 HEADERS = f"""<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="referrer" content="no-referrer">
@@ -30,7 +30,7 @@ WEB_MANIFEST = {
     ],
 }
 
-NGINX = f"""# For nginx: compression, and the headers with which browsers allow threads.
+NGINX = f"""# For nginx: compression, and the headers that browsers require for threads.
 location /sam-hub/ {{
     alias /srv/sam-hub/;
     types {{
@@ -64,7 +64,7 @@ custom_headers:
   cross-origin-resource-policy: cross-origin
 ---
 
-# sam-hub, in the browser alone
+# sam-hub, entirely in the browser
 
 Segment anything by pointing at it. The model runs in the visitor's browser: photos never leave the device, and after
 the first visit the page works without a network. Any web server can serve this folder, from any path, over HTTPS.

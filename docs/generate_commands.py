@@ -24,7 +24,7 @@ def pages() -> dict[str, str]:
 
 
 def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
-    """Name, with the group's before it, and command, of a group and the groups in it."""
+    """(full name, command) for every command of a group and of its subgroups."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from _commands(command, f"{before}{name} ")

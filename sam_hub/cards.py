@@ -1,7 +1,6 @@
-"""Writes model cards: the README.md of a shared folder, from known facts only.
+"""Writes model cards, the README.md of a shared folder, from known facts only.
 
-A card is front matter and sections. Sections that a card already has are its author's, and stay; `complete` adds
-the ones it lacks.
+A card is front matter and sections. Existing sections belong to the author and are kept; `complete` adds missing ones.
 """
 
 import re
@@ -14,11 +13,11 @@ from .installing import PUBLISHED, install_command
 from .zoo import ZOO, Variant
 
 NO_REMOTE_CODE = (
-    "This architecture is not part of `transformers`, and the repository carries no code to be run with "
-    "`trust_remote_code`: install `sam-hub`, whose classes the Auto classes know once it is imported."
+    "This architecture is not part of `transformers`, and the repository contains no code for `trust_remote_code`: "
+    "install `sam-hub` and import it, which registers its classes with the Auto classes."
 )
 
-COMPARED = "Each was compared with the model on photos when it was exported (`export.json`)"
+COMPARED = "Each file was compared with the model on photos at export (`export.json`)"
 
 SCORES = {
     "click_1": "1 click",
@@ -29,7 +28,7 @@ SCORES = {
     "grabcut": "GrabCut",
     "ellipse": "ellipse",
 }
-"""Columns of the table of scores: name in the report of `sam-hub eval` -> title."""
+"""Columns of the score table: name in the report of `sam-hub eval` -> title."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,13 @@ class Subject:
     """The known facts of a card's model.
 
     repo: source for loading: a repository, or "this folder"
-    base: catalogue name, repository or file that the weights are, or were made from
-    native: whether ``transformers`` computes the same thing from the folder, without sam-hub
-    prompts: of `sam_hub.models.configuration_sam.PROMPT_KINDS`, those that it understands
-    client: ``model_type`` by which transformers.js runs its exported files
-    reports: of ``sam-hub eval``, as its ``--out`` writes them
-    latency: rows {"what", "milliseconds", "machine"} that were measured
-    bundles: manifests of exported files, as in ``export.json``; the ``place`` of an artefact, "browser" or "phone", is
-        the section that lists it
+    base: catalogue name, repository or file of the weights, or of those that they were made from
+    native: whether ``transformers`` runs the folder without sam-hub, with the same result
+    prompts: kinds that the model takes, of `sam_hub.models.configuration_sam.PROMPT_KINDS`
+    client: the ``model_type`` that transformers.js needs for the exported files
+    reports: as written by ``sam-hub eval --out``
+    latency: measured rows {"what", "milliseconds", "machine"}
+    bundles: contents of ``export.json`` files; an artefact's ``place``, "browser" or "phone", selects its section
     """
 
     repo: str
@@ -145,7 +143,7 @@ def _sections(subject: Subject) -> dict[str, str]:
 
 
 def _prompt(subject: Subject) -> str:
-    """A prompt that the model understands."""
+    """A prompt that the model takes."""
     return (
         "point_coords=np.array([[320, 240]]), point_labels=np.array([1])"
         if "points" in subject.prompts
@@ -222,8 +220,8 @@ def _in_a_browser(subject: Subject) -> str:
     found = _artefacts(subject, "browser")
     if not found:
         return (
-            "No files for browsers are here yet: `sam-hub export` makes them, and `sam-hub push` sends them along. "
-            "transformers.js reads `preprocessor_config.json` as it is."
+            "There are no files for browsers yet; `sam-hub export` writes them and `sam-hub push` uploads them. "
+            "transformers.js reads `preprocessor_config.json` unchanged."
         )
     text = f"{COMPARED}:\n\n{_table_of(found)}"
     if any("transformers" in (a.get("layout") or "") for a in found):
@@ -245,7 +243,7 @@ const outputs = await model(inputs);
 def _on_a_phone(subject: Subject) -> str:
     found = _artefacts(subject, "phone")
     if not found:
-        return "No files for phones are here yet: `sam-hub export` makes them, `sam-hub push` sends them along."
+        return "There are no files for phones yet; `sam-hub export` writes them and `sam-hub push` uploads them."
     return f"{COMPARED}:\n\n{_table_of(found)}"
 
 
@@ -269,10 +267,7 @@ def _scores(subject: Subject) -> str:
     if variant and variant.published:
         rows = "\n".join(f"- {name}: {value}" for name, value in variant.published.items())
         texts.append(f"Published by the authors of the original weights, not measured here:\n\n{rows}")
-    return (
-        "\n\n".join(texts)
-        or "None were measured for this upload: `sam-hub eval` measures them on annotated photos of yours."
-    )
+    return "\n\n".join(texts) or "Not measured for this upload; `sam-hub eval` measures them on annotated photos."
 
 
 def _zero_shot(report: Mapping[str, Any]) -> str:
@@ -301,7 +296,7 @@ def _limits(subject: Subject) -> str:
     unable = [word for kind, word in kinds.items() if kind not in subject.prompts]
     lines = [f"Understands {', '.join(able)}" + (f"; refuses {', '.join(unable)}." if unable else ".")]
     if subject.one_mask:
-        lines.append("Gives one mask for a prompt, also for an ambiguous one.")
+        lines.append("Gives one mask per prompt, even for an ambiguous one.")
     lines.append("Finds objects and does not name them; text prompts are not supported.")
     variant = subject.variant
     if variant and not variant.commercial_use:
@@ -312,11 +307,11 @@ def _limits(subject: Subject) -> str:
 def _licence(subject: Subject) -> str:
     variant = subject.variant
     if variant is None:
-        return "Not stated. Mind the licence of the weights that it was made from."
+        return "Not stated. Check the licence of the original weights."
     if variant.license == "see source":
-        return f"The authors', as their page tells: {variant.url or variant.repo}."
-    return f"{variant.license}, that of the original weights" + (
-        "." if variant.commercial_use else ": they may not be used commercially."
+        return f"See the authors' page: {variant.url or variant.repo}."
+    return f"{variant.license}, the licence of the original weights" + (
+        "." if variant.commercial_use else ": commercial use is not allowed."
     )
 
 

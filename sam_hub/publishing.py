@@ -65,13 +65,13 @@ def push_folder(
     latency: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Upload a folder, or a model of the catalogue that is a folder here, in one commit.
+    """Upload a local folder, or a catalogue model that is stored as a folder, in one commit.
 
     tell: called with the parcel before the upload
-    base, bundle, results, card: as of `pack`; base is by default the catalogue's name of the model
-    latency: measure it on this machine, for the card
+    base, bundle, results, card: as in `pack`; base is by default the model's catalogue name
+    latency: measure latency on this machine, for the card
     dry_run: stop after ``tell``
-    returns: repo, revision, private, ``commit`` (its address, or None), ``files`` with their bytes, ``made``,
+    returns: repo, revision, private, ``commit`` (its URL, or None), ``files`` with their sizes, ``made``,
         ``left_out``
     raises: as `pack`; HubError
     """
@@ -112,16 +112,16 @@ def pack(
     card: Path | None = None,
     latency: Sequence[Mapping[str, Any]] = (),
 ) -> Parcel:
-    """Choose the files of a folder, and write missing ones.
+    """Choose the files of a folder to push, and write missing ones.
 
-    Only what belongs to a model is chosen: optimizer states, logs and pickles stay. The card of the folder is kept word
-    for word, and gets the sections that it lacks.
-    place: an empty folder, for what is written
+    Only the model's files are chosen: not optimizer states, logs or pickles. The folder's card is kept word for
+    word, and missing sections are added.
+    place: an empty folder for the files that are written
     base: catalogue name or repository that the weights were made from
-    bundle: a folder of exported files, beside those that lie in ``folder``; it goes to the root of the repository
-    results: reports of `sam-hub eval`, also the table.json of its --task
-    card: goes as it is, instead of the folder's
-    raises: ModelNotFoundError, CheckpointError, DataError; BundleError where exported files are not what was proven
+    bundle: a folder of exported files, in addition to those in ``folder``; pushed to the root of the repository
+    results: reports of `sam-hub eval`, or a table.json of its --task
+    card: pushed unchanged instead of the folder's
+    raises: ModelNotFoundError, CheckpointError, DataError; BundleError if exported files have changed
     """
     parcel = Parcel()
     config = SamConfig.from_pretrained(folder)
@@ -163,7 +163,7 @@ def pack(
 
 
 def _why_not(file: Path, card: str) -> str:
-    """Why a file of a folder is not pushed; empty where it is. raises: DataError for a needed one that is a link out"""
+    """Why a file is not pushed, or "". raises: DataError if a required file is a link out of the folder"""
     name = file.name
     needed = WEIGHTS.fullmatch(name) or name == CONFIG or name in PROCESSORS
     try:
@@ -186,7 +186,7 @@ def _why_not(file: Path, card: str) -> str:
 
 
 def _add_bundles(parcel: Parcel, folder: Path, other: Path | None) -> list[dict[str, Any]]:
-    """Add the exported files of every bundle, checked against its manifest. Returns the manifests' content."""
+    """Add the exported files of every bundle, checked against its manifest; returns the manifests' contents."""
     found = []
     for manifest in [*sorted(folder.glob(MANIFEST)), *sorted(folder.glob(f"*/{MANIFEST}"))]:
         home = manifest.parent.relative_to(folder).as_posix()
@@ -245,7 +245,7 @@ def _product(shape: Sequence[int]) -> int:
 
 
 def _base_of(card: str) -> str | None:
-    """What a card's front matter says that the model was made from."""
+    """The base model named in a card's front matter, or None."""
     match = re.search(r"^base_model: *['\"]?([\w./-]+)", card.partition("\n---")[0], re.MULTILINE)
     return match[1] if match else None
 
@@ -274,9 +274,9 @@ def this_machine() -> str:
 
 
 def measure(folder: Path, machine: str, repeats: int = 5, clock: Callable[[], float] = time.perf_counter) -> list[dict]:
-    """Medians of encoding a photo and of decoding a prompt, on this machine, in fp32.
+    """Median times of encoding a photo and of decoding a prompt, on this machine, in fp32.
 
-    machine: how it is called in the card
+    machine: its description in the card
     returns: rows for `sam_hub.cards.Subject.latency`
     """
     import numpy as np
@@ -289,7 +289,9 @@ def measure(folder: Path, machine: str, repeats: int = 5, clock: Callable[[], fl
     box = np.array([40, 20, 360, 300])
     encode, decode = [], []
     for _ in range(repeats + 1):
-        image = noise.integers(0, 256, (480, 640, 3), dtype=np.uint8)  # a new one: embeddings are cached
+        image = noise.integers(
+            0, 256, (480, 640, 3), dtype=np.uint8
+        )  # a new image each time, because embeddings are cached
         start = clock()
         predictor.set_image(image)
         encoded = clock()

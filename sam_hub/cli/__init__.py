@@ -83,14 +83,14 @@ def _common(
 
 def main() -> None:
     """Entry point of ``sam-hub``."""
-    # Before torch is imported: its threads sleep while they wait. Beside another busy process, spinning ones made
-    # one photo take eight minutes instead of one.
+    # Set before torch is imported, so that idle threads sleep: beside another busy process, spinning ones made one
+    # photo take eight minutes instead of one.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's: they spin as well, and photos share the cores
-    for name in ("torchao", "torch.utils._pytree"):  # comes with ExecuTorch; warns of parts for accelerators at import
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads spin too
+    for name in ("torchao", "torch.utils._pytree"):  # warn at import about accelerators
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app(prog_name="sam-hub")
     finally:
-        # Leaving takes a moment. Another Ctrl-C would only show where, in a traceback.
+        # Exiting takes a moment, in which another Ctrl-C would only print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

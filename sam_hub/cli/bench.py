@@ -75,11 +75,11 @@ COLUMNS = {
     "IoU": ("iou_mean", "{:.4f}"),
     "worst": ("iou_worst", "{:.4f}"),
 }
-"""Heading -> field of a row and its format; times in milliseconds."""
+"""Heading -> field of a row, and its format; times are in milliseconds."""
 
 
 def table(rows: list[dict]) -> str:
-    """The rows in columns, for a terminal or a file."""
+    """The rows as an aligned text table."""
     cells = [list(COLUMNS), *([how.format(row[field]) for field, how in COLUMNS.values()] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     lines = []

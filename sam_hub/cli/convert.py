@@ -1,4 +1,4 @@
-"""``sam-hub convert``: between the layouts of the original projects and ours."""
+"""``sam-hub convert``: converts between the authors' checkpoint layouts and ours."""
 
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +53,6 @@ def convert(
 
 
 def tell_parts(parts: list[str], what: str) -> None:
-    """On standard error, so that standard output stays the name of what was written."""
+    """Report on standard error; standard output holds only the path written."""
     if parts:
         typer.echo(f"{', '.join(parts)} {what}", err=True)

@@ -35,8 +35,8 @@ def demo(
         typer.Option(
             "--words",
             metavar="DETECTOR",
-            help="Offer a text field that finds all objects of a phrase, with this OWLv2 or Grounding DINO: a folder, "
-            "a Hub id, or default.",
+            help="Offer a text field that finds every object matching a phrase, with this OWLv2 or Grounding DINO "
+            "model: a folder, a Hub id, or default.",
         ),
     ] = None,
     share: Annotated[bool, typer.Option("--share", help="Ask Gradio for a public link.")] = False,

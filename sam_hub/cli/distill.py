@@ -1,4 +1,4 @@
-"""``sam-hub distill``: a large model teaches a small one."""
+"""``sam-hub distill``: trains a small model to imitate a large one."""
 
 from enum import StrEnum
 from typing import Annotated

@@ -71,7 +71,7 @@ class RoundOptions:
 
 
 class Titles(dict):
-    """What a photo is called in the progress: its name."""
+    """Names to show in the progress: a photo's title is its name."""
 
     def __missing__(self, name: str) -> str:
         return name
@@ -108,7 +108,7 @@ def init(
     from ..hub import locate
 
     source = os.path.abspath(model) if os.path.exists(model) else model
-    locate(source)  # before anything is made
+    locate(source)  # fails before anything is created
     found = photos.find(images, folder)
     with Project.create(folder, source, held_share, seed) as project:
         added = photos.add(project, found, _count)
@@ -124,7 +124,7 @@ def init(
 
 
 def _count(done: int) -> None:
-    """How many photos were looked at, on standard error."""
+    """Report how many photos have been read, on standard error."""
     typer.echo(f"{done} photos", err=True)
 
 
@@ -178,7 +178,7 @@ def label(
 
 
 def check_auth(pairs: list[str]) -> list[tuple[str, str]]:
-    """Names and passwords; raises: WrongUsage"""
+    """Parse names and passwords. raises: WrongUsage"""
     found = []
     for pair in pairs:
         user, colon, password = pair.partition(":")
@@ -221,7 +221,7 @@ def train(
     for key, title in (("click_1", "1 click"), ("box", "box"), ("miou", "both")):
         if result.before.get(key) is not None:
             typer.echo(f"{title:8} {result.before[key]:.3f} -> {result.after[key]:.3f}")
-    taken = "is in use now" if result.taken else "is kept, but not used: it is worse on the photos held out"
+    taken = "is now in use" if result.taken else "is kept but not used: it is worse on the photos held out"
     typer.echo(f"Round {result.round} {taken}.")
 
 
@@ -308,7 +308,7 @@ def auto(
 def _confidence(
     project: "Project", predictor: "ImagePredictor", precision: float, detector: str | None, device: str | None
 ) -> tuple["Confidence | BoxConfidence", "Callable[..., list] | None"]:
-    """The thresholds, told on standard error, and what finds masks by a detector's boxes, where there is one."""
+    """Choose thresholds, reported on standard error; with a detector, also return what finds masks from its boxes."""
     from functools import partial
 
     from ..engine.proposals import thresholds_for
@@ -341,10 +341,10 @@ def simulate(
         typer.Option("--held", metavar="DATA", help="Annotated images to score on; default: a part of --truth."),
     ] = None,
     model: BaseModelName = "pocket",
-    rounds: Annotated[int, typer.Option("--rounds", min=2, help="Rounds of annotating, with training between.")] = 4,
+    rounds: Annotated[int, typer.Option("--rounds", min=2, help="Rounds of annotation, with training in between.")] = 4,
     photos: Annotated[int, typer.Option("--photos", min=2, help="Photos annotated in each round.")] = 8,
-    most_objects: Annotated[int, typer.Option("--most-objects", min=1, help="Objects of each photo.")] = 8,
-    measured: Annotated[int, typer.Option("--measured", min=1, help="Images to score on.")] = 16,
+    most_objects: Annotated[int, typer.Option("--most-objects", min=1, help="Maximum objects per photo.")] = 8,
+    measured: Annotated[int, typer.Option("--measured", min=1, help="Number of images to score on.")] = 16,
     semi: Annotated[bool, typer.Option(help="Pre-annotate photos from the second round on.")] = True,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     options: RoundOptions = RoundOptions(),
@@ -487,7 +487,7 @@ def import_(
 def export(
     folder: ProjectFolder,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.")],
-    format: Annotated[Format, typer.Option("--format", help="What reads it.")] = Format.sa1b,
+    format: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.sa1b,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the photos instead of linking to them.")] = False,
     people_only: Annotated[bool, typer.Option("--people-only", help="Omit masks that the model made alone.")] = False,
     debug: Debug = False,

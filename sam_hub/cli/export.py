@@ -1,4 +1,4 @@
-"""``sam-hub export``: files for phones, browsers and servers, each proven before it is kept."""
+"""``sam-hub export``: files for phones, browsers and servers, each verified before it is kept."""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +30,7 @@ class Masks(StrEnum):
 
 
 def _print_formats(wanted: bool) -> None:
-    """The formats with their variants, and the presets."""
+    """Print the formats with their variants, and the presets."""
     if not wanted:
         return
     from ..exporters.formats import FORMATS
@@ -166,7 +166,7 @@ def export(
 def _chosen(
     formats: list[str], variants: list[str], preset: str | None
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, Any]]:
-    """Format -> variants, and the options of a preset. raises: WrongUsage"""
+    """The chosen variants of each format, and the options of a preset. raises: WrongUsage"""
     from ..exporters.formats import default_format
     from ..exporters.presets import PRESETS
 
@@ -203,9 +203,9 @@ def _facts(artefact: "Artefact") -> str:
 def page_writer(
     wanted: Mapping[str, Sequence[str]], options: Mapping[str, Any], runtime: Path | None, tell: Callable[[str], None]
 ) -> Callable[[Path], object]:
-    """What adds ``web/`` to a bundle. What it needs is looked for first, before minutes of exporting.
+    """A function that adds ``web/`` to a bundle. Requirements are checked now, before minutes of exporting.
 
-    raises: WrongUsage where no file is exported that browsers run; OutputError without a runtime
+    raises: WrongUsage if no exported file runs in a browser; OutputError without a runtime
     """
     from ..demo.static_page import VARIANTS, write_static
     from ..demo.web_runtime import runtime_files
@@ -223,17 +223,17 @@ def page_writer(
 
 
 NOT_MADE = {
-    "ncnn": "no ncnn files are made, as none was proven on ncnn",
-    "mnn": "no MNN files are made, as none was proven on MNN",
-    "tflite": "TensorFlow Lite is LiteRT now; take --format litert",
-    "tensorrt": "TensorRT builds its engines on the device itself; take --preset jetson, and trtexec there",
-    "opencv": "OpenCV's dnn reads the fp32 ONNX files; take --format onnx --variant fp32",
+    "ncnn": "ncnn is not supported, because no export could be verified on it",
+    "mnn": "MNN is not supported, because no export could be verified on it",
+    "tflite": "TensorFlow Lite is now LiteRT; use --format litert",
+    "tensorrt": "TensorRT builds engines on the device itself; use --preset jetson, and trtexec there",
+    "opencv": "OpenCV's dnn module reads fp32 ONNX files; use --format onnx --variant fp32",
 }
-"""What people ask for by name, and have to be told."""
+"""Formats that people ask for but that do not exist here, and what to use instead."""
 
 
 def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:
-    """Format -> variants. raises: WrongUsage for a name that means nothing, or a format left without a variant"""
+    """Format -> variants. raises: WrongUsage for an unknown name, or a format with none of the variants"""
     from ..exporters.formats import FORMATS
 
     if "all" in formats:
@@ -251,7 +251,7 @@ def plan(formats: list[str], variants: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def installed() -> list[str]:
-    """The formats that can be exported here; says which cannot, and what they need."""
+    """The formats that can be exported here; reports what the others need."""
     from ..exporters.bundle import check_installed
     from ..exporters.formats import FORMATS
 
@@ -266,7 +266,7 @@ def installed() -> list[str]:
 
 
 def _choose(option: str, name: str, choices: Any) -> str:
-    """The name, if it is one of the choices; else WrongUsage with the nearest."""
+    """The name, if it is one of the choices. raises: WrongUsage with the nearest choice"""
     if name in choices:
         return name
     if option == "--format" and name.lower() in NOT_MADE:

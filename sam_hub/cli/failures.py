@@ -1,4 +1,4 @@
-"""Every error of a command becomes one sentence on standard error and an exit code.
+"""Turns every error of a command into one sentence on standard error and an exit code.
 
 0 done; 1 a named failure; 2 wrong usage; 130 stopped with Ctrl-C. A reader that closes our output early
 (``| head``) is not an error: typer exits quietly. ``--debug`` shows the traceback.
@@ -33,7 +33,7 @@ class Commands(TyperGroup):
         except (typer.Abort, BrokenPipeError):
             raise
         except Exception as e:
-            if hasattr(e, "exit_code") or ctx.meta.get(DEBUG):  # typer's own: wrong usage, Exit
+            if hasattr(e, "exit_code") or ctx.meta.get(DEBUG):  # of typer: usage errors, Exit
                 if hasattr(e, "message"):
                     e.message = str(e.message).replace("Value error, ", "")  # pydantic's, in which typer parses values
                 raise
@@ -42,7 +42,7 @@ class Commands(TyperGroup):
 
 
 def _show_plainly() -> None:
-    """Show warnings about the input as one line, without the place in the code."""
+    """Show warnings about the input as one line, without the code location."""
     show = warnings.showwarning
 
     def plain(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:

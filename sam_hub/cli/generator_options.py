@@ -8,7 +8,7 @@ import typer
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    """What is not given is None; numbers in brackets are the default preset's."""
+    """Options that are not given are None; numbers in brackets are the default preset's."""
 
     points_per_side: Annotated[int | None, typer.Option(min=1, help="Clicks along each side of the grid [32].")] = None
     points_per_batch: Annotated[

@@ -1,4 +1,4 @@
-"""Options of `segment` and `everything` about the files of other tools."""
+"""Options of `segment` and `everything` for label files of other tools."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,10 +15,10 @@ Polygons = Annotated[
 
 
 def check_labels(formats: Sequence[str], polygons: bool, coco: bool = False) -> None:
-    """Fail before work begins where a format misses a package, or ``--polygons`` changes nothing.
+    """Fail before work begins if a format lacks its package, or if ``--polygons`` would have no effect.
 
-    formats: as given, of which those of `FORMATS` are looked at
-    coco: whether coco.json is written whatever is given
+    formats: as given; those not in `FORMATS` are ignored
+    coco: whether coco.json is always written
     raises: SamHubError, WrongUsage
     """
     chosen = [kind for kind in formats if kind in FORMATS]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ..models.modeling_sam import SamModel
 
 FEW_PHOTOS = 32
-"""With more, it matters whether there is a GPU, and only PyTorch can tell."""
+"""With more photos a GPU would pay off, and only PyTorch can tell whether there is one."""
 
 
 def quiet_but_for_downloads() -> None:
@@ -54,7 +54,7 @@ def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPr
 
 
 def load_quickly(name: str, device: str | None, photos: int) -> "ImagePredictor":
-    """A predictor for this many photos: without PyTorch, whose import takes longer than a photo, where that can be.
+    """A predictor for this many photos, without PyTorch if possible: its import takes longer than one photo.
 
     raises: as `load_model`
     """

@@ -1,4 +1,4 @@
-"""Options that belong together: a dataclass whose fields are options, as one parameter of a command.
+"""Groups of options: a dataclass whose fields are options is one parameter of a command.
 
 A parameter of such a class is replaced by the fields, in their order, when typer looks at the command; the command
 itself receives an instance.
@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with its groups of options spelled out."""
+    """Expand the command's groups of options."""
     signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
     groups, parameters = {}, []
     for name, parameter in signature.parameters.items():

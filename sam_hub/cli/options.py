@@ -1,4 +1,4 @@
-"""Options that commands share, with one name and one meaning everywhere."""
+"""Options that commands share."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def _remember(ctx: typer.Context, wanted: bool) -> bool:
 
 
 def _check_range(text: str | None) -> str | None:
-    """The range as given; a wrong one is wrong usage."""
+    """The range as given. raises: WrongUsage if it is not a range"""
     if text is not None:
         from ..ops.value_range import check_range
 
@@ -38,7 +38,7 @@ def _check_bands(text: str | None) -> str | None:
 
 
 def bands_of(text: str | None) -> tuple[int, ...] | None:
-    """Bands as they are typed. raises: WrongUsage"""
+    """Parse bands. raises: WrongUsage"""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
@@ -102,12 +102,12 @@ Debug = Annotated[
 
 
 def echo_path(path: Path) -> None:
-    """Print the name of a file that was written on standard output, byte for byte, whatever its encoding."""
+    """Print the path of a written file on standard output, byte for byte, whatever its encoding."""
     typer.echo(os.fsencode(path))
 
 
 def echo_json(answer: Any) -> None:
-    """Print an answer for machines on standard output."""
+    """Print an answer as JSON on standard output."""
     import json
 
     typer.echo(json.dumps(answer, indent=2))

@@ -1,6 +1,6 @@
 """Progress over many photos, on standard error: a bar in a terminal, elsewhere a line for each photo.
 
-A photo that takes long, such as a large one in tiles, has a line every `SECONDS` too.
+A photo that takes long, such as a large one in tiles, also gets a line every `SECONDS`.
 """
 
 from time import perf_counter
@@ -20,7 +20,7 @@ SECONDS = 30
 
 
 class _Rate(ProgressColumn):
-    """Photos a second, or seconds a photo where those are more."""
+    """Photos per second, or seconds per photo if that is more than one."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -28,7 +28,7 @@ class _Rate(ProgressColumn):
 
 
 class _Count(MofNCompleteColumn):
-    """Whole photos, though the bar also moves within one."""
+    """Counts whole photos, although the bar also advances within one."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{int(task.completed)}/{int(task.total or 0)}", style="progress.download")
@@ -58,7 +58,7 @@ class PhotoProgress:
             self.bar.stop()
 
     def part(self, done: float) -> None:
-        """Part of the photo in work, in [0, 1]."""
+        """Report the progress of the current photo, in [0, 1]."""
         if self.bar:
             self.bar.update(self.task, completed=self.finished + min(done, 0.999))
         elif perf_counter() - self.told >= SECONDS:
@@ -66,7 +66,7 @@ class PhotoProgress:
             typer.echo(f"{self.finished}/{self.total} and {done:.0%} of the next", err=True)
 
     def finish(self, outcome: "Outcome") -> None:
-        """One more photo is done, or has failed."""
+        """Report that a photo is done, or has failed."""
         self.finished += 1
         if self.bar:
             self.bar.update(self.task, completed=self.finished)
@@ -82,7 +82,7 @@ class PhotoProgress:
 
 
 def rate(speed: float) -> str:
-    """speed: photos a second"""
+    """Text for a speed in photos per second."""
     return f"{speed:.1f} photos/s" if speed >= 1 else f"{1 / speed:.1f} s/photo"
 
 

@@ -1,4 +1,4 @@
-"""``sam-hub eval`` without ``--task``: clicks, boxes and baselines, as `sam_hub.evaluation` measures them."""
+"""``sam-hub eval`` without ``--task``: clicks, boxes and baselines, by `sam_hub.evaluation`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

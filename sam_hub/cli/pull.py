@@ -1,4 +1,4 @@
-"""``sam-hub pull``: models into the cache, for machines without a network."""
+"""``sam-hub pull``: downloads models to the cache, for use without a network."""
 
 from typing import Annotated
 

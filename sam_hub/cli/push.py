@@ -1,4 +1,4 @@
-"""``sam-hub push``: a model, its processor, its exports and a card, to the Hub in one commit."""
+"""``sam-hub push``: uploads a model, its processor, its exports and a card to the Hub in one commit."""
 
 import os
 from pathlib import Path
@@ -73,10 +73,10 @@ def push(
 
 
 def _tell(parcel: "Parcel", repo: str, revision: str | None, private: bool | None, dry_run: bool) -> None:
-    """What goes, on standard error; with --dry-run it is the answer, on standard output."""
+    """List the files on standard error; with --dry-run, on standard output, as the result."""
     kind = {True: ", private", False: ", public", None: ""}[private]
-    verb = "would go" if dry_run else "goes"
-    lines = [f"To {repo} ({revision or 'main'}{kind}) {verb}, {parcel.size / 1e6:.1f} MB in {len(parcel.files)} files:"]
+    verb, to = "Would upload" if dry_run else "Uploading", f"{repo} ({revision or 'main'}{kind})"
+    lines = [f"{verb} {len(parcel.files)} files, {parcel.size / 1e6:.1f} MB, to {to}:"]
     width = max(map(len, parcel.files))
     for path, file in sorted(parcel.files.items()):
         note = f"  {parcel.made[path]}" if path in parcel.made else ""

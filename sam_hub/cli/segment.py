@@ -1,4 +1,4 @@
-"""``sam-hub segment``: objects that a person points at, in photos."""
+"""``sam-hub segment``: cuts out the objects that prompts point at."""
 
 from functools import partial
 from pathlib import Path
@@ -169,7 +169,7 @@ def segment(
 
 
 def _tell_failure(path: Path, error: ImageError | PromptError) -> str:
-    """One line on standard error; an ImageError names its file already."""
+    """Report a failure on standard error. An ImageError already names its file."""
     text = sentence(error) if isinstance(error, ImageError) else f"{path}: {sentence(error)}"
     typer.echo(f"Error: {text}", err=True)
     return text

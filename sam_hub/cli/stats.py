@@ -1,4 +1,4 @@
-"""``sam-hub stats``: what an annotated data set looks like, in numbers and plots."""
+"""``sam-hub stats``: statistics and plots of annotated data sets."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""``sam-hub train``: fine-tune a model on one's own images."""
+"""``sam-hub train``: fine-tunes a model on your own images."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -85,7 +85,7 @@ def train(
 
 
 def tell_scores(report: dict[str, Any] | None, out: Path, as_json: bool) -> None:
-    """Scores before and after, and the folder; nothing in all but the first process of a launch."""
+    """Print scores before and after, and the folder. report: None in all but the first process of a launch"""
     from ..training.report import comparison
 
     if report is None:

@@ -1,4 +1,4 @@
-"""Options of `train` and `distill`, and those about annotated images that `eval` shares."""
+"""Options of `train` and `distill`, some of which `eval` shares."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +28,8 @@ class Tracker(StrEnum):
 
 
 ImagesOption = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images of a COCO .json or of documents.")
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Folder of the images, for a COCO .json or annotation files."),
 ]
 CrowdsOption = Annotated[
     Crowds, typer.Option("--crowds", help="COCO masks marked iscrowd: skip them, or use them as objects.")

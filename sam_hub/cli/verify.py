@@ -1,4 +1,4 @@
-"""``sam-hub verify``: whether an exported folder still is, and computes, what was exported."""
+"""``sam-hub verify``: checks that an exported folder is unchanged and still gives the same masks."""
 
 from pathlib import Path
 from typing import Annotated

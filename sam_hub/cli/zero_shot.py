@@ -1,4 +1,4 @@
-"""``sam-hub eval --task``: from the options of the command to a table's files."""
+"""``sam-hub eval --task``: measures a zero-shot table and writes its files."""
 
 import os
 import tempfile
@@ -26,7 +26,7 @@ def zero_shot_table(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Measure, write and show one table; options: of the table, beside those that are ``given``."""
+    """Measure, write and show one table; options: of the table, in addition to ``given``."""
     from ..annotation.run import threads_of
     from ..ops.packages import require
     from ..zero_shot.run import EvaluationJob, finish_table, measure_here, measure_on_ray, open_early, plan_table
@@ -74,7 +74,7 @@ def zero_shot_table(
 
 
 def _suite(name: str, root: Path) -> tuple[list[Path], list[str]]:
-    """Places and names of a suite's data sets that are there; the others are listed on standard error."""
+    """Paths and names of a suite's data sets that exist; the others are listed on standard error."""
     from ..zero_shot.suite import find_suite
 
     there, absent = find_suite(name, root)

@@ -32,11 +32,12 @@ class ErrorRegion(StrEnum):
 
 @dataclass(frozen=True)
 class ZeroShotOptions:
-    """What is not given is None."""
+    """Options that are not given are None."""
 
     task: Annotated[Task | None, typer.Option("--task", help="A table of the paper; see above.")] = None
     suite: Annotated[
-        str | None, typer.Option("--suite", metavar="NAME|TOML", help="points: the data sets of a list; paper: its 23.")
+        str | None,
+        typer.Option("--suite", metavar="NAME|TOML", help="points: a list of data sets; paper: the paper's 23."),
     ] = None
     root: Annotated[
         Path | None, typer.Option("--root", metavar="DIR", help="Folder with the data sets of --suite.")
@@ -57,7 +58,7 @@ class ZeroShotOptions:
         typer.Option(
             "--groups",
             metavar="CSV",
-            help="points: lines of image or annotation id, group; adds a mean for each group.",
+            help="points: a CSV of image or annotation ids and groups; adds the mean of each group.",
         ),
     ] = None
     boxes: Annotated[

@@ -65,7 +65,7 @@ def zoo(
 
 
 def _split(prompts: str | None) -> list[str]:
-    """The kinds of prompts in a comma-separated option; WrongUsage for one that there is not."""
+    """Split a comma-separated list of prompt kinds. raises: WrongUsage for an unknown one"""
     from ..errors import WrongUsage
     from ..families.family import PROMPT_KINDS
 
@@ -76,7 +76,7 @@ def _split(prompts: str | None) -> list[str]:
 
 
 def _describe(name: str, variant: "Variant") -> dict[str, Any]:
-    """The facts of one entry that matter when choosing a model."""
+    """The facts that matter when choosing a model."""
     from ..hub.state import weights_state
 
     return {

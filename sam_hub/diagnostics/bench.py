@@ -28,7 +28,10 @@ from ..ops.preparation import Preparation, Prepared
 
 @dataclass(frozen=True)
 class Contender:
-    """target: a model's name, or the folder of a bundle; artefact: number in its manifest, None for a model"""
+    """What is measured.
+
+    target: a model's name, or a bundle's folder; artefact: index in its manifest, None for a model
+    """
 
     name: str
     target: str
@@ -65,7 +68,7 @@ class Row:
 
     @property
     def is_timed_on_its_runtime(self) -> bool:
-        """False for Core ML packages without macOS: their times are our evaluator's, and say nothing of a device."""
+        """False for Core ML packages off macOS: they run in our evaluator, whose times say nothing about a device."""
         return NOT_ON_DEVICE not in self.runtime
 
 
@@ -87,7 +90,7 @@ def contenders(targets: Sequence[str]) -> list[Contender]:
 def measure_in_own_process(contender: Contender, runs: int, threads: int | None, debug: bool = False) -> Row:
     """`measure` in a new interpreter.
 
-    threads: of the processor; by default what ``OMP_NUM_THREADS`` says, else all
+    threads: CPU threads; default: ``OMP_NUM_THREADS``, else all
     raises: SamHubError with the reason
     """
     job = json.dumps({"contender": asdict(contender), "runs": runs})
@@ -226,10 +229,10 @@ def draw_chart(rows: Sequence[Row]) -> bytes:
 
 
 def chart(rows: Sequence[Row]) -> Any:
-    """Size against the time for a photo and its first click, the colour the mask IoU: a matplotlib ``Figure``.
+    """Plot size against the time for a photo and its first click, coloured by mask IoU: a matplotlib ``Figure``.
 
-    Dots have numbers and the names are listed beside them, as dots of one bundle lie close together. Hollow ones were
-    not timed on their own runtime. Axes are logarithmic where values differ by more than ten.
+    Dots are numbered and their names listed beside the plot, because dots of one bundle lie close together. Hollow dots
+    were not timed on their own runtime. An axis is logarithmic if its values differ by more than a factor of ten.
     raises: ModelNotFoundError without matplotlib
     """
     try:
@@ -268,7 +271,7 @@ def chart(rows: Sequence[Row]) -> Any:
         note = "" if row.is_timed_on_its_runtime else ", evaluator's time"
         line = f"{i + 1}  {row.name}{note}: {row.photo_and_click_ms:.0f} ms, {row.size_mb:.1f} MB, {row.iou_mean:.4f}"
         beside.text(0, 1 - (i + 0.5) / len(rows), line, fontsize=8, va="center", transform=beside.transAxes)
-    figure.draw_without_rendering()  # settles the layout, which the places of the numbers depend on
+    figure.draw_without_rendering()  # fixes the layout, on which label positions depend
     taken: list[Any] = []
     for i, at in enumerate(zip(x, y, strict=True)):
         taken.append(_number(axes, str(i + 1), at, taken))
@@ -276,7 +279,7 @@ def chart(rows: Sequence[Row]) -> Any:
 
 
 def _number(axes: Any, text: str, at: tuple[float, float], taken: Sequence[Any]) -> Any:
-    """Write a number beside its dot where none of ``taken``, boxes of other numbers, is; returns its own box."""
+    """Write a number beside its dot, clear of the boxes in ``taken``; returns its own box."""
     from matplotlib.text import Text
 
     for step in range(64):

@@ -1,4 +1,4 @@
-"""Deterministic clicks of a careful annotator: on the middle of the object, then of the largest error."""
+"""Deterministic simulated clicks: in the middle of the object, then of the largest error."""
 
 import cv2
 import numpy as np

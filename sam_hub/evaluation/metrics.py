@@ -1,4 +1,4 @@
-"""Scores of masks and of predicted scores."""
+"""Metrics of masks and of predicted IoU."""
 
 from collections.abc import Sequence
 

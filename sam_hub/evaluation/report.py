@@ -1,4 +1,4 @@
-"""Reports the scores of shards as numbers, as a table and as JSON."""
+"""Reports of shards' scores: as a table and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ TRANSFER_PREFIX = "zeroshot-"
 
 METRICS = {
     "click_1": ("1 click", "mean IoU after one click, of the mask with the best predicted IoU"),
-    "click_1_oracle": ("oracle", "mean IoU after one click, of the best of the masks that are offered"),
+    "click_1_oracle": ("oracle", "mean IoU after one click, of the candidate mask with the best true IoU"),
     "click_3": ("3 clicks", "mean IoU after three clicks"),
     "click_5": ("5 clicks", "mean IoU after five clicks"),
     "box": ("box", "mean IoU of the single mask from the tight box"),
@@ -31,7 +31,7 @@ METRICS = {
     "noc_90": ("NoC90", "mean number of clicks to an IoU of 0.90, at most the protocol's clicks"),
     "click_1_boundary": ("1 click BIoU", "mean Boundary IoU (2 % of the image's diagonal) after one click"),
     "box_boundary": ("box BIoU", "mean Boundary IoU of the single mask from the tight box"),
-    "click_1_islands": ("islands", "mean number of components beyond the first, of the mask after one click"),
+    "click_1_islands": ("islands", "mean number of additional components in the mask after one click"),
 }
 """Name in JSON -> title in the table, and description."""
 
@@ -68,10 +68,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def build_report(model: str, protocol: Protocol, shards: Sequence[ShardScores]) -> dict[str, Any]:
-    """The full report of an evaluation, ready for JSON.
-
-    ``mean`` holds the means over shards that are not ``zeroshot-``, or None if there are none
-    """
+    """The report of an evaluation, for JSON; ``mean`` is over shards not named ``zeroshot-*``, or None."""
     rows = [
         {
             "name": s.name,
@@ -115,7 +112,7 @@ def to_table(report: dict[str, Any]) -> Table:
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """Print `to_table`; in a narrow terminal, lines are wider than the terminal rather than truncated."""
+    """Print `to_table`. Lines may be wider than the terminal; nothing is truncated."""
     table, console = to_table(report), Console()
     wanted = console.measure(table, options=console.options.update(width=1000)).maximum
     console.width = max(console.width, wanted)

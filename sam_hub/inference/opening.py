@@ -1,4 +1,4 @@
-"""Models and predictors by name: a torch model, ONNX files, or another registered format."""
+"""Opens models and predictors by name: a torch model, ONNX files, or another registered format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FolderFormat:
-    """A kind of folder that can be run but is no torch model.
+    """A kind of folder that can be run but is not a torch model.
 
     name: for messages
-    fits: whether a folder is of this kind, judged by file names only
+    fits: whether a folder is of this kind, by file names only
     open: (folder, device, threads) -> predictor; device and threads as in `open_predictor`
     """
 
@@ -32,7 +32,7 @@ FOLDER_FORMATS: dict[str, FolderFormat] = {}
 
 
 def register_folder_format(added: FolderFormat) -> None:
-    """Make `open_predictor`, and therefore eval, segment, everything, bench and the page, accept such folders."""
+    """Make `open_predictor`, and so every command and the page, accept such folders."""
     FOLDER_FORMATS[added.name] = added
 
 
@@ -50,7 +50,9 @@ def needs_torch(name: str) -> bool:
 
 
 def open_model(name: str, device: str | None = None) -> "SamModel":
-    """A model ready to predict on ``device``, see `pick_device`; in float32 on the CPU, where float16 is slow.
+    """Load a model for prediction; in float32 on the CPU, where float16 is slow.
+
+    device: see `pick_device`
 
     raises: ModelNotFoundError, CheckpointError, DeviceError
     """

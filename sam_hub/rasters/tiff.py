@@ -1,4 +1,4 @@
-"""TIFFs through tifffile: bands side by side or one after the other, pages, tiles, strips, BigTIFF."""
+"""TIFFs through tifffile: interleaved or planar bands, pages, tiles, strips, BigTIFF."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from ..errors import ImageError
 from .raster import Raster, Window, check_layout, quietly
 
 CHANNELS = "CS"
-"""Axes of a series, in tifffile's letters, that are bands; those besides Y and X are pages."""
+"""Axes of a series that are bands, in tifffile's letters; others, except Y and X, are pages."""
 
 NODATA = "GDAL_NODATA"
 
@@ -20,8 +20,8 @@ class TiffRaster(Raster):
     """A page of a TIFF; only the tiles or strips that a window touches are read and decoded.
 
     file: a path or a binary file
-    page: counted from 0, over what is neither a row, a column nor a channel (planes, times, plain pages)
-    pages_as_bands: take those for bands instead, for a stack of channels that does not say so
+    page: counted from 0, over all axes but rows, columns and channels (planes, times, plain pages)
+    pages_as_bands: treat pages as bands, for a stack of channels that is not declared as one
     raises: ImageError
     """
 
@@ -77,7 +77,7 @@ class TiffRaster(Raster):
 
     @property
     def channels(self) -> bool:
-        """Whether bands are more than the samples of one pixel."""
+        """Whether there are more bands than samples per pixel, that is, a channel axis."""
         return self.bands > self._samples
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class TiffRaster(Raster):
     def _read_frame(self, frame: int, window: Window, wanted: list[tuple[int, int]], out: np.ndarray) -> None:
         """Fill ``out[..., i]`` with sample s of a frame, for each requested (i, s)."""
         x0, y0, x1, y1 = window
-        if self._series.dataoffset is not None:  # all frames one after the other, not compressed
+        if self._series.dataoffset is not None:  # uncompressed frames, stored contiguously
             values = self._contiguous(frame, y0, y1)
             for i, s in wanted:
                 out[..., i] = values[s, :, x0:x1] if self._planar else values[:, x0:x1, s]
@@ -163,7 +163,7 @@ def _segment(page: Any, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _number(tag: Any) -> float | None:
-    """GDAL's text of a nodata value."""
+    """Parse GDAL's text of a nodata value."""
     try:
         return float(str(tag.value).strip("\0 ")) if tag is not None else None
     except ValueError:

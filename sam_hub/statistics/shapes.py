@@ -1,7 +1,7 @@
-"""Areas, boxes, centres and convex hulls of many masks from their run lengths, without a single pixel drawn.
+"""Areas, boxes, centres and convex hulls of many masks from their run lengths, without decoding them to pixels.
 
-Run lengths go down the columns. All masks of a batch are taken together: their characters are one array, their runs
-another, and those are cut where they go on in the next column.
+Run lengths are column-major. A batch of masks is one array of characters, then one of runs, which are split at the ends
+of columns.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,11 @@ from ..ops.run_lengths import COUNT_LENGTH, Rle, rle_counts
 class Shapes:
     """N masks.
 
-    area: (N,) pixels; 0 for empty masks, whose other values mean nothing
+    area: (N,) pixels; 0 for empty masks, whose other values are undefined
     box: (N, 4) x0, y0, x1, y1 of the outermost pixels, inclusive
     center: (N, 2) mean x and y of the pixels' centres, in pixels
-    first: (N + 1,), where in ``column``, ``top``, ``bottom`` (P,) the vertical pieces of each mask are, inclusive rows
+    column, top, bottom: (P,) the vertical pieces of all masks, rows inclusive
+    first: (N + 1,) mask i has the pieces first[i] to first[i + 1]
     """
 
     area: np.ndarray
@@ -33,10 +34,10 @@ class Shapes:
     bottom: np.ndarray
 
     def hull_area(self, index: int) -> float:
-        """Area of the convex hull of a mask's pixels, taken as squares."""
+        """Area of the convex hull of a mask's pixels, as unit squares."""
         part = slice(self.first[index], self.first[index + 1])
         column, top, bottom = self.column[part], self.top[part], self.bottom[part]
-        starts = _changes(column)  # pieces of one column follow one another
+        starts = _changes(column)  # pieces of one column are adjacent
         corners = np.empty((len(starts), 4, 2), np.int32)
         corners[:, ::2, 0] = column[starts, None]
         corners[:, 1::2, 0] = corners[:, ::2, 0] + 1
@@ -46,7 +47,7 @@ class Shapes:
 
 
 def _changes(values: np.ndarray) -> np.ndarray:
-    """Where runs of equal values begin: (K,) -> indices, the first of them 0."""
+    """Start indices of runs of equal values: (K,) -> (R,), beginning with 0."""
     if not len(values):
         return np.empty(0, np.int64)
     return np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
@@ -55,8 +56,8 @@ def _changes(values: np.ndarray) -> np.ndarray:
 def measure_shapes(masks: Sequence[Rle], sizes: Sequence[tuple[int, int]]) -> Shapes:
     """Measure N masks at once.
 
-    masks: run lengths of either form; sizes: (H, W) of each, which must be that of its image
-    raises: DataError when any is damaged; `rle_counts` of each tells which
+    masks: run lengths, compressed or not; sizes: (H, W) of each mask's image
+    raises: DataError if any is damaged; call `rle_counts` on each to find which
     """
     counts, number = _all_counts(masks)
     heights, widths = np.array(sizes, np.int64).reshape(-1, 2).T
@@ -64,7 +65,7 @@ def measure_shapes(masks: Sequence[Rle], sizes: Sequence[tuple[int, int]]) -> Sh
     if (counts < 0).any() or (total != heights * widths).any():
         raise DataError("some masks do not cover their images; re-export the annotations")
     ends = counts.cumsum()
-    begin = np.concatenate([[0], total.cumsum()[:-1]]).astype(np.int64)  # where each mask's pixels begin, all in a row
+    begin = np.concatenate([[0], total.cumsum()[:-1]]).astype(np.int64)  # start of each mask in the concatenated pixels
     place = _place_in_mask(number)
     ones = (place % 2 == 1) & (counts > 0)
     owner = number[ones]
@@ -72,7 +73,7 @@ def measure_shapes(masks: Sequence[Rle], sizes: Sequence[tuple[int, int]]) -> Sh
     stop = start + counts[ones] - 1
     height = heights[owner]
     left, right = start // height, stop // height
-    # A run over several columns, as one piece in each.
+    # Split runs that span several columns.
     columns = right - left + 1
     piece = np.repeat(np.arange(len(owner)), columns)
     step = np.arange(len(piece)) - np.repeat(columns.cumsum() - columns, columns)
@@ -100,14 +101,14 @@ def _summed(owner: np.ndarray, column: np.ndarray, top: np.ndarray, bottom: np.n
 
 
 def _place_in_mask(number: np.ndarray) -> np.ndarray:
-    """The place of each count within its mask, from 0; number: (K,) non-decreasing masks"""
+    """Index of each count within its mask, from 0. number: (K,) mask of each count, non-decreasing"""
     first = _changes(number)
     lengths = np.diff(np.append(first, len(number)))
     return np.arange(len(number)) - np.repeat(first, lengths)
 
 
 def _all_counts(masks: Sequence[Rle]) -> tuple[np.ndarray, np.ndarray]:
-    """The counts of all masks one after the other, (K,) int64, and which mask each belongs to."""
+    """The concatenated counts of all masks, (K,) int64, and the mask of each count, (K,)."""
     texts = [rle["counts"] for rle in masks]
     if all(isinstance(text, str) and text for text in texts):
         return _decompressed([text.encode("ascii", "replace") for text in texts])
@@ -116,7 +117,7 @@ def _all_counts(masks: Sequence[Rle]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decompressed(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """As `_all_counts`, of COCO's compressed form: 5 bits a character, differences from the fourth count on."""
+    """`_all_counts` for COCO's compressed form: 5 bits per character, differences from the fourth count on."""
     codes = np.frombuffer(b"".join(texts), np.uint8)
     if len(codes) and (codes.min() < 48 or codes.max() > 111):
         raise DataError("a mask has characters that are not run lengths; re-export the annotations")

@@ -144,9 +144,9 @@ def test_plan_reads_formats_and_variants():
     assert plan(["onnx"], []) == {"onnx": FORMATS["onnx"].default}
     assert plan(["onnx", "coreml"], ["fp16"]) == {"onnx": ("fp16",), "coreml": ("fp16",)}
     assert set(plan(["all"], [])) == {name for name in FORMATS if all(map(find_spec, FORMATS[name].packages))}
-    with pytest.raises(WrongUsage, match="TensorFlow Lite is LiteRT now; take --format litert"):
+    with pytest.raises(WrongUsage, match="TensorFlow Lite is now LiteRT; use --format litert"):
         plan(["tflite"], [])
-    with pytest.raises(WrongUsage, match="no ncnn files are made, as none was proven on ncnn"):
+    with pytest.raises(WrongUsage, match="ncnn is not supported, because no export could be verified on it"):
         plan(["ncnn"], [])
     with pytest.raises(WrongUsage, match="did you mean onnx"):
         plan(["onx"], [])
