@@ -358,7 +358,7 @@ def test_the_card_tells_what_was_measured(folder, tmp_path):
     assert "| a photo encoded | 12.3 | a laptop |" in card
     facts = front_matter(card)
     assert facts["license"] == "other" and facts["license_name"] == "s-lab-1.0"
-    assert facts["base_model"] == "chongzhou/EdgeSAM" and "may not be used commercially" in card
+    assert facts["base_model"] == "chongzhou/EdgeSAM" and "commercial use is not allowed" in card
     assert "42.1 (EdgeSAM's README)" in card and "not measured here" in card
 
 
