@@ -1,8 +1,8 @@
-"""Encoding a photo and answering clicks: `sam_hub.SamModel` beside `transformers.SamModel`, same weights, same run.
+"""Encoding a photo and decoding clicks: `sam_hub.SamModel` against `transformers.SamModel`, same weights, same run.
 
-`pocket`, which transformers lacks, alone; then SAM ViT-B with random weights (they cost what trained ones cost),
-float32, in both.
-The two take turns, so that a busy moment hits both, and the best turn counts. Prints one JSON row a measurement.
+First `pocket`, which transformers does not have; then SAM ViT-B with random weights (as fast as trained ones) in both,
+in float32. They take turns, so that load on the machine affects both, and the best turn counts. Prints a JSON row per
+measurement.
 """
 
 import argparse
@@ -21,7 +21,7 @@ CLICKS = 16
 
 
 def tasks(model: torch.nn.Module) -> dict[str, Callable[[], torch.Tensor]]:
-    """What is measured: encoding one photo, then one and many objects on it, each from a click, three masks each."""
+    """The measured tasks: encoding one photo, then one object and many objects on it, three masks for a click each."""
     side = model.config.vision_config.image_size
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(1, 3, side, side, generator=generator)

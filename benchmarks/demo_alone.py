@@ -1,13 +1,13 @@
-"""The page without a server against the page with one, and against onnxruntime in Python, in the same run.
+"""The page without a server compared with the page with one, and with onnxruntime in Python, in the same run.
 
 python benchmarks/demo_alone.py [--folder DIR] [--rounds 12] [--photos 50]
 
 first load  bytes over the wire, with gzip, until the page can be used and a photo is ready
-encode      one photo in the worker, on one thread; times onnxruntime's in Python on one thread
-click       from the pointer's event to the painted mask, the pointer having rested; times the page with a server
-memory      of the browser's process of the page after each ten of many photos
+encode      one photo in the worker on one thread, relative to onnxruntime in Python on one thread
+click       from the pointer event to the painted mask, after the pointer rested; relative to the page with a server
+memory      of the page's browser process after every ten photos
 
-Fails where a figure is above its `BUDGET`.
+Fails if a figure exceeds its `BUDGET`.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from demo_server import PHOTOS, serving
 from PIL import Image
 
 BUDGET = {"megabytes": 14.0, "encode": 3.0, "click": 1.5, "memory": 1.1}
-"""Megabytes, multiples, multiples, and memory after all photos as part of that after the first ten."""
+"""Megabytes; ratio; ratio; memory after all photos divided by that after the first ten."""
 
 
 class Compressed(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder with gzip, and counts what it sends."""
+    """Serves a folder with gzip, and counts the bytes sent."""
 
     sent = 0
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
@@ -71,7 +71,7 @@ def compressed(folder: Path) -> Iterator[str]:
 
 
 def open_photo(page: Any, photo: Path) -> float:
-    """Milliseconds that encoding took, as the page says."""
+    """Milliseconds of encoding, as the page reports them."""
     page.evaluate("() => { samHub.photo = null; }")
     page.set_input_files("#photo-file", photo)
     until(page, "samHub.photo?.id", 300)
@@ -79,7 +79,7 @@ def open_photo(page: Any, photo: Path) -> float:
 
 
 def clicks(page: Any, rounds: int, seed: int) -> list[float]:
-    """Milliseconds from the pointer's event to the painted mask."""
+    """Milliseconds from the pointer event to the painted mask."""
     place = page.evaluate("() => document.getElementById('canvas').getBoundingClientRect().toJSON()")
     view = page.evaluate("() => ({...samHub.view, w: samHub.photo.width, h: samHub.photo.height})")
     rng = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def python_encode(folder: Path, pixels: np.ndarray) -> float:
 
 
 def resident(browser: Any) -> int:
-    """Bytes of the largest process of the browser that shows a page."""
+    """Resident bytes of the browser's largest renderer process."""
     processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
     sizes = [Path(f"/proc/{p['id']}/statm").read_text().split()[1] for p in processes if p["type"] == "renderer"]
     return max(map(int, sizes)) * 4096
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="written by `sam-hub demo --static`; by default it is written")
     parser.add_argument("--rounds", type=int, default=12, help="clicks on each of three photos")
-    parser.add_argument("--photos", type=int, default=50, help="that are opened one after the other; 0 leaves it out")
+    parser.add_argument("--photos", type=int, default=50, help="photos to open one after another; 0 skips this")
     given = parser.parse_args()
     over: list[str] = []
 

@@ -1,10 +1,10 @@
-"""Nonsense for every address that the web page's server lets through, its own and Gradio's.
+"""Malformed requests to every route of the web page's server, its own and Gradio's.
 
 python benchmarks/demo_fuzz.py [--calls 10000] [--seed 0]
 
-Each answer must be a result or a refusal in one sentence. Prints how many there were, what went wrong, which of the
-routes that the server itself lists were not called, and its memory before and after; fails where something went wrong,
-a route was not called or the server is not alive at the end.
+Each answer must be a result or an error message of one sentence. Prints the number of calls, the faults, the routes
+that were not called, and the server's memory before and after; fails if there is a fault, if a route was not called, or
+if the server is not alive at the end.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from demo_routes import uncalled
 from demo_server import PHOTOS, memory, serving
 
 SECRET = ("root:", "Traceback", 'File "/', "site-packages", "/home/", "/work/")
-"""What no answer may hold: files of the machine, and the inside of the program."""
+"""Text that no answer may contain: local files and internals of the program."""
 
 ENDPOINTS = ("segment", "everything", "export", "import", "again", "encode", "photo", "words", "project",
              "project_photo", "about", "api/encode", "api/segment",
@@ -54,7 +54,7 @@ from demo_routes import reachable
 Path(routes).write_text(json.dumps(reachable(server)))
 threading.Event().wait()
 """
-"""The page with every route that it can have: MCP, a project of photos, and words by a stand-in for a detector."""
+"""The page with every optional route: MCP, a project, and text prompts with a mock detector."""
 
 GRADIO = {
     "GET": ("/", "/config", "/gradio_api/info", "/gradio_api/app_id", "/gradio_api/login_check", "/robots.txt",
@@ -81,11 +81,11 @@ PATHS = (
 
 
 GRADIOS = ("address", "raw", "api", "join", "gradio", "mcp", "login")
-"""Kinds whose refusals may be in Gradio's words."""
+"""Kinds of calls whose errors may be Gradio's."""
 
 
 class Fuzzer:
-    """Calls that depend on the seed alone (ids of photos apart)."""
+    """Random calls, determined by the seed except for photo ids."""
 
     def __init__(self, url: str, seed: int) -> None:
         self.random = random.Random(seed)
@@ -101,7 +101,7 @@ class Fuzzer:
         self.kinds = [kind for kind in ENDPOINTS if there or not kind.startswith("project")]
 
     def note(self, request: httpx.Request) -> None:
-        """Where a call went: its method and path."""
+        """Record the method and path of a call."""
         self.calls.add((request.method, request.url.path))
 
     def scalar(self) -> Any:
@@ -121,7 +121,7 @@ class Fuzzer:
         return {r.choice(names): self.value(depth + 1) for _ in range(r.randint(0, 4))}
 
     def maybe(self, good: Any, wrong: float = 0.25) -> Any:
-        """Mostly what is right, so that the nonsense comes further than the first check."""
+        """Mostly a valid value, so that malformed calls get past the first check."""
         return self.value() if self.random.random() < wrong else good
 
     def xy(self) -> list:
@@ -148,12 +148,12 @@ class Fuzzer:
         return self.maybe({**whole, "size": self.maybe([300, 451], 0.1)}, 0.1)
 
     def call(self, kind: str | None = None) -> None:
-        """One of a kind, or of any."""
+        """Make a call of the given kind, or of a random one."""
         kind = kind or self.random.choice(self.kinds)
         self.counted(kind, getattr(self, "call_" + kind.replace("/", "_")))
 
     def everywhere(self) -> None:
-        """One of each kind, and one to each of Gradio's addresses."""
+        """One call of each kind, and one to each of Gradio's routes."""
         for kind in self.kinds:
             self.call(kind)
         for method, paths in GRADIO.items():
@@ -242,7 +242,7 @@ class Fuzzer:
         return self.post("/sam/words", self.maybe(body, 0.05))
 
     def call_project(self, kind: str) -> httpx.Response:
-        """Photos are taken, masks stored, photos put away, by three windows."""
+        """Request photos, save masks and finish photos, from three windows."""
         r = self.random
         zeros = r.randint(0, 60 * 80)
         body = {
@@ -261,7 +261,7 @@ class Fuzzer:
         }
         path = r.choice(["next", "before", "save", "save", "save", "finish", "keep"])
         text = json.dumps(self.maybe({k: v for k, v in body.items() if r.random() < 0.95}, 0.03))
-        if r.random() < 0.1:  # what JSON allows and Python does not write
+        if r.random() < 0.1:  # valid JSON that Python does not write
             text = text.replace("1.5", r.choice(["1e999", "-1e999", "NaN", '"\\ud800"', "[" * 2000 + "]" * 2000]))
         return self.http.post(f"/sam/project/{path}", content=text)
 
@@ -303,7 +303,7 @@ class Fuzzer:
         return self.http.post(path, content=r.randbytes(r.randint(0, 400)))
 
     def call_join(self, kind: str) -> httpx.Response:
-        """Gradio's queue, as its own page would join it."""
+        """Join Gradio's queue as its own page does."""
         body = {
             "data": self.maybe([self.maybe("gone"), self.maybe([self.xy()]), self.maybe([1])]),
             "fn_index": self.maybe(self.random.randint(0, 3)),
@@ -329,7 +329,7 @@ class Fuzzer:
         return self.to_stream(kind, self.random.choice(STREAMS))
 
     def to_stream(self, kind: str, address: str) -> None:
-        """What Gradio streams without end is left after a moment."""
+        """Open one of Gradio's endless streams and leave after a moment."""
         word = self.random.choice(["gone", "s1", "a" * 200, "%00", "..%2f..%2fetc%2fpasswd"])
         with suppress(httpx.ReadTimeout), self.http.stream("GET", address.format(word), timeout=0.3) as answer:
             if answer.status_code >= 500 and answer.status_code != 503:
@@ -357,7 +357,7 @@ class Fuzzer:
         return self.http.get("/sam/about", headers={"host": word})
 
     def call_cut(self, kind: str) -> None:
-        """A request that is cut somewhere."""
+        """Send a request and cut the connection at a random point."""
         r, url = self.random, self.http.base_url
         path = r.choice(["/sam/encode", "/sam/export", "/sam/import", "/sam/segment", "/gradio_api/call/encode"])
         body = self.jpeg if path == "/sam/encode" else json.dumps({"id": self.id, "data": [self.value()]}).encode()
@@ -368,7 +368,7 @@ class Fuzzer:
 
 
 def fuzz(url: str, calls: int, seed: int = 0) -> Fuzzer:
-    """Call, everywhere first, and collect what is wrong in ``faults``."""
+    """Make the calls, every kind first, and collect ``faults``."""
     fuzzer = Fuzzer(url, seed)
     fuzzer.everywhere()
     for _ in range(calls):
@@ -384,7 +384,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         routes = Path(folder, "routes.json")
         with serving(code=f"routes = {str(routes)!r}\n{SERVER}") as (url, pid):
-            warm = fuzz(url, min(500, given.calls // 10), given.seed + 1)  # caches fill, threads and pages are there
+            warm = fuzz(url, min(500, given.calls // 10), given.seed + 1)  # warm-up: caches and threads
             before, began = memory(pid), time.monotonic()
             done = fuzz(url, given.calls, given.seed)
             seconds, after = time.monotonic() - began, memory(pid)

@@ -1,14 +1,13 @@
-"""How quick the page feels, measured in Chromium: from the pointer's event to the frame that shows the mask.
+"""Latency of the page in Chromium, from the pointer event to the frame that shows the mask.
 
 python benchmarks/demo_latency.py [--rounds 24]
 
 hover   the pointer moves somewhere else; until the preview is painted
-click   the pointer has rested there, as it does before people press; until the answer's mask is painted (the preview,
-        which is shown meanwhile, does not count)
-dash    the pointer moves and clicks at once, so that preview and answer are asked for together
+click   after the pointer has rested there, as people do; until the answer's mask is painted (the preview shown before
+        it does not count)
+dash    the pointer moves and clicks at once, so that preview and answer are requested together
 
-Fails where the median of one of them is more than `BUDGET` times the bare decoder's, which the server measures in the
-same run: something slow has come between the pointer and the paint.
+Fails if a median is more than `BUDGET` times that of the decoder alone, which the server measures in the same run.
 """
 
 import argparse
@@ -33,13 +32,13 @@ DECODES = """() => {
     return answer;
   };
 }"""
-"""Listens to what the server says about each decode."""
+"""Collects the decoding times that the server reports."""
 
 
 BUDGET = {"hover": 5.0, "click": 4.0, "dash": 7.0}
-"""Multiples of the bare decoder's median; about twice what was measured on two quiet cores."""
+"""Multiples of the decoder's median; about twice the values measured on two idle cores."""
 OBJECTS = 5
-"""So many are on the photo before they are deleted and it begins anew."""
+"""Objects on the photo before all are deleted."""
 REST = 150
 """Milliseconds that a pointer rests before it clicks."""
 
@@ -53,7 +52,7 @@ def until(page: Any, condition: str, seconds: float = 60) -> None:
 
 
 def seen(page: Any, name: str, count: int) -> None:
-    """Wait until so many measures are there, without asking again and again, which would slow what is measured."""
+    """Wait for a number of measures without polling, which would slow down the page."""
     page.evaluate(
         """([name, count]) => new Promise((done) => {
           const look = () => performance.getEntriesByName(name).length >= count && (watcher.disconnect(), done());
@@ -70,7 +69,7 @@ def measured(page: Any, name: str) -> list[float]:
 
 
 def pointing(page: Any, rounds: int) -> dict[str, list[float]]:
-    """Point at the photo that is open: for each of `BUDGET`, and for the bare decoder as ``decode``, times in ms."""
+    """Times in ms of each kind in `BUDGET`, and of the decoder alone as ``decode``, on the open photo."""
     found = {}
     place = page.evaluate("() => document.getElementById('canvas').getBoundingClientRect().toJSON()")
     view = page.evaluate("() => ({...samHub.view, w: samHub.photo.width, h: samHub.photo.height})")
@@ -104,7 +103,7 @@ def pointing(page: Any, rounds: int) -> dict[str, list[float]]:
 
 
 def large_photo(folder: Path) -> Path:
-    """12 megapixels."""
+    """A photo of 12 megapixels."""
     path = folder / "large.jpg"
     Image.open(PHOTOS[1]).resize((4000, 3000), Image.Resampling.BICUBIC).save(path, quality=92)
     return path

@@ -1,4 +1,4 @@
-"""The routes of the web page's server that its guard lets through, as the running server lists them."""
+"""The routes of the web page's server that its guard allows, as listed by the running server."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,9 +10,9 @@ PART = re.compile(r"\{[^}]*\}")
 
 
 def reachable(server: Any) -> list[tuple[str, str]]:
-    """(method, path) of every route that a visitor reaches; parts in braces are the visitor's.
+    """(method, path) of every reachable route; parts in braces are variable.
 
-    server: that was launched, so that Gradio's own routes are there
+    server: must be launched, so that Gradio's own routes exist
     """
     found = {(method, path) for method, path in _all(server.routes) if is_reachable(PART.sub("x", path))}
     return sorted(found)
@@ -28,7 +28,7 @@ def _all(routes: Iterable[Any], before: str = "") -> Iterator[tuple[str, str]]:
 
 
 def uncalled(routes: Iterable[tuple[str, str]], calls: Iterable[tuple[str, str]]) -> list[str]:
-    """Of routes, those that no call (method, path) went to. HEAD counts as GET, a slash at the end as none."""
+    """Routes without a call (method, path). HEAD counts as GET; a trailing slash is ignored."""
 
     def method_of(name: str) -> str:
         return "GET" if name == "HEAD" else name

@@ -1,4 +1,4 @@
-"""A server of the web page in a process of its own, for the measurements beside this file."""
+"""The web page's server in its own process, for the other benchmarks."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ PHOTOS = [ROOT / "examples" / name for name in ("cat.jpg", "coffee.jpg", "astron
 
 @contextmanager
 def serving(*arguments: str, code: str | None = None) -> Iterator[tuple[str, int]]:
-    """Yields the address, without a slash at its end, and the process id.
+    """Yields the URL, without a trailing slash, and the process id.
 
     arguments: of ``sam-hub demo``; code: Python that serves at ``port`` instead
     """

@@ -1,11 +1,10 @@
-"""Many people clicking at once: errors, mixed-up photos, times and memory.
+"""Many simulated users at once: errors, mixed-up photos, times and memory.
 
 python benchmarks/demo_users.py [--users 20] [--seconds 60] [--leavers 0.17]
 
-Some of them are leavers, who cut their connections at random moments: while a photo is sent, encoded or searched.
-Nobody else may notice. Each other user opens a photo of a size that nobody else has and clicks on it, moving to another
-photo now and then. An answer whose masks are not of that size, or that differs from the first answer to the same click,
-is a mix-up.
+Some of them are leavers, who cut their connections at random moments: while a photo is sent, encoded or searched. The
+others must not be affected: each opens a photo of a unique size and clicks on it, sometimes changing the photo. An
+answer whose masks have another size, or that differs from the first answer to the same click, is a mix-up.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from PIL import Image
 
 @dataclass
 class Seen:
-    """What all users saw. times: of clicks, in seconds; curve: (seconds, megabytes)"""
+    """Results of all users. times: of clicks, in seconds; curve: (seconds, megabytes)"""
 
     times: list[float] = field(default_factory=list)
     encodes: list[float] = field(default_factory=list)
@@ -34,7 +33,7 @@ class Seen:
 
 
 class User(threading.Thread):
-    """One person; thinks a little between clicks."""
+    """A user, with pauses between clicks."""
 
     def __init__(self, number: int, url: str, until: float, think: float, seen: Seen) -> None:
         super().__init__(daemon=True)
@@ -51,7 +50,7 @@ class User(threading.Thread):
                 return
 
     def visit(self) -> None:
-        """One photo and some clicks, two even when the time is over."""
+        """Open a photo and click on it, at least twice even if the time is over."""
         picture = Image.open(PHOTOS[self.number % len(PHOTOS)])
         size = (300 + 7 * self.number, 260 + int(self.random.integers(0, 100)))
         file = io.BytesIO()
@@ -85,7 +84,7 @@ class User(threading.Thread):
 
 
 class Leaver(User):
-    """One who begins things and cuts the connection."""
+    """A user who starts requests and cuts the connection."""
 
     def visit(self) -> None:
         data = PHOTOS[self.number % len(PHOTOS)].read_bytes()
@@ -101,7 +100,7 @@ class Leaver(User):
         time.sleep(self.think * self.random.uniform(0.5, 1.5))
 
     def cut(self, path: str, body: bytes) -> None:
-        """Send a request and leave up to half a second later, or before all of it is sent."""
+        """Send a request and leave within half a second, or before it is fully sent."""
         url = self.http.base_url
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         whole = head + body
@@ -113,7 +112,7 @@ class Leaver(User):
 def crowd(
     url: str, users: int, seconds: float, think: float = 1.0, pid: int | None = None, leavers: float = 0.0
 ) -> Seen:
-    """Let users click, a share of them leavers; where the server's process is given, watch its memory."""
+    """Let users click, a share of them leavers; with the server's process id, track its memory."""
     seen, left, began = Seen(), Seen(), time.monotonic()
     leaving = round(users * leavers)
     threads = [User(i, url, began + seconds, think, seen) for i in range(users - leaving)]

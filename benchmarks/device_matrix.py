@@ -1,11 +1,11 @@
-"""Every family x format x layout on the runtimes that are here: the table in docs/devices.md.
+"""Every family x format x layout on the installed runtimes: the table in docs/devices.md.
 
     python benchmarks/device_matrix.py [--family sam2] [--format onnx] [--python old/bin/python ...] [--write]
 
-A tiny random model of each family is exported, each file run and compared with PyTorch, as `sam-hub export` does; what
-an exporter refuses is quoted. Interpreters given by ``--python`` (with numpy and one of onnxruntime, openvino and
-OpenCV) run the ONNX files too. Cells are kept in ``--cells`` as they are done: a second run goes on with the rest, and
-one in another environment (of LiteRT, say) adds its own. ``--write`` puts the table into docs/devices.md.
+A tiny random model of each family is exported, and each file is run and compared with PyTorch, as by `sam-hub export`;
+refusals are quoted. Interpreters given by ``--python`` (with numpy and one of onnxruntime, openvino and OpenCV) run the
+ONNX files too. Results are kept in ``--cells``: a second run continues, and one in another environment (such as
+LiteRT's) adds its own. ``--write`` puts the table into docs/devices.md.
 """
 
 import argparse
@@ -46,16 +46,16 @@ START, END = "<!-- matrix: written by benchmarks/device_matrix.py -->\n", "<!-- 
 SIDE, WIDTH = 192, 64
 LAYOUTS = {"onnx": tuple(onnx_export.LAYOUTS)}
 TOOL_SIDE, TOOL_WIDTH = 1024, 256
-"""Sizes that annotation tools have written into them."""
+"""Sizes that annotation tools hard-code."""
 SEEDS = 3
 FAULT = "something went wrong inside"
 LIMIT = 1e-3
-"""Largest difference to onnxruntime here, in units of an output's largest value, that counts as the same in fp32."""
+"""Largest accepted fp32 difference from this onnxruntime, relative to an output's largest value."""
 
 
 def tiny_model(family: Family, seed: int = 0, side: int = SIDE, width: int = WIDTH) -> SamModel:
-    """The small configuration that a family declares, or that its first catalogue entry has of SAM's, with random
-    gains, biases, tables and statistics, so that nothing hides behind a zero or a one. A family's own sizes stay."""
+    """A model in a family's declared tiny configuration, or its first catalogue entry shrunk, with random gains,
+    biases, tables and statistics, so that zeros and ones hide no errors. A family's own sizes stay."""
     first = next(iter(family.catalogue.values())).config
     kind = first.get("vision_config", {}).get("model_type", "sam_vision_model")
     encoder = {"model_type": kind, **registry.part("encoder", kind).tiny}
@@ -98,7 +98,7 @@ def tiny_model(family: Family, seed: int = 0, side: int = SIDE, width: int = WID
 
 
 def tiny_processor(family: Family, model: SamModel) -> SamImageProcessor:
-    """The family's own way with photos, at the tiny size."""
+    """The family's processor, at the tiny size."""
     processor = SamImageProcessor.for_config(model.config)
     settings = next(iter(family.catalogue.values())).config.get("preprocessing", {})
     for name in ("resize_mode", "resample", "do_min_max", "mask_resize"):
@@ -109,7 +109,7 @@ def tiny_processor(family: Family, model: SamModel) -> SamImageProcessor:
 
 @contextmanager
 def graphs_kept() -> Iterator[None]:
-    """Within it, a model's ONNX graphs are traced once for all the formats and layouts that begin with them."""
+    """Context in which a model's ONNX graphs are traced once for all formats and layouts."""
     kept: dict[Any, onnx.ModelProto] = {}
 
     def keeping(trace: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
@@ -148,10 +148,10 @@ def rows() -> Iterator[tuple[str, str]]:
 
 
 def export_one(family: Family, format: str, layout: str, out: Path) -> dict[str, str]:
-    """Runtime -> "proven", or what was said; the key "" where nothing ran it.
+    """Runtime -> "proven" or its message; the key "" if nothing ran it.
 
-    Of a tiny random model one pixel at a logit of 0 may be more than masks may differ by: where logits agree, the next
-    of a few random models is taken.
+    In a tiny mask, one pixel with a logit near 0 can exceed the tolerance: if the logits agree, the next of a few
+    random models is tried.
     """
     try:
         check_installed(format)
@@ -171,13 +171,13 @@ def export_one(family: Family, format: str, layout: str, out: Path) -> dict[str,
                 break
         except SamHubError as e:
             return {"": f"refused: {e}"}
-        except Exception as e:  # a fault of ours, to be mended or refused by name
+        except Exception as e:  # a bug of ours: fix it, or refuse the case
             return {"": f"{FAULT}: {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}"}
     return found
 
 
 def run_elsewhere(python: Path, bundle: Path) -> dict[str, str]:
-    """Of the ONNX files of a bundle in the layout of transformers.js: runtime -> "proven" or what differs."""
+    """Run a bundle's ONNX files (transformers.js layout) elsewhere: runtime -> "proven" or the difference."""
     manifest, proof = Manifest.read(bundle), Proof.load(bundle)
     with tempfile.TemporaryDirectory() as folder:
         cases = write_cases(bundle, manifest.artefacts[0], proof, Path(folder))

@@ -1,8 +1,8 @@
-"""The edge evaluation: its answers beside the BSDS500 benchmark's own, and its speed beside pyEdgeEval's.
+"""The edge evaluation: results against the BSDS500 benchmark's own, and speed against pyEdgeEval.
 
     python benchmarks/edges.py golden [--images N] [--keep FILE]    ODS, OIS, AP and F of maps with published answers
     python benchmarks/edges.py quick                                at 15 thresholds: no AP, a tenth of the time
-    python benchmarks/edges.py speed [--images N]                   seconds a threshold and image, counts of both
+    python benchmarks/edges.py speed [--images N]                   seconds per threshold and image, counts of both
 
 Needs ../shared/bsds; `speed` also ``pip install pyEdgeEval`` (not a dependency: it evaluates the same photos in hours).
 """
@@ -21,7 +21,7 @@ BSDS = Path(__file__).parents[2] / "shared" / "bsds"
 
 
 def read(name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The published map of another method, and the annotators' boundaries."""
+    """A published edge map of another method, and the annotators' boundaries."""
     strength = np.load(BSDS / "ucm" / f"{name}.npz")["ucm"].astype(float)
     return strength, read_boundaries(BSDS / "groundTruth" / f"{name}.mat", strength.shape)
 
@@ -31,7 +31,7 @@ def names() -> list[str]:
 
 
 def counts_of(name: str, kept: dict[str, EdgeCounts], keep: Path | None) -> EdgeCounts:
-    """Of one image at 99 thresholds: from an earlier run, or counted now and added to the file."""
+    """Counts of an image at 99 thresholds: from an earlier run, or computed and added to the file."""
     if name not in kept:
         kept[name] = count_edges(*read(name))
         if keep is not None:
@@ -41,9 +41,9 @@ def counts_of(name: str, kept: dict[str, EdgeCounts], keep: Path | None) -> Edge
 
 
 def golden(limit: int | None, keep: Path | None) -> None:
-    """Every image at 99 thresholds, compared with what the benchmark answered.
+    """Every image at 99 thresholds, compared with the benchmark's published results.
 
-    keep: counts are read from there and added to it, so that a stopped run goes on
+    keep: file of counts, read and extended, so that an interrupted run resumes
     """
     lines = keep.read_text().splitlines() if keep is not None and keep.exists() else []
     kept = {row.pop("image"): EdgeCounts(**{k: np.array(v) for k, v in row.items()}) for row in map(json.loads, lines)}
@@ -66,7 +66,7 @@ def golden(limit: int | None, keep: Path | None) -> None:
 
 
 def quick() -> None:
-    """Every image at every tenth threshold, at those around the best for all, and at its own best one."""
+    """Every image at every tenth threshold, near the best overall one, and at its own best one."""
     curve, per_image = np.loadtxt(BSDS / "eval_bdry_thr.txt"), np.loadtxt(BSDS / "eval_bdry_img.txt")
     common = sorted({*range(9, 99, 10), 11, 12, 13, 14})
     total, own, off = None, np.zeros(4, int), []
@@ -99,7 +99,7 @@ def quick() -> None:
 
 
 def counts_of_peer(strength: np.ndarray, annotators: list[np.ndarray], thresholds: np.ndarray) -> EdgeCounts:
-    """As `count_edges`, by pyEdgeEval."""
+    """`count_edges` by pyEdgeEval."""
     from pyEdgeEval.common.binary_label.evaluate_boundaries import evaluate_boundaries_threshold_multiple_gts
 
     found, annotated, right, marked = evaluate_boundaries_threshold_multiple_gts(
@@ -109,7 +109,7 @@ def counts_of_peer(strength: np.ndarray, annotators: list[np.ndarray], threshold
 
 
 def speed(limit: int) -> None:
-    """Both on the same images and thresholds, one after the other, and the ratio of their CPU seconds."""
+    """Both on the same images and thresholds in turn, and the ratio of their CPU seconds."""
     thresholds = THRESHOLDS[9::20]
     small = np.eye(20)
     count_edges(small, [small > 0], thresholds), counts_of_peer(small, [small > 0], thresholds)  # imports

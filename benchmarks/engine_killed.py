@@ -1,11 +1,11 @@
-"""kill -9 of the server under a scripted annotator, of `engine train` and `engine auto`: what is lost, or there twice?
+"""kill -9 of the server during annotation, of `engine train` and of `engine auto`: is anything lost or duplicated?
 
 python benchmarks/engine_killed.py [KILLS [PHOTOS [STEPS]]]
 
-By default 20 kills in all, on 40 photos; exits with 1 at a fault.
+By default 20 kills in all, on 40 photos; exits with 1 on a fault.
 
-The annotator clicks through the page's own protocol (encode, segment, save, finish) and notes each mask that the server
-has acknowledged. After the last kill every one must be in the project, bit by bit, each once.
+The annotator clicks through the page's own protocol (encode, segment, save, finish) and records each mask that the
+server acknowledged. After the last kill, each must be in the project exactly once, bit for bit.
 """
 
 import json
@@ -32,7 +32,7 @@ COMMAND = [sys.executable, "-m", "sam_hub", "engine"]
 
 
 def make_project(folder: Path, count: int) -> Path:
-    """Photos of two discs each, and a project of them."""
+    """Write photos of two discs each, and a project of them."""
     source = folder / "photos"
     source.mkdir()
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
@@ -53,7 +53,7 @@ def centres(number: int) -> list[tuple[float, float]]:
 
 
 class Annotator:
-    """Somebody before the page; saved: request -> (photo, object, counts) of all that was acknowledged."""
+    """A scripted annotator. saved: request -> (photo, object, counts) of everything acknowledged"""
 
     def __init__(self, port: int) -> None:
         self.base, self.saved, self.finished = f"http://127.0.0.1:{port}/sam/", {}, []
@@ -65,7 +65,7 @@ class Annotator:
             return json.loads(answer.read().splitlines()[-1])
 
     def work(self, holder: str) -> None:
-        """Photo after photo, until none is left or the server is gone. raises: OSError"""
+        """Label photos until none is left or the server is gone. raises: OSError"""
         while (answer := self.post("project/next", {"holder": holder}))["photo"]:
             photo = answer["photo"]["id"]
             number = int(answer["photo"]["name"][:3])
@@ -74,7 +74,7 @@ class Annotator:
             for index, centre in enumerate(centres(number)):
                 found = self.post("segment", {"id": key, "prompt": {"points": [centre], "labels": [1]}})
                 rle = found["masks"][found["best"]]["rle"]
-                name = f"{photo}-{index}"  # as a page that saves again what was not acknowledged
+                name = f"{photo}-{index}"  # the same request again, as the page retries
                 body = {"photo": photo, "holder": holder, "request": name, "object": name, "state": "accepted"}
                 self.post("project/save", {**body, "rle": rle, "clicks": 1, "seconds": 1.0})
                 self.saved[name] = (photo, name, rle["counts"])
@@ -89,7 +89,7 @@ def free_port() -> int:
 
 
 def label(project: Path, kills: int, chance: random.Random, annotator_of=Annotator) -> Annotator:
-    """Kill the server in the middle of an annotator's work, and start it again."""
+    """Kill the server during an annotator's work, and restart it."""
     port = free_port()
     annotator = annotator_of(port)
     for number in range(kills + 1):
@@ -125,7 +125,7 @@ os.kill(pid, signal.SIGKILL)
 
 
 def interrupt(arguments: list[str], kills: int, chance: random.Random) -> None:
-    """Run a command, killed after a random time and run again, until it ends by itself."""
+    """Run a command, killing and restarting it at random times, until it completes."""
     left, seconds = kills, 6.0
     while True:
         process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -141,7 +141,7 @@ def interrupt(arguments: list[str], kills: int, chance: random.Random) -> None:
 
 
 def check(project: Path, saved: dict[str, tuple[int, str, str]]) -> list[str]:
-    """What is lost, changed or there twice."""
+    """Faults: masks that are lost, changed or duplicated."""
     faults = []
     with Project.open(project) as opened:
         faults += problems(opened)

@@ -1,8 +1,8 @@
-"""What a project costs as it grows: seconds of `init`, milliseconds of `status`, the next photo and saving a mask.
+"""Cost of a growing project: seconds of `init`, milliseconds of `status`, of the next photo and of saving a mask.
 
 python benchmarks/engine_scale.py [--rows] [PHOTOS ...]      by default 100 1000 10000 100000; the photos are tiny files
 
---rows: photos are written down without files but for those that are handed out, so that only `init` is not measured.
+--rows: insert photos into the database, with files only for those handed out; everything but `init` is measured.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def write_photos(source: Path, count: int) -> None:
 
 
 def write_rows(project: Project, source: Path, count: int) -> None:
-    """What `init` would write down; only the photos that will be handed out are there."""
+    """Insert the rows that `init` would; files exist only for the photos that will be handed out."""
     source.mkdir()
     with project.writing() as db:
         for number in range(count):
@@ -63,7 +63,7 @@ def write_rows(project: Project, source: Path, count: int) -> None:
 
 
 def measure(count: int, folder: Path, rows_only: bool) -> dict[str, float]:
-    """Seconds and milliseconds with ``count`` photos, a tenth of which are done, with ten masks each."""
+    """Measure with ``count`` photos, a tenth of which are done, with ten masks each."""
     source = folder / "photos"
     if not rows_only:
         write_photos(source, count)

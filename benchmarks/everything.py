@@ -1,22 +1,22 @@
-"""All masks of a photo: this generator beside the original's and transformers' pipeline, same weights, same photos.
+"""Everything mode compared with the original's and transformers' pipeline, same weights, same photos.
 
     python benchmarks/everything.py                       # all below but parity, with `pocket` and 32 x 32 clicks: slow
     python benchmarks/everything.py --points 16 race      # seconds, masks, and how many match the original's
     python benchmarks/everything.py memory                # peak memory on a photo of 12 megapixels
-    python benchmarks/everything.py ideas                 # what each idea saves: each is switched off in turn
-    python benchmarks/everything.py click                 # one click, beside transformers.SamModel's decoder
+    python benchmarks/everything.py ideas                 # what each optimisation saves, switched off in turn
+    python benchmarks/everything.py click                 # one click, against transformers.SamModel's decoder
     python benchmarks/everything.py --model random:sam2.1-hiera-tiny --points 16 race memory click
-                                                          # SAM 2.1's shape, beside transformers.Sam2Model
-    python benchmarks/everything.py bound                 # multiply-adds, and what they must cost at least
+                                                          # SAM 2.1's shape, against transformers.Sam2Model
+    python benchmarks/everything.py bound                 # multiply-adds, and the time they take at least
     python benchmarks/everything.py profile --points 12   # where the time of a click goes
     python benchmarks/everything.py parity --points 6 --photos data/*.tar [--model sam-vit-b]
-                                                          # every output mode, with crops and without, beside the
-                                                          # original's; fails where fewer than 99.5 % match
+                                                          # every output mode, with and without crops, against the
+                                                          # original's; fails if fewer than 99.5 % match
 
-Each contender has a process of its own; races are timed in processor seconds, which a busy machine stretches less
-than the clock (both are printed). The original and transformers import torchvision for a few small functions, and
-there is none for the torch that is tested here: stand-ins of a few lines take their place (`benchmarks/original.py`).
-All use the thresholds that `sam-hub everything` has for the model. Prints one JSON row for each measurement.
+Each contender runs in its own process; races are timed in CPU seconds, which depend less on other load than wall-clock
+time (both are printed). The original and transformers import torchvision for a few small functions; there is no
+torchvision for the tested torch, so short replacements are used (`benchmarks/original.py`). All use the thresholds of
+`sam-hub everything` for the model. Prints a JSON row per measurement.
 """
 
 import argparse
@@ -53,18 +53,18 @@ Rle = dict[str, Any]
 
 
 RANDOM = {"pred_iou_thresh": 0.55, "stability_score_thresh": 0.05, "stability_score_offset": 0.5}
-"""Thresholds for a random encoder, whose masks score less."""
+"""Thresholds for a random encoder, whose masks have lower scores."""
 
 
 def load_model(name: str) -> SamModel:
-    """`pocket` without its finer maps, which none of the others has; or "random:NAME", see `random_model`."""
+    """`pocket` without its finer maps, which the others do not support; or "random:NAME", see `random_model`."""
     if name.startswith("random:"):
         return random_model(name.removeprefix("random:"))
     return without_finer_features(SamModel.from_pretrained(name)).eval().requires_grad_(False)
 
 
 def thresholds(name: str) -> dict[str, float]:
-    """Those of the original, unless the model has its own."""
+    """The model's own thresholds, or the original's."""
     if name.startswith("random:"):
         return RANDOM
     original = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95, "stability_score_offset": 1.0}
@@ -101,14 +101,14 @@ def memory(field: str) -> int:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """In the process of a contender: a row for each photo, on standard output."""
+    """Runs in a contender's process: prints a row per photo."""
     model = load_model(args.model)
     run = contender(args.contender, model, args.points, thresholds(args.model))
     run(np.zeros((64, 64, 3), np.uint8)) if args.warm else None
     for path in args.photos:
         image = read(path, args.megapixels)
         before = memory("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         wall, cpu = time.perf_counter(), time.process_time()
         masks = run(image)
         row = {
@@ -139,7 +139,7 @@ def rows_of(who: str, args: argparse.Namespace, *more: str) -> list[dict[str, An
 
 
 def matched(ours: list[Rle], theirs: list[Rle]) -> tuple[float, bool]:
-    """The share of their masks that one of ours matches, and whether those stand in the same order."""
+    """The share of their masks matched by one of ours, and whether the matches are in the same order."""
     if not theirs or not ours:
         return float(not theirs and not ours), not theirs and not ours
     iou = coco_mask.iou(ours, theirs, [0] * len(theirs))
@@ -148,7 +148,7 @@ def matched(ours: list[Rle], theirs: list[Rle]) -> tuple[float, bool]:
 
 
 def contenders(args: argparse.Namespace) -> list[str]:
-    """Those that have such a model: ``segment_anything`` has SAM's own decoder alone."""
+    """The contenders that support the model: ``segment_anything`` has only SAM's own decoder."""
     return [who for who in args.contenders if who != "original" or "sam2" not in args.model]
 
 
@@ -262,11 +262,11 @@ IDEAS: dict[str, tuple[Any, str, Any]] = {
     "low-res stability before enlarging": (GENERATOR, "_maybe_stable", lambda self, *a: True),
     "boxes bounded by the low-res mask before enlarging": (GENERATOR, "_surely_suppressed", lambda self, *a: False),
 }
-"""What is put in the place of what, to switch an idea off."""
+"""Replacements that switch an optimisation off."""
 
 
 def ideas(args: argparse.Namespace) -> None:
-    """Each idea off in turn: how much longer all photos take, and whether the masks stay the same."""
+    """Switch each optimisation off in turn: how much longer photos take, and whether the masks stay the same."""
     model = load_model(args.model)
     images = [read(path, args.megapixels) for path in args.photos]
     run = contender("sam_hub", model, args.points, thresholds(args.model))
@@ -288,7 +288,7 @@ def ideas(args: argparse.Namespace) -> None:
     print(json.dumps({"ideas": "all", "points": args.points**2, "processor_seconds": round(best, 2)}), flush=True)
     for idea in IDEAS:
         without, other = seconds(idea)
-        best, _ = seconds(None)  # its neighbour in time
+        best, _ = seconds(None)  # baseline at about the same time
         same = all(matched(a, b) == (1.0, True) and len(a) == len(b) for a, b in zip(masks[0], other[0], strict=True))
         row = {"without": idea, "times": round(without / best, 2), "processor_seconds": round(without, 2), "same": same}
         print(json.dumps(row), flush=True)
@@ -307,14 +307,14 @@ def _timed(run: Callable[[], Any], result: list) -> float:
 
 
 def click(args: argparse.Namespace) -> None:
-    """Decoding one click: the first on an image, a later one, and transformers.SamModel's; best of several turns."""
+    """Decoding one click, the first on an image or a later one, against transformers; best of several turns."""
     from sam_hub import SamConfig
     from sam_hub.zoo import ZOO
 
     print(json.dumps(_click(args.model, load_model(args.model), args.turns)), flush=True)
     if args.model != "pocket":
         return
-    torch.manual_seed(0)  # random weights cost what trained ones cost
+    torch.manual_seed(0)  # random weights are as fast as trained ones
     print(json.dumps(_click("sam-vit-b", SamModel(SamConfig(**ZOO["sam-vit-b"].config)).eval(), args.turns)))
 
 
@@ -355,13 +355,13 @@ def _click(name: str, model: SamModel, turns: int) -> dict[str, Any]:
 
 
 def bound(args: argparse.Namespace) -> None:
-    """Multiply-adds of matrix products and convolutions over the rate of a large product, beside the time it takes."""
+    """The time that all multiply-adds would take at the rate of a large product, and the time measured."""
     from torch.utils.flop_counter import FlopCounterMode, bmm_flop
 
     model = load_model(args.model)
     run = contender("sam_hub", model, args.points, thresholds(args.model))
     image = read(args.photos[0], args.megapixels)
-    torch.set_num_threads(1)  # the counter sees no other thread
+    torch.set_num_threads(1)  # the counter sees only this thread
     in_place = {torch.ops.aten.baddbmm_: lambda total, a, b, *_, **__: bmm_flop(a, b)}  # it knows the others
     counter = FlopCounterMode(display=False, custom_mapping=in_place)
     with patched(decoding, "is_plain_model", lambda model: True), counter:  # its hooks would close the fast way
@@ -378,7 +378,7 @@ def bound(args: argparse.Namespace) -> None:
 
 
 def profile(args: argparse.Namespace) -> None:
-    """Milliseconds of a click in each stage, and of what draws a mask: two products and two GELUs."""
+    """Milliseconds of a click by stage, and of computing a mask: two products and two GELUs."""
     model = load_model(args.model)
     run = contender("sam_hub", model, args.points, thresholds(args.model))
     image = read(args.photos[0], args.megapixels)
@@ -416,7 +416,7 @@ def profile(args: argparse.Namespace) -> None:
 
 
 def parity(args: argparse.Namespace) -> None:
-    """The original generator's masks: a row for each number of crop layers and output mode."""
+    """Compare with the original generator: a row per number of crop layers and output mode."""
     from everything_parity import RANDOM_THRESHOLDS, compare, pictures
 
     if args.model == "pocket":

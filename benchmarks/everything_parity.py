@@ -1,7 +1,7 @@
-"""Everything mode's masks beside the original generator's: every output mode, with crops and without.
+"""Everything mode's masks against the original generator's: every output mode, with and without crops.
 
-Each side has an encoder of its own: for a SAM ViT the original's too, else the model's for both. Output modes differ in
-the last step alone, so all that comes before it is done once for the three.
+For a SAM ViT, the original's side runs the original's encoder; else both run the model's. Output modes differ only in
+the last step, so the earlier steps run once for all three.
 """
 
 import copy
@@ -29,7 +29,7 @@ from sam_hub.zoo import ZOO
 MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 LAYERS = (0, 1)
 MATCH, SHARE = 0.99, 0.995
-"""The bar: so great an IoU for so many of the original's masks, no other masks, and the same order."""
+"""To pass: this IoU for this share of the original's masks, no extra masks, and the same order."""
 CROPS = 1 + 4
 
 RANDOM_THRESHOLDS = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5, "stability_score_offset": 0.5}
@@ -38,9 +38,8 @@ RANDOM_THRESHOLDS = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5, "sta
 def random_model(name: str, input_size: int | None = None) -> SamModel:
     """The architecture of a catalogue entry with a random encoder, and `pocket`'s prompt encoder and mask decoder.
 
-    Those are of SAM's own shape. With random ones too every mask lies all over the photo, and suppression leaves one of
-    them: nothing would be compared.
-    input_size: side of the input in pixels, that of the entry by default
+    Those have SAM's shape. With a random decoder as well, every mask covers the whole photo and NMS leaves only one.
+    input_size: side of the input in pixels; default: the entry's
     """
     torch.manual_seed(0)
     config = SamConfig(**ZOO[name].config)
@@ -61,14 +60,14 @@ def random_model(name: str, input_size: int | None = None) -> SamModel:
     if last is None:
         quieten(model)
         return model
-    last.weight.mul_(0.5)  # half as strong as pocket's: there are more masks, and smaller ones
+    last.weight.mul_(0.5)  # half of pocket's, for more and smaller masks
     last.bias.mul_(0.5)
     return model
 
 
 @torch.no_grad()
 def quieten(model: SamModel) -> None:
-    """Scale the maps of SAM 2's neck, so that `pocket`'s decoder sees values as large as those that it knows."""
+    """Scale the maps of SAM 2's neck to the magnitude that `pocket`'s decoder was trained on."""
     image = read_image(Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg")
     pixels = SamPredictor(model).processor(image, return_tensors="pt")["pixel_values"]
     encoded = model.vision_encoder(pixels)
@@ -84,7 +83,7 @@ def quieten(model: SamModel) -> None:
 
 
 def borrow_decoder(model: SamModel) -> None:
-    """Give a model `pocket`'s prompt encoder and decoder, as far as it has such layers; SAM 2 names some otherwise."""
+    """Copy `pocket`'s prompt encoder and decoder where layers match; SAM 2 names some differently."""
     trained, own = SamModel.from_pretrained("pocket").state_dict(), model.state_dict()
     points = [trained[f"prompt_encoder.point_embed.{i}.weight"] for i in range(4)]
     found = {"prompt_encoder.point_embed.weight": torch.cat(points), **trained}
@@ -96,7 +95,7 @@ def borrow_decoder(model: SamModel) -> None:
 
 
 def without_finer_features(model: SamModel) -> SamModel:
-    """A model whose decoder is SAM's own, with the same other weights: no other library reads `pocket`'s maps."""
+    """The model with SAM's own decoder and otherwise the same weights: no other library reads `pocket`'s maps."""
     if type(model.mask_decoder) is not FineMaskDecoder:
         return model
     config = SamConfig.from_dict(model.config.to_dict())
@@ -118,7 +117,7 @@ def pictures(path: Path, limit: int) -> Iterator[np.ndarray]:
 
 
 class KeptEncoder(nn.Module):
-    """The original's image encoder, which keeps what it made of the crops of one photo."""
+    """The original's image encoder, with a cache of one photo's crops."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -135,7 +134,7 @@ class KeptEncoder(nn.Module):
 
 @dataclass
 class Tally:
-    """Over some photos: masks of the original, of ours, those of both, and whether they stand in the same order."""
+    """Totals over photos: the original's masks, ours, matches, and whether the order is the same."""
 
     photos: int = 0
     masks: int = 0
@@ -157,7 +156,7 @@ class Tally:
         return self.same_order and self.same_form
 
     def add(self, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
-        """Records match one to one, by IoU among those of the same click and crop."""
+        """Match records one to one, by IoU among those of the same click and crop."""
         self.photos += 1
         self.masks += len(theirs)
         self.ours += len(ours)
@@ -183,7 +182,7 @@ def _origin(record: dict[str, Any]) -> tuple:
 
 
 def _form(record: dict[str, Any]) -> tuple:
-    """Fields in their order, and the kinds of what is in them."""
+    """The record's fields in order, with the types of their values."""
     segmentation = record["segmentation"]
     inside = segmentation.dtype if isinstance(segmentation, np.ndarray) else type(segmentation["counts"])
     return tuple(record), inside, tuple(_size(segmentation))
@@ -203,7 +202,7 @@ def _rle(record: dict[str, Any]) -> dict[str, Any]:
 def compare(
     model: SamModel, photos: Iterable[np.ndarray], points: int, arguments: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each number of crop layers and output mode."""
+    """A row per number of crop layers and output mode."""
     import original
 
     sam = original.original_sam(model)
@@ -237,7 +236,7 @@ def compare(
 
 
 def _kept(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy of what the first call gave, for every call."""
+    """Cache the first call's result and return copies of it."""
     results: list[Any] = []
 
     def call(*arguments: Any) -> Any:

@@ -1,14 +1,14 @@
-"""How much exported files lose against PyTorch in fp32, on real photos and prompts.
+"""Accuracy of exported files relative to PyTorch in fp32, on real photos and prompts.
 
     OMP_NUM_THREADS=1 python benchmarks/exported.py BUNDLE VAL_SHARD... [--prompts 240] [--out report.json]
 
 For each file of the bundle: mask IoU to PyTorch fp32 (mean, worst) at the resolution of the model's input, the mean IoU
-with the ground truth (in points, and by how much it fell) at that of the photo, and the size of all its parts. Prompts
-are drawn from the annotated objects: one click in the middle of the object, its box, box and click, three clicks, and
-box with the mask of the click. The mask that counts is the one that a person gets: of one click the best of three by
-predicted IoU, else the single one; which of the three is PyTorch's choice, so that a tie does not count as a loss of
-the file, and ``other`` says for how many clicks the file's own scores choose another one. Core ML packages are
-evaluated from the files where there is no macOS.
+with the ground truth (and its drop, in points) at that of the photo, and the size of all its parts. Prompts are sampled
+from the annotated objects: one click in the middle of the object, its box, box and click, three clicks, and box with
+the mask of the click. The compared mask is the one a user gets: for one click, the best of three by predicted IoU, else
+the single one. PyTorch's scores choose among the three, so that ties do not count against the file; ``other`` is the
+number of clicks for which the file's own scores choose differently. Without macOS, Core ML packages are run by an
+evaluator.
 """
 
 import argparse
@@ -42,11 +42,11 @@ TARGETS = {
     "p6": {"mean": 0.97},
     "p4": {"mean": 0.97},
 }
-"""Variant -> least IoU to PyTorch, and the most points that the mean IoU with the ground truth may fall."""
+"""Variant -> minimum IoU to PyTorch, and maximum drop of the mean IoU with the ground truth, in points."""
 
 
 def middle(mask: np.ndarray) -> np.ndarray:
-    """The pixel that is farthest from the outline, (2,) x, y."""
+    """The pixel farthest from the outline, (2,) x, y."""
     distance = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
     y, x = np.unravel_index(distance.argmax(), mask.shape)
     return np.array([x + 0.5, y + 0.5])
@@ -69,7 +69,7 @@ def prompts_of(mask: np.ndarray, kind: str, rng: np.random.Generator) -> dict:
 
 
 def sampled(shards: list[Path], count: int, seed: int) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, str]]]]:
-    """Photos with (mask, kind of prompt), spread evenly over the shards, five prompts a photo."""
+    """Photos with (mask, kind of prompt), spread evenly over the shards, five prompts per photo."""
     rng = np.random.default_rng(seed)
     photos = max(1, count // (len(KINDS) * len(shards)))
     for shard in shards:
@@ -82,7 +82,7 @@ def sampled(shards: list[Path], count: int, seed: int) -> Iterator[tuple[np.ndar
 
 
 def in_frame(image: Prepared, kind: str, given: dict) -> Prompt:
-    """A prompt in pixels of the photo, as a file takes it."""
+    """Convert a prompt in pixels of the photo to a file's input."""
     xy = [given["point_coords"]] if "point_coords" in given else []
     labels = list(given.get("point_labels", ()))
     if "box" in given:
@@ -93,7 +93,7 @@ def in_frame(image: Prepared, kind: str, given: dict) -> Prompt:
 
 
 def best_of_three(found: Answer) -> int:
-    """Position of the mask of a click, whose three follow the single one where a file has that."""
+    """Index of a click's best mask; the three follow the single one if a file has that."""
     first = len(found.scores) - 3
     return first + int(found.scores[first:].argmax())
 

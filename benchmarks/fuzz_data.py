@@ -1,4 +1,4 @@
-"""Data sets and pictures, one file of which is mutated, and what reads them."""
+"""Fuzzed data sets and images: one file is mutated, then everything is read."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ def masks() -> list[np.ndarray]:
 
 
 class Kind:
-    """A place with sound files, one of which is mutated, and what reads it."""
+    """A folder of valid files, one of which is mutated, and its reader."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class Labelme(DataKind):
 
 
 class Sa1bTar(DataKind):
-    """Read at random and as a stream, packed or not."""
+    """Read by index and as a stream, compressed or not."""
 
     def run(self, rng: np.random.Generator) -> None:
         from sam_hub.data.stream import read_pairs
@@ -123,7 +123,7 @@ class Yolo(DataKind):
 
 
 class WrittenKind(DataKind):
-    """Files that sam-hub itself writes for another tool, mutated, and read back.
+    """Files that sam-hub writes for another tool, mutated and read back.
 
     format: of `sam_hub.labels`
     """
@@ -163,7 +163,7 @@ class Cvat(WrittenKind):
 
 
 class Tiffs(Kind):
-    """Of many bands, depths and layouts, by page and band, whole and by windows."""
+    """TIFFs of many bands, depths and layouts, read by page and band, whole and by windows."""
 
     def run(self, rng: np.random.Generator) -> None:
         import tifffile

@@ -1,12 +1,11 @@
-"""Mutated files of every kind that sam-hub reads: each must end in a named sentence or a result.
+"""Mutated files of every kind that sam-hub reads: each must give an error message or a result.
 
     python benchmarks/fuzz_files.py --cases 10000 --out fuzz.json
     python benchmarks/fuzz_files.py --kinds coco labelme --seed 7
 
-Cases run in child processes that may take 2 GB more than a fresh one, a few hundred in each. A fault is a child that
-dies, a case that computes for more than 30 seconds, and an exception that is none of `sam_hub.errors`. Rerun the same
-command to resume. Every case is drawn by its number and the seed alone: ``--kinds coco --first 123 --cases 1`` repeats
-one.
+Cases run in child processes, a few hundred in each, which may use 2 GB more than a fresh one. A fault is a child that
+dies, a case that computes for more than 30 seconds, or an exception that is not of `sam_hub.errors`. Rerun the same
+command to resume. A case depends only on its number and the seed: ``--kinds coco --first 123 --cases 1`` repeats one.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from sam_hub.ops.files import write_atomically
 
 MEMORY, SECONDS = 2 * 2**30, 30
 BATCH = 500
-"""Cases of one child, and between two writes of the report."""
+"""Cases per child, after which the report is written."""
 
 KINDS: dict[str, type[Kind]] = {
     "config": fuzz_models.Config,
@@ -58,7 +57,7 @@ KINDS: dict[str, type[Kind]] = {
 
 
 def run_cases(kind: Kind, numbers: range, seed: int, tell: Callable[[str], None]) -> None:
-    """In a child: a line before and after each case."""
+    """Runs in a child: prints a line before and after each case."""
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.RLIM_INFINITY))
     for number in numbers:
@@ -77,7 +76,7 @@ def run_cases(kind: Kind, numbers: range, seed: int, tell: Callable[[str], None]
 
 
 def fuzz(kind: Kind, first: int, cases: int, seed: int) -> tuple[Counter, dict[int, str]]:
-    """How the cases ended, and the faults among them."""
+    """Run cases; returns counts of their outcomes, and the faults."""
     ends: Counter = Counter()
     faults: dict[int, str] = {}
     number = first
@@ -103,7 +102,7 @@ def _tell(pipe: int, line: str) -> None:
 
 
 def _computed(process: int) -> float:
-    """Seconds of computing of a process, however busy the machine is."""
+    """CPU seconds of a process."""
     with open(f"/proc/{process}/stat") as f:
         user, system = f.read().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
@@ -146,9 +145,9 @@ def _follow(read: int, child: int, number: int, ends: Counter, faults: dict[int,
 
 
 def fuzz_kind(name: str, cases: range, seed: int, report: dict[str, Any], save: Callable[[], None]) -> None:
-    """All cases of a kind that the report does not have, batch by batch.
+    """Run the cases of a kind that are not in the report yet, batch by batch.
 
-    report: of this kind: next, seed, result, sentence, fault, seconds, computed, faults; brought up to date
+    report: of this kind: next, seed, result, sentence, fault, seconds, computed, faults; updated in place
     """
     if report.setdefault("seed", seed) != seed or not cases.start <= report.setdefault("next", cases.start):
         raise SystemExit(f"the report is of other cases of {name} (seed {report['seed']}); name another --out")
@@ -157,7 +156,7 @@ def fuzz_kind(name: str, cases: range, seed: int, report: dict[str, Any], save: 
             return
         kind = KINDS[name](Path(place))
         with Mutating.off():
-            kind.run(np.random.default_rng(0))  # sound files are read; what is imported now is there for every child
+            kind.run(np.random.default_rng(0))  # reads valid files, so that children inherit all imports
         while report["next"] < cases.stop:
             count = min(BATCH, cases.stop - report["next"])
             start, computed = perf_counter(), _children()
@@ -179,7 +178,7 @@ def fuzz_kind(name: str, cases: range, seed: int, report: dict[str, Any], save: 
 
 
 def _children() -> float:
-    """Seconds that ended children have computed."""
+    """CPU seconds of all ended children."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

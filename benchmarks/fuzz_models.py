@@ -1,4 +1,4 @@
-"""Models, exports, and what runs of sam-hub leave behind: one file is mutated, and what reads it."""
+"""Fuzzed models, exports and files of runs: one file is mutated, then everything is read."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ class ModelKind(Kind):
         self.sound = self.saved("sam_hub_pocket", folder)
 
     def saved(self, encoder: str, folder: Path) -> dict[str, bytes]:
-        """The files of a tiny model, which lie in a folder too."""
+        """Write a tiny model to a folder; returns its files."""
         model, processor = tiny(encoder)
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
@@ -44,7 +44,7 @@ class ModelKind(Kind):
 
 
 class Config(ModelKind):
-    """Of every encoder that the families declare."""
+    """Configurations of every encoder that the families declare."""
 
     def __init__(self, folder: Path) -> None:
         Kind.__init__(self, folder)
@@ -76,7 +76,7 @@ class Preprocessor(ModelKind):
 
 
 class Safetensors(ModelKind):
-    """The header is where what matters is."""
+    """Mostly the header is mutated."""
 
     def run(self, rng: np.random.Generator) -> None:
         from sam_hub import SamModel
@@ -93,7 +93,7 @@ class Safetensors(ModelKind):
 
 
 class Checkpoint(Kind):
-    """A .pt in the original layout, damaged in its bytes or in what it says."""
+    """A .pt in the original layout, with damaged bytes or wrong contents."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -119,7 +119,7 @@ class Checkpoint(Kind):
 
 
 class Bundle(Kind):
-    """An exported folder, of which the manifest, the proof or the processor's settings are damaged."""
+    """An exported folder with a damaged manifest, proof or processor configuration."""
 
     files = ("export.json", "proof/proof.npz", "preprocessor_config.json", "proof/0.png")
 
@@ -150,7 +150,7 @@ class Bundle(Kind):
 
 
 class Plan(Kind):
-    """What `everything --resume` goes on with."""
+    """The plan that `everything --resume` reads."""
 
     def run(self, rng: np.random.Generator) -> None:
         from sam_hub.annotation.plan import find_photos, make_plan
@@ -168,7 +168,7 @@ class Plan(Kind):
 
 
 class Tile(Kind):
-    """What a tile of a large picture has left for `everything --resume`."""
+    """A tile's intermediate file that `everything --resume` reads."""
 
     def run(self, rng: np.random.Generator) -> None:
         from dataclasses import asdict
@@ -192,7 +192,7 @@ class Tile(Kind):
 
 
 class EngineProject(Kind):
-    """A project's file: its bytes, or a value in one of its rows."""
+    """A project's file, with damaged bytes or a wrong value in a row."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -237,7 +237,7 @@ class EngineProject(Kind):
                     use()
 
     def change_rows(self, rng: np.random.Generator) -> None:
-        """Values of any kind where SQLite lets them in; its rules are switched off."""
+        """Write values of any type, with SQLite's checks switched off."""
         import sqlite3
 
         db = sqlite3.connect(self.file, isolation_level=None)

@@ -1,4 +1,4 @@
-"""Ways to damage a file: its bytes, the values of its JSON, the words of its text."""
+"""Mutations of files: bytes, JSON values, words of a text, tensors."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ ODD: list[Any] = [
 
 
 class Mutating:
-    """Whether mutations are made; without, every kind's file is sound and must be read."""
+    """Whether to mutate; without mutations, every file is valid and must be read."""
 
     on = True
 

@@ -1,4 +1,4 @@
-"""Everything mode on a GPU: photos a second of this build and of the way of segment-anything-fast, in one run.
+"""Everything mode on a GPU: photos per second of this build and of segment-anything-fast's settings, in one run.
 
     python benchmarks/gpu.py                              # SAM ViT-H's shape, 32 x 32 clicks: five minutes on a GPU
     python benchmarks/gpu.py --device cpu --model mobile-sam --input-size 128 --points 4 --no-compile --rounds 1
@@ -8,9 +8,9 @@ ours-bf16       encoder in bfloat16 and compiled, the fast decoder in float32
 original        the original's generator in float32
 fast            the original's generator as segment-anything-fast runs it: bfloat16, compiled, 1,024 clicks at once
 
-The encoder has random weights, which cost what trained ones cost; prompt encoder and decoder are `pocket`'s. Contenders
-take turns on each photo; the first round warms up and compiles. Prints one JSON row each, with the share of the
-original's masks that one of its own matches at an IoU of 0.99, and peak memory on the GPU.
+The encoder has random weights, which are as fast as trained ones; prompt encoder and decoder are `pocket`'s. Contenders
+take turns on each photo; the first round warms up and compiles. Prints a JSON row for each, with the share of the
+original's masks that it matches at an IoU of 0.99, and peak memory on the GPU.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def theirs(model: SamModel, points: int, narrow: bool, compiles: bool) -> Run:
 
     def with_wide_scores(*given: Any, **named: Any) -> tuple[Tensor, ...]:
         masks, iou, low_res = predict(*given, **named)
-        return masks, iou.float(), low_res  # NumPy, which the generator ends in, has no bfloat16
+        return masks, iou.float(), low_res  # NumPy has no bfloat16
 
     generator.predictor.predict_torch = with_wide_scores
 
@@ -117,7 +117,7 @@ def main() -> None:
                 if on_gpu:
                     torch.cuda.reset_peak_memory_stats()
                 start = time.perf_counter()
-                run(image)  # its run lengths are on the CPU: nothing is left waiting
+                run(image)  # its result is on the CPU, so the GPU has finished
                 times[name].append(time.perf_counter() - start)
                 if on_gpu:
                     peaks[name] = max(peaks[name], torch.cuda.max_memory_allocated())

@@ -1,15 +1,14 @@
-"""Everything mode by tiles on mosaics of photos: peak memory, seconds, and masks at seams beside an untiled run.
+"""Tiled everything mode on mosaics of photos: peak memory, seconds, and masks at seams against an untiled run.
 
 python benchmarks/large_pictures.py --sides 1024 1792 3328 7936 --out out/large     # the curve over 1, 4, 16, 100 tiles
 python benchmarks/large_pictures.py --sides 2000 20000 --out out/large              # memory
 python benchmarks/large_pictures.py --sides 2000 20000 --planted 60 --out out/large # merging and writing many masks
 python benchmarks/large_pictures.py --seams 4000 --out out/large                    # masks at seams
 
-`--planted N` writes about N made-up objects into the file of each tile, as a search would leave them, and lets the run
-go on from there: every object must come back once. `--model tiny` stands for a model of random weights with an input of
-64 pixels, so that what is measured is the tiling.
-Photos are those of a folder (--photos), by default ../shared/data/val where it is, else examples/. Each mosaic is a
-tiled BigTIFF, written and read in parts. Prints one JSON line for each run.
+`--planted N` writes about N synthetic objects into the intermediate file of each tile and resumes the run: every object
+must come back once. `--model tiny` is a model with random weights and an input of 64 pixels, so that only the tiling is
+measured. Photos are from a folder (--photos), by default ../shared/data/val if it exists, else examples/. Each mosaic
+is a tiled BigTIFF, written and read in parts. Prints a JSON line per run.
 """
 
 import argparse
@@ -51,7 +50,7 @@ def photos(folder: Path | None) -> list[np.ndarray]:
 
 
 def write_mosaic(path: Path, side: int, cells: list[np.ndarray]) -> None:
-    """Photos beside and below each other, in an order of chance, as a BigTIFF."""
+    """A grid of photos in random order, as a BigTIFF."""
     import tifffile
 
     count = -(-side // BLOCK)
@@ -62,7 +61,7 @@ def write_mosaic(path: Path, side: int, cells: list[np.ndarray]) -> None:
 
 
 def started(picture: Path, out: Path, arguments: list[str]) -> int:
-    """The command in a fork of this process, whose id is returned."""
+    """Run the command in a fork; returns its process id."""
     from sam_hub.cli import main
 
     child = os.fork()
@@ -89,9 +88,9 @@ def run(picture: Path, out: Path, arguments: list[str]) -> dict:
 
 
 def plant(picture: Path, out: Path, arguments: list[str], grid: "Grid", count: int) -> int:
-    """Stop a run at its first tile and write what the tiles hold: discs on a lattice, ``count`` to an area of a tile.
+    """Stop a run at its first tile and write all tiles' files: discs on a lattice, ``count`` per tile area.
 
-    returns: how many discs there are
+    returns: the number of discs
     """
     from sam_hub.results import json_bytes
     from sam_hub.tiling.pieces import Piece
@@ -144,12 +143,12 @@ def tiny_model(folder: Path) -> Path:
 
 
 def seams(picture: Path, grid: "Grid", model: str, points_per_side: int) -> dict:
-    """Masks at seams that are smaller than the overlap, merged, at an IoU of 0.9 beside those that no seam has cut.
+    """Shares of reference masks, at seams and smaller than the overlap, that a merged mask matches at an IoU of 0.9.
 
-    uncut: of the masks that a tile shows whole, the share that are among the merged ones
-    objects: the same by object: masks of different tiles at an IoU of 0.5 or more show the same one, and one of them is
+    uncut: of the masks that a tile shows completely
+    objects: the same by object: masks of different tiles with an IoU of at least 0.5 are one object, and one match is
         enough
-    untiled: of the masks of one run over the whole picture, with as many clicks to a pixel, the same
+    untiled: of the masks of one run over the whole image, with as many clicks per pixel
     """
     from pycocotools import mask as coco_mask
     from scipy.sparse.csgraph import connected_components
@@ -209,7 +208,7 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
 
 
 def main() -> None:
-    """Arguments that are not listed go to `sam-hub everything`."""
+    """Other arguments are passed to `sam-hub everything`."""
     options, more = parsed()
     options.out.mkdir(parents=True, exist_ok=True)
     cells = photos(options.photos)

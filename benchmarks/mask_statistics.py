@@ -1,4 +1,4 @@
-"""`sam-hub stats`: masks a second beside decoding each mask to pixels with pycocotools, and memory as data grow.
+"""`sam-hub stats`: masks per second against decoding each mask with pycocotools, and memory as data grow.
 
     python benchmarks/mask_statistics.py speed [TAR...]     by default every shard of ../shared/data/val
     python benchmarks/mask_statistics.py memory [TAR...]    peak memory of 1, 10 and 100 times the data
@@ -32,7 +32,7 @@ print(found.images, found.masks, resource.getrusage(resource.RUSAGE_SELF).ru_max
 
 
 def speed(tars: list[Path]) -> None:
-    """Reading and measuring everything, hulls of the sample included, against reading and decoding every mask."""
+    """Reading and measuring everything, hulls of the sample included, against decoding every mask."""
     start = process_time()
     found = Collection()
     for tar in tars:
@@ -53,7 +53,7 @@ def speed(tars: list[Path]) -> None:
 
 
 def memory(tars: list[Path]) -> None:
-    """A process for each size, so that each has a peak of its own."""
+    """Measure each size in its own process, for its own peak."""
     for times in (1, 10, 100):
         words = [sys.executable, "-c", PEAK, str(times), *map(str, tars)]
         images, masks, peak = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()

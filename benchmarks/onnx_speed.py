@@ -1,8 +1,8 @@
-"""How much faster ONNX Runtime is than our own PyTorch for a photo and its first click, in one run.
+"""Speed of ONNX Runtime relative to our PyTorch models, for a photo and its first click, in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/onnx_speed.py BUNDLE [--rounds 15]
 
-Both take turns in one process, so that what else the machine does meets both alike; the ratio of the medians counts.
+Both take turns in one process, so that other load affects both; the result is the ratio of the medians.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""The original ``segment_anything`` (PyPI, 1.0) with the weights of a `SamModel`, as the thing to compare with.
+"""The original ``segment_anything`` (PyPI, 1.0) with the weights of a `SamModel`, for comparisons.
 
-It imports torchvision for four small functions, and there is no torchvision for the torch that is tested here:
-stand-ins of a few lines, from the documented meaning of each, take its place.
+It imports torchvision for four small functions; there is no torchvision for the tested torch, so each is replaced by a
+few lines that follow its documentation.
 """
 
 import sys
@@ -20,7 +20,7 @@ from sam_hub.models.fine_decoder import FineMaskDecoder
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
-    """Greedy suppression among boxes of the same idx; indices by descending score."""
+    """Greedy NMS among boxes of the same idx; returns indices by descending score."""
     boxes, scores, idxs = boxes.cpu(), scores.cpu(), idxs.cpu()  # on a GPU each step would wait for the device
     keep: list[int] = []
     areas = box_area(boxes)
@@ -50,7 +50,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def load() -> types.ModuleType:
-    """Import ``segment_anything``, with stand-ins for torchvision where that is missing."""
+    """Import ``segment_anything``, with replacements if torchvision is missing."""
     if find_spec("torchvision") is None and "torchvision" not in sys.modules:
         names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes")
         names += ("torchvision.transforms", "torchvision.transforms.functional")
@@ -61,7 +61,7 @@ def load() -> types.ModuleType:
         try:
             import segment_anything
         finally:
-            for name in names:  # whoever looks for torchvision next shall not find half of one
+            for name in names:  # do not leave a partial torchvision for other importers
                 del sys.modules[name]
         return segment_anything
     import segment_anything
@@ -70,7 +70,7 @@ def load() -> types.ModuleType:
 
 
 class _Encoder(nn.Module):
-    """The encoder of a `SamModel` in the original's clothes; the original has none but the ViT."""
+    """A `SamModel`'s encoder with the original's interface; the original itself has only the ViT."""
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Encoder(nn.Module):
 
 
 class _FineUpscaling(nn.Module):
-    """The original's upscaling with the finer features that `FineMaskDecoder` adds; the original reads none."""
+    """The original's upscaling, plus the finer features of `FineMaskDecoder`, which the original lacks."""
 
     def __init__(self, plain: nn.Sequential, encoder: _Encoder) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def _vit(modeling: types.ModuleType, model: SamModel) -> nn.Module:
 def original_sam(model: SamModel) -> nn.Module:
     """``segment_anything.modeling.Sam``: the original's prompt encoder, mask decoder and ViT, and our weights.
 
-    A model with another encoder keeps that, and a decoder with finer features adds them as ours does.
+    Another encoder than the ViT is used as it is, and a decoder with finer features adds them as ours does.
     """
     modeling = load().modeling
     config = model.config.mask_decoder_config

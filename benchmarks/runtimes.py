@@ -1,14 +1,14 @@
-"""Which runtimes give the masks of a bundle's ONNX files: each file is run by other interpreters on the bundle's proof.
+"""Compares runtimes: other interpreters run each ONNX file of a bundle on the bundle's proof.
 
     python -m venv old && old/bin/pip install onnxruntime==1.17.3 "numpy<2"
     python -m venv vino && vino/bin/pip install openvino==2025.4.1
     python benchmarks/runtimes.py BUNDLE --python old/bin/python --python vino/bin/python [--out runtimes.json]
 
 An interpreter needs numpy and one of onnxruntime, openvino and OpenCV. The table shows the largest difference of an
-output to onnxruntime here, in units of its largest value, over photos and prompts of the proof; a runtime that refuses
-a file says why. ``--record`` writes both into ``export.json``: a file is proven on a runtime that stays within its
-variant's bound, and seen to fail on any other. OpenVINO is told to compute in float32, which it does not of itself on
-CPUs with bfloat16.
+output from this onnxruntime's, relative to its largest value, over photos and prompts of the proof, or a runtime's
+error message. ``--record`` writes both into ``export.json``: a file is proven on a runtime that stays within its
+variant's bound, and failed on any other. OpenVINO is set to float32, because it defaults to bfloat16 on CPUs that have
+it.
 """
 
 import argparse
@@ -80,7 +80,7 @@ print(json.dumps([name + " " + version.split("-")[0], found]))
 
 
 def write_cases(bundle: Path, artefact: Artefact, proof: Proof, folder: Path) -> dict[str, list[str]]:
-    """Feeds and right answers of both files of an artefact, as ``.npz``: file -> cases."""
+    """Inputs and expected outputs of both files of an artefact, as ``.npz``: file -> cases."""
     files = {role: bundle / artefact.file(role).path for role in ("encoder", "decoder")}
     model = OnnxModel(*files.values())
     scale = artefact.file("encoder").facts.get("points_scale", 1.0)
@@ -111,7 +111,7 @@ def write_cases(bundle: Path, artefact: Artefact, proof: Proof, folder: Path) ->
 
 
 def record(manifest: Manifest, bundle: Path, runtime: str, found: dict[str, float | str]) -> None:
-    """Note in a manifest what a runtime made of the files."""
+    """Record a runtime's results in a manifest."""
     for artefact in manifest.artefacts:
         bound = FORMATS[artefact.format].tolerances[artefact.variant].difference
         for file in artefact.files:
@@ -125,9 +125,9 @@ def record(manifest: Manifest, bundle: Path, runtime: str, found: dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--python", action="append", type=Path, default=[], help="an interpreter; as many as wanted")
+    parser.add_argument("--python", action="append", type=Path, default=[], help="an interpreter; repeatable")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--record", action="store_true", help="write what was seen into export.json")
+    parser.add_argument("--record", action="store_true", help="write the results into export.json")
     arguments = parser.parse_args()
     manifest, proof = Manifest.read(arguments.bundle), Proof.load(arguments.bundle)
     report: dict[str, dict[str, float | str]] = {}

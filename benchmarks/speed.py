@@ -1,4 +1,4 @@
-"""Where time goes: this build beside an earlier one and beside the peers, in one run.
+"""Speed of this build against an earlier one and against other implementations, in one run.
 
     python benchmarks/speed.py                         # every part, in at most ten minutes on two idle cores
     python benchmarks/speed.py start click             # some of them
@@ -6,14 +6,14 @@
 
 start       `sam-hub segment PHOTO --point ...` with `pocket`, whole process
 folder      the same for eight photos
-click       one click on an image that is set, by the decoder alone; peer: the decoder of transformers.SamModel, which
-            reads no finer features
-everything  256 clicks on a photo, the image encoded anew; peer: the original's generator
+click       one click after set_image, the decoder alone; peer: the decoder of transformers.SamModel, which reads no
+            finer features
+everything  256 clicks on a photo, encoding included; peer: the original's generator
 encoder     SAM ViT-B at 1024 pixels with random weights, float32; peer: transformers.SamModel
 
-Builds take turns, each in a process of its own, so that a busy moment meets all alike; the median counts. Seconds are
-those of the processor, with one thread, which a busy machine stretches less than the clock. ``--before`` is a commit,
-unpacked for the time of the run. Rows go to standard output as JSON, the table at the end to standard error.
+Builds take turns, each in its own process, so that other load affects all; medians are reported. Seconds are CPU time
+with one thread, which depends less on other load than wall-clock time. ``--before`` is a commit, checked out to a
+temporary folder. Rows go to standard output as JSON, the final table to standard error.
 """
 
 import argparse
@@ -123,12 +123,12 @@ report(lambda: model.get_image_embeddings(pixels), 1)
 """,
 }
 TURNS = {"everything": 1, "encoder": 1}
-"""Of the parts that take long; the others have ``--turns``."""
+"""Turns of the slow parts; the others have ``--turns``."""
 
 
 @contextmanager
 def checked_out(commit: str) -> Iterator[Path]:
-    """The package as it was at a commit, in a temporary folder."""
+    """The package at a commit, in a temporary folder."""
     with tempfile.TemporaryDirectory() as place:
         packed = subprocess.run(["git", "-C", ROOT, "archive", commit], capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", place], input=packed, check=True)
@@ -148,7 +148,7 @@ def as_installed() -> Iterator[Path]:
 
 
 def run(code: str, tree: Path) -> tuple[str, float, float]:
-    """Standard output of a process, its processor seconds, and its peak memory in MB."""
+    """Standard output of a process, its CPU seconds, and its peak memory in MB."""
     code = BEGIN.format(tree=str(tree), benchmarks=str(ROOT / "benchmarks")) + code
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -162,13 +162,13 @@ def run(code: str, tree: Path) -> tuple[str, float, float]:
 
 
 def measure(part: str, tree: Path, who: str) -> dict[str, float]:
-    """One turn: processor seconds and peak memory, in MB; of a whole process, or above what was there before."""
+    """One turn: CPU seconds and peak memory in MB, of a whole process or in addition to what was in use before."""
     if part in ("start", "folder"):
         photos = [str(PHOTO)]
         with tempfile.TemporaryDirectory() as out:
             if part == "folder":
                 photos = [str(Path(out, f"photo-{i}.png")) for i in range(8)]
-                for i, path in enumerate(photos):  # each another one: what is the same is encoded once
+                for i, path in enumerate(photos):  # all different, because equal photos are encoded once
                     photo = Image.open(PHOTO)
                     photo.crop((0, 0, photo.width - i, photo.height)).save(path)
             argv = ["sam-hub", "segment", *photos, "--point", CLICK, "--out", out]
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(CONTENDERS)}; all by default")
     parser.add_argument("--before", default="0d4779c", metavar="COMMIT", help="the build to compare with")
-    parser.add_argument("--turns", type=int, default=3, help="of each build, in turn; the median counts")
+    parser.add_argument("--turns", type=int, default=3, help="runs of each build, in turn; medians are reported")
     args = parser.parse_args()
     if unknown := set(args.parts) - set(CONTENDERS):
         parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(CONTENDERS)}")
@@ -196,7 +196,7 @@ def main() -> None:
 
 
 def compare(part: str, before: Path, now: Path, turns: int) -> dict[str, Any]:
-    """Medians of a part: seconds and peak memory of each build, and how many times this one's they are."""
+    """Medians of a part: seconds and peak memory of each build, and their ratio to this build's."""
     who = {name: before if name == "before" else now for name in CONTENDERS[part]}
     taken = {name: [] for name in who}
     for _ in range(turns):
@@ -213,7 +213,7 @@ def compare(part: str, before: Path, now: Path, turns: int) -> dict[str, Any]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """The table, for people."""
+    """Print the table."""
     print(f"\n{'':12}{'ours':>12}{'before':>12}{'peer':>12}{'before/ours':>14}{'peer/ours':>12}", file=sys.stderr)
     for row in rows:
         cells = [

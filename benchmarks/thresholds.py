@@ -1,12 +1,13 @@
-"""What the thresholds of everything mode cost and give: masks of a photo, and annotated objects that are found.
+"""Effect of everything mode's thresholds: masks per photo, and the share of annotated objects that is found.
 
     python benchmarks/thresholds.py ../shared/data/val/[!z]*.tar        # pocket; less than three minutes on two cores
     python benchmarks/thresholds.py data/*.tar --model mobile-sam --offset 1 --limit 8
 
-Takes whatever `sam-hub train --data` takes. Each photo is decoded once. What a higher threshold of the predicted IoU
-keeps is a part of what a lower one keeps, as suppression goes from the best down; so each stability needs one pass.
-An object is found where a mask has an IoU of 0.5 with it. Photos are annotated in part, so masks that match nothing are
-no mistakes, and precision cannot be told. The choice goes into `sam_hub/annotation/settings.py`.
+Takes the same data as `sam-hub train --data`. Each photo is decoded once. Masks kept at a higher predicted-IoU
+threshold are a subset of those at a lower one, because NMS starts with the best; so each stability threshold needs one
+pass. An object is found if a mask has an IoU of at least 0.5 with it. Photos are only partly annotated, so unmatched
+masks are not necessarily wrong, and precision cannot be measured. `THRESHOLDS` in `sam_hub/inference/thresholds.py`
+holds the choice.
 """
 
 import argparse
@@ -29,11 +30,11 @@ IOU = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.88)
 STABILITY = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 FOUND = 0.5
 LARGEST = 0.95
-"""As SA-1B, masks of more of the photo than this are left out: they are its background."""
+"""As in SA-1B, masks that cover more of the photo than this are dropped as background."""
 
 
 class Decoded:
-    """A predictor that answers every pass over one photo from the first."""
+    """A predictor that caches the first pass over a photo for the others."""
 
     def __init__(self, predictor: Any, lowest: float) -> None:
         self.predictor, self.lowest = predictor, lowest
@@ -48,7 +49,7 @@ class Decoded:
         self.next = 0
 
     def reset_image(self) -> None:
-        """The next pass is over the same photo."""
+        """Keep the image: the next pass is over the same photo."""
 
     def click_each(self, points: np.ndarray, select: Callable[[np.ndarray], np.ndarray]) -> tuple:
         if self.next == len(self.answers):
@@ -58,7 +59,7 @@ class Decoded:
 
 
 def passes(predictor: Any, image: np.ndarray, truth: list, args: argparse.Namespace) -> dict[tuple, tuple]:
-    """(stability, predicted IoU) -> masks, and of each object the best IoU of one of them."""
+    """(stability, predicted IoU) -> number of masks, and the best IoU for each object."""
     decoded = Decoded(predictor, min(IOU))
     found = {}
     for stability in STABILITY:

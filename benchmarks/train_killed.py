@@ -1,11 +1,11 @@
-"""kill -9 of a training run, again and again: does it ever start from zero, or end elsewhere than an undisturbed one?
+"""kill -9 of a training run, repeatedly: does it ever start from zero, or end with other weights than without kills?
 
     python benchmarks/train_killed.py [--kills 100] [--seed 0]
 
-A tiny model, fine-tuned as `sam-hub train` does it, with a checkpoint after every step. Each run is killed from within,
-at a random one of its own operations on files: while a checkpoint is written, marked, or an older one removed. A run
-that finds a complete checkpoint must go on from it or, where the kill spoilt it, from the one before. At the end the
-weights must be those of a run that nobody killed.
+A tiny model is fine-tuned as by `sam-hub train`, with a checkpoint after every step. Each run is killed at a random
+file operation of its own: while a checkpoint is written or marked, or an older one removed. A run that finds a complete
+checkpoint must resume from it or, if the kill damaged it, from the one before. The final weights must equal those of an
+undisturbed run.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from tests.models.conftest import randomise, tiny_config
 
 FORK = multiprocessing.get_context("fork")
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-"""What Python tells of before it is done; ``open`` counts where it is for writing."""
+"""Python's audit events for file operations; ``open`` counts only for writing."""
 
 
 def make_data(folder: Path) -> Path:
@@ -57,7 +57,7 @@ def make_data(folder: Path) -> Path:
 
 
 def train(data: Path, out: Path, steps: int, said: Path, kill_at: int | None) -> None:
-    """In a child: train until the end, or until the ``kill_at``-th operation on a file of the run."""
+    """Runs in a child: train to the end, or to the ``kill_at``-th file operation."""
     left = [kill_at]
 
     def count(event: str, arguments: tuple) -> None:
@@ -92,7 +92,7 @@ def train(data: Path, out: Path, steps: int, said: Path, kill_at: int | None) ->
 
 
 def complete(out: Path) -> list[int]:
-    """Steps of the checkpoints that are marked as complete, the newest first."""
+    """Steps of the complete checkpoints, newest first."""
     found = [folder for folder in checkpoints(out / "training") if (folder / COMPLETE_FILE).exists()]
     return [int(folder.name.rpartition("-")[2]) for folder in found]
 

@@ -1,7 +1,7 @@
-"""``transformers``' mask-generation pipeline with the weights of a `SamModel`, as the thing to compare with.
+"""``transformers``' mask-generation pipeline with the weights of a `SamModel`, for comparisons.
 
-Its suppression needs torchvision's ``batched_nms``, for which there is no wheel for the torch that is tested here: the
-stand-in of `benchmarks/original.py` takes its place, during that call alone.
+Its NMS needs torchvision's ``batched_nms``; there is no torchvision for the tested torch, so `benchmarks/original.py`'s
+replacement is patched in for the duration of the call.
 """
 
 import sys
@@ -28,7 +28,7 @@ else:
 
 
 class _Processor(processing.SamImageProcessorPil):
-    """Without the check that torchvision is installed."""
+    """The processor without its check for torchvision."""
 
     def post_process_for_mask_generation(self, masks, scores, boxes, crops_nms_thresh, return_tensors="pt"):
         names = ("torchvision", "torchvision.ops", "torchvision.ops.boxes")
@@ -44,7 +44,7 @@ class _Processor(processing.SamImageProcessorPil):
 
 
 class _Encoder(nn.Module):
-    """The encoder of a `SamModel` where ``transformers.SamModel`` has its ViT."""
+    """A `SamModel`'s encoder in place of ``transformers.SamModel``'s ViT."""
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Encoder(nn.Module):
 
 
 class _Stretched(_Processor):
-    """Of SAM 2: photos are squashed, and clicks, unlike in ``transformers``, scaled along each side for itself."""
+    """SAM 2's processor, which stretches photos; unlike in ``transformers``, clicks are scaled per axis."""
 
     def __init__(self, ours: SamImageProcessor) -> None:
         super().__init__(size=ours.size)

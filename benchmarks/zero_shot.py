@@ -1,9 +1,9 @@
-"""Runs every zero-shot table and the statistics, and writes docs/zero-shot.md and its pictures from what they found.
+"""Runs every zero-shot table and the statistics, and writes docs/zero-shot.md and its plots from the results.
 
     python benchmarks/zero_shot.py --out RUNS [--model pocket] [--photos 3]
 
-Needs ../shared. Rerun the same command to go on; with other weights give another --out. Only numbers come from the
-runs: the words stand in benchmarks/zero-shot.md.
+Needs ../shared. Rerun the same command to resume; with other weights, use another --out. Only numbers come from the
+runs; the text is in benchmarks/zero-shot.md.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SHARDS = ("coco", "animals", "nuclei", "zeroshot-driving", "zeroshot-tools")
 
 
 def coco_file(tar: Path, folder: Path) -> Path:
-    """A shard as a COCO JSON, by the package's own writer, beside its photos."""
+    """Convert a shard to a COCO JSON next to its photos."""
     if (folder / "instances.json").is_file():
         return folder / "instances.json"
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def coco_file(tar: Path, folder: Path) -> Path:
 
 
 def table(model: str, data: list[Path], task: str, out: Path, *options: object) -> dict:
-    """A table's report, from an earlier run where there is one."""
+    """A table's report, from an earlier run if there is one."""
     folder = out / task
     if not (folder / "table.json").is_file():
         words = [sys.executable, "-m", "sam_hub", "eval", model, *data, "--task", task, "--out", folder, *options]
