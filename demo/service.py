@@ -313,8 +313,8 @@ async def last(events: AsyncIterator[Event]) -> Event:
 
 
 def _set_threads(count: int) -> None:
-    """How many threads torch computes with for whoever calls it from this one."""
-    torch.get_num_threads()  # sets the number of a new thread to what was set last anywhere
+    """Set the number of threads that torch uses for calls from this thread."""
+    torch.get_num_threads()  # initialises a new thread with the number last set in any thread
     torch.set_num_threads(count)
 
 

@@ -1,4 +1,4 @@
-"""onnxruntime-web, the runtime of the page without a server: from npm, once, checked by hash."""
+"""Downloads onnxruntime-web, the runtime of the page without a server, from npm, once, checked by hash."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ PATIENCE = 6
 
 @dataclass(frozen=True)
 class Build:
-    """The three files of a build of the runtime, by what they are for the page."""
+    """The three files of a build of the runtime, by their role in the page."""
 
     script: str
     module: str
@@ -51,14 +51,14 @@ HASHES = {
     "ort-wasm-simd-threaded.asyncify.mjs": "3d1c85995364bb643302fc6fd877a0c3ba5ae72401815e0f24828a53d9191e28",
     "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
 }
-"""Name of a file of the package -> its sha256."""
+"""File name in the package -> sha256."""
 
 
 def runtime_files(source: Path | None = None, tell: Callable[[str], None] = lambda line: None) -> dict[str, Path]:
-    """Name -> file of every build, downloaded the first time and kept in the cache.
+    """Name -> file of every build, downloaded once and cached.
 
-    source: instead of npm's registry, its package: the .tgz, or the folder that it was unpacked or installed to
-    raises: OutputError with what to do where it cannot be had, or is not the package that is known
+    source: the package, as a .tgz or an unpacked or installed folder, instead of npm's registry
+    raises: OutputError if the package is unavailable or not the expected version
     """
     kept = Path(HF_HOME) / "sam-hub" / f"onnxruntime-web-{VERSION}"
     if source is None and all((kept / name).is_file() and sha256(kept / name) == HASHES[name] for name in HASHES):
@@ -77,7 +77,7 @@ def runtime_files(source: Path | None = None, tell: Callable[[str], None] = lamb
 
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
-    """Name -> content of what is needed of the package. raises: OutputError where it is another one, or damaged"""
+    """Name -> content of the needed files. raises: OutputError if the package is another version, or damaged"""
     found = {}
     try:
         with tarfile.open(archive) as package:

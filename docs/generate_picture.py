@@ -1,6 +1,6 @@
 """Draws docs/first-screen.jpg, the picture of the README: ``python docs/generate_picture.py``.
 
-Masks of `pocket`, tidied as the shell does and otherwise unretouched; what is outside them is paled.
+Masks of `pocket`, tidied as the shell does and otherwise unretouched; the rest of the photo is paled.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 transformers keeps its Auto classes in four modules, each with a registry that takes classes, and has no entry point for
 plug-ins. Importing those modules here would load torch at ``import sam_hub``; so a finder on ``sys.meta_path`` waits
 for each of them, lets it load normally, and then registers our classes through the public ``register``. Modules that
-are loaded already are handled at once. The finder removes itself when nothing is left to register.
+are already loaded are handled at once. The finder removes itself when nothing is left to register.
 
 The registries are keyed by `SamConfig`. One effect reaches further: ``AutoImageProcessor`` resolves the name
 "SamImageProcessor", in the files of every SAM repository, to ours, which needs no torchvision and has the same
@@ -50,8 +50,8 @@ def _model(auto: ModuleType) -> None:
 
 def _image_processor(auto: ModuleType) -> None:
     config, processor = _class("configuration_sam", "SamConfig"), _class("image_processing_sam", "SamImageProcessor")
-    # The registry's own method: that of AutoImageProcessor takes our SamConfig for theirs, which has the same name, and
-    # keeps their processor for machines with torchvision.
+    # The registry's own method, because AutoImageProcessor's mistakes our SamConfig for theirs, of the same name, and
+    # keeps their processor on machines with torchvision.
     auto.IMAGE_PROCESSOR_MAPPING.register(config, {"pil": processor, "torchvision": processor}, exist_ok=True)
     _teach_names(auto.AutoImageProcessor)
 
@@ -88,9 +88,9 @@ def _thresholds(config: Any) -> dict[str, Any]:
 
 
 def _pipeline(pipelines: Any) -> None:
-    """Names of models inside this package, and each model's own thresholds where none are given.
+    """Let ``pipeline`` accept models inside this package, and use each model's own thresholds by default.
 
-    What ``pipeline`` calls is wrapped and not ``pipeline`` itself, which callers may have imported before.
+    The functions that ``pipeline`` calls are wrapped, because callers may already have imported ``pipeline`` itself.
     """
     get_task, kind = pipelines.get_task, pipelines.MaskGenerationPipeline
     init = kind.__init__
@@ -105,7 +105,7 @@ def _pipeline(pipelines: Any) -> None:
         self._forward_params = {**_thresholds(self.model.config), **self._forward_params}
 
     pipelines.get_task, kind.__init__ = task_of, with_thresholds
-    for name in ("AutoFeatureExtractor", "AutoTokenizer", "AutoVideoProcessor"):  # it looks for these too
+    for name in ("AutoFeatureExtractor", "AutoTokenizer", "AutoVideoProcessor"):  # pipeline tries these too
         _teach_names(getattr(pipelines, name))
     for name in ("find_adapter_config_file", "resolve_revision"):
         setattr(pipelines, name, _of_embedded(getattr(pipelines, name)))
@@ -128,11 +128,11 @@ WAITING: dict[str, tuple[str, Callable[[ModuleType], None]]] = {
     AUTO + "processing_auto": ("processing_sam", _processor),
     PIPELINES: ("processing_sam", _pipeline),
 }
-"""Module of transformers that is waited for -> our module that is then needed, and what to do."""
+"""Module of transformers -> our module that it then needs, and the function that registers."""
 
 
 class _Loader(Loader):
-    """Loads a module with the loader that it has, then registers."""
+    """Loads a module with its own loader, then registers."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -152,7 +152,7 @@ class _Loader(Loader):
 
 
 class _Finder(MetaPathFinder):
-    """Finds nothing itself: it asks the finders after it, and wraps the loader of what is waited for."""
+    """Delegates to the finders after it, and wraps the loaders of the modules in `WAITING`."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in WAITING:
@@ -169,22 +169,22 @@ FINDER = _Finder()
 
 
 def install() -> None:
-    """Register now what is loaded, and the rest as it comes. Called by ``import sam_hub``."""
+    """Register with loaded modules now, and with the others when they load. Called by ``import sam_hub``."""
     if FINDER not in sys.meta_path:
         sys.meta_path.insert(0, FINDER)
     register_loaded()
 
 
 def register_loaded(complete: str = "") -> None:
-    """Register with every module of transformers that is loaded, and take it off the list.
+    """Register with every loaded module of transformers, and remove it from `WAITING`.
 
-    complete: one whose import is not over, but for which everything is there
+    complete: a module that is still being imported but is already complete
     """
     for name, (ours, register) in list(WAITING.items()):
         auto = sys.modules.get(name)
         loading = _is_loading(auto) and name != complete
         if auto is None or loading or _is_loading(sys.modules.get(MODELS + ours)):
-            continue  # of ours, one that is loading comes back here when a public name of it has been asked for
+            continue  # a module of ours that is still loading; this runs again when one of its public names is used
         del WAITING[name]
         try:
             register(auto)
@@ -195,5 +195,5 @@ def register_loaded(complete: str = "") -> None:
 
 
 def _is_loading(module: ModuleType | None) -> bool:
-    """Whether a module is still being executed; a spec says so until its loader returns."""
+    """Whether a module is still being executed, according to its spec."""
     return module is not None and module.__spec__ is not None and getattr(module.__spec__, "_initializing", False)

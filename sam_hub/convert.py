@@ -198,7 +198,7 @@ def without_prefixes(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numpy_scalars() -> list[Any]:
-    """What a pickle of numpy numbers names: losses and epochs that training loops save beside the weights."""
+    """Names in a pickle of numpy scalars, such as losses and epochs that training loops save with the weights."""
     import _codecs
 
     import numpy as np

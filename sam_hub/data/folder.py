@@ -51,7 +51,7 @@ NEAR = 48
 """How far JPEG compression shifts values from 0 and 255."""
 
 FLAT = 8
-"""A square of so many pixels a side, whose values differ by no more, is inside an object, not at an edge."""
+"""A square with this side in pixels, and at most this range of values, is inside an object, not at an edge."""
 
 
 class MaskFolder(AnnotatedImages):

@@ -34,7 +34,7 @@ CORE = {
     "typer": "typer",
     "rich": "rich",
 }
-"""Distribution -> module, of what every installation has."""
+"""Distribution -> module, of the core dependencies."""
 
 EXTRAS = {
     **{f.extra or f.name: dict(f.requires) for f in FORMATS.values()},
@@ -109,7 +109,7 @@ def healthy(checks: list[Check]) -> bool:
 
 
 def _run(code: str) -> tuple[bool, str]:
-    """Run Python in a process of its own: whether it ended well, and its output or the last line of its failure."""
+    """Run Python in a separate process: whether it succeeded, and its output or the last line of the error."""
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     except subprocess.TimeoutExpired:
@@ -123,7 +123,7 @@ def _run(code: str) -> tuple[bool, str]:
 
 
 def _versions(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Versions of what is installed, by distribution, and what is not."""
+    """Installed versions by distribution, and the missing distributions."""
     found, missing = {}, []
     for name in parts:
         try:
@@ -228,7 +228,7 @@ def _check_hub() -> list[Check]:
 
 
 def _downloaded() -> list[str]:
-    """Names of the catalogue that load without a network, beside the included one."""
+    """Catalogue names that load without a network, except for the bundled model."""
     from huggingface_hub import try_to_load_from_cache
 
     from ..hub.originals import is_converted

@@ -25,11 +25,11 @@ def is_tiff(file: BinaryIO) -> bool:
 
 
 def open_tiff(file: str | os.PathLike | BinaryIO, name: str, page: int | None = None, bands: int = 0) -> Raster:
-    """A page of a TIFF, the first by default: through tifffile, or rasterio where that is not installed or fails.
+    """A page of a TIFF, by default the first, through tifffile, or through rasterio if that is missing or fails.
 
-    file: a path, or a binary file, for tifffile alone
-    bands: how many are asked for; where a page has fewer, and no page is named, plain pages are taken for bands
-    raises: ImageError, also where neither library is installed
+    file: a path, or a binary file (tifffile only)
+    bands: number of bands wanted; if a page has fewer and no page is given, plain pages are treated as bands
+    raises: ImageError, also if neither library is installed
     """
     maps = isinstance(file, str | os.PathLike) and not page and util.find_spec("rasterio") is not None
     if not maps or util.find_spec("tifffile") is not None:
@@ -51,7 +51,7 @@ def open_tiff(file: str | os.PathLike | BinaryIO, name: str, page: int | None = 
 
 
 def open_map(path: str | os.PathLike, name: str, page: int | None = None, bands: int = 0) -> Raster:
-    """As `open_tiff`, through rasterio where it is installed and says where on the Earth the picture lies."""
+    """Like `open_tiff`, but through rasterio if it is installed and the image is georeferenced."""
     if not page and util.find_spec("rasterio") is not None:
         from .geotiff import GeoTiffRaster
 

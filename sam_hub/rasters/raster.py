@@ -30,14 +30,14 @@ class Georeference:
 
 
 SEGMENT = 2**31
-"""Bytes of the largest tile or strip, which is unpacked as a whole whatever part of it is asked for."""
+"""Maximum bytes of a tile or strip, which is always unpacked as a whole."""
 
 BANDS, PAGES = 65_536, 1_000_000
-"""The most bands of a page, and pages of a file."""
+"""Maximum bands of a page, and pages of a file."""
 
 
 def check_layout(name: str, segment: int, bands: int, pages: int) -> None:
-    """ImageError for a file that claims more than memory should be taken for.
+    """Check the declared sizes of a file. raises: ImageError if they would take too much memory
 
     segment: bytes of an unpacked tile or strip
     """
@@ -117,7 +117,7 @@ class Raster(ABC):
 
 @contextmanager
 def quietly(library: str) -> Iterator[None]:
-    """Without what a library logs about a damaged file: the error says it."""
+    """Suppress a library's log about a damaged file; the error reports it."""
     logger = logging.getLogger(library)
     before, logger.disabled = logger.disabled, True
     try:
@@ -127,7 +127,7 @@ def quietly(library: str) -> Iterator[None]:
 
 
 def check_bands(bands: Sequence[int], count: int, name: str) -> tuple[int, ...]:
-    """Bands as whole numbers from 0. raises: ImageError for none, and for one that is not there"""
+    """Bands as whole numbers from 0. raises: ImageError if there are none, or if one does not exist"""
     chosen = tuple(bands)
     if not chosen or not all(isinstance(b, int | np.integer) and not isinstance(b, bool) for b in chosen):
         raise ImageError(f"bands are whole numbers, counted from 0; got {bands!r}")

@@ -135,7 +135,7 @@ class EncoderStep(nn.Module):
         self.sam = sam
 
     def forward(self, pixel_values: Tensor, taught_embedding: Tensor, **prompting: Any) -> dict[str, Tensor]:
-        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w), with its other maps beside it"""
+        """pixel_values: (B, 3, S, S); taught_embedding: (B, C, h, w); the teacher's other maps are passed as well"""
         encoded = self.sam.encode(pixel_values)
         maps = self.sam.mask_decoder.named_features(encoded.features)
         taught = [taught_embedding, *(prompting[TAUGHT + name] for name in maps)]

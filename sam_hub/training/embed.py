@@ -1,7 +1,7 @@
 """Put a trained `pocket` into the package: half precision, configuration, processor, model card with its scores.
 
-``python -m sam_hub.training.embed CHECKPOINT --scores scores.json --out sam_hub/assets/pocket``; the scores are what
-``sam-hub eval --out`` wrote for the same weights.
+``python -m sam_hub.training.embed CHECKPOINT --scores scores.json --out sam_hub/assets/pocket``; the scores are the
+output of ``sam-hub eval --out`` for the same weights.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--scores", type=Path, required=True, help="what `sam-hub eval --out` wrote")
+    parser.add_argument("--scores", type=Path, required=True, help="output of `sam-hub eval --out`")
     parser.add_argument("--history", required=True, help="one sentence for the card: steps, sizes, hours, machine")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="output folders of the stages, in order")
     parser.add_argument("--out", type=Path, required=True)

@@ -16,7 +16,7 @@ from ..ops.files import make_folder, write_atomically
 
 
 def cache_key(model: SamModel, processor: SamImageProcessor) -> str:
-    """A key of everything that an embedding depends on besides the image: encoder, weights and preparation."""
+    """A key of everything but the image that an embedding depends on: encoder, weights and preparation."""
     digest = hashlib.sha256(processor.to_json_string().encode())
     before_prompts = {name for name, _ in model.image_side_parameters()}
     for name, value in model.state_dict().items():

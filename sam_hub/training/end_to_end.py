@@ -1,4 +1,4 @@
-"""From annotated images on disk to a folder for the Hub: the runs behind ``sam-hub train`` and ``sam-hub distill``."""
+"""The runs of ``sam-hub train`` and ``sam-hub distill``: from annotated images on disk to a folder for the Hub."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -39,7 +39,7 @@ class Source:
 
     @property
     def is_stream(self) -> bool:
-        """Whether they are read as a stream: an address, or several tars in braces."""
+        """Whether the images are read as a stream: a URL, or several tars in braces."""
         return "://" in self.data or ("{" in self.data and ".tar" in self.data)
 
 

@@ -137,7 +137,7 @@ class EpisodeDataset(Dataset):
     wholes: for each data set, the probability that the annotated objects of an image are one object together
     views: number of different views per image, the first being the whole image
     cache: if given, items have the ``embedding`` of their view from it, instead of ``pixel_values``
-    beside: function from a sample to further tensors for its items
+    beside: function from a sample to additional tensors for its items
     """
 
     def __init__(

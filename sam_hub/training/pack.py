@@ -1,7 +1,6 @@
-"""Training shards small enough to carry: ``python -m sam_hub.training.pack --data DIR --out DIR --mebibytes 56``.
+"""Packs training shards into a small copy: ``python -m sam_hub.training.pack --data DIR --out DIR --mebibytes 56``.
 
-Photos are scaled down and compressed, their masks with them; what is written are shards in the same layout, with
-``manifest.json`` beside them.
+Photos and masks are scaled down and compressed. The result is shards in the same layout, and a ``manifest.json``.
 """
 
 import argparse
@@ -47,7 +46,7 @@ def packed(sample: Sample, side: int, quality: int) -> tuple[bytes, bytes]:
 
 
 def draw_order(counts: Sequence[int], seed: int) -> Iterator[tuple[int, int]]:
-    """(Shard, image) of every image, so that each shard's share of any beginning falls with the root of its size.
+    """(shard, image) of every image; any prefix has images of each shard in proportion to the root of its size.
 
     The k-th image of a shard of n comes at k squared / n: small shards are taken whole, large ones are sampled.
     """
@@ -60,13 +59,13 @@ def draw_order(counts: Sequence[int], seed: int) -> Iterator[tuple[int, int]]:
 def pack(shards: Sequence[Path], out: Path, budget: int, side: int = 448, quality: int = 80, seed: int = 0) -> dict:
     """Write a sample of every shard into ``out``, at most ``budget`` bytes together.
 
-    returns: what ``manifest.json`` says: images and bytes of each shard
-    raises: DataError when not one image fits
+    returns: the contents of ``manifest.json``: images and bytes of each shard
+    raises: DataError if not a single image fits
     """
     make_folder(out)
     datasets = [Sa1bDataset(path) for path in shards]
     chosen: list[list[tuple[int, bytes, bytes]]] = [[] for _ in shards]
-    used = 1024 * 11 * len(shards)  # the ends of the tars, which fill blocks of 10 KiB
+    used = 1024 * 11 * len(shards)  # tars are padded to blocks of 10 KiB
     for which, number in draw_order([len(d) for d in datasets], seed):
         try:
             image, text = packed(datasets[which][number], side, quality)

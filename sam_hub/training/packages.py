@@ -1,4 +1,4 @@
-"""What training needs beyond the core, looked for before anything is done."""
+"""Checks, before training starts, for the packages that it needs beyond the core."""
 
 from importlib import util
 
@@ -6,7 +6,7 @@ from ..errors import SamHubError
 from ..ops.packages import require
 
 TRACKERS = {"none": None, "tensorboard": "tensorboardX", "trackio": "trackio"}
-"""Where metrics go -> the package that it takes."""
+"""Tracker -> the package that it needs."""
 
 
 def check_packages(tracker: str = "none", lora: bool = False) -> None:

@@ -1,7 +1,7 @@
-"""Train `pocket`: ``python -m sam_hub.training.pocket --data DIR --out DIR``; run it again to go on after a stop.
+"""Train `pocket`: ``python -m sam_hub.training.pocket --data DIR --out DIR``; rerun it to resume.
 
-``--from pocket --recipe pocket-512`` goes on from the weights in the package, and after ``torchrun --nproc_per_node 2
--m`` the same line trains in two processes.
+``--from pocket --recipe pocket-512`` starts from the weights in the package. ``torchrun --nproc_per_node 2 -m
+sam_hub.training.pocket ...`` trains in two processes.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from .textures import TextureDataset
 from .trainer import LossCurve, MovingAverage, SamTrainer, SaveOften
 
 MADE_UP = ("scenes", "textures")
-"""Shards that are drawn instead of read."""
+"""Shards that are generated instead of read."""
 
 
 def pocket_episodes(data: Path, recipe: PocketRecipe, config: SamConfig, processes: int = 1) -> EpisodeDataset:
@@ -69,10 +69,10 @@ def train_pocket(
     bf16: bool | None = None,
     workers: int = 0,
 ) -> Path:
-    """Train, or go on from the last checkpoint in ``out``; the averaged weights are in its ``ema.safetensors``.
+    """Train, or resume from the last checkpoint in ``out``; the averaged weights are in its ``ema.safetensors``.
 
-    save_steps, save_seconds: a checkpoint whenever so many have passed
-    bf16: forward and backward in bfloat16; by default where it is fast
+    save_steps, save_seconds: steps or seconds between checkpoints
+    bf16: forward and backward in bfloat16; default: if it is fast
     workers: processes that prepare images
     returns: the last checkpoint
     """
@@ -85,7 +85,7 @@ def train_pocket(
     for name, parameter in model.named_parameters():
         if recipe.only not in name:
             parameter.requires_grad_(False)
-    model.set_attn_implementation("eager")  # with a dozen tokens, fused attention is slower backwards
+    model.set_attn_implementation("eager")  # with a dozen tokens, the backward pass of fused attention is slower
     averages = [MovingAverage(recipe.ema)] if recipe.ema else []
     args = TrainingArguments(
         output_dir=str(out),

@@ -13,11 +13,11 @@ class PocketRecipe(Recipe):
     Photos with many objects count more than their number, because a photo with one annotated object teaches
     saliency instead of prompting; the unannotated rest of a photo is an object too. The encoder starts from ImageNet.
 
-    only: part of the names of the parameters that learn; all of them where it is empty
-    wholes: probability, for some shards, that all annotated objects of a photo together are an object too: garments,
-        hair and skin are a person
+    only: substring of the names of trained parameters; empty: all are trained
+    wholes: probability, for some shards, that all annotated objects of a photo together are also an object: garments,
+        hair and skin make a person
     shards: how often each shard is drawn from; "scenes" (`SceneDataset`, of all the others) and "textures"
-        (`TextureDataset`) are made up and need no file
+        (`TextureDataset`) are synthetic and need no file
     fine_features: the decoder reads features at strides 8 and 4 (`FineMaskDecoder`)
     """
 
@@ -154,9 +154,9 @@ VARIED_SHARDS = {
     "cats": 0.03,
     "mushrooms": 0.02,
 }
-"""By variety, not by photos: roughly the square root of a shard's objects times that of its kinds of things.
+"""Weighted by variety, not by photos: roughly the square root of a shard's objects times that of its classes.
 
-COCO's three shards show 80 kinds, `pantry` dozens; cats, mushrooms and nuclei are thousands of one kind each.
+COCO's three shards show 80 classes, `pantry` dozens; cats, mushrooms and nuclei are thousands of one class each.
 """
 
 VARIED_512 = replace(
@@ -256,13 +256,13 @@ POCKET_RECIPES = {
         seed=21,
     ),
 }
-"""`pocket` is trained small and fast first, then at its final size with a falling rate.
+"""`pocket` is first trained at a small size, which is fast, then at its final size with a decaying learning rate.
 
-The zoomed ones show objects at the scale that they have at 512 pixels, for a quarter of the price; the fine ones have
-labels of twice the low-res mask's resolution and tighter boxes; those with Muon give it the decoder's matrices, and
-more of their time to first prompts; the longer ones go on with other draws; the IoU head alone catches up with masks
-that have become better. Half of the careful stage's clicks lie in the middle, and two processes trained it.
-The choice stages teach the decoder which of its masks to prefer; the street stage pastes whole people, small, onto
-other photos. The varied stage has finer features, all shards, made-up scenes and textures, zoomed views and strong
-changes of colour; the one for a GPU has large batches.
+The zoom stage shows objects at the scale that they have at 512 pixels, for a quarter of the cost; the fine stages have
+labels of twice the low-res mask's resolution and tighter boxes; the Muon stages use Muon for the decoder's matrices and
+spend more steps on first prompts; the longer stages continue with other samples; the IoU stage trains only the IoU
+head, after masks have improved. Half of the careful stage's clicks are in the middle, and two processes trained it. The
+choice stages teach the decoder which of its masks to prefer; the street stage pastes whole people, small, onto other
+photos. The varied stage has finer features, all shards, synthetic scenes and textures, zoomed views and strong colour
+augmentation; the GPU stage has large batches.
 """

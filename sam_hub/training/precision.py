@@ -6,7 +6,7 @@ import torch
 def bfloat16_is_fast() -> bool:
     """Whether products in bfloat16 are faster than in float32: on a GPU, or a CPU with AVX-512.
 
-    With AVX2 alone they are emulated: a training step of `pocket` then takes more than ten times as long.
+    With only AVX2 they are emulated, and a training step of `pocket` takes more than ten times as long.
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()

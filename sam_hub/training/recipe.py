@@ -17,11 +17,11 @@ class PromptRecipe:
 
     rounds: the first prompt and the corrective points
     mask_only_rounds: rounds without a new prompt: the last at the end, the others somewhere among the points
-    single_round_probability: of steps that stop after the first prompt, a third of the cost
-    careful_probability: of clicks in the middle of the object, or of the largest mistake, as a careful person makes
-        them and as evaluation does (`sam_hub.evaluation.clicks`); the others lie anywhere in it
+    single_round_probability: of steps that stop after the first prompt, at a third of the cost
+    careful_probability: of clicks in the middle of the object or of the largest error, as a careful person makes
+        them and as evaluation does (`sam_hub.evaluation.clicks`); other clicks are anywhere in it
     single_mask: the paper trains the three masks of an ambiguous prompt in the first round and the single mask
-        afterwards; "always" trains both in each round, so that a box alone, too, has learnt to give one mask
+        afterwards; "always" trains both in each round, so that a first box also learns to give one mask
     """
 
     box_probability: float = 0.5
@@ -38,11 +38,11 @@ class PromptRecipe:
 class Augmentation:
     """Large-scale jitter (Ghiasi et al. 2021), flips, colour and copy-paste (the same paper).
 
-    scale: of the image, beside fitting the input exactly; (1, 1) shows whole images
+    scale: of the image, relative to fitting the input exactly; (1, 1) shows whole images
     copy_paste: probability that objects of another image are pasted on
-    paste_scale: of the image that a whole thing comes from, where the objects of an image are one thing together
+    paste_scale: of the source image, if all objects of an image together are pasted as one
     zoom: probability that the view is enlarged instead, up to eight times, so that one object fills a fair part of it
-    strong: probability of changes that take a photo to another kind of picture (`sam_hub.training.colours`)
+    strong: probability of strong changes that imitate other kinds of images (`sam_hub.training.colours`)
     """
 
     scale: tuple[float, float] = (0.6, 1.8)
@@ -60,27 +60,27 @@ NO_AUGMENTATION = Augmentation(scale=(1.0, 1.0), flip=0.0, brightness=0.0, contr
 """Paper, appendix A: "No data augmentation is applied"."""
 
 LARGE_SCALE_JITTER = Augmentation(scale=(0.1, 2.0), brightness=0.0, contrast=0.0, saturation=0.0)
-"""Paper, appendix A: scales in [0.1, 2.0] where data are fewer than SA-1B (the first stages of the data engine)."""
+"""Paper, appendix A: scales in [0.1, 2.0] for less data than SA-1B (the first stages of the data engine)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A training run; the defaults are the paper's (appendix A, "Training recipe") for ViT-H.
 
-    images: of a batch; objects: at most so many of an image, the paper's 64 of a GPU
-    label_stride: input pixels per pixel of the labels; below 4, logits are enlarged to them, and so edges are learnt
-        finer than the low-res mask
-    repeat_objects: fill up to ``objects`` by drawing some twice, so that every step costs the same
-    background_probability: that what is not annotated is an object too, "everything else", which only clicks ask for
-    min_area: pixels of the low-res mask below which an object is not asked for
+    images: per batch; objects: at most this many per image; the paper's 64 are per GPU
+    label_stride: input pixels per pixel of the labels; below 4, logits are enlarged to them, so that edges are learnt
+        at a finer resolution than the low-res mask's
+    repeat_objects: sample some objects twice to fill up to ``objects``, so that every step costs the same
+    background_probability: that the unannotated rest of an image is also an object, prompted only by clicks
+    min_area: pixels of the low-res mask; smaller objects are not used
     max_area_ratio: masks that cover more are dropped (paper: 90 %)
     schedule: "steps" divides the rate by 10 at each of ``milestones`` (shares of all steps); else a name of
         ``transformers.get_scheduler``
-    encoder_rate: times the learning rate, for the encoder without its neck
-    muon_rate: times the learning rate, for Muon on the matrices outside of the encoder; 0 for AdamW on everything
+    encoder_rate: factor of the learning rate for the encoder without its neck
+    muon_rate: factor of the learning rate for Muon on the matrices outside the encoder; 0: AdamW for everything
     encoder_every: steps between updates of the encoder's body: its backward costs as much as two rounds
-    layer_decay: of the rate from one ViT layer to the one before; drop_path: stochastic depth of the last layer
-    ema: decay of the moving average of the weights; 0 for none
+    layer_decay: factor of the rate from one ViT layer to the one before; drop_path: stochastic depth of the last layer
+    ema: decay of the moving average of the weights; 0: none
     """
 
     image_size: int | None = None  # None: the model's own
@@ -120,7 +120,7 @@ PAPER_RECIPES = {
 }
 """Paper, appendix A: ViT-H for 90 k steps of 256 images; ViT-L and ViT-B for 180 k steps of 128.
 
-When the rate of ViT-L and ViT-B falls is not stated; the same shares of the run are taken.
+The paper does not state when the rate of ViT-L and ViT-B drops; the same shares of the run are used.
 """
 
 
@@ -142,7 +142,7 @@ FINE_TUNING = Recipe(
     prompts=PromptRecipe(box_noise=0.03, careful_probability=0.5),
     augmentation=Augmentation(scale=(0.7, 1.5)),
 )
-"""`sam-hub train`'s: a few dozen images, minutes on a CPU."""
+"""The recipe of `sam-hub train`: a few dozen images, minutes on a CPU."""
 
 DISTIL_ENCODER = Recipe(
     images=4,
@@ -157,7 +157,7 @@ DISTIL_ENCODER = Recipe(
     augmentation=NO_AUGMENTATION,
 )
 """MobileSAM (Zhang et al. 2023, section 4.1): the student's embedding learns the teacher's by mean squared error, with
-a weight decay of 5e-4; the paper takes 55 k steps of 8 images."""
+a weight decay of 5e-4; the paper trains for 55 k steps of 8 images."""
 
 DISTIL_PROMPTS = Recipe(
     images=2,

@@ -41,9 +41,9 @@ class FineTuning:
     freeze: "encoder": only the prompt encoder and the decoder learn, from embeddings that are computed once for
         ``views`` views of each image; "none": everything learns, the encoder at a lower rate
     lora: rank of adapters in an otherwise frozen encoder; 0 for none
-    accumulate: batches to a step; evaluations: how often the run is validated; patience: how many of them without
-        gain end it; tracker: "none", "tensorboard" or "trackio"
-    clip: name of the CLIP whose embeddings are a prompt too
+    accumulate: batches per step; evaluations: number of validations; patience: validations without improvement that
+        end the run; tracker: "none", "tensorboard" or "trackio"
+    clip: name of the CLIP whose embeddings are also used as prompts
     """
 
     model: str

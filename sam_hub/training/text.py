@@ -1,7 +1,7 @@
 """Training of text prompts (paper, appendix D.5): CLIP's embedding of each object first, then corrective clicks.
 
-The paper takes CLIP ViT-L/14 at 336 pixels and objects of more than 100^2 pixels; any CLIP of ``transformers`` works
-here.
+The paper uses CLIP ViT-L/14 at 336 pixels and objects of more than 100^2 pixels; here any CLIP of ``transformers``
+works.
 """
 
 from collections.abc import Sequence
