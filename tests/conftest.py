@@ -41,7 +41,7 @@ def root() -> Path:
 
 @pytest.fixture
 def not_for_ever() -> Iterator[None]:
-    """A guard: what hangs, or waits for the other end of a pipe, fails after a minute and does not stop the suite."""
+    """A test that hangs, for example on a pipe, fails after a minute instead of blocking the suite."""
 
     def wake(*_: object) -> None:
         raise AssertionError("it waits for ever")
@@ -61,7 +61,7 @@ def golden_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real photos and masks beside the checkout (``train/*.tar``, ``val/*.tar``); skips without it."""
+    """The folder of real photos and masks next to the checkout (``train/*.tar``, ``val/*.tar``); skips without it."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"no real photos: {folder} is absent")
@@ -70,7 +70,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def original() -> ModuleType:
-    """``benchmarks/original.py``; skips where PyPI's segment-anything is not installed."""
+    """``benchmarks/original.py``; skips if PyPI's segment-anything is not installed."""
     if importlib.util.find_spec("segment_anything") is None:
         pytest.skip("compares with the original: pip install segment-anything==1.0")
     spec = importlib.util.spec_from_file_location("original", ROOT / "benchmarks" / "original.py")

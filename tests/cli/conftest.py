@@ -1,4 +1,4 @@
-"""A model of random weights that loads in no time, and photos."""
+"""A tiny model with random weights, and photos."""
 
 from pathlib import Path
 

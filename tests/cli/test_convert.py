@@ -1,4 +1,4 @@
-"""``sam-hub convert``: there and back, bit by bit, whole or not at all."""
+"""``sam-hub convert``: both directions bit for bit, and nothing half-written."""
 
 from pathlib import Path
 

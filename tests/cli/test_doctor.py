@@ -1,4 +1,4 @@
-"""``sam-hub doctor``: healthy here, and every kind of trouble told."""
+"""``sam-hub doctor``: healthy here, and every kind of problem reported."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""``sam-hub engine`` from a shell: the loop with a tiny model, and one sentence for each thing that is wrong."""
+"""``sam-hub engine`` from a shell: the loop with a tiny model, and one sentence for each error."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ def engine():
 
 @pytest.fixture
 def truth(tmp_path, monkeypatch):
-    """12 photos of two squares, with their masks as in SA-1B beside them; the current folder is above."""
+    """12 photos of two squares with SA-1B files next to them; the current folder is their parent."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "truth"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""``sam-hub eval --task``: files whole or not at all, resumed byte for byte, and a sentence for what is wrong."""
+"""``sam-hub eval --task``: complete files or none, resumed byte for byte, and one sentence for each error."""
 
 import importlib.util
 import io
@@ -74,7 +74,7 @@ def edges_folder(tmp_path: Path) -> Path:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """Every file of a run but the seconds of the last one."""
+    """Contents of all files of a run, without the timing."""
     files = (p for p in folder.rglob("*") if p.is_file() and p.name != "summary.json")
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
@@ -306,7 +306,7 @@ def test_without_data(tiny_model: Path) -> None:
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Three photos with two categories each, as a COCO file; the boxes of a detector lie beside it."""
+    """Three photos with two categories each, as a COCO file, and a detector's boxes next to it."""
     folder = tmp_path / "coco"
     folder.mkdir()
     images, annotations, results = [], [], []

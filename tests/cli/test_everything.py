@@ -1,4 +1,4 @@
-"""``sam-hub everything``: its files, going on after a stop, and what it refuses."""
+"""``sam-hub everything``: its files, resuming, and what it refuses."""
 
 import importlib.util
 import io
@@ -31,7 +31,7 @@ Everything = Callable[..., Result]
 
 @pytest.fixture
 def everything(tiny_model: Path, tmp_path: Path, monkeypatch) -> Everything:
-    """Run the command with the tiny model beside a folder ``photos``."""
+    """Run the command with the tiny model, next to a folder ``photos``."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, code: int = 0) -> Result:
@@ -110,7 +110,7 @@ def test_coco_of_all(everything: Everything, photos: Path, capsys) -> None:
 
 
 def test_annotations_can_be_trained_on(everything: Everything, photos: Path) -> None:
-    """Photos and annotations side by side are what the readers of SA-1B take."""
+    """The SA-1B readers take photos and annotations from one folder."""
     everything("photos", "--out", "out", "--no-preview")
     assert not Path("out/previews").exists()
     Path("both").mkdir()

@@ -1,7 +1,7 @@
-"""``sam-hub everything`` is killed, again and again, over a folder of 40 photos: what --resume makes of it is what an
-undisturbed run makes, byte for byte, and nothing is done twice.
+"""``sam-hub everything`` is killed repeatedly over a folder of 40 photos: with --resume, the result is that of an
+undisturbed run, byte for byte, and no photo is computed twice.
 
-A process that has imported everything and loaded the model forks a child for each run, so that a start costs nothing.
+A process that has imported everything and loaded the model forks a child for each run, so that starting is cheap.
 """
 
 import json

@@ -78,7 +78,7 @@ def test_the_masks_of_torch_without_torch(bundle: Path, tiny_model: Path, tmp_pa
 
 
 def test_its_files_and_its_kind_are_known(bundle: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """Other weights refuse a --resume; thresholds go by the encoder, whatever the folder is called."""
+    """--resume refuses other weights; thresholds depend on the encoder, not on the folder's name."""
     predictor = OnnxPredictor(bundle)
     before = weights_id(predictor)
     assert predictor.encoder_kind == SamPredictor(SamModel.from_pretrained(tiny_model)).encoder_kind

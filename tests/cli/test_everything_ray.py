@@ -1,4 +1,4 @@
-"""``sam-hub everything --engine ray``: the files of the local engine, also when workers are killed."""
+"""``sam-hub everything --engine ray``: the same files as locally, even when workers are killed."""
 
 import importlib.util
 import json

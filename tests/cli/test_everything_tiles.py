@@ -1,4 +1,4 @@
-"""``sam-hub everything --tile``: large pictures from the file, damage, nothing measured, and going on after a stop."""
+"""``sam-hub everything --tile``: large images read by windows, damage, areas without data, and resuming."""
 
 import json
 from collections.abc import Callable
@@ -146,7 +146,7 @@ def damage(path: Path, tile: int) -> None:
 
 
 def test_a_damaged_tile(everything):
-    """One sentence; the rest is done, and a mended file goes on from there."""
+    """It is reported, the rest is done, and a repaired file is resumed."""
     path = save(Path("a.tif"), photo())
     good = path.read_bytes()
     everything("a.tif", "--out", "good")
@@ -174,7 +174,7 @@ def test_a_file_that_ends_early_and_one_that_is_none(everything):
 
 
 def test_going_on_after_a_full_disk(everything, monkeypatch):
-    """Tiles that are done are not done again, and the results are those of a run without a stop."""
+    """Finished tiles are not repeated, and the results are those of an undisturbed run."""
     save(Path("a.tif"), photo())
     everything("a.tif", "--out", "good")
     from sam_hub.annotation import tiles
@@ -214,7 +214,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
 def test_what_a_tile_has_left_is_checked(tmp_path, change):
-    """A damaged file is that of a tile that was not done."""
+    """A tile with a damaged file counts as not done."""
     from dataclasses import asdict
 
     from sam_hub.annotation.tiles import _read
@@ -267,7 +267,7 @@ def test_masks_that_do_not_overlap(everything):
 
 
 def test_a_map(everything):
-    """What rasterio wrote in a coordinate system comes back as outlines in it."""
+    """An image written by rasterio gives outlines in its coordinate system."""
     rasterio, pyogrio, shapely = map(pytest.importorskip, ("rasterio", "pyogrio", "shapely"))
     rasterize = pytest.importorskip("rasterio.features").rasterize
     transform = rasterio.Affine(0.5, 0, 500_000, 0, -0.5, 5_400_000)

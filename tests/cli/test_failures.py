@@ -1,4 +1,4 @@
-"""What a command raises becomes one sentence and an exit code."""
+"""An error raised in a command becomes one sentence and an exit code."""
 
 import subprocess
 import sys

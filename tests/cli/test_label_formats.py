@@ -1,4 +1,4 @@
-"""``--format`` of ``segment`` and ``everything`` for other tools, and what is refused before any work."""
+"""``--format`` of ``segment`` and ``everything`` for other tools, and refusals before work begins."""
 
 import json
 from pathlib import Path

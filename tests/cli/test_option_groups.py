@@ -1,4 +1,4 @@
-"""A group of options is one parameter of a command, and options like any other in a shell."""
+"""A group of options is one parameter of a command, and ordinary options in a shell."""
 
 from dataclasses import dataclass, field
 from typing import Annotated

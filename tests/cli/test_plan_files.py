@@ -1,4 +1,4 @@
-"""The plan that `everything --resume` goes on with, damaged."""
+"""Damaged plans of `everything --resume`."""
 
 import json
 from pathlib import Path

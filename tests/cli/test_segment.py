@@ -1,4 +1,4 @@
-"""``sam-hub segment``: what it writes, where, and that it is what the predictor finds."""
+"""``sam-hub segment``: which files it writes and where, and that masks are the predictor's."""
 
 import json
 import os

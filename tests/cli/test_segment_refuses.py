@@ -1,4 +1,4 @@
-"""Whatever is wrong with a call of ``sam-hub segment``: a sentence, the right exit code, and nothing written."""
+"""Invalid calls of ``sam-hub segment``: one sentence, the right exit code, and nothing written."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ CLICK = ("--point", "30,40")
 
 @pytest.fixture
 def refuse(tiny_model: Path, workplace: Path) -> Segment:
-    """Run the command, see it fail with ``code`` and one sentence that has ``words``, and nothing change on disk."""
+    """Run the command; it must fail with ``code`` and one sentence containing ``words``, and change nothing on disk."""
 
     def run(*arguments: object, words: str, code: int, model: object = tiny_model) -> Result:
         before = _state(workplace)
@@ -235,7 +235,7 @@ def test_a_full_disk_keeps_the_older_result(refuse: Segment, full_disk: None) ->
 
 
 def test_a_disk_that_fills_up_while_a_real_process_writes(tiny_model: Path, workplace: Path) -> None:
-    """The system's limit of file sizes stops a write in its middle, as a full disk does."""
+    """The file size limit interrupts a write, as a full disk would."""
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     Image.fromarray(noise).save("noise.png")
     before = _state(workplace)

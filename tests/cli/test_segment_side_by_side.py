@@ -1,4 +1,4 @@
-"""Several photos at once: the same answers in the same order, and nothing left behind where one fails."""
+"""Several photos in parallel: the same results in the same order, and nothing left behind if one fails."""
 
 import threading
 from pathlib import Path
@@ -19,7 +19,7 @@ SIDE, PHOTOS = 32, 7
 
 
 class Brightness(Backend):
-    """Masks what is as bright as the photo is on average; it waits until enough photos are in work."""
+    """Masks pixels above the photo's mean brightness, after waiting until enough photos are in progress."""
 
     def __init__(self, at_once: int) -> None:
         self.preparation = Preparation(SIDE, (SIDE, SIDE), SIDE)
@@ -47,7 +47,7 @@ class Brightness(Backend):
 
 
 class Patient(ImagePredictor):
-    """Predicts when the others have set their images too: on one predictor, all but one would have lost theirs."""
+    """Predicts only after the others have set their images: with a shared predictor, all but one would lose theirs."""
 
     def predict(self, *given: Any, **named: Any) -> tuple:
         self.backend.wait()

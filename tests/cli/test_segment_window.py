@@ -1,4 +1,4 @@
-"""``sam-hub segment --window``: the pixels around a prompt of a large picture are read, and no others."""
+"""``sam-hub segment --window``: only the pixels around a prompt of a large image are read."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``sam-hub stats``: one page, its plots and the numbers, whole or not at all."""
+"""``sam-hub stats``: one page, its plots and the numbers, complete or not at all."""
 
 import importlib.util
 import io

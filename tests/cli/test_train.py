@@ -148,7 +148,7 @@ def test_segment_by_words(tiny_model, workplace, monkeypatch):
 
 
 def test_the_readmes_example_runs(root, tiny_model, tmp_path, monkeypatch):
-    """As written, but for the model and the number of steps."""
+    """Unchanged, except for the model and the number of steps."""
     (line,) = re.findall(r"^sam-hub train --data examples/nuclei.*$", (root / "README.md").read_text("utf-8"), re.M)
     shutil.copytree(root / "examples" / "nuclei", tmp_path / "examples" / "nuclei")
     monkeypatch.chdir(tmp_path)

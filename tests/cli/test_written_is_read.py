@@ -1,4 +1,4 @@
-"""Every annotation that sam-hub writes, sam-hub reads: each writer beside each reader, photos turned by EXIF too."""
+"""sam-hub reads every annotation that it writes: each writer with each reader, photos with EXIF rotation included."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -46,7 +46,7 @@ def masks_of(sample: Sample) -> list[np.ndarray]:
 
 
 def same(found: Iterable[np.ndarray], expected: Iterable[np.ndarray], least: float = 1) -> None:
-    """In any order, as files have the order of their names."""
+    """Compare in any order, because files are sorted by name."""
     found, expected = list(found), list(expected)
     assert len(found) == len(expected) > 0
     for mask in expected:
@@ -54,7 +54,7 @@ def same(found: Iterable[np.ndarray], expected: Iterable[np.ndarray], least: flo
 
 
 def test_what_segment_writes(photos: Path, tiny_model: Path):
-    """png, json and coco, beside the photo, in a folder of their own, and under a name of one's own."""
+    """png, json and coco: next to the photo, in a separate folder, and under a custom name."""
     photo = photos / "photo.jpg"
     beside = tmp = photos.parent / "beside"
     beside.mkdir()
@@ -97,7 +97,7 @@ def test_what_everything_writes(photos: Path, tiny_model: Path):
 
 
 def test_what_everything_writes_is_evaluated(photos: Path, tiny_model: Path):
-    """As a person would call it."""
+    """Called as in the docs."""
     out = photos.parent / "out"
     sam_hub("everything", photos, "--model", tiny_model, "--out", out, *ANY_MASK)
     few = ("--no-baselines", "--max-objects", 1, "--images", photos)
@@ -105,7 +105,7 @@ def test_what_everything_writes_is_evaluated(photos: Path, tiny_model: Path):
 
 
 def read_with_photo(folder: Path, place: str) -> Sample:
-    """The photo is put where a person would put it."""
+    """The photo is copied to where a user would put it."""
     (folder / place).mkdir(exist_ok=True)
     (folder / "photo.jpg").rename(folder / place / "photo.jpg")
     return open_dataset(folder if place == "images" else folder / place)[0]

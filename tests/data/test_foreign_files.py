@@ -1,4 +1,4 @@
-"""Annotation files as other programs write them: what is meant is read, and what cannot be is named and left out."""
+"""Annotation files as other programs write them: read as intended; unreadable parts are reported and skipped."""
 
 import base64
 import io
@@ -169,7 +169,7 @@ def test_names_that_no_system_takes_are_no_images(tmp_path: Path):
 @pytest.mark.parametrize("orientation", [6, 8, 5, 7])
 @pytest.mark.parametrize("kind", ["coco", "sa1b", "labelme"])
 def test_annotations_of_the_stored_and_of_the_upright_photo(tmp_path: Path, orientation: int, kind: str):
-    """Most programs annotate what a viewer shows; some do not turn photos at all."""
+    """Most programs annotate the photo as shown; some ignore its EXIF rotation."""
     file = photo(tmp_path / "a.png", orientation)
     stored = np.asarray(Image.open(file))
     upright = open_upright(file)
@@ -245,7 +245,7 @@ def test_labels_count_their_groups_apart(tmp_path: Path):
 
 
 def test_names_of_another_machine(tmp_path: Path):
-    """A path of Windows, relative or not, and an image that lies beside its annotations by now."""
+    """A Windows path, relative or absolute, and an image that has been moved next to its annotations."""
     for name in ("..\\photos\\a.png", "C:\\data\\a.png", "/home/ann/a.png"):
         path = labelme(tmp_path / "labelme", [SQUARE_SHAPE])
         document = json.loads((path / "a.json").read_text()) | {"imagePath": name}
@@ -338,7 +338,7 @@ def test_voc_masks_have_a_void_ring_that_is_no_object(tmp_path: Path):
 
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n"
-"""What Pillow has Ghostscript draw."""
+"""A file that Pillow would pass to Ghostscript."""
 
 
 @pytest.mark.parametrize("kind", ["drawing", "pipe"])
@@ -359,7 +359,7 @@ def test_masks_start_no_program_and_are_not_waited_for(tmp_path: Path, monkeypat
 
 
 def test_masks_in_jpeg_are_one_object_or_refused(tmp_path: Path):
-    """Its compression turns two values into many, each of which would be an object."""
+    """Compression turns two values into many, each of which would otherwise become an object."""
     both = SQUARE | OTHER
     for mode in ("L", "RGB"):
         Image.fromarray(both.astype(np.uint8) * 255).convert(mode).save(tmp_path / "a.jpg", quality=80)
@@ -375,7 +375,7 @@ def test_masks_in_jpeg_are_one_object_or_refused(tmp_path: Path):
 @pytest.mark.parametrize("one, other", [(1, 1), (1, 2), (20, 40), (80, 160), (80, 255), (0, 128)])
 @pytest.mark.parametrize("suffix", ["jpg", "webp"])
 def test_numbers_of_objects_in_lossy_files_are_refused(tmp_path: Path, one: int, other: int, suffix: str):
-    """Also where they are few, small, or so low that nothing is white."""
+    """Even if they are few, small, or so low that nothing is white."""
     values = np.zeros((400, 600), np.uint8)
     values[20:60, 30:90], values[200:240, 300:340] = one, other
     Image.fromarray(values).save(tmp_path / f"a.{suffix}")

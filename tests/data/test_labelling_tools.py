@@ -1,4 +1,4 @@
-"""What Label Studio and CVAT export is read: bit by bit where the tools' own code says what the masks are."""
+"""Exports of Label Studio and CVAT are read, bit for bit where the tools' own code defines the masks."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Prompts drawn from masks keep their promises, whatever the mask."""
+"""Properties of prompts sampled from masks, for any mask."""
 
 import torch
 from hypothesis import given, settings

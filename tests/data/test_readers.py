@@ -1,4 +1,4 @@
-"""Every reader of annotated images gives the masks that were written, and names what is wrong with a file."""
+"""Every reader of annotated images returns the masks that were written, and reports what is wrong with a file."""
 
 import base64
 import io

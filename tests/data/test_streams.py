@@ -1,4 +1,4 @@
-"""Streams of tars: processes share one without repeating a sample, and packed ones are bounded."""
+"""Streams of tars: processes share one without repeating samples, and compressed ones are bounded."""
 
 import gzip
 import io
@@ -22,7 +22,7 @@ SIDE = 64
 
 
 def shard(path: Path, count: int, mode: str = "w", broken: int | None = None) -> Path:
-    """Photos of one grey level each, which tells them apart."""
+    """Photos of one grey level each, by which they are identified."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[10:50, 10:50] = True
     text = json.dumps({"annotations": [{"segmentation": mask_to_rle(mask), "bbox": [10, 10, 40, 40]}]}).encode()
@@ -72,7 +72,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path, plain: bool):
 
 
 def bomb(path: Path, size: int, kind: bytes = tarfile.REGTYPE) -> Path:
-    """A packed tar with one entry of so many zeros."""
+    """A compressed tar with one entry of many zeros."""
     info = tarfile.TarInfo("a.png")
     info.size, info.type = size, kind
     with gzip.open(path, "wb", 1) as packed:

@@ -167,7 +167,7 @@ def place(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def person(place: str, browser, root: Path) -> Iterator:
-    """person(width, height, dark, touch) opens the page for somebody new; at the end nothing may have gone wrong."""
+    """person(width, height, dark, touch) opens the page for a new user; at the end there must have been no errors."""
     from .person import Person
 
     shots, people = root / "out" / "demo" / ("alone" if place.endswith("/") else ""), []

@@ -1,4 +1,4 @@
-"""Somebody before the page, in Debian's Chromium."""
+"""A simulated user of the page, in Debian's Chromium."""
 
 import shutil
 import time
@@ -15,11 +15,11 @@ if not CHROMIUM:
 
 
 PATIENCE = 180
-"""Seconds to wait for what should happen at once: a busy machine is no failure."""
+"""Seconds to wait for immediate effects, so that a busy machine causes no failure."""
 
 
 class Person:
-    """Somebody before the page; coordinates are pixels of the photo."""
+    """A user of the page; coordinates are pixels of the photo."""
 
     def __init__(self, page: sync_api.Page, url: str, shots: Path) -> None:
         self.page, self.shots, self.troubles = page, shots, []
@@ -31,7 +31,7 @@ class Person:
         self.until("window.samHub?.ready")
 
     def until(self, condition: str, seconds: float = PATIENCE) -> None:
-        """Wait for what is true in the page; its content policy forbids playwright's own way."""
+        """Wait for a condition in the page; its content policy forbids playwright's own method."""
         end = time.monotonic() + seconds
         while not self.look(f"Boolean({condition})"):
             assert time.monotonic() < end, f"never: {condition}"
@@ -45,7 +45,7 @@ class Person:
         self.until("samHub.photo?.id")
 
     def kept(self, count: int) -> None:
-        """Once so many photos, with what is known of the open one, are where a reload finds them."""
+        """Wait until this many photos, with the state of the open one, are stored for a reload."""
         self.until(
             f"document.querySelectorAll('[data-kept=true]').length === {count} && "
             "document.querySelectorAll('[data-kept=false]').length === 0"
@@ -70,7 +70,7 @@ class Person:
         self.page.mouse.up()
 
     def answered(self, count: int) -> list[dict]:
-        """The objects, once so many of them have their answer."""
+        """The objects, after waiting until this many have their answer."""
         self.until(
             f"doc.objects.filter(o => o.answer).length === {count} && doc.objects.every(o => o.answer || !o.rev)"
         )
@@ -83,7 +83,7 @@ class Person:
         )
 
     def painted(self, x: float, y: float) -> bool:
-        """Whether anything is drawn over a pixel of the photo, in the frame that shows what was done before."""
+        """Whether anything is drawn over a pixel of the photo, in a frame after the last action."""
         return self.look(
             "new Promise(done => requestAnimationFrame(() => done("
             f"document.getElementById('overlay').getContext('2d').getImageData(...[{x}, {y}].map((v, i) => "

@@ -1,4 +1,4 @@
-"""The page for everybody: axe-core's rules (names, roles, contrast, ...), and screens of any width."""
+"""Accessibility: axe-core's rules (names, roles, contrast, ...), and screens of any width."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def axe(root: Path) -> str:
 
 
 def violations(p: Person, axe: str) -> list[str]:
-    """What axe-core finds wrong with what is shown now: rule and element."""
+    """Violations that axe-core finds in the current page: rule and element."""
     p.page.evaluate(axe)
     found = p.page.evaluate("() => axe.run({resultTypes: ['violations']}).then((r) => r.violations)")
     return [f"{v['id']}: {n['html'][:120]} {n['failureSummary'][:200]}" for v in found for n in v["nodes"]]
@@ -66,7 +66,7 @@ OVERLAPS = """() => {
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_overlaps(person, width):
-    """Empty, with an object, with the brush: no two parts lie on each other, and nothing is wider than the screen."""
+    """Empty, with an object, with the brush: no parts overlap, and nothing is wider than the screen."""
     p = person(width, 740, touch=width < 500)
     for name, act in {
         "empty": lambda: None,

@@ -1,4 +1,4 @@
-"""The page without a server in Chromium: its masks, without a network, and with what may be wrong around it."""
+"""The page without a server in Chromium: its masks, offline use, and error cases."""
 
 import shutil
 from pathlib import Path
@@ -36,7 +36,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 def test_masks_are_those_of_python(person, predictor, root, tmp_path, width, least):
     """On a photo of the input's size, a smaller one and a larger one: one click, two clicks and a box, tidied.
 
-    The prompts are those that the model is sure of: where its logits are near zero, two builds of onnxruntime differ.
+    The model is confident for these prompts: where logits are near zero, two builds of onnxruntime differ.
     """
     photo = tmp_path / "coffee.png"
     coffee = Image.open(root / "examples" / "coffee.jpg")
@@ -84,7 +84,7 @@ def test_no_network_after_the_first_visit(person):
 
 
 def test_files_that_are_not_whole(person, browser, static_folder, tmp_path):
-    """A model file cut short, a damaged one, a missing one: a sentence each, and the page goes on."""
+    """A truncated, a damaged and a missing model file: an error message each, and the page keeps working."""
     folder = tmp_path / "page"
     shutil.copytree(static_folder, folder)
     file = next((folder / "models").rglob("vision_encoder*"))
@@ -108,7 +108,7 @@ def test_files_that_are_not_whole(person, browser, static_folder, tmp_path):
 
 
 def test_a_photo_of_48_megapixels(person, tmp_path):
-    """And one with more pixels than are taken."""
+    """And one with too many pixels."""
     for name, size in (("large", (8000, 6000)), ("larger", (8000, 6400))):
         picture = np.zeros((size[1] // 8, size[0] // 8, 3), np.uint8)
         picture[200:500, 300:700] = (210, 60, 40)

@@ -189,7 +189,7 @@ def test_rings_close_around_every_part_and_hole(node):
 
 
 def test_painting_makes_the_mask_prompt(node):
-    """As OpenCV paints it, but for the pixels along the edge; the prompt is the package's of that mask."""
+    """Painted as by OpenCV, except for pixels along the edge; the prompt is the package's for that mask."""
     size, scale = (300, 600), 512 / 600
     strokes = [
         {"points": [[100, 60], [300, 200], [420, 90]], "radius": 20},

@@ -1,4 +1,4 @@
-"""The named endpoints as other programs call them: gradio_client, and MCP. These are the examples of the README."""
+"""The named endpoints, called by gradio_client and MCP as in the docs."""
 
 import ast
 import asyncio
@@ -70,7 +70,7 @@ def test_refusals_are_sentences(client, call, words):
 
 
 def test_visitors_do_not_see_each_other(running, cat, coffee):
-    """The same click on two photos that alternate: each answer is that of its own photo."""
+    """The same click on two alternating photos: each answer belongs to its own photo."""
     ids = [running.encode(data)["id"] for data in (cat, coffee)]
     prompt = {"points": [[200, 150]], "labels": [1]}
     first = [running.segment(i, prompt)["masks"] for i in ids]

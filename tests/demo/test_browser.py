@@ -100,7 +100,7 @@ def test_pointing(person, root, tmp_path):
 
 @both
 def test_tidy(person):
-    """On by default for a model that says so; masks that prompts gave are asked for again, and it can be undone."""
+    """On by default for models that ask for it; masks from prompts are computed again, and it can be undone."""
     p = person()
     p.open("cat.jpg")
     assert p.page.is_checked("#tidy")
@@ -317,7 +317,7 @@ def test_dark_and_light(person):
 
 
 def test_every_control_has_a_name(person):
-    """What a screen reader says of each."""
+    """The names that screen readers announce."""
     p = person()
     p.open("cat.jpg")
     p.click(150, 200)
@@ -367,7 +367,7 @@ def test_a_photo_that_the_server_has_forgotten_is_sent_again(person, running):
 
 
 def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monkeypatch):
-    """The Hub's client writes ``*.incomplete`` files; the download itself is played here, by one growing."""
+    """The Hub's client writes ``*.incomplete`` files; the download is simulated by a growing one."""
     models, arrived = running.service.models, threading.Event()
     pocket = models.load_now("pocket")
     part = tmp_path / "blobs" / "abc.incomplete"
@@ -397,7 +397,7 @@ def test_a_model_is_downloaded_before_ones_eyes(person, running, tmp_path, monke
 
 
 def test_a_model_is_downloaded_only_where_one_agrees(person, running, monkeypatch):
-    """What it is and how large comes first; the download can be cancelled; until then the old model answers."""
+    """The page first shows its facts and size; the download can be cancelled; meanwhile the old model answers."""
     models, arrived = running.service.models, threading.Event()
     pocket = models.load_now("pocket")
 
@@ -430,7 +430,7 @@ def test_a_model_is_downloaded_only_where_one_agrees(person, running, monkeypatc
 
 
 def test_another_model_while_a_photo_is_encoded(person, running, monkeypatch):
-    """The masks are of the model that the menu names."""
+    """The masks come from the model selected in the menu."""
     models = running.service.models
     pocket = models.load_now("pocket")
     other = LoadedModel("other", pocket.device, pocket.new_predictor)
@@ -465,7 +465,7 @@ def test_a_model_that_cannot_be_downloaded_is_a_toast(person, running, monkeypat
 
 @both
 def test_nothing_is_lost(person, root):
-    """Reloading, another photo, going back and forth: objects, names and undo are there again."""
+    """After reloading, opening another photo and switching, objects, names and undo are restored."""
     p = person()
     p.open("coffee.jpg")
     p.click(285, 150)
@@ -581,7 +581,7 @@ def test_pictures_of_what_is_shown(person, tmp_path):
 
 
 def test_words_find_objects(person, running, monkeypatch):
-    """Where the server has a detector; what it finds joins the objects, under the words."""
+    """With a detector on the server; what it finds is added to the objects, named by the phrase."""
     asked = []
 
     def finder(image: np.ndarray, text: str) -> tuple[np.ndarray, np.ndarray]:

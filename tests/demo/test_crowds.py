@@ -1,4 +1,4 @@
-"""Short runs of the measurements in benchmarks/: nonsense for every endpoint, and many people, some of whom leave."""
+"""Short runs of benchmarks: malformed requests to every route, and many users, some of whom disconnect."""
 
 from demo_fuzz import fuzz
 from demo_routes import reachable, uncalled

@@ -1,4 +1,4 @@
-"""Objects as files, and back: read with other people's tools where there are any."""
+"""Objects exported and imported; files are read with other tools where they exist."""
 
 import base64
 import io
@@ -57,7 +57,7 @@ def pixels(content: bytes) -> np.ndarray:
 
 
 def test_labels_of_other_tools():
-    """Alone each is its file; of masks that overlap, a label map gives a pixel to the smaller."""
+    """A single format is one file; in a label map, pixels of overlapping masks go to the smaller."""
     files = unpacked("labelmap", "labelme", "labelstudio", "cvat")
     numbers = pixels(files["labelmap/cat.png"])
     assert np.array_equal(numbers == 2, SQUARE) and np.array_equal(numbers == 1, RING & ~SQUARE)

@@ -1,4 +1,4 @@
-"""The page without a server on GPUs that cannot run the model, or run it to nothing: it goes on in WebAssembly."""
+"""The page without a server on GPUs that fail or give no masks: it falls back to WebAssembly."""
 
 import json
 import shutil

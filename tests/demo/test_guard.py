@@ -1,4 +1,4 @@
-"""What stands before the server: addresses, passwords, sizes, failures."""
+"""The guard of the server: routes, passwords, sizes, failures."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ def test_the_page_needs_nothing_from_elsewhere(running, root):
 
 
 def test_large_bodies_are_refused_while_they_arrive(running):
-    """Announced in a header, and in pieces whose number nobody tells."""
+    """With a length header, and chunked without one."""
     with socket.create_connection(("127.0.0.1", httpx.URL(running.url).port), timeout=20) as s:
         s.sendall(b"POST /sam/segment HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
         assert b" 413 " in s.recv(4000)

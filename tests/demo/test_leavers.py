@@ -1,4 +1,4 @@
-"""Visitors who leave in the middle, over real HTTP: the others are served, and what was begun for them ends."""
+"""Visitors who disconnect during a request, over real HTTP: others are served, and the abandoned work ends."""
 
 import asyncio
 import gc
@@ -50,7 +50,7 @@ def test_a_visitor_who_reads_nothing_holds_nobody_up(running, cat, photo):
 
 
 def test_a_visitor_who_takes_nothing_of_an_answer_is_cut_off(cat, monkeypatch):
-    """Who stays and lets megabytes wait."""
+    """A visitor who stays connected but does not read megabytes of an answer."""
     endless = Endless()
     monkeypatch.setattr(routes, "export", lambda *_: ("x.zip", endless.pieces()))
     for running in start(limits=replace(Limits(), send_seconds=0.5)):

@@ -1,4 +1,4 @@
-"""Photos of strangers: what is taken, what is refused, what is forgotten."""
+"""Photos from visitors: accepted, refused and expired."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Prompts from outside."""
+"""Prompts from requests."""
 
 from dataclasses import replace
 

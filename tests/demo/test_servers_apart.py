@@ -1,4 +1,4 @@
-"""Servers in processes of their own: how they end, and a Hub that does not answer."""
+"""Servers in separate processes: stopping them, and an unresponsive Hub."""
 
 import json
 import os
@@ -48,7 +48,7 @@ app.launch(server, port={port})
 
 
 def test_ctrl_c_ends_a_server_that_is_stuck(cat):
-    """Threads that never end, one of them within a photo, and an upload that never arrives."""
+    """With threads that never end, one of them encoding a photo, and an upload that never completes."""
     port = free_port()
     with served(sys.executable, "-c", STUCK.format(port=port), port=port) as (process, url):
         running = Running(url, None, None)

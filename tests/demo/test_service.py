@@ -1,4 +1,4 @@
-"""Answers are those of the predictor, in pixels of the photo, and what is drawn is what is meant."""
+"""Answers are the predictor's, in pixels of the photo, and outlines match the masks."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""`sam-hub demo --static`: what is written, and what is said where it cannot be."""
+"""`sam-hub demo --static`: the files written, and the errors."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from sam_hub.errors import CheckpointError, OutputError
 
 
 def model_folder(folder: Path, *suffixes: str, ours: bool = True) -> Path:
-    """A folder in the layout of transformers.js, whose files compute nothing; as this package writes it, or others."""
+    """A transformers.js folder with dummy files, as written by this package or by others."""
     (folder / "onnx").mkdir(parents=True)
 
     def value(name: str, *shape: int) -> onnx.ValueInfoProto:
@@ -54,7 +54,7 @@ def model_folder(folder: Path, *suffixes: str, ours: bool = True) -> Path:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch) -> Path:
-    """A folder as npm unpacks the runtime, with other bytes, which are those that are expected."""
+    """An unpacked npm package of the runtime with dummy contents, whose hashes are expected."""
     folder = tmp_path / "package"
     for name in web_runtime.HASHES:
         path = folder / "dist" / name
@@ -65,7 +65,7 @@ def package(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_folder(package, tmp_path):
-    """Everything that the page names is there, with its size and hash; the decoder takes a mask prompt."""
+    """All files that the page refers to exist, with their size and hash; the decoder takes a mask prompt."""
     bundle = model_folder(tmp_path / "bundle", "_quantized", "_fp16")
     out = tmp_path / "page"
     static_page.write_static(out, [str(bundle)], package)
@@ -91,7 +91,7 @@ def test_the_folder(package, tmp_path):
 
 
 def test_nothing_in_the_page_names_another_place(root):
-    """No address outside of the folder, in any file of the page."""
+    """No file of the page refers to a URL outside the folder."""
     allowed = ("http://www.w3.org/",)
     for path in [*(root / "demo" / "page").iterdir(), *(root / "demo" / "alone").iterdir()]:
         if path.suffix in (".js", ".html", ".css"):
@@ -102,7 +102,7 @@ def test_nothing_in_the_page_names_another_place(root):
 
 
 def test_a_folder_of_somebody_else_understands_clicks(package, tmp_path):
-    """In transformers.js's layout, without what this package writes beside it."""
+    """In transformers.js's layout, without the files that this package adds."""
     bundle = model_folder(tmp_path / "bundle", "_quantized", ours=False)
     out = tmp_path / "page"
     static_page.write_static(out, [str(bundle)], package)
@@ -112,7 +112,7 @@ def test_a_folder_of_somebody_else_understands_clicks(package, tmp_path):
 
 @pytest.mark.parametrize("name", [5, ["x"], {}, None, "../../out"])
 def test_a_folder_with_a_name_that_is_none(package, tmp_path, name):
-    """What a foreign export.json says of the model names a folder of the page, and never one outside."""
+    """The model name in a foreign export.json becomes a folder inside the page, never outside."""
     bundle = model_folder(tmp_path / "bundle", "_quantized")
     (bundle / "export.json").write_text(json.dumps({"model": name, "low_res": 16}))
     out = tmp_path / "page"
@@ -143,7 +143,7 @@ def test_without_a_registry_one_sentence_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_a_wrong_runtime_is_one_sentence_and_leaves_the_kept_one(tmp_path, package, monkeypatch):
-    """No file, no archive, one cut short, another package, another version; and the right one."""
+    """No file, not an archive, a truncated one, another package, another version; then the right one."""
     monkeypatch.setattr(web_runtime, "HF_HOME", str(tmp_path / "cache"))
 
     def packed(name: str, change: bytes = b"") -> Path:

@@ -50,7 +50,7 @@ def test_memory_is_bounded():
 
 
 def test_what_a_photo_took_is_given_back(monkeypatch):
-    """The C library keeps freed memory between what is in use, so a full server would grow without end."""
+    """The C library keeps freed memory between blocks in use, so a full server would grow forever."""
     given = []
     monkeypatch.setattr("sam_hub.demo.store.trim_heap", lambda: given.append(len(s)))
     s = store(photos=2)

@@ -1,4 +1,4 @@
-"""Who may come in, under which names, and that nothing is opened for them, over real HTTP."""
+"""Access control and host names over real HTTP, and that the server opens nothing on a client's behalf."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ NAME = "photos.sam-hub.invalid"
 
 
 def listen(event: str, arguments: tuple) -> None:
-    """An audit hook: what is resolved, connected to or opened with the name in it."""
+    """An audit hook that records names resolved, connected to or opened."""
     if event in HEARD and NAME in repr(arguments):
         FETCHED.append(f"{event} {arguments!r}")
 
@@ -107,7 +107,7 @@ def sign_in(running: Running, name: str, password: str, **headers: str) -> int:
 
 
 def test_passwords_cannot_be_guessed_in_bulk(locked):
-    """Behind a proxy all visitors have one address: what counts is the name."""
+    """Counted by name, because behind a proxy all visitors have one address."""
     assert [sign_in(locked, "me", str(i)) for i in range(14)] == [400] * 10 + [429] * 4
     assert (
         sign_in(locked, " me ", "secret") == 429 and sign_in(locked, "me", "secret", **{"x-forwarded-for": "1"}) == 429

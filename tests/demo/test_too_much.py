@@ -1,4 +1,4 @@
-"""Visitors who send nonsense or too much, over real HTTP: a sentence, and the others are served."""
+"""Malformed or excessive requests over real HTTP: an error message, and others are served."""
 
 import io
 import json
@@ -33,7 +33,7 @@ def large(running) -> tuple[str, list[dict]]:
 
 
 def damaged_counts(size: list[int]) -> list[str]:
-    """Compressed counts with a sound sum whose end or length is not: pycocotools would read on. And noise."""
+    """Compressed counts with a valid sum but a wrong end or length, past which pycocotools would read; and noise."""
     rng = np.random.default_rng(0)
     empty, full = (mask_to_rle(np.full(size, value))["counts"] for value in (False, True))
     noise = ["".join(chr(c) for c in rng.integers(48, 112, rng.integers(1, 60))) for _ in range(20)]
@@ -91,7 +91,7 @@ def test_an_export_is_bounded_in_output_before_it_begins(running, large, monkeyp
 
 
 def test_an_export_arrives_in_pieces_and_whole(running, large, monkeypatch):
-    """What is made first is here before the last is made: that waits for it."""
+    """The first file arrives before the last is made, which waits for it."""
     key, objects = large
     mask_png, made, go = exports.results.mask_png, [], threading.Event()
 
@@ -124,7 +124,7 @@ def test_an_export_that_grows_beyond_its_estimate_is_cut_off(running, large, mon
 
 
 def test_the_pixels_of_an_export_or_import_are_bounded(running, large, monkeypatch):
-    """Before the first mask is made."""
+    """Checked before the first mask is decoded."""
     key, (one, *_) = large
     monkeypatch.setattr(exports, "WORK", 10_000_000)
     monkeypatch.setattr(objects, "WORK", 10_000_000)

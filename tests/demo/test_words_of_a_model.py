@@ -1,4 +1,4 @@
-"""Words on the page with a model that understands them: no detector is asked."""
+"""Text prompts on the page with a model that understands them: no detector is used."""
 
 import numpy as np
 from sam_hub.demo.limits import Limits

@@ -1,4 +1,4 @@
-"""Jobs take turns, wait in a bounded line, and are given up."""
+"""Jobs take turns, wait in a bounded queue, and can be cancelled."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Requests as strangers send them, byte by byte."""
+"""Raw HTTP requests, byte by byte."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import httpx
 from .conftest import Running
 
 SECONDS = 300
-"""A guard: who is blocked waits for ever."""
+"""A timeout, in case a request blocks forever."""
 
 
 def address(running: Running) -> tuple[str, int]:
@@ -49,7 +49,7 @@ def until(true: object, seconds: float = SECONDS) -> None:
 
 
 class Endless:
-    """Work in steps that never ends on its own. begun: set by the first step; closed: once it was given up"""
+    """Endless work in steps. begun: set by the first step; closed: set once it is cancelled"""
 
     def __init__(self) -> None:
         self.begun, self.closed = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Small projects of noise: nothing here looks at what is in a photo."""
+"""Small projects with noise for photos; no test here depends on their content."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A detector of transformers, tiny and untrained: what it learns from, and what its boxes become."""
+"""A tiny, untrained detector of transformers: its training data, and masks from its boxes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Masks go out and come back."""
+"""Masks are exported and imported again."""
 
 import json
 

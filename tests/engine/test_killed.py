@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was acknowledged is there, bit by bit, and nothing is there twice."""
+"""kill -9 at any moment: everything acknowledged is stored, bit for bit, and nothing twice."""
 
 import os
 import random

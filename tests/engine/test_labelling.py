@@ -1,4 +1,4 @@
-"""Project mode of the page over HTTP: what is acknowledged is in the project's file."""
+"""Project mode of the page over HTTP: everything acknowledged is in the project's file."""
 
 import json
 import os

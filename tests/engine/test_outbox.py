@@ -1,4 +1,4 @@
-"""What waits for the server, tested in Node."""
+"""The outbox of unsaved masks, tested in Node."""
 
 import shutil
 import subprocess

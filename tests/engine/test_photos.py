@@ -1,4 +1,4 @@
-"""Photos come in as a stream, once, and are held out by their content."""
+"""Photos are added as a stream, once each, and held out by their content."""
 
 import os
 import shutil

@@ -29,7 +29,7 @@ def browser() -> Iterator[sync_api.Browser]:
 
 
 class Patient(Person):
-    """Somebody who waits for a machine that does much else."""
+    """A user with long timeouts, for a busy machine."""
 
     def until(self, condition: str, seconds: float = 300) -> None:
         super().until(condition, seconds)

@@ -1,4 +1,4 @@
-"""Confident masks, and the fully automatic stage: on photos of discs, with stubs where a model would only cost time."""
+"""Proposals and the fully automatic stage, on photos of discs, with stubs for models."""
 
 import json
 

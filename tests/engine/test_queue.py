@@ -1,4 +1,4 @@
-"""Nobody gets a photo that another one holds; nothing that vanished is handed out."""
+"""The queue never hands out a photo that somebody else holds, or one that is missing."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Rounds: what is learnt from, what is taken, what is kept. Models are stubs here; `test_loop.py` trains one."""
+"""Rounds: training data, choice of the model, and what is kept. Models are stubs here."""
 
 import json
 

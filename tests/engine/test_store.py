@@ -1,4 +1,4 @@
-"""What is saved is saved, once, for good; and a file that is not ours or not whole is named."""
+"""Saving is durable and happens once; foreign or damaged files are reported."""
 
 import re
 import sqlite3

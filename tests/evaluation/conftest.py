@@ -1,4 +1,4 @@
-"""A predictor whose answers a test chooses, a real one of random weights, and shards of drawn shapes."""
+"""A scripted predictor, a real one with random weights, and shards of drawn shapes."""
 
 import io
 import json
@@ -39,7 +39,7 @@ class Scripted:
     answer: question -> masks (M, H, W) bool and predicted IoU (M,)
     asked: every question, in order
 
-    The low-res logits of candidate j of question number k are 10 k + j everywhere: so what is fed back can be told.
+    The low-res logits of candidate j of question k are 10 k + j everywhere, which identifies the mask that is fed back.
     """
 
     answer: Callable[[Question], tuple[Sequence[np.ndarray], Sequence[float]]]
@@ -97,7 +97,7 @@ def image() -> np.ndarray:
 
 @pytest.fixture
 def knows(shapes) -> Callable[[Question], np.ndarray]:
-    """Question -> the one of ``shapes`` that it is about."""
+    """Question -> the shape that it asks for."""
 
     def which(question: Question) -> np.ndarray:
         for mask in shapes:

@@ -1,4 +1,4 @@
-"""The protocol of `sam_hub.evaluation.evaluate`, with a predictor whose answers are known and with a real one."""
+"""The protocol of `sam_hub.evaluation.evaluate`, with a scripted predictor and with a real one."""
 
 import dataclasses
 from itertools import pairwise
@@ -133,7 +133,7 @@ def test_what_a_model_does_not_take_is_not_asked(scripted, shapes, image, knows,
 
 
 def restated(predictor, image: np.ndarray, mask: np.ndarray, clicks: int) -> tuple[float, list[float], list]:
-    """The protocol for one object with the predictor's public method for one object."""
+    """The protocol restated for one object, with the predictor's public method."""
     predictor.set_image(image)
     box = predictor.predict(box=np.array(tight_box(mask)), multimask_output=False)[0][0]
     points, labels = [farthest_pixel(mask)], [1]

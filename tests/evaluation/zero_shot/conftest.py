@@ -1,4 +1,4 @@
-"""The photos, annotators and published answers of BSDS500, where they are."""
+"""The photos, annotations and published results of BSDS500, if present."""
 
 from pathlib import Path
 

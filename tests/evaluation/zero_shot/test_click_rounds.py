@@ -1,4 +1,4 @@
-"""The points of section 7.1, with a predictor whose answers are known and SciPy's distance transform."""
+"""The points of section 7.1, with a scripted predictor and SciPy's distance transform."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_most_confident_mask_and_oracle_go_their_own_ways(scripted, shapes, image, knows):
-    """The predicted best is wrong; each chain feeds back its own mask's logits and goes on with one mask."""
+    """The best predicted mask is wrong; each chain feeds back its own mask's logits and continues with one mask."""
     square = shapes[0]
     half, most = square.copy(), square.copy()
     half[9:], most[13:] = False, False

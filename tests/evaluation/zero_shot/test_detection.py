@@ -1,4 +1,4 @@
-"""Proposals, instances and text: the protocols, and pycocotools and faster-coco-eval over whole data sets."""
+"""Proposals, instances and text: the protocols, against pycocotools and faster-coco-eval on whole data sets."""
 
 import contextlib
 import io
@@ -104,7 +104,7 @@ def test_recall_of_parts_is_that_of_pycocotools_over_all(made):
 
 
 def test_recall_by_frequency_counts_the_objects_of_those_categories_alone(made):
-    """Beside pycocotools with the other categories' objects as ignored regions that are not crowds."""
+    """Against pycocotools with the other categories' objects as ignored regions that are not crowds."""
     document, proposals = made
     frequency = {1: "f", 2: "c", 3: "r"}
     parts = parts_of(document, proposals, frequency)
@@ -191,7 +191,7 @@ def test_the_most_confident_mask_goes_back_with_its_box(scripted, shapes, image)
 
 @pytest.fixture
 def folder(tmp_path: Path, made) -> Path:
-    """The annotations as a file beside their photos."""
+    """The annotations as a file next to their photos."""
     document, _ = made
     (tmp_path / "instances.json").write_text(json.dumps(document))
     for image in document["images"]:

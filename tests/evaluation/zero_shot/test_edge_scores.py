@@ -1,4 +1,4 @@
-"""The edge benchmark: its published answers, and its rules written out once more, pixel by pixel."""
+"""The edge benchmark: its published results, and its rules restated pixel by pixel."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_f_measure():
 
 
 def test_a_file_of_boundaries_that_unpacks_to_too_much(tmp_path, monkeypatch):
-    """A few kilobytes of zeros, packed: nothing of it is read once it is known to be too much."""
+    """A few kilobytes that unpack to zeros: reading stops once the size is known to be too large."""
     from scipy.io import savemat
 
     zeros, path = np.zeros((1500, 1000), np.uint8), tmp_path / "a.mat"

@@ -1,4 +1,4 @@
-"""Groups, their intervals and what is said of them."""
+"""Groups, their intervals and the statements about them."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""The matching beside SciPy's, which knows nothing of pixels, and beside trying out every matching of tiny maps."""
+"""The matching against SciPy's, which knows nothing of pixels, and against brute force on tiny maps."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""The paper's suite beside table 7 of "Segment Anything" (arXiv 2304.02643, appendix D.1)."""
+"""The paper's suite against table 7 of "Segment Anything" (arXiv 2304.02643, appendix D.1)."""
 
 from sam_hub.zero_shot.suite import LIST, read_suite
 
