@@ -1,4 +1,4 @@
-"""`pocket`, the model inside the package: small on disk, whole, and at work without a network."""
+"""`pocket`, the bundled model: small, complete, and usable without a network."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""`import sam_hub` and the command line start light; what needs torch is imported when it is first used."""
+"""`import sam_hub` and the command line do not load torch until it is needed."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""The wheel: everything that is on disk, nothing else, and at work far from the checkout."""
+"""The wheel: it holds exactly the package's files, and works outside the checkout."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
-"""Programs of PyPI that were written for ``segment_anything``, unmodified, after `sam_hub.compat.install`.
+"""Unmodified programs from PyPI, written for ``segment_anything``, after `sam_hub.compat.install`.
 
-They are skipped where they are not installed: ``docs/how-to/from-segment-anything.md`` says how.
+They are skipped if they are not installed: ``docs/how-to/from-segment-anything.md`` says how.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Files of results, read back by other means than they were written with."""
+"""Result files, read back by independent code."""
 
 import io
 import json

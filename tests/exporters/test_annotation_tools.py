@@ -1,7 +1,7 @@
-"""The layouts ``anylabeling`` and ``cvat``: files that these tools take, and one sentence for models that they cannot.
+"""The layouts ``anylabeling`` and ``cvat``: files for these tools, and one sentence for unsupported models.
 
 AnyLabeling's loader runs from its wheel (``pip install --no-deps anylabeling``, 0.4.43 was tried) and is skipped
-without it. What CVAT's page does with a decoder is written out again from its ``inference.worker.ts``.
+without it. What CVAT's page does with a decoder is restated from its ``inference.worker.ts``.
 """
 
 import importlib.util
@@ -102,7 +102,7 @@ def test_anylabeling_settings_name_files_that_are_beside_them(exported):
 
 
 def test_cvat_gets_the_mask_within_its_bounds(exported, photo):
-    """As its worker feeds and reads: one mask of bytes, the bounds as whole numbers, low-res logits to feed again."""
+    """As its worker expects: one uint8 mask, integer bounds, and low-res logits to feed back."""
     model, out = exported
     encoder, decoder = (opened(out / "cvat" / f"{role}.onnx") for role in ("encoder", "decoder"))
     processor = SamImageProcessor.for_config(model.config)

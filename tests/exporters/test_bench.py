@@ -1,4 +1,4 @@
-"""`sam-hub bench`: what is measured is what the row says, on a clock that the test turns."""
+"""`sam-hub bench`: rows contain the measured times, on a clock that the test controls."""
 
 import dataclasses
 import io
@@ -42,7 +42,7 @@ def test_a_bundle_brings_all_its_files_and_a_name_one_model(repvit_bundle, tmp_p
 
 @pytest.fixture
 def turned(repvit_bundle, monkeypatch) -> Row:
-    """A row of a runner that takes known times: 100 ms for the first photo, 10, 20, 30 for the next, and so on."""
+    """A row of a runner with known times: 100 ms for the first photo, 10, 20, 30 for the next, and so on."""
     proof = Proof.load(repvit_bundle[1])
     clock = [0.0]
     encodes, clicks = iter([100, 10, 20, 30, *[0] * 99]), iter([50, 7, 1, 8, 2, 9, 3])
@@ -144,7 +144,7 @@ def test_table_json_and_chart(tmp_path, monkeypatch):
 
 
 def test_numbers_and_names_of_a_crowded_chart_can_be_read():
-    """Twenty rows, most of them nearly alike: no text covers another or leaves the picture."""
+    """Twenty rows, most of them nearly equal: texts do not overlap or leave the image."""
     rng = np.random.default_rng(0)
     rows = [row(f"pocket, onnx int8-static (transformersjs) {i}", size_mb=9 + rng.random() / 9) for i in range(19)]
     rows.append(row("sam-vit-h, PyTorch fp32", size_mb=2564.0, encode_p50_ms=9000.0, iou_mean=0.99))

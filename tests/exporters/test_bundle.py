@@ -1,4 +1,4 @@
-"""A bundle is whole and what was exported, or says what is wrong."""
+"""A bundle is complete and unchanged since its export, or the error says what is wrong."""
 
 import importlib.util
 import json
@@ -48,7 +48,7 @@ def test_a_missing_file_is_found(copy):
 
 
 def test_files_of_another_model_fail_though_their_hashes_are_right(copy):
-    """The proof, not only the hashes, is repeated: two files change places, and the manifest is written anew."""
+    """Not only the hashes are checked: two files are swapped and the manifest is rewritten."""
     manifest = Manifest.read(copy)
     proof = Proof.load(copy)
     for case in proof.cases:

@@ -1,4 +1,4 @@
-"""Programs that we did not write use the files: transformers.js in Node, a notebook."""
+"""Third-party clients run the files: transformers.js in Node, and the original's notebook."""
 
 import contextlib
 import functools
@@ -55,7 +55,7 @@ def node(tmp_path_factory, root) -> Path:
 def in_transformers_js(
     node: Path, bundle: Path, photo: Path, prompts: list[dict], dtype: str = "fp32"
 ) -> list[tuple[dict, np.ndarray]]:
-    """For each prompt what transformers.js says of its masks (dims, scores), and their pixels, one after the other."""
+    """The results of transformers.js for each prompt (dims, scores), and all masks' pixels, concatenated."""
     out = photo.with_name("found.json")
     done = subprocess.run(
         ["node", "segment.mjs", str(bundle), str(photo), str(out), dtype],

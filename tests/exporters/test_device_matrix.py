@@ -1,6 +1,6 @@
-"""The table of every family, format and layout in docs/devices.md, and what of it is cheap to see again.
+"""The table of families, formats and layouts in docs/devices.md; the cheap cells are checked.
 
-``benchmarks/device_matrix.py`` runs all of it and writes the table.
+``benchmarks/device_matrix.py`` runs all cells and writes the table.
 """
 
 import sys
@@ -19,7 +19,7 @@ import device_matrix
 
 FAMILIES = registry.built_in()
 WITHOUT_SLOTS = {"sam_hq", "efficient_sam"}
-"""Families with decoders of their own, which formats of fixed prompt slots refuse by name."""
+"""Families with their own decoders, which formats with fixed prompt slots refuse."""
 
 FOR_TOOLS = {"sam", "micro_sam", "mobile_sam", "repvit", "efficientvit_sam"}
 """Families that have SAM's own sizes, prompts and single embedding."""

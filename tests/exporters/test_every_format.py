@@ -1,6 +1,6 @@
-"""What every device format does, also one in a folder outside the package: export, run, verify, snippet, commands.
+"""The suite of every device format, including one outside the package: export, run, verify, snippet, commands.
 
-The toy format is found by an entry point, as a user's would be; not a line elsewhere knows of it.
+The toy format is found by an entry point, as a user's would be; no other code mentions it.
 """
 
 import ast
@@ -189,7 +189,7 @@ def test_commands_take_its_folder(exported, root, tmp_path):
 
 
 def test_a_format_outside_reaches_the_command_line(outside, tmp_path):
-    """In processes of their own: found, listed, chosen by a preset, exported, diagnosed."""
+    """In separate processes: found, listed, chosen by a preset, exported, diagnosed."""
     model = tiny()
     model.save_pretrained(tmp_path / "tiny")
     SamImageProcessor.for_config(model.config).save_pretrained(tmp_path / "tiny")
@@ -261,7 +261,7 @@ ACCEPTED = {
     "litert": {"int8": (0.5, 0.98, 0.985, 0.8, 0.1)},
     "executorch": {"coreml": (0.05, 0.999, 0.998, 0.98, 0.01), "int8": (0.5, 0.98, 0.97, 0.8, 0.1)},
 }
-"""The bounds that files were published under; they may become stricter, never looser."""
+"""The bounds of published files; they may become stricter, never looser."""
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -1,4 +1,4 @@
-"""Files of decoders that read maps of three strides: `pocket` with finer features, SAM 2 and SAM 3, in every format."""
+"""Exported decoders that read maps at three strides (`pocket`, SAM 2, SAM 3), in every format."""
 
 from pathlib import Path
 

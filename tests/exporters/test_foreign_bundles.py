@@ -1,4 +1,4 @@
-"""A bundle that somebody else made: whatever is wrong with it ends in a sentence, and nothing outside it is read."""
+"""Malicious or damaged bundles: every fault gives an error message, and nothing outside the folder is read."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def copy(repvit_bundle, tmp_path: Path) -> Path:
 
 
 def edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    """Damage that changes ``export.json``."""
+    """Return a function that changes ``export.json``."""
 
     def do(folder: Path) -> None:
         content = json.loads((folder / "export.json").read_text())

@@ -1,4 +1,4 @@
-"""Weights of more than one ONNX file can have: beside the graph, hashed with it. The limit is lowered here."""
+"""Weights beyond the size limit of an ONNX file are stored next to it and hashed; the limit is lowered here."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Grey levels in and masks at the size of the image out, inside the graph, against PyTorch and the processor."""
+"""Graphs that take grey levels and return full-size masks, against PyTorch and the processor."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Deliberately broken graphs: each is caught, and an export that fails leaves nothing."""
+"""Deliberately broken graphs: each is caught, and a failed export leaves no files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -114,7 +114,7 @@ def test_a_broken_graph_is_caught(repvit_bundle, tmp_path, part, damage):
 
 
 def test_an_eps_that_no_mask_shows_is_read_off_the_graph(repvit_bundle):
-    """1e-6 for 1e-5, the mistake of a well-known library, moves logits by less than float32 rounds."""
+    """1e-6 instead of 1e-5, a known mistake, moves logits by less than float32 rounding."""
     model, bundle = repvit_bundle
     decoder = onnx.load(bundle / DECODER)
     assert graph_eps(decoder) == {"1.00e-05", "1.00e-06"}

@@ -1,4 +1,4 @@
-"""What the precisions keep, and what they touch."""
+"""Accuracy of the reduced precisions, and which weights they change."""
 
 import subprocess
 import sys
@@ -78,7 +78,7 @@ def test_a_variant_computes_nearly_the_same(converted, variant):
 
 @pytest.mark.parametrize("variant", ["fp16", "q4", "q4f16"])
 def test_pocket_keeps_to_the_bounds(pocket_bundle, tmp_path, variant):
-    """On the photos and prompts of its proof, with the weights of the package; 4 bits say nothing on random ones."""
+    """On its proof's photos and prompts, with the bundled weights; 4 bits are meaningless for random ones."""
     paths = []
     for role, name in (("encoder", ENCODER), ("decoder", DECODER)):
         paths.append(tmp_path / f"{role}.onnx")
@@ -136,7 +136,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts in other units elsewhere")
 def test_ranges_are_seen_one_tensor_at_a_time():
-    """ViT-B's tensors together are more than a computer's memory."""
+    """ViT-B's tensors together exceed the memory of a computer."""
     done = subprocess.run([sys.executable, "-c", PROBING], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1]) < 300, "megabytes; all of them are 640"

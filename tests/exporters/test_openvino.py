@@ -1,4 +1,4 @@
-"""OpenVINO files: what only they have. What every format has is in `test_every_format`."""
+"""What is specific to OpenVINO files; `test_every_format` has the rest."""
 
 import subprocess
 import sys

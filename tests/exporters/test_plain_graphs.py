@@ -1,4 +1,4 @@
-"""Graphs that every runtime reads alike: the plain form, the lint, and the cases that were read otherwise."""
+"""Graphs that all runtimes read alike: the plain form, the lint, and cases that some runtimes misread."""
 
 import json
 
@@ -94,7 +94,7 @@ def test_decoders_break_no_rule(repvit_bundle, layout):
 
 
 def test_files_are_plain_and_readable_by_old_runtimes(repvit_bundle):
-    """onnxruntime 1.17.3 and OpenVINO 2025.4.1 and 2026.4.1 were seen to run such files, within 3e-6."""
+    """onnxruntime 1.17.3, OpenVINO 2025.4.1 and 2026.4.1 have run such files, within 3e-6."""
     _, bundle = repvit_bundle
     for record in (r for a in Manifest.read(bundle).artefacts for r in a.files):
         graph = onnx.load(bundle / record.path)

@@ -38,7 +38,7 @@ def test_same_embedding(model):
 
 @pytest.mark.parametrize("vision", ["sam_hub_repvit", "sam3_vision_model"])
 def test_no_resize_and_few_axes(vision):
-    """Of EdgeSAM's shape and SAM 3's; the others are looked at when they are converted to Core ML."""
+    """For EdgeSAM's and SAM 3's shape; the others are checked in the conversion to Core ML."""
     model = randomise(SamModel(tiny_config(vision))).eval()
     program = torch.export.export(restated_encoder(model), (torch.zeros(1, 3, 96, 96),)).run_decompositions({})
     calls = [node for node in program.graph.nodes if node.op == "call_function"]

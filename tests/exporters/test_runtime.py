@@ -1,4 +1,4 @@
-"""`OnnxPredictor` is `SamPredictor` without torch: the same answers, the same refusals, the same everything mode."""
+"""`OnnxPredictor` is `SamPredictor` without torch: the same masks, errors and everything mode."""
 
 import json
 import shutil
@@ -160,7 +160,7 @@ main()
 
 
 def test_the_wheel_segments_and_verifies_without_torch(repvit_bundle, clean_place, root, tmp_path):  # noqa: F811
-    """The wheel in a place of its own, where importing torch or transformers raises."""
+    """The wheel in a separate environment, where importing torch or transformers raises an error."""
     model, bundle = repvit_bundle
     photo = shutil.copy(root / "examples" / "coffee.jpg", tmp_path)
 

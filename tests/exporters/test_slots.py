@@ -1,4 +1,4 @@
-"""Fixed prompt slots give what the plain decoder gives, whatever their number."""
+"""Fixed prompt slots give the plain decoder's masks, for any number of slots."""
 
 from collections.abc import Sequence
 from functools import cache

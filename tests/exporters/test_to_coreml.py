@@ -1,4 +1,4 @@
-"""Core ML packages of tiny models: exported, proven, read back, broken on purpose."""
+"""Core ML packages of tiny models: exported, verified, read back, and deliberately broken."""
 
 import importlib.util
 import re
@@ -229,7 +229,7 @@ def test_a_palette_that_is_too_small_is_caught(bundle, tmp_path, monkeypatch):
 
 
 def test_an_eps_that_no_mask_shows_is_read_off_the_package(bundle):
-    """1e-6 for 1e-5, the mistake of a well-known library, moves logits by less than float32 rounds."""
+    """1e-6 instead of 1e-5, a known mistake, moves logits by less than float32 rounding."""
     path = bundle / Manifest.read(bundle).find("coreml", "fp16").file("decoder").path
     decoder = to_coreml.SlotMaskDecoder(tiny("sam_hub_repvit"))
     to_coreml.check_norms(path, decoder)

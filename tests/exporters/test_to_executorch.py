@@ -49,7 +49,7 @@ def test_the_bundle_verifies_from_its_files(bundle):
 
 
 def test_int8_convolutions(bundle, tmp_path, monkeypatch):
-    """Near the encoder, which they are not: in its place they are caught."""
+    """Close to the encoder but not equal to it: if they replace it, they are caught."""
     monkeypatch.setattr(to_executorch, "LEAST_WEIGHTS", 64)
     encoder = restated_encoder(tiny())
     inputs = [(torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(i)),) for i in range(3)]

@@ -1,6 +1,6 @@
-"""LiteRT files of a tiny model, by litert-torch and LiteRT's interpreter; skipped where they are not installed.
+"""LiteRT files of a tiny model, by litert-torch and LiteRT's interpreter; skipped if they are not installed.
 
-`test_every_format` has what every format does; how to install litert-torch beside the rest is in docs/devices.md.
+`test_every_format` has the shared tests; docs/devices.md says how to install litert-torch.
 """
 
 from importlib.util import find_spec

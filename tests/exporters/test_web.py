@@ -1,4 +1,4 @@
-"""`sam-hub export --web`: the page of `demo --static` within a bundle."""
+"""`sam-hub export --web`: the page of `demo --static` inside a bundle."""
 
 import json
 
@@ -15,7 +15,7 @@ from sam_hub.errors import OutputError, WrongUsage
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A folder as npm unpacks the runtime, with other bytes, which are those that are expected."""
+    """An unpacked npm package of the runtime with dummy contents, whose hashes are expected."""
     folder = tmp_path / "package"
     folder.mkdir()
     for name in web_runtime.HASHES:
@@ -25,7 +25,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_the_page_is_part_of_the_bundle(export_tiny, package):
-    """Whole, with the model's own name, and covered by the hashes of the bundle."""
+    """Complete, under the model's own name, and covered by the hashes of the bundle."""
     writer = page_writer({"onnx": ("fp32",)}, {}, package, lambda line: None)
     _, bundle = export_tiny("sam_hub_repvit", ("fp32",), finish=writer)
     facts = json.loads((bundle / "web" / "app.json").read_text())

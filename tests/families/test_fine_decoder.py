@@ -1,4 +1,4 @@
-"""The decoder with finer features: it begins as the plain one, and learns from both maps."""
+"""The decoder with finer features: it starts equal to the plain one, and trains both maps' layers."""
 
 from pathlib import Path
 

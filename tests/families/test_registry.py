@@ -1,4 +1,4 @@
-"""Families are found in the package and by entry points, and clash loudly."""
+"""Families are found in the package and by entry points; clashes raise errors."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from sam_hub.families.family import Family, Part
 
 
 def test_a_plug_in_is_found_by_its_entry_point(root):
-    """In a process of its own, with nothing but the plug-in on the path; torch stays away."""
+    """In a separate process with the plug-in on the path; torch is not loaded."""
     program = (
         "import sys, sam_hub; print(sam_hub.list_models()[-1], 'torch' in sys.modules, 'transformers' in sys.modules)"
     )

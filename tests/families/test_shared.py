@@ -1,4 +1,4 @@
-"""What every family must do, from its folder alone: a new one is found by its entry in the registry.
+"""Tests that every family in the registry must pass, new ones included.
 
 `toy` is in ``tests/plugins``, outside the package, and known by its entry point.
 """

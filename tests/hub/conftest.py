@@ -1,4 +1,4 @@
-"""A Hub of its own for each test, which the real client in this process talks to."""
+"""A local Hub for each test, used by the real client in this process."""
 
 import time
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from local_hub import LocalHub
 
 @pytest.fixture
 def endpoint_of(monkeypatch: pytest.MonkeyPatch):
-    """Points the client at an endpoint. It reads its environment when it is imported, so its constants are set."""
+    """Points the client at an endpoint, by its constants: it reads the environment only at import."""
 
     def point(endpoint: str) -> None:
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
@@ -37,7 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting between two attempts takes no time."""
+    """No waiting between retries."""
     clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "sam_hub.hub.download"):
         monkeypatch.setattr(f"{module}.time", clock)

@@ -1,4 +1,4 @@
-"""A model whose repository asks to accept terms first."""
+"""A model in a gated repository, whose terms must be accepted first."""
 
 import re
 

@@ -95,7 +95,7 @@ def test_shards(hub, tiny, files_of, tmp_path):
 
 
 def test_twenty_interruptions(hub, tmp_path, left_in):
-    """Cut at random bytes, within one process and across many, a download goes on and ends bit-equal."""
+    """A download cut at random bytes, within one process and across many, resumes and is bit for bit right."""
     data = random.Random(0).randbytes(3_000_000)
     hub.upload("alice/large", {"model.safetensors": data})
     cuts = [random.Random(i).randrange(1, 140_000) for i in range(20)]
@@ -145,7 +145,7 @@ def test_a_damaged_beginning_is_fetched_again(hub, cache, tmp_path):
 
 
 def test_a_server_that_always_sends_all_of_a_file(hub, tmp_path, monkeypatch):
-    """It ignores the Range header: what was there already is not kept before it."""
+    """It ignores the Range header, so the partial file is discarded."""
     data = random.Random(3).randbytes(200_000)
     hub.files["weights.pt"] = data
     monkeypatch.setattr(hub, "ranges", False)
@@ -216,7 +216,7 @@ def never(seconds: float) -> None:
 
 @pytest.mark.parametrize("load", [SamModel.from_pretrained, TextDetector.from_pretrained, load_tokenizer])
 def test_without_a_network_it_refuses_at_once(cache, endpoint_of, monkeypatch, load):
-    """The client would ask six times, for half a minute."""
+    """The client alone would retry six times, for half a minute."""
     endpoint_of("http://127.0.0.1:9")
     for module in ("huggingface_hub.utils._http", "sam_hub.hub.download"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(**{**vars(time), "sleep": never}))
@@ -236,7 +236,7 @@ def test_processor_and_configuration_fail_alike(hub, published):
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
 def test_pull_mends_a_damaged_file_in_the_cache(hub, published, cache, tiny, offline, damage):
-    """Of another length, or with a wrong byte; without a network it is named."""
+    """With another length or a wrong byte; without a network, it is reported."""
     SamModel.from_pretrained(NAME)
     (link,) = cache.rglob("snapshots/*/model.safetensors")
     blob = link.resolve()

@@ -1,4 +1,4 @@
-"""docs/models.md is what the families of the package declare."""
+"""docs/models.md agrees with the declarations of the families."""
 
 import importlib.util
 import re

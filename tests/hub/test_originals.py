@@ -1,4 +1,4 @@
-"""Catalogue names that are published as original files: fetched, checked, converted once, and then offline."""
+"""Catalogue models published as original files: downloaded, checked, converted once, then usable offline."""
 
 import hashlib
 import io
@@ -135,7 +135,7 @@ def test_code_in_a_file_is_refused_and_not_kept(hub, entry, left_in, monkeypatch
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "zip"])
 def test_from_elsewhere(hub, entry, tiny, original, monkeypatch, packed):
-    """Not on the Hub, or not any more; no token goes there; parts are continued while the file is the same."""
+    """Not on the Hub, or removed from it; no token is sent; downloads resume if the file is unchanged."""
     name, data = "alice_sam.pth", original
     if packed:
         content = io.BytesIO()
@@ -168,7 +168,7 @@ def _load(queue, name: str, entry, settings: dict) -> None:
 
 
 def test_two_processes_at_the_same_time(hub, entry, tiny, original):
-    """One downloads and converts, the other waits, and both have the model."""
+    """One downloads and converts, the other waits, and both load the model."""
     from huggingface_hub import constants
 
     names = ("ENDPOINT", "HUGGINGFACE_CO_URL_TEMPLATE", "HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_HUB_DISABLE_XET")

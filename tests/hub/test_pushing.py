@@ -1,4 +1,4 @@
-"""`push_to_hub` and `sam-hub push`: there and back bit-equal, in one commit or none, with a card of what is known."""
+"""`push_to_hub` and `sam-hub push`: bit-equal round trips, one commit or none, and a card of known facts."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_pocket_there_and_back(hub, cache, offline):
 
 
 def test_a_converted_mobile_sam(hub, golden_file, offline, monkeypatch):
-    """MobileSAM's own network with weights from the formula: from its authors' repository to one of ours, bit-equal."""
+    """MobileSAM's network with golden weights, from the authors' layout to ours, bit-equal."""
     file = golden_file("mobile_sam")
     file = file.rename(file.with_name("mobile_sam.pt"))
     hub.upload("dhkim2810/MobileSAM", {"mobile_sam.pt": file.read_bytes()})

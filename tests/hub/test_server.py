@@ -1,4 +1,4 @@
-"""The local Hub itself, asked by the real client."""
+"""The local Hub itself, tested with the real client."""
 
 import os
 import subprocess

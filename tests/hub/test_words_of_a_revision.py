@@ -1,4 +1,4 @@
-"""SAM 3's part for words is of the commit that its clicks were loaded from."""
+"""SAM 3's text part is loaded from the same commit as the rest."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
 def test_words_are_of_the_commit_of_the_clicks(hub, tmp_path: Path):
-    """Whatever the repository holds by now."""
+    """Even if the repository has changed since."""
     folder = tmp_path / "published"
     tiny_sam3.save_video_folder(folder, tiny_sam3.reference())
     tiny_sam3.save_tokenizer(folder)

@@ -1,4 +1,4 @@
-"""Everything mode: what the original gets wrong, and what it does not have."""
+"""Everything mode: bugs of the original that are fixed here, and additions. Numbers are its issues on GitHub."""
 
 import copy
 from types import SimpleNamespace
@@ -105,7 +105,7 @@ def test_nothing_survives(layers: int, clean: int, inside: float, outside: float
 
 
 def test_many_masks_of_a_large_image() -> None:
-    """More than 2^31 pixels of masks, at which ``nonzero`` breaks (427, 554, 641): never are they all in memory."""
+    """More than 2^31 pixels of masks, at which ``nonzero`` breaks (427, 554, 641); they are never all in memory."""
     grid = [[x, y, x + 16, y + 16] for x in range(0, 240, 18) for y in range(0, 240, 18)]
     rectangles = [[v // 4 * 4 for v in r] for r in grid]
     image = np.zeros((4096, 4096, 3), np.uint8)
@@ -152,7 +152,7 @@ def test_clicks_of_a_crop_are_in_its_pixels_and_come_back_in_the_images() -> Non
 
 
 def test_one_encoding_for_each_crop(pocket_shaped, photo, monkeypatch) -> None:
-    """Not one for each batch of points; and none for an image that clicks were already answered on."""
+    """Not one for each batch of points, and none for an image that is already set."""
     calls = []
     encode = pocket_shaped.encode
     monkeypatch.setattr(pocket_shaped, "encode", lambda *a, **k: calls.append(1) or encode(*a, **k))
@@ -163,7 +163,7 @@ def test_one_encoding_for_each_crop(pocket_shaped, photo, monkeypatch) -> None:
 
 
 def test_the_background_can_be_left_out() -> None:
-    """(250) SA-1B drops what covers 95 % and more; without it smaller masks inside are kept, too."""
+    """(250) SA-1B drops masks of 95 % and more; then smaller masks inside are kept."""
     predictor = BoxPredictor([[0, 0, 256, 256], [0, 0, 248, 248]], [0.99, 0.9])
     assert boxes(SamAutomaticMaskGenerator(predictor, 2).generate(IMAGE)) == [[0, 0, 256, 256]]
     records = SamAutomaticMaskGenerator(predictor, 2, max_mask_area_ratio=0.95).generate(IMAGE)
@@ -286,7 +286,7 @@ def test_several_images(monkeypatch) -> None:
 
 
 def test_tidied_masks_are_those_of_tidy(pocket_shaped, photo) -> None:
-    """Of each mask that it would find, without specks and pinholes but for what was clicked."""
+    """Every mask is tidied, except for components and holes that were clicked."""
     arguments = dict(points_per_side=3, pred_iou_thresh=-9, stability_score_thresh=0.0, box_nms_thresh=1.0)
     image, share = photo(1, 90, 120), 0.3
     plain = SamAutomaticMaskGenerator(pocket_shaped, **arguments, crop_nms_thresh=1.0).generate(image)
@@ -335,7 +335,7 @@ def test_a_failure_leaves_no_image_set(pocket_shaped, photo, monkeypatch) -> Non
 
 
 def test_of_masks_that_cleaning_makes_alike_the_unchanged_is_kept() -> None:
-    """Though the changed one has the better predicted IoU."""
+    """Even if the changed one has the higher predicted IoU."""
     mask = np.zeros((100, 100), bool)
     mask[10:60, 10:60] = True
     spotted = mask.copy()

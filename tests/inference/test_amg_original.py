@@ -17,7 +17,7 @@ INPUT = 4 * LOW
 
 
 def blobs(points: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Masks that depend on the click and the crop alone: (N, 3, LOW, LOW) logits and (N, 3) scores.
+    """Masks that depend only on click and crop: (N, 3, LOW, LOW) logits and (N, 3) scores.
 
     Each click finds the nearest of 12 centres, as neighbouring clicks on a real object find the same mask, with a
     shape of its own; steep and flat ones, rings and islands, some that reach into the padding, some empty.
@@ -45,7 +45,7 @@ def blobs(points: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
 
 
 class BlobPredictor:
-    """Both the predictor that `SamAutomaticMaskGenerator` asks for and that of the original."""
+    """A predictor for both `SamAutomaticMaskGenerator` and the original generator."""
 
     def __init__(self) -> None:
         self.model = SimpleNamespace(mask_threshold=0.0)

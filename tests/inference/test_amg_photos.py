@@ -27,7 +27,7 @@ WORK = [  # crop layers and points per side
 
 @pytest.fixture(scope="module")
 def photos(shared_data: Path) -> list[np.ndarray]:
-    """Two of each of six sources, as small as they come."""
+    """Two photos of each of six sources, the smallest ones."""
     found = []
     for path in sorted((shared_data / "val").glob("*.tar"))[:6]:
         with tarfile.open(path) as shard:

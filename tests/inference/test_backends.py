@@ -1,4 +1,4 @@
-"""`ImagePredictor` over a backend written in a few lines of numpy, and what must not load torch."""
+"""`ImagePredictor` with a minimal numpy backend, and parts that must not load torch."""
 
 import subprocess
 import sys

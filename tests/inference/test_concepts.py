@@ -156,7 +156,7 @@ def test_a_folder_without_a_tokenizer(tmp_path, monkeypatch):
 
 
 def test_a_predictor_of_another_model(finder, photo):
-    """It understands no words by itself, and takes a finder."""
+    """It does not understand text itself, and accepts a finder."""
     from sam_hub.inference.predictor import SamPredictor
     from sam_hub.models.modeling_sam import SamModel
 

@@ -1,4 +1,4 @@
-"""The fast decoder against the plain one, which parity tests tie to the original."""
+"""The fast decoder against the plain one, which parity tests compare with the original."""
 
 import copy
 import warnings
@@ -170,7 +170,7 @@ def truth(model, embedding: torch.Tensor, prompt: dict, size: tuple[int, int]) -
 
 
 class Adapted(torch.nn.Linear):
-    """A layer whose weights are those that it had, and which computes something else, as adapters do."""
+    """A layer with unchanged weights that computes something else, as adapters do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) * 1.5
@@ -301,7 +301,7 @@ def test_quantised_layers_are_called(pocket_shaped, photo) -> None:
 
 
 class Doubled(torch.Tensor):
-    """Weights that stand for other numbers than they hold, as those of quantisers do."""
+    """Weights that represent other values than they store, as in quantisation."""
 
     @classmethod
     def __torch_function__(cls, function, types, arguments=(), named=None):
@@ -403,7 +403,7 @@ def write_one_number_unseen(p: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("change", [write, write_unseen, write_one_number_unseen])
 def test_changed_weights_are_seen(pocket_shaped, photo, change) -> None:
-    """Each of the decoder, however it is written to."""
+    """Every weight of the decoder, in every way of writing to it."""
     model, image = copy.deepcopy(pocket_shaped), photo(0, 80, 100)
     predictor = SamPredictor(model, cache_size=1)
     predictor.set_image(image)

@@ -1,4 +1,4 @@
-"""`SamPredictor` keeps an image's features as long as the model computes them, and no longer."""
+"""`SamPredictor` caches an image's features only as long as the model would compute the same."""
 
 import copy
 import warnings
@@ -51,7 +51,7 @@ def test_the_cache_is_bounded_and_forgets_the_oldest_use(model, monkeypatch, siz
 
 
 def test_what_the_cache_holds(model, monkeypatch):
-    """What a decoder may read, not each layer's states, even where the configuration asks the model for them."""
+    """Only what a decoder may read, not each layer's states, even if the configuration requests them."""
     for config in (model.config, model.config.vision_config):
         monkeypatch.setattr(config, "output_hidden_states", True)
     features = torch.ones(1, 2)

@@ -1,4 +1,4 @@
-"""`pocket` in NumPy is the model for PyTorch but for rounding, with random weights and every kind of prompt."""
+"""`pocket` in NumPy equals the PyTorch model up to rounding, with random weights and every kind of prompt."""
 
 import json
 from pathlib import Path

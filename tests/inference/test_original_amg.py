@@ -1,4 +1,4 @@
-"""The functions of ``segment_anything.utils.amg`` give what the original's give."""
+"""Our ``segment_anything.utils.amg`` functions against the original's."""
 
 from types import ModuleType
 

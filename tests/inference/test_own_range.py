@@ -1,4 +1,4 @@
-"""The range of a model's own processor: applied once, wherever an image enters."""
+"""The value range of a model's own processor is applied exactly once, on every path of an image."""
 
 import warnings
 from functools import partial
@@ -28,7 +28,7 @@ EXACT = np.rint(DEEP / 4095 * 255).astype(np.uint8)
 
 
 class Watching(Backend):
-    """Keeps the grey levels that reach it, and draws nothing."""
+    """Records the grey levels that it receives, and gives empty masks."""
 
     capabilities = Capabilities()
 

@@ -1,4 +1,4 @@
-"""`SamPredictor`: the original's interface, written out where a value is expected."""
+"""`SamPredictor`: the original's interface, with expected values by formula."""
 
 import numpy as np
 import pytest

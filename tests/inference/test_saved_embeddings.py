@@ -1,4 +1,4 @@
-"""Embeddings that are saved, restored and assigned; those of others are refused."""
+"""Embeddings are saved, restored and assigned; those of other models are refused."""
 
 import copy
 

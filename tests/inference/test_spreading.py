@@ -1,4 +1,4 @@
-"""Pieces on several threads give what they give in turn."""
+"""Work spread over threads gives the sequential result."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Words as prompts, by detectors and a CLIP of random weights: the whole code runs; what they find means nothing."""
+"""Text prompts with detectors and a CLIP with random weights: all code runs, the results are meaningless."""
 
 import json
 from pathlib import Path
@@ -189,7 +189,7 @@ def test_words_are_a_prompt_of_a_model_that_learnt_them(clip, tokenizer, photo, 
 
 
 def test_words_in_a_shell(clip, tokenizer, photo, tmp_path):
-    """Train with a CLIP, then ask in words; every way to ask wrongly is a sentence."""
+    """Train with a CLIP, then prompt with text; every misuse gives one sentence."""
 
     def sam_hub(*arguments: object) -> Result:
         return CliRunner().invoke(app, [*map(str, arguments)])

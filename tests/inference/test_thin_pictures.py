@@ -1,4 +1,4 @@
-"""Pictures a hundred thousand times as long as wide take memory by their pixels, not by one side times another."""
+"""For images a hundred thousand times as long as wide, memory depends only on the number of pixels."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Predictors and generators in threads, tasks and processes: the answer of one thread, or an error; never another's."""
+"""Predictors and generators in threads, tasks and processes: each gets its own image's answer or an error."""
 
 import asyncio
 import copy
@@ -39,7 +39,7 @@ def test_one_generator_in_several_threads(pocket_shaped, photos):
 
 
 class OneImage:
-    """A predictor that is none of ours, over one that is."""
+    """A foreign predictor that wraps ours."""
 
     def __init__(self, predictor: SamPredictor) -> None:
         self.inner = predictor

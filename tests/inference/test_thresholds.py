@@ -1,4 +1,4 @@
-"""The thresholds of everything mode belong to the model; an empty result says what left nothing."""
+"""Everything mode's thresholds belong to the model; an empty result says which threshold dropped the masks."""
 
 import inspect
 import re

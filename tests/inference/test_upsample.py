@@ -1,4 +1,4 @@
-"""Windows of the image against `resize_masks` on all of it, which is tied to the original's two resizes."""
+"""Windows against `resize_masks` on the whole image, which other tests compare with the original's two resizes."""
 
 import numpy as np
 import pytest

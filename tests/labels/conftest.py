@@ -1,4 +1,4 @@
-"""The programs that read what was written, here or under another Python."""
+"""Runs third-party readers, in this Python or another one."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import pytest
 
 TOOLS = Path(__file__).parent / "tools"
 VARIABLE = "SAM_HUB_LABEL_TOOLS"
-"""A Python that has the labelling tools which do not install beside the rest (label-studio-sdk, labelme, datumaro)."""
+"""Path of a Python with the labelling tools that cannot be installed together with the rest (label-studio-sdk, ...)."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Writing needs the memory of one mask: a picture of 20,000 x 20,000 pixels may have thousands of large ones."""
+"""Writing takes the memory of one mask: a 20,000 x 20,000 image may have thousands of large ones."""
 
 import gc
 import tracemalloc

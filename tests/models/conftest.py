@@ -1,4 +1,4 @@
-"""Tiny models whose every parameter and statistic is random, so that nothing hides behind a zero or a one."""
+"""Tiny models with every parameter and statistic random, so that zeros and ones hide no errors."""
 
 from collections.abc import Callable
 

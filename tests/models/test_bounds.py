@@ -1,4 +1,4 @@
-"""Odd configurations end in a sentence, before memory is taken for what they ask for."""
+"""Invalid configurations give an error message before memory is allocated."""
 
 import copy
 import json

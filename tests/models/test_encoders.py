@@ -1,4 +1,4 @@
-"""What every encoder must do, with any settings: a new one is tested by what its family declares."""
+"""Tests that every encoder must pass, with any settings; a family's declaration adds its encoders."""
 
 import copy
 import json
@@ -139,7 +139,7 @@ def test_the_configuration_comes_back_from_json(any_encoder):
 
 @torch.no_grad()
 def test_bfloat16_stays_close(any_encoder):
-    """Half precision works on the CPU, and rounds; it does not break."""
+    """Half precision works on the CPU, up to rounding."""
     wide = any_encoder.encode(pixels()).embedding
     narrow = copy.deepcopy(any_encoder).to(torch.bfloat16).encode(pixels()).embedding
     assert narrow.dtype == torch.bfloat16

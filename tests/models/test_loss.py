@@ -1,4 +1,4 @@
-"""The loss against a restatement of the paper's words, pixel by pixel."""
+"""The loss against a pixel-by-pixel restatement of the paper."""
 
 import math
 

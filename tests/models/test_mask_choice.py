@@ -70,7 +70,7 @@ def test_an_untrained_first_token_is_not_used(model, rank_by):
 
 
 def test_the_predictor_scores_by_what_ranks(model):
-    """EdgeSAM's IoU head was not trained: whoever takes the best score must not take that one."""
+    """EdgeSAM's IoU head was not trained, so its best score must not be used."""
     click = dict(point_coords=np.array([[30.0, 20.0]]), point_labels=np.array([1]))
     photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     scores = {}

@@ -1,4 +1,4 @@
-"""Masks are resized as the original resizes them, though the padding is not computed."""
+"""Masks are resized as in the original, although the padding is not computed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Prompt encoder, mask decoder and model called as those of ``segment_anything`` are, beside the package itself."""
+"""Prompt encoder, mask decoder and model with ``segment_anything``'s calls, against the original package."""
 
 import copy
 

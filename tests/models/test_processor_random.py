@@ -1,4 +1,4 @@
-"""Random prompts: what is right goes through the model, what is wrong raises a sentence and nothing else."""
+"""Random prompts: valid ones pass through the model, invalid ones raise an error of one sentence."""
 
 import math
 from typing import Any
@@ -102,7 +102,7 @@ def test_wrong_prompts_only_ever_get_a_sentence(count, points, labels, boxes, ma
 
 
 def check_answer(pictures: list[np.ndarray], prompts: dict[str, Any]) -> None:
-    """A sentence, or arrays that fit each other and hold no NaN."""
+    """Either one sentence, or consistent arrays without NaN."""
     try:
         found = PROCESSOR(pictures, return_tensors="pt", **prompts)
     except PromptError as e:

@@ -1,4 +1,4 @@
-"""Settings of a processor that belong together: what follows is derived, what contradicts is refused."""
+"""Dependent size settings of a processor: missing ones are derived, contradictions are refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How SAM 2 sees images: squashed to a square, and files that ``transformers`` and transformers.js read too."""
+"""SAM 2's preprocessing: stretched to a square, with files that ``transformers`` and transformers.js also read."""
 
 import importlib.util
 import json

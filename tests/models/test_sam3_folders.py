@@ -1,4 +1,4 @@
-"""SAM 3's part for words is kept by ``sam-hub convert``."""
+"""``sam-hub convert`` keeps SAM 3's text part."""
 
 import json
 from dataclasses import replace

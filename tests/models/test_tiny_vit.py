@@ -1,4 +1,4 @@
-"""TinyViT: the windowed block against a loop over windows, and what the decoders of others read of it."""
+"""TinyViT: the windowed block against a loop over windows, and the features that other decoders read."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Photos of iPhones: read with pillow-heif, and told of without it."""
+"""HEIC photos: read with pillow-heif; without it, an error that says so."""
 
 import io
 from importlib import util

@@ -1,4 +1,4 @@
-"""Reading any image, and the network's input to the last bit."""
+"""Reading all kinds of images, and the network's input bit for bit."""
 
 import io
 import json

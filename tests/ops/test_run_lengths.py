@@ -1,4 +1,4 @@
-"""Run lengths are checked before anything is computed with them; what passes is what pycocotools means by it."""
+"""Run lengths are validated before use; valid ones are decoded as by pycocotools."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What becomes black and white: data that does not use the range of its type is not lost, and a default warns."""
+"""Value ranges: data that uses little of its type's range keeps its contrast, and a default range warns."""
 
 import warnings
 

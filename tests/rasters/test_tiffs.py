@@ -1,4 +1,4 @@
-"""TIFFs as tifffile and rasterio write them: bands, layouts, pages, windows, and files that are damaged."""
+"""TIFFs written by tifffile and rasterio: bands, layouts, pages, windows, and damaged files."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What is counted, beside the pixels, and that it depends neither on the order nor on the parts."""
+"""Statistics against the pixels; they depend neither on the order nor on how data are split."""
 
 import json
 import os

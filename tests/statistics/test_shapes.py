@@ -1,4 +1,4 @@
-"""Shapes from run lengths, beside pycocotools and the pixels themselves."""
+"""Shapes from run lengths, against pycocotools and the pixels."""
 
 import cv2
 import numpy as np

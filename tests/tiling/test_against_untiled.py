@@ -1,4 +1,4 @@
-"""Tiles against one run over the whole picture, with a predictor that sees what is there: only merging can differ."""
+"""Tiles against one run over the whole image, with an ideal predictor, so that only merging can differ."""
 
 import cv2
 import numpy as np

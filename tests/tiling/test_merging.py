@@ -1,4 +1,4 @@
-"""Known label pictures, cut into tiles and merged again."""
+"""Known label images, cut into tiles and merged again."""
 
 from itertools import pairwise
 

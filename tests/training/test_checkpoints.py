@@ -1,4 +1,4 @@
-"""Runs whose checkpoints a kill or a disk has spoilt, and runs that have nothing left to learn from."""
+"""Runs with checkpoints damaged by a kill or a disk, and runs whose loss or weights are not finite."""
 
 import json
 import multiprocessing
@@ -94,7 +94,7 @@ class KillWhileSaving(TrainerCallback):
 
 
 def test_a_kill_before_the_mark_leaves_the_checkpoint_before(tune, tmp_path):
-    """Where nothing is validated yet, no checkpoint is kept as the best one."""
+    """Before the first validation, no checkpoint is kept as the best."""
     whole = tune(out="whole", often=True).model.state_dict()
     process = FORK.Process(target=tune, args=(KillWhileSaving(3),), kwargs={"often": True})
     process.start()

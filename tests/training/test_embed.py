@@ -1,4 +1,4 @@
-"""The model card of `pocket` says what was measured, also where it is not good."""
+"""The model card of `pocket` gives the measured scores, good or bad."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_the_card_tells_where_a_box_without_training_is_better(box: float, told:
 
 
 def test_the_docs_give_the_scores_that_the_card_gives(root: Path):
-    """The table of docs/pocket.md and the card's are one."""
+    """The table in docs/pocket.md equals the card's."""
     tables = [
         [line.split() for line in (root / name).read_text().splitlines() if line.count("| 0.") == len(COLUMNS)]
         for name in ("docs/pocket.md", "sam_hub/assets/pocket/README.md")

@@ -1,4 +1,4 @@
-"""Fine-tuning of tiny models: what learns, what is kept, and that it learns."""
+"""Fine-tuning of tiny models: which weights train, what is saved, and that training improves it."""
 
 import json
 from collections.abc import Callable

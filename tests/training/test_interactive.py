@@ -1,4 +1,4 @@
-"""One interactive step against the paper's words, re-stated plainly."""
+"""One interactive step against a plain restatement of the paper."""
 
 from collections import Counter
 from collections.abc import Callable

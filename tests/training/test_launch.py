@@ -1,4 +1,4 @@
-"""Training behind a launcher: it looks for abbreviations of its own options behind the module's name too."""
+"""Training with a launcher, which also matches abbreviations of its own options after the module's name."""
 
 from argparse import ArgumentParser
 

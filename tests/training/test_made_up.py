@@ -1,4 +1,4 @@
-"""Scenes and textures that training makes up, and views and colours of its samples."""
+"""Synthetic scenes and textures, and augmented views and colours."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ def scenes(shards: Path) -> SceneDataset:
 
 
 def check(sample: Sample, smallest: int) -> None:
-    """Every annotation says what its mask is, and none is empty."""
+    """Every annotation agrees with its mask, and none is empty."""
     assert sample.image.dtype == np.uint8 and sample.image.ndim == 3
     for i, annotation in enumerate(sample.annotations):
         mask = sample.mask(i)

@@ -1,4 +1,4 @@
-"""What learns, and by which optimizer: AdamW and Muon together do what each does alone."""
+"""Which parameters each optimizer gets; AdamW and Muon together equal each on its own."""
 
 from copy import deepcopy
 from dataclasses import replace

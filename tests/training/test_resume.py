@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or spread over processes end as an undisturbed one."""
+"""Stopped, killed or distributed runs end with the weights of an undisturbed run."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The catalogue against the networks that it describes, built without memory."""
+"""The catalogue against the networks that it describes, built on the meta device."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints as training loops leave them load as the plain file does; code in them is still refused."""
+"""Checkpoints saved by training loops load like the plain file; code in them is refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What can go wrong on the way, on purpose."""
+"""Injected network and server faults."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, fields
 
 @dataclass
 class Fault:
-    """Hits requests whose method and path match, as often as ``times`` says, and then no more.
+    """Affects the next ``times`` requests whose method and path match.
 
-    path: a regular expression that is searched in the path; method: "GET", ...; empty for all
-    times: of requests that are hit; negative for all of them
-    skip: requests that match and are let through first
-    status: this answer instead of the right one, with ``headers``; 0 for the right one
-    drop_after: the connection closes after so many bytes of the body, sent or received
-    flip: the byte at this place of the body is sent wrong
-    rate: bytes in a second
+    path: a regular expression, searched in the path; method: "GET", ...; empty: all
+    times: number of affected requests; negative: all
+    skip: matching requests that are let through first
+    status: respond with this status and ``headers``; 0: the normal response
+    drop_after: close the connection after this many bytes of the body, sent or received
+    flip: corrupt the byte at this offset of the body
+    rate: bytes per second
     """
 
     path: str = ""
@@ -29,7 +29,7 @@ class Fault:
     hits: int = 0
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether this request is hit; counts it."""
+        """Whether this request is affected; counts it."""
         if (self.method and self.method != method) or not re.search(self.path, path) or not self.times:
             return False
         if self.skip:
@@ -41,7 +41,7 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> "Fault":
-        """From a command line: ``path=resolve,status=503,times=2``, with ``retry_after`` as a short form."""
+        """Parse a command line option: ``path=resolve,status=503,times=2``; ``retry_after`` is a short form."""
         known = {f.name: f.type for f in fields(cls)}
         fault = cls()
         for part in text.split(","):

@@ -1,4 +1,4 @@
-"""The HTTP of the Hub, as ``huggingface_hub`` speaks it (read in its source, version 2.4)."""
+"""The Hub's HTTP API, according to the source of ``huggingface_hub`` 2.4."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What a Hub keeps: blobs by their sha256, and repositories of commits over them."""
+"""The Hub's storage: blobs by sha256, and repositories of commits."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".onnx", ".pte", ".msgpack", ".h5", ".npz", ".zip", ".gz")
 LARGE = 10 * 2**20
-"""From this size on every file goes to LFS, as on the Hub."""
+"""Files of at least this size go to LFS, as on the Hub."""
 
 GITATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 
@@ -73,7 +73,7 @@ def git_oid(data: bytes) -> str:
 
 
 class Store:
-    """All repositories, kept in a folder, which may be used again."""
+    """All repositories, in a folder that can be reused."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

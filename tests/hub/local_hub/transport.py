@@ -1,4 +1,4 @@
-"""Bytes on the wire: requests in, answers out, and what a `Fault` does to them."""
+"""Reading requests and writing responses, with the effects of a `Fault`."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """A family outside the package: an encoder with a second feature map, and a decoder that reads it.
 
-No line of ``sam_hub`` and of the shared tests knows it. Its decoder shows what later SAMs need: a finer feature map by
-name, a sigmoid on the predicted IoU, the single mask by its stability.
+Neither ``sam_hub`` nor the shared tests mention it. Its decoder shows what later SAMs need: a finer feature map by
+name, a sigmoid on the predicted IoU, and choosing the single mask by stability.
 """
 
 from sam_hub.families.family import Family, Part, Variant
