@@ -20,7 +20,7 @@ def write_report(out: Path, settings: Simulation, costs: Sequence[RoundCosts]) -
 def report(settings: Simulation, costs: Sequence[RoundCosts]) -> str:
     """The table, and the change from the first to the last round."""
     rows = [
-        "| round | objects | clicks a mask | first model | pre-filled, accepted untouched | good after 1 click | "
+        "| round | objects | clicks per mask | first model | pre-filled, accepted untouched | good after 1 click | "
         "by hand | held-out 1-click mIoU | box mIoU |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -37,19 +37,19 @@ def report(settings: Simulation, costs: Sequence[RoundCosts]) -> str:
     lines = [
         f"# {Path(settings.truth).stem}, {settings.rounds} rounds from `{settings.model}`",
         "",
-        f"{settings.photos} photos a round, up to {settings.objects} objects of each; scores on "
+        f"{settings.photos} photos per round, up to {settings.objects} objects of each; scores on "
         f"{first.scores['images']} images ({first.scores['objects']} objects) that nobody annotates.",
         "",
         *rows,
         "",
-        f"- Clicks a mask from the first to the last round: {-fall:+.0%}; on the last round's objects, beside the "
+        f"- Clicks per mask from the first to the last round: {-fall:+.0%}; on the last round's objects, beside the "
         f"first model: {-beside:+.0%}.",
         f"- All rounds: {total} clicks; with the first model throughout, for the same {sum(c.objects for c in costs)} "
         f"objects, {alone} ({total / alone - 1:+.0%}).",
         f"- Held-out 1-click mIoU: {first.scores['click_1']:.3f} -> {last.scores['click_1']:.3f}.",
         *(f"- Round {c.round}: proposals with {c.confidence}." for c in costs if c.confidence),
         "",
-        f"![Clicks a mask, untouched masks and held-out mIoU, round by round]({PLOT})",
+        f"![Clicks per mask, untouched masks and held-out mIoU, round by round]({PLOT})",
         "",
     ]
     return "\n".join(lines)
@@ -66,7 +66,7 @@ def plot(costs: Sequence[RoundCosts], path: Path) -> None:
     clicks, untouched, scores = figure.subplots(1, 3)
     clicks.plot(rounds, [c.clicks / c.objects for c in costs], "o-", label="retrained each round")
     clicks.plot(rounds, [c.baseline_clicks / c.objects for c in costs], "s--", label="first model throughout")
-    clicks.set_title("clicks a mask")
+    clicks.set_title("clicks per mask")
     clicks.legend()
     shares = [(c.untouched + c.first) / max(1, c.untouched + c.drawn) for c in costs]
     untouched.plot(rounds, [100 * share for share in shares], "o-", label="as proposed, or after 1 click")
@@ -83,8 +83,8 @@ def plot(costs: Sequence[RoundCosts], path: Path) -> None:
         axes.set_xlabel("round")
         axes.set_xticks(rounds)
         axes.grid(alpha=0.3)
-    clicks.set_ylim(bottom=0)
-    untouched.set_ylim(bottom=0)
+    for axes in (clicks, untouched):
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(path, buffer.getvalue())

@@ -114,7 +114,7 @@ def test_simulate(engine, truth, tiny_model):
     first = engine(*words)
     assert first.stdout.strip().endswith("report.md")
     text = (truth.parent / "sim" / "report.md").read_text()
-    assert text.count("\n| ") == 3 and "Clicks a mask from the first to the last round" in text
+    assert text.count("\n| ") == 3 and "Clicks per mask from the first to the last round" in text
     assert Image.open(truth.parent / "sim" / "rounds.png").width > 500
     state = (truth.parent / "sim" / "simulation.json").read_bytes()
     assert engine(*words).stdout == first.stdout
