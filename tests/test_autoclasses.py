@@ -108,7 +108,9 @@ def test_names_of_the_package_need_no_network(photo, monkeypatch):
     assert type(AutoModelForMaskGeneration.from_pretrained("pocket")) is SamModel
     assert type(AutoProcessor.from_pretrained("pocket")) is SamHubProcessor
     assert type(AutoImageProcessor.from_pretrained("pocket")) is SamImageProcessor
-    assert type(pipeline(model="pocket").model) is SamModel
+    made = pipeline(model="pocket").model  # in float32: half precision takes many times as long on a CPU
+    assert type(made) is SamModel and made.dtype is torch.float32
+    assert AutoModel.from_pretrained("pocket", dtype=torch.float16).dtype is torch.float16
 
 
 def test_the_pipeline_has_the_thresholds_of_the_model(photo):

@@ -1,7 +1,8 @@
 """Checks what works on this machine, for ``sam-hub doctor``.
 
-Libraries are imported in separate processes, so that a broken one is reported, even if it crashes, without affecting
-the other checks.
+Libraries are imported in another process, so that a broken one is reported, even if it crashes, without affecting the
+other checks: all together, since most of them load torch, and then each of those that did not load in a process of its
+own.
 """
 
 import json
@@ -10,10 +11,12 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Timer
 from typing import Any, Literal
 
 from .. import __version__
@@ -67,6 +70,9 @@ PURPOSE = {
     "eval": "the paper's tables",
 }
 
+PATIENCE = 120
+"""Seconds after which a library that does not finish loading hangs."""
+
 Status = Literal["ok", "absent", "problem"]
 
 
@@ -90,9 +96,10 @@ class Check:
 def diagnose() -> list[Check]:
     """Run all checks, in display order; takes seconds and needs no network."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        core = pool.submit(_check_core)
         devices = pool.submit(_check_devices)
-        extras = [pool.submit(_check_extra, name) for name in EXTRAS]
+        loaded = _loaded_together([CORE, *EXTRAS.values()])
+        core = pool.submit(_check_core, loaded)
+        extras = [pool.submit(_check_extra, name, loaded) for name in EXTRAS]
         return [
             _check_system(),
             core.result(),
@@ -111,9 +118,9 @@ def healthy(checks: list[Check]) -> bool:
 def _run(code: str) -> tuple[bool, str]:
     """Run Python in a separate process: whether it succeeded, and its output or the last line of the error."""
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        return False, "no answer within 120 s"
+        return False, f"no answer within {PATIENCE} s"
     if done.returncode == 0:
         return True, done.stdout.strip()
     if done.returncode < 0:
@@ -133,11 +140,40 @@ def _versions(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     return found, missing
 
 
-def _import_failures(parts: dict[str, str]) -> dict[str, str]:
-    """Installed parts that cannot be imported, each with the reason."""
-    ok, _ = _run(f"import {', '.join(parts.values())}")
-    if ok:
-        return {}
+_TOGETHER = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+        print("\\nloaded", name, flush=True)
+    except BaseException:
+        pass
+"""
+
+
+def _loaded_together(groups: Iterable[dict[str, str]]) -> frozenset[str]:
+    """Modules that load in one process, one after another; it ends early if one crashes or hangs.
+
+    groups: distribution -> module; groups of which a part is not installed are not tried
+    """
+    modules = dict.fromkeys(m for parts in groups if not _versions(parts)[1] for m in parts.values())
+    loaded = set()
+    command = [sys.executable, "-c", _TOGETHER, *modules]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        line = "first"
+        while line:
+            watch = Timer(PATIENCE, process.kill)
+            watch.start()
+            line = process.stdout.readline()  # type: ignore[union-attr]
+            watch.cancel()
+            if line.startswith("loaded "):
+                loaded.add(line.split()[1])
+    return frozenset(loaded & modules.keys())
+
+
+def _import_failures(parts: dict[str, str], loaded: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Installed parts that cannot be imported, each with the reason; those loaded already are not tried again."""
+    parts = {name: module for name, module in parts.items() if module not in loaded}
     results = {name: _run(f"import {module}") for name, module in parts.items()}
     return {name: reason for name, (fine, reason) in results.items() if not fine}
 
@@ -148,9 +184,9 @@ def _check_system() -> Check:
     return Check("system", "ok", f"sam-hub {__version__}, Python {python}, {facts['platform']}", facts)
 
 
-def _check_core() -> Check:
+def _check_core(loaded: frozenset[str] = frozenset()) -> Check:
     found, missing = _versions(CORE)
-    broken = _import_failures({name: CORE[name] for name in found})
+    broken = _import_failures({name: CORE[name] for name in found}, loaded)
     facts = {"versions": found, "missing": missing, "broken": broken}
     if missing or broken:
         wrong = [f"{name} is missing" for name in missing] + [f"{n} does not load ({why})" for n, why in broken.items()]
@@ -246,7 +282,7 @@ def _downloaded() -> list[str]:
     ]
 
 
-def _check_extra(name: str) -> Check:
+def _check_extra(name: str, loaded: frozenset[str] = frozenset()) -> Check:
     parts = EXTRAS[name]
     found, missing = _versions(parts)
     format = FORMATS.get(name)
@@ -257,7 +293,7 @@ def _check_extra(name: str) -> Check:
     if missing:
         detail = f"{PURPOSE[name]}: not installed ({', '.join(missing)})"
         return Check(label, "absent", detail, facts, install, optional=True)
-    facts["broken"] = broken = _import_failures(parts)
+    facts["broken"] = broken = _import_failures(parts, loaded)
     if broken:
         why = "; ".join(f"{n} does not load: {reason}" for n, reason in broken.items())
         advice = f"{install}, with --force-reinstall"

@@ -52,8 +52,8 @@ class LoadingMixin:
         place = locate(pretrained_model_name_or_path, kwargs.get("subfolder") or "")
         if place.file:
             return cls.from_original(place.file, place.variant, *args, **kwargs)
-        if place.folder and place.folder.parent == ASSETS and "torch_dtype" not in kwargs:
-            kwargs.setdefault("dtype", torch.float32)  # half precision only keeps the package small
+        if place.folder and place.folder.parent == ASSETS:
+            in_full_precision(kwargs)
         source = str(place.folder)
         if place.original:
             source = str(fetch_original(cls, place.original, kwargs))
@@ -110,8 +110,7 @@ class LoadingMixin:
         config, is_own = kwargs.pop("config", None), convert.is_own(weights)
         if is_own and config is None:
             config = embedded_config(cls, weights)
-            if "torch_dtype" not in kwargs:
-                kwargs.setdefault("dtype", torch.float32)  # not that of the package's file
+            in_full_precision(kwargs)
         if config is None or not is_own:
             family, settings, weights = convert.to_ours(weights)
         if config is None:
@@ -187,6 +186,17 @@ def embedded_config(cls: type[nn.Module], weights: Mapping[str, torch.Tensor]) -
     found = {key: tuple(value.shape) for key, value in weights.items()}
     configs = (SamConfig.from_pretrained(path.parent) for path in sorted(ASSETS.glob("*/config.json")))
     return next((config for config in configs if shapes_of(cls, config) == found), None)
+
+
+def in_full_precision(arguments: dict[str, Any]) -> None:
+    """Unless a type is named, float32: half precision only keeps the package small, and CPUs are slow at it.
+
+    "auto", the type of the file, names none; ``pipeline`` asks for it by default.
+    """
+    names = [name for name in ("torch_dtype", "dtype") if arguments.get(name) is not None]
+    if all(isinstance(arguments[name], str) and arguments[name] == "auto" for name in names):
+        arguments.pop("torch_dtype", None)
+        arguments["dtype"] = torch.float32
 
 
 def tell_licence(variant: Variant | None) -> None:

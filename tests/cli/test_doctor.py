@@ -65,6 +65,30 @@ def test_a_library_that_crashes_is_reported() -> None:
     assert not fine and reason == "it crashed with signal 11"
 
 
+def test_libraries_are_loaded_together_and_those_that_fail_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever has not loaded when one crashes or hangs is tried alone."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "odd_fine.py").write_text("print('noise without an end', end='')")
+    (tmp_path / "odd_raises.py").write_text("raise RuntimeError('no GPU')")
+    (tmp_path / "odd_crashes.py").write_text("import os; os.kill(os.getpid(), 11)")
+    (tmp_path / "odd_hangs.py").write_text("import time; time.sleep(60)")
+    (tmp_path / "odd_last.py").write_text("")
+    monkeypatch.setattr(doctor, "_versions", lambda parts: (parts, [n for n in parts if n == "odd_absent"]))
+    names = ["odd_fine", "odd_raises", "odd_crashes", "odd_last"]
+    loaded = doctor._loaded_together([{name: name} for name in ("odd_absent", *names)])
+    assert loaded == {"odd_fine"}
+    tried: list[str] = []
+    alone = doctor._run
+    monkeypatch.setattr(doctor, "_run", lambda code: tried.append(code.split()[-1]) or alone(code))
+    broken = doctor._import_failures({name: name for name in names}, loaded)
+    assert broken == {"odd_raises": "RuntimeError: no GPU", "odd_crashes": "it crashed with signal 11"}
+    assert tried == names[1:]
+    monkeypatch.setattr(doctor, "PATIENCE", 5)
+    assert doctor._loaded_together([{name: name} for name in ("odd_fine", "odd_hangs", "odd_last")]) == {"odd_fine"}
+
+
 def test_a_broken_core_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "CORE", {"numpy": "numpy", "no-such-package": "nothing"})
     check = doctor._check_core()
