@@ -17,7 +17,7 @@ try: $(VENV)/.core  ## segment the photos in examples/ with the embedded model
 	$(BIN)/sam-hub segment examples/coffee.jpg --box 172,17,412,310 --point 222,262 --point 365,280,0 --point 290,283,0 --overlay --out $(OUT)
 	@echo; echo "Masks and overlays are in $(OUT)/:"; ls $(OUT)
 
-test: $(VENV)/.dev  ## run the tests; ARGS="-k name" picks some
+test: $(VENV)/.dev  ## run the tests; ARGS="-k name" selects some
 	@for tool in chromium node npm; do command -v $$tool >/dev/null || \
 	  echo "make test: no $$tool, so the tests of the page or of transformers.js are skipped: apt-get install chromium nodejs npm"; done
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -33,7 +33,7 @@ types: $(VENV)/.dev  ## check types, in folders laid out as the package is when 
 	ln -s $(CURDIR)/sam_hub/* $(CURDIR)/exporters $(CURDIR)/demo out/types/sam_hub/
 	cd out/types && $(abspath $(BIN))/python -m mypy --config-file $(CURDIR)/pyproject.toml --no-error-summary -p sam_hub
 
-format: $(VENV)/.dev  ## mend what can be mended
+format: $(VENV)/.dev  ## fix format and lint where possible
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -41,17 +41,16 @@ docs: $(VENV)/.dev  ## build the documentation into out/site; any warning fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "open out/site/index.html"
 
-dist: $(VENV)/.dev  ## build the sdist and, from it, the wheel into dist/; check both, and segment in a clean place
+dist: $(VENV)/.dev  ## build the sdist and, from it, the wheel into dist/; check both, and segment in a clean environment
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/python -m twine check --strict dist/*
 	DIST=dist OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_packaging.py
 
-bench: $(VENV)/.dev  ## compare speed with an earlier build and the peers; ARGS="start click" picks some parts
+bench: $(VENV)/.dev  ## compare speed with an earlier build and other implementations; ARGS="start click" selects parts
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
-# A stamp is touched only after its install has succeeded, and is older than the files that it depends on
-# when they change.
+# Stamp files: touched only after a successful install.
 $(VENV)/.core: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e .

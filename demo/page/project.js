@@ -5,7 +5,7 @@ import * as state from "./state.js";
 import { $, make, say, toast } from "./ui.js";
 
 const SIGN_OF_LIFE = 30000, TICK = 250; // ms
-const KEYS = [["Y", "accept the proposed mask"], ["D", "done: next photo"], ["K", "skip the photo"], ["U", "photo before"]];
+const KEYS = [["Y", "accept the proposed mask"], ["D", "done: next photo"], ["K", "skip the photo"], ["U", "previous photo"]];
 
 export function startProject(app, project) {
   const holder = stored(sessionStorage, "holder") ?? keep(sessionStorage, "holder", hex(16));

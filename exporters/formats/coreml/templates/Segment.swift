@@ -7,12 +7,12 @@ import ImageIO
 
 let side = @SIDE@            // pixels of the square that the image encoder reads
 let frame = @FRAME@           // pixels of the square that points are counted in
-let stretch = @STRETCHES@     // whether photos are resized to the square whatever their proportions
-let slots = @SLOTS@           // points that a prompt may have; a box takes two
-let maskSide = @LOW_RES@        // pixels of the masks that come out
-let fill = [@FILL@].map { CGFloat($0) / 255 }  // around the photo: it becomes zero
+let stretch = @STRETCHES@     // whether photos are stretched to the square
+let slots = @SLOTS@           // maximum points per prompt; a box takes two
+let maskSide = @LOW_RES@        // side of the low-res masks
+let fill = [@FILL@].map { CGFloat($0) / 255 }  // padding colour, which is normalised to zero
 
-/// The photo of a file, turned upright as its EXIF orientation says.
+/// Loads a photo and applies its EXIF orientation.
 func upright(_ url: URL) -> CGImage {
     let source = CGImageSourceCreateWithURL(url as CFURL, nil)!
     let photo = CGImageSourceCreateImageAtIndex(source, 0, nil)!
@@ -24,7 +24,7 @@ func upright(_ url: URL) -> CGImage {
     return CGImageSourceCreateThumbnailAtIndex(source, 0, options as CFDictionary)!
 }
 
-/// The photo at the top left of the square, its long side as long as the square's, and its scale along x and y.
+/// The photo resized into the top left of the square, and its scale along x and y.
 func square(_ photo: CGImage) -> (CVPixelBuffer, (x: Double, y: Double)) {
     var buffer: CVPixelBuffer?
     CVPixelBufferCreate(nil, side, side, kCVPixelFormatType_32BGRA, nil, &buffer)
@@ -101,7 +101,7 @@ struct Segment {
         let (pixels, scale) = square(upright(URL(fileURLWithPath: arguments[2])))
         let image = MLFeatureValue(pixelBuffer: pixels)
         let encoder = try MLDictionaryFeatureProvider(dictionary: ["@encoder.in.image@": image])
-        let encoded = try await models[0].prediction(from: encoder)  // once for each photo
+        let encoded = try await models[0].prediction(from: encoder)  // once per photo
         let embedded = try await models[1].prediction(from: prompt([(x, y, 1)], scale: scale))
         let decoder = try MLDictionaryFeatureProvider(dictionary: [
             "@decoder.in.image_embedding@": encoded.featureValue(for: "@encoder.out.image_embedding@")!,

@@ -13,11 +13,11 @@ class SegmentLiteRt(bundle: String, threads: Int = 4) {
     private val maps = (0 until encoder.outputTensorCount).map { // @encoder.out.image_embedding.name@, then finer maps
         FloatBuffer.allocate(encoder.getOutputTensorFromSignature("output_$it", SIGNATURE).numElements())
     }
-    private var scale = 1f to 1f // pixels of the input to one of the photo, along x and y
+    private var scale = 1f to 1f // input pixels per photo pixel, along x and y
 
     /**
-     * Once for each photo: its long side resized to the input's (a model that stretches: both sides), normalised, then
-     * padded with zeros. Turn the photo upright first: a Bitmap has no EXIF orientation.
+     * Call once per photo. Resizes its long side to the input's (both sides if STRETCH), normalises it and pads it with
+     * zeros. Apply the EXIF orientation first: a Bitmap has none.
      */
     fun setImage(photo: Bitmap) {
         val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
@@ -71,7 +71,7 @@ class SegmentLiteRt(bundle: String, threads: Int = 4) {
         const val SIGNATURE = "serving_default"
         const val FIRST_MAP = 5 // the decoder's first input behind those of the prompt
         const val SIDE = @SIDE@
-        const val STRETCH = @STRETCHES@ // whether photos are resized to the square whatever their proportions
+        const val STRETCH = @STRETCHES@ // whether photos are stretched to the square
         const val FRAME = @FRAME@
         const val SLOTS = @SLOTS@
         const val LOW_RES = @LOW_RES@

@@ -12,11 +12,11 @@ class SegmentOnnx(bundle: String) {
     private val encoder = environment.createSession("$bundle/@encoder.path@")
     private val decoder = environment.createSession("$bundle/@decoder.path@")
     private lateinit var encoded: OrtSession.Result
-    private var scale = 1f to 1f // pixels of the input to one of the photo, along x and y
+    private var scale = 1f to 1f // input pixels per photo pixel, along x and y
 
     /**
-     * Once for each photo: its long side resized to the input's (a model that stretches: both sides), normalised, then
-     * padded with zeros. Turn the photo upright first: a Bitmap has no EXIF orientation.
+     * Call once per photo. Resizes its long side to the input's (both sides if STRETCH), normalises it and pads it with
+     * zeros. Apply the EXIF orientation first: a Bitmap has none.
      */
     fun setImage(photo: Bitmap) {
         val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
@@ -59,7 +59,7 @@ class SegmentOnnx(bundle: String) {
 
     companion object {
         const val SIDE = @SIDE@
-        const val STRETCH = @STRETCHES@ // whether photos are resized to the square whatever their proportions
+        const val STRETCH = @STRETCHES@ // whether photos are stretched to the square
         val MEAN = floatArrayOf(@MEAN@) // grey levels, R G B
         val DEVIATION = floatArrayOf(@DEVIATION@)
     }

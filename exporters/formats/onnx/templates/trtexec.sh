@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds TensorRT engines from the ONNX files of this bundle, on the device that is to run them. Untried: what TensorRT
-# refuses is known from its documentation alone. Add --fp16 once the fp32 engines give the masks that you expect.
+# Builds TensorRT engines from the ONNX files of this bundle; run it on the target device. Untested: TensorRT's limits are
+# only known from its documentation. Add --fp16 once the fp32 engines give the expected masks.
 set -eu
 cd "$(dirname "$0")/.."
 trtexec --onnx=@encoder.path@ --saveEngine=jetson/encoder.plan \
