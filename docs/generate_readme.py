@@ -18,7 +18,7 @@ def table() -> str:
 
 
 def written(text: str) -> str:
-    """The README with today's table."""
+    """The README with an up-to-date table."""
     head, rest = text.split(START)
     return head + START + table() + END + rest.split(END)[1]
 

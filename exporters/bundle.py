@@ -70,7 +70,7 @@ def export_bundle(
     out: the folder; it must not exist, or be empty
     wanted: format -> variants, see `FORMATS`
     options: those of `Format.options`, explained by the exporters
-    photos: to prove on, beside those of the package; calibration: for `Format.calibrated` variants
+    photos: compared on in addition to the package's; calibration: for `Format.calibrated` variants
     tell: called with a line of progress
     model, processor: instead of loading ``name``
     finish: called with the complete folder, to add files to it

@@ -78,11 +78,11 @@ class Format:
     """A device format. Functions are lazy strings "module:function", relative to ``package``.
 
     package: dotted name of the format's package
-    title: in texts, such as "Core ML"
+    title: for display, such as "Core ML"
     purpose: use of the format, for `sam-hub doctor`
     export: (ExportJob) -> Iterable[Artefact], each written below ``ExportJob.out``; `bundle` runs and verifies it
     runner: (folder, Artefact) -> `gate.Runner`, which runs an artefact of a bundle
-    tolerances: variant -> what is accepted; these are all variants
+    tolerances: variant -> accepted differences; the keys are all variants
     default: the variants that are exported unless the user names some
     preferred: variants in the order in which a device wants them, for snippets
     options: what the exporter reads of `ExportJob.options`

@@ -26,13 +26,13 @@ def quiet(*names: str, warned: bool = False) -> Iterator[None]:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Without what libraries print: standard output belongs to the results of commands, and progress is ours."""
+    """Suppress what libraries print: standard output is for results, and progress is reported by us."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         yield
 
 
 @contextmanager
 def hushed(*names: str) -> Iterator[None]:
-    """`quiet` and `silent` for some libraries, also on import; as a decorator too."""
+    """`quiet` and `silent` for some libraries, also during their import; usable as a decorator."""
     with quiet(*names, warned=True), silent():
         yield

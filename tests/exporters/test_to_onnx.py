@@ -143,7 +143,7 @@ def test_families_with_other_decoders_pass_the_gate(config, tmp_path):
 
 @pytest.mark.parametrize("masks", ["multi", "all", "single"])
 def test_the_original_contract_chooses_masks_as_the_original_does(repvit_bundle, masks):
-    """As a module: that it survives the export is seen in ``test_clients.py``."""
+    """As a module; ``test_clients.py`` tests the exported graph."""
     model, _ = repvit_bundle
     embedding = torch.randn(1, WIDTH, IMAGE_SIZE // 16, IMAGE_SIZE // 16, generator=torch.Generator().manual_seed(1))
     decoder = MetaDecoder(Decoder(model), model.get_image_wide_positional_embeddings(), masks, stability=True)

@@ -353,7 +353,7 @@ def test_imagej(tmp_path, labels):
 
 
 IN_PIXELS = [kind for kind in FORMATS if kind != "gpkg"]
-"""The other is in test_maps.py."""
+"""gpkg is tested in test_maps.py."""
 
 
 @pytest.mark.parametrize("kind", IN_PIXELS)

@@ -1,7 +1,7 @@
 """Converts an fp32 ONNX graph to another precision.
 
-The choices come from measurements (see the table in the README): int8 weights of convolutions with one scale per
-channel lose little; quantised activations lose more, and break attention.
+The choices come from measurements (see the table in docs/guide/export.md): int8 weights of convolutions with one scale
+per channel lose little; quantised activations lose more, and break attention.
 """
 
 from collections.abc import Callable, Mapping, Sequence
