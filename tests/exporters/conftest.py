@@ -1,10 +1,15 @@
 """Tiny models of every family with random weights, and files exported from them once for the whole session."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from sam_hub.exporters.bundle import export_bundle
+from sam_hub.exporters.format import ExportJob, Format
+from sam_hub.exporters.manifest import Artefact, Manifest
 
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
@@ -13,17 +18,38 @@ from ..models.conftest import randomise, tiny_config
 
 
 @pytest.fixture(scope="session")
-def export_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[SamModel, Path]]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """(name, make) -> the folder that ``make(folder)`` wrote: once, also where several workers share a run.
+
+    A worker that comes while another one makes the folder waits for it. Tests change copies only.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-once"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def export_tiny(once: Callable) -> Callable[..., tuple[SamModel, Path]]:
     """(encoder, variants, options) -> a tiny model of that encoder and the bundle of its ONNX files."""
 
-    def make(
-        encoder: str, variants: tuple[str, ...], finish: Callable | None = None, **options: object
-    ) -> tuple[SamModel, Path]:
+    def make(encoder: str, variants: tuple[str, ...], **options: object) -> tuple[SamModel, Path]:
         model = randomise(SamModel(tiny_config(encoder))).eval()
         processor = SamImageProcessor.for_config(model.config)
-        out = tmp_path_factory.mktemp(encoder) / "bundle"
-        export_bundle(encoder, out, {"onnx": variants}, options, model=model, processor=processor, finish=finish)
-        return model, out
+
+        def export(out: Path) -> None:
+            export_bundle(encoder, out, {"onnx": variants}, options, model=model, processor=processor)
+
+        return model, once("-".join([encoder, *variants, *map(str, sorted(options))]), export)
 
     return make
 
@@ -35,8 +61,25 @@ def repvit_bundle(export_tiny: Callable) -> tuple[SamModel, Path]:
 
 
 @pytest.fixture(scope="session")
-def pocket_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pocket_bundle(once: Callable) -> Path:
     """`pocket` for transformers.js (fp32, q8) and for the original's notebook."""
-    out = tmp_path_factory.mktemp("pocket") / "pocket"
-    export_bundle("pocket", out, {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"})
-    return out
+    wanted, options = {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"}
+    return once("pocket", lambda out: export_bundle("pocket", out, wanted, options))
+
+
+@pytest.fixture
+def made_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """After ``made_before(bundle)``, an export takes its files from there; proof, gate and manifest are made anew."""
+
+    def take_from(bundle: Path) -> None:
+        def run_export(format: Format, job: ExportJob) -> list[Artefact]:
+            found = [Manifest.read(bundle).find(format.name, variant) for variant in job.variants]
+            for record in (record for artefact in found for record in artefact.files):
+                source, target = bundle / record.path, job.out / record.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+            return found
+
+        monkeypatch.setattr(Format, "run_export", run_export)
+
+    return take_from

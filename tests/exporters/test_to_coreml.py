@@ -240,10 +240,15 @@ def test_an_eps_that_no_mask_shows_is_read_off_the_package(bundle):
         to_coreml.check_norms(path, decoder)
 
 
-def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
+def test_an_export_that_fails_leaves_nothing(bundle, made_before, tmp_path, monkeypatch):
+    made_before(bundle)
+    wanted, model = {"coreml": ("fp32",)}, tiny("sam_hub_repvit")
+    whole = bundle_of(model, tmp_path / "whole", wanted)
+    assert Manifest.read(whole).find("coreml", "fp32").gate["passed"]
+    shutil.rmtree(whole)
     monkeypatch.setitem(FORMATS["coreml"].tolerances, "fp32", Tolerance(1e-9, 1, 1, 1, 0))
     with pytest.raises(ExportMismatch, match="nothing was kept"):
-        bundle_of(tiny("sam_hub_pocket"), tmp_path / "bundle", {"coreml": ("fp32",)})
+        bundle_of(model, tmp_path / "bundle", wanted)
     assert not list(tmp_path.iterdir())
 
 

@@ -4,13 +4,14 @@ import json
 
 import pytest
 from sam_hub.demo import static_page, web_runtime
-from sam_hub.exporters.bundle import verify_bundle
+from sam_hub.exporters.bundle import export_bundle, verify_bundle
 from sam_hub.exporters.manifest import BundleError, Manifest
 from typer.testing import CliRunner
 
 from sam_hub.cli import app
 from sam_hub.cli.export import page_writer
 from sam_hub.errors import OutputError, WrongUsage
+from sam_hub.models.image_processing_sam import SamImageProcessor
 
 
 @pytest.fixture
@@ -24,10 +25,14 @@ def package(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_page_is_part_of_the_bundle(export_tiny, package):
-    """Complete, under the model's own name, and covered by the hashes of the bundle."""
-    writer = page_writer({"onnx": ("fp32",)}, {}, package, lambda line: None)
-    _, bundle = export_tiny("sam_hub_repvit", ("fp32",), finish=writer)
+def test_the_page_is_part_of_the_bundle(repvit_bundle, made_before, package, tmp_path):
+    """Complete, under the model's own name, and covered by the hashes of the bundle; its graphs were made before."""
+    model, before = repvit_bundle
+    made_before(before)
+    wanted, bundle = {"onnx": ("fp32",)}, tmp_path / "bundle"
+    finish = page_writer(wanted, {}, package, lambda line: None)
+    processor = SamImageProcessor.for_config(model.config)
+    export_bundle("sam_hub_repvit", bundle, wanted, model=model, processor=processor, finish=finish)
     facts = json.loads((bundle / "web" / "app.json").read_text())
     (model,) = facts["models"]
     assert model["name"] == "sam_hub_repvit" and model["variants"]["wasm"]["variant"] == "fp32"
