@@ -9,7 +9,7 @@ import pytest
 from sam_hub.families import registry
 
 SHARED = ("sam", "pocket")
-"""Not told from the project's own words: the family that all others extend, and the model inside the package."""
+"""Exempt, because they are also general words here: the family that all others extend, and the bundled model."""
 
 
 def words_of(family: registry.Family) -> set[str]:

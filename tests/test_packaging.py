@@ -46,7 +46,7 @@ def wheel(root, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean_place(wheel, tmp_path_factory) -> Path:
-    """The scripts of a fresh environment with the wheel in it; the libraries are lent, the checkout is not."""
+    """Scripts of a fresh environment with the wheel and this environment's libraries, but without the checkout."""
     env = tmp_path_factory.mktemp("env")
     call(sys.executable, "-m", "venv", "--without-pip", env)
     scripts = env / Path(sysconfig.get_path("scripts")).name

@@ -1,4 +1,4 @@
-"""Small projects with noise for photos; no test here depends on their content."""
+"""Small projects with noise for photos; no test here depends on the content."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

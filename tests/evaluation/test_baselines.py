@@ -58,7 +58,7 @@ def test_grabcut_equals_the_call_by_rectangle(photo):
 
 
 def test_grabcut_is_the_same_each_time():
-    """On coloured tiles the outcome hangs on where k-means starts."""
+    """On coloured tiles the result depends on where k-means starts."""
     rng = np.random.default_rng(2)
     tiles = cv2.resize(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8), (80, 60), interpolation=cv2.INTER_NEAREST)
     grabcut = GrabCut((tiles + rng.normal(0, 6, tiles.shape)).clip(0, 255).astype(np.uint8))

@@ -57,7 +57,7 @@ def test_the_click_is_as_far_from_the_boundary_as_can_be(mask):
 
 
 def test_of_equal_pixels_the_same_is_clicked_each_time():
-    """Wherever OpenCV's arrays lie: unrounded distances choose another pixel of this region in four calls of ten."""
+    """Whatever the memory alignment: unrounded distances choose another pixel of this region in four of ten calls."""
     rng = np.random.default_rng(31)
     region = np.kron(rng.integers(0, 2, (8, 11)), np.ones((10, 10))).astype(bool)
     kept, clicks = [], set()

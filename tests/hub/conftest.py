@@ -73,7 +73,7 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture
 def left_in(cache: Path):
-    """What lies in the client's home."""
+    """The files in the client's home."""
     return lambda: files_below(cache)
 
 

@@ -19,7 +19,7 @@ SIDE = 128
 
 
 def with_masks(config: SamConfig, seed: int = 0) -> SamModel:
-    """Random weights, drawn so that masks are of some size and steep enough to pass for stable."""
+    """Random weights that give masks of some size, steep enough to count as stable."""
     torch.manual_seed(seed)
     model = SamModel(config).eval()
     with torch.no_grad():

@@ -117,7 +117,7 @@ def test_many_masks_of_a_large_image() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (10, 10000), (2, 3), (300, 200)])
 @pytest.mark.parametrize("layers", [0, 2])
 def test_images_of_any_size(pocket_shaped, size: tuple[int, int], layers: int) -> None:
-    """All black, too."""
+    """Also if all black."""
     generator = SamAutomaticMaskGenerator(
         pocket_shaped, 2, crop_n_layers=layers, pred_iou_thresh=0.1, stability_score_thresh=0.1, min_mask_region_area=4
     )

@@ -72,7 +72,7 @@ def test_folding_by_the_formula():
 
 
 class Adapter(nn.Module):
-    """As adapters of convolutions are: the weight is that of the layer below, and more is added to what it gives."""
+    """Like adapters of convolutions: it exposes the wrapped layer's weight and adds to its output."""
 
     def __init__(self, base: nn.Conv2d) -> None:
         super().__init__()

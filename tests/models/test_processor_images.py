@@ -1,4 +1,4 @@
-"""`SamImageProcessor`: the same tensors as transformers' processor where that is right, and what goes beyond it."""
+"""`SamImageProcessor`: the same tensors as transformers' processor, its errors fixed, and additions."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""SAM 2 against ``transformers.Sam2Model`` on random weights, and where that is not right."""
+"""SAM 2 against ``transformers.Sam2Model`` on random weights, and cases that ``transformers`` gets wrong."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""SAM 3's click predictor: where ``transformers`` is not right, and its three kinds of folders."""
+"""SAM 3's click predictor: cases that ``transformers`` gets wrong, and its three kinds of folders."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Concept prompts of SAM 3 against ``transformers``: the same where that is right, and both sides where it is not."""
+"""Concept prompts of SAM 3 against ``transformers``, including cases that it gets wrong."""
 
 import json
 import re
