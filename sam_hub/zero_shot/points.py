@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEAN = "mean of data sets"
+
+LABEL_HEIGHT = 0.025
+"""Distance between the names of two curves, in mIoU."""
 
 
 class PointsTable(Table):
@@ -147,6 +151,8 @@ class PointsTable(Table):
             return
         axes = figure.subplots()
         counts = self.protocol.counts
+        ends = {row["name"]: row[f"miou_{counts[-1]}"] for row in report["rows"] if row["masks"]}
+        heights = dict(zip(ends, apart(list(ends.values()), LABEL_HEIGHT), strict=True))
         for row in report["rows"]:
             if not row["masks"]:
                 continue
@@ -157,9 +163,19 @@ class PointsTable(Table):
                 axes.plot(counts, oracle, "o--", color="C1", linewidth=2.5, label="oracle, mean")
             else:
                 axes.plot(counts, values, color="0.75", linewidth=1, zorder=0)
-                axes.annotate(row["name"], (counts[-1], values[-1]), fontsize=6, color="0.5")
+                beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+                axes.annotate(row["name"], (counts[-1], heights[row["name"]]), fontsize=6, color="0.5", **beside)
         axes.set(ylim=(0, 1), xlabel="points", ylabel="mIoU", xticks=counts, title=report["title"])
         axes.legend(loc="lower right", fontsize=8)
+
+
+def apart(values: Sequence[float], distance: float) -> list[float]:
+    """Move values up, in their order, until neighbours are at least this far apart."""
+    moved = list(values)
+    order = sorted(range(len(values)), key=values.__getitem__)
+    for lower, upper in pairwise(order):
+        moved[upper] = max(moved[upper], moved[lower] + distance)
+    return moved
 
 
 def _check(protocol: ClickProtocol) -> None:

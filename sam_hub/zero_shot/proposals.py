@@ -115,7 +115,7 @@ class ProposalsTable(Table):
             row[name] = float(np.mean(total[1:] / total[0])) if total[0] else None
             if name == "all":
                 row["objects"] = int(total[0])
-        row["proposals"] = float(np.mean([part["count"] for part in parts.values()]))
+        row["proposals"] = round(float(np.mean([part["count"] for part in parts.values()])))
         return [row]
 
     def draw(self, figure: "Figure", report: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from scipy.ndimage import distance_transform_edt
 
 from sam_hub.evaluation.clicks import corrective_click
 from sam_hub.zero_shot.click_rounds import ClickProtocol, click_rounds, first_point, next_point
+from sam_hub.zero_shot.points import apart
 from sam_hub.zero_shot.sampling import choose_images
 
 
@@ -102,3 +103,9 @@ def test_large_sets_are_sampled_by_whole_images():
     small = Counted([10] * 1500)  # 15 k masks, not more
     assert choose_images(small, 0) == list(range(1500))
     assert len(choose_images(small, 0, limit=7)) == 7
+
+
+def test_names_beside_the_curves_do_not_overlap():
+    moved = apart([0.85, 0.30, 0.86, 0.845], 0.03)
+    assert moved == pytest.approx([0.875, 0.30, 0.905, 0.845])  # in the order of their values
+    assert apart([], 0.03) == [] and apart([0.2], 0.03) == [0.2]
