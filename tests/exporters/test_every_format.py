@@ -77,17 +77,19 @@ def model() -> SamModel:
 
 
 @pytest.fixture(scope="module", params=[*OURS, "toy"])
-def exported(request, found_outside, model, tmp_path_factory) -> tuple[Format, Path]:
+def exported(request, found_outside, model, once) -> tuple[Format, Path]:
     """Each format in turn, and a bundle of its first variant."""
     format = FORMATS[request.param]
     try:
         check_installed(format.name)
     except ExportError as e:
         pytest.skip(str(e))
-    out = tmp_path_factory.mktemp(format.name) / "bundle"
-    wanted, options = {format.name: format.default[:1]}, {"slots": 8} if "slots" in format.options else {}
-    export_bundle("tiny", out, wanted, options, model=model, processor=SamImageProcessor.for_config(model.config))
-    return format, out
+
+    def export(out: Path) -> None:
+        wanted, options = {format.name: format.default[:1]}, {"slots": 8} if "slots" in format.options else {}
+        export_bundle("tiny", out, wanted, options, model=model, processor=SamImageProcessor.for_config(model.config))
+
+    return format, once(f"every-{format.name}", export)
 
 
 def test_export_proves_and_records(exported):

@@ -68,6 +68,7 @@ def test_prompts_count_in_a_frame_larger_than_the_image(tmp_path, root):
     """As in EfficientViT-SAM's L0 to L2: encoded at one size, prompted at twice that."""
     config = tiny_config("sam_hub_efficientvit", image_size=64, patch_size=8)
     config.prompt_encoder_config.image_size = 128
+    config.mask_decoder_config.num_hidden_layers = 1
     model = randomise(SamModel(config)).eval()
     processor = SamImageProcessor.for_config(config)
     export_bundle("l0", tmp_path / "l0", {"onnx": ("fp32",)}, {}, model=model, processor=processor)
