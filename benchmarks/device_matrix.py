@@ -31,6 +31,7 @@ from sam_hub.exporters.formats.openvino import export as openvino_export
 from sam_hub.exporters.gate import ExportMismatch
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.proof import Proof
+from torch import nn
 
 from sam_hub.errors import SamHubError
 from sam_hub.families import registry
@@ -86,15 +87,32 @@ def tiny_model(family: Family, seed: int = 0, side: int = SIDE, width: int = WID
             if not value.is_floating_point():
                 continue
             noise = torch.randn(value.shape, generator=generator)
-            if name.endswith("running_var"):
-                value.copy_(0.75 + 0.5 * torch.rand(value.shape, generator=generator))
-            elif value.dim() == 1:
+            if value.dim() == 1:
                 value.copy_((1.0 if name.endswith("weight") else 0.0) + 0.2 * noise)
             elif any(p in name for p in ("_embed", "_token.", "_tokens.", "rel_pos", "positional", "attention_biases")):
                 value.copy_(0.6 * noise)
             else:
                 value.copy_(noise / value[0].numel() ** 0.5)
+    settle(model, side, generator)
     return model.eval()
+
+
+@torch.no_grad()
+def settle(model: SamModel, side: int, generator: torch.Generator) -> None:
+    """Set the statistics of batch normalisation near those of its inputs, as in a trained model.
+
+    With any others, values grow from layer to layer until float32 cannot hold their differences.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = 1.0
+    model.train()
+    model.encode(torch.randn(2, 3, side, side, generator=generator))
+    for norm in norms:
+        noise = torch.randn(2, norm.num_features, generator=generator)
+        norm.running_mean += 0.2 * noise[0] * norm.running_var.sqrt()
+        norm.running_var *= (0.2 * noise[1]).exp()
 
 
 def tiny_processor(family: Family, model: SamModel) -> SamImageProcessor:
