@@ -6,6 +6,7 @@ without it. What CVAT's page does with a decoder is restated from its ``inferenc
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
@@ -35,13 +36,12 @@ def sized_as_the_tools_are(encoder: str = "sam_hub_tiny_vit", **prompts: object)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[SamModel, Path]:
-    model, out = sized_as_the_tools_are(), tmp_path_factory.mktemp("tools") / "bundle"
+def exported(once: Callable) -> tuple[SamModel, Path]:
+    model = sized_as_the_tools_are()
     processor = SamImageProcessor.for_config(model.config)
-    export_bundle(
-        "it/self", out, {"onnx": ("fp32",)}, {"layouts": ("anylabeling", "cvat")}, model=model, processor=processor
-    )
-    return model, out
+    wanted, options = {"onnx": ("fp32",)}, {"layouts": ("anylabeling", "cvat")}
+    made = once("tools", lambda out: export_bundle("it/self", out, wanted, options, model=model, processor=processor))
+    return model, made
 
 
 @pytest.fixture

@@ -39,21 +39,24 @@ PROMPTS = {
 }
 
 
-def bundle(kind: str, format: str, out: Path, **options: object) -> tuple[SamModel, Path]:
+def model_of(kind: str, format: str) -> SamModel:
     model = MODELS[kind]()
     if format != "onnx":
         del model.mask_decoder.transformer.layers[1:]  # lowering takes long
         model.config.mask_decoder_config.num_hidden_layers = 1
-    randomise(model, 1).eval()
+    return randomise(model, 1).eval()
+
+
+def export(model: SamModel, format: str, out: Path, **options: object) -> None:
     processor = SamImageProcessor.for_config(model.config)
     export_bundle("tiny", out, {format: ("fp32",)}, options, model=model, processor=processor)
-    return model, out
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def onnx_bundle(request, tmp_path_factory) -> tuple[SamModel, Path]:
-    out = tmp_path_factory.mktemp(request.param) / "bundle"
-    return bundle(request.param, "onnx", out, layouts=("transformersjs", "meta"))
+def onnx_bundle(request, once) -> tuple[SamModel, Path]:
+    model = model_of(request.param, "onnx")
+    layouts = ("transformersjs", "meta")
+    return model, once(f"fine-{request.param}", lambda out: export(model, "onnx", out, layouts=layouts))
 
 
 def check(ours: ImagePredictor, theirs: SamPredictor, photo: Path) -> None:
@@ -160,7 +163,8 @@ def test_fixed_slots_are_as_the_model(family, threshold):
 @pytest.mark.parametrize("format", ["coreml", "executorch"])
 @pytest.mark.parametrize("kind", MODELS)
 def test_formats_of_fixed_slots(kind, format, root, tmp_path):
-    model, out = bundle(kind, format, tmp_path / "bundle", slots=8)
+    model, out = model_of(kind, format), tmp_path / "bundle"
+    export(model, format, out, slots=8)
     (artefact,) = Manifest.read(out).artefacts
     assert artefact.gate["passed"]
     assert [t.name for t in artefact.file("encoder").outputs] == ["image_embedding", "stride_8", "stride_4"]

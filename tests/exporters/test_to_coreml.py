@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import coremltools as ct
@@ -44,10 +45,10 @@ def bundle_of(model: SamModel, out: Path, wanted: dict[str, tuple[str, ...]]) ->
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(once: Callable) -> Path:
     """EdgeSAM's shape, which resizes bicubically, in two variants."""
-    out = tmp_path_factory.mktemp("tiny") / "bundle"
-    return bundle_of(tiny("sam_hub_repvit"), out, {"coreml": ("fp32", "fp16")})
+    wanted = {"coreml": ("fp32", "fp16")}
+    return once("coreml", lambda out: bundle_of(tiny("sam_hub_repvit"), out, wanted))
 
 
 def runner_of(folder: Path, variant: str) -> CoreMlRunner:

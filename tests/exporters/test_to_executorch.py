@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def bundle_of(out: Path, variant: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundle_of(tmp_path_factory.mktemp("tiny") / "bundle", "fp32")
+def bundle(once: Callable) -> Path:
+    return once("executorch", lambda out: bundle_of(out, "fp32"))
 
 
 def test_the_bundle_verifies_from_its_files(bundle):
