@@ -5,14 +5,17 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from sam_hub.exporters.bundle import export_bundle
-from sam_hub.exporters.formats.onnx.export import OPSET, decoder_graph, opset_of
+from sam_hub.exporters.formats.onnx.export import OPSET, decoder_graph, opset_of, trace
 from sam_hub.exporters.formats.onnx.plain import RULES, lint, make_plain, silent_faults
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.snippets import write_snippets
 
 from sam_hub.errors import ExportError
+from sam_hub.families.efficientvit_sam.configuration import EfficientVitVisionConfig
+from sam_hub.families.efficientvit_sam.encoder import LinearAttention
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
@@ -197,3 +200,15 @@ def test_a_frozen_mask_prompt_is_noticed(repvit_bundle, monkeypatch):
     monkeypatch.setattr(runtime, "open_session", opened)
     predictor = OnnxPredictor(repvit_bundle[1], "fp32")
     assert not predictor.model.has_mask_input
+
+
+def test_linear_attention_to_nothing_is_zero():
+    """Where no query is positive, the original's 0 / (0 + 1e-15) is 0; without the small term it would be NaN."""
+    attention = LinearAttention(EfficientVitVisionConfig(attention_head_dim=8, attention_kernel=3), 16).eval()
+    randomise(attention)
+    x = torch.randn(1, 16, 12, 12)
+    x[..., :8] = 0.0
+    expected = attention(x).detach().numpy()
+    graph = trace(attention, (x,), ["x"], ["y"], None)
+    (found,) = session(graph).run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -99,8 +99,20 @@ class LinearAttention(nn.Module):
             q, k = q.relu(), k.relu()
             v = F.pad(v, (0, 0, 0, 1), value=1.0)  # a row of ones, whose product is the normaliser
             out = v @ k.transpose(-2, -1) @ q
-            out = out[:, :, :-1] / (out[:, :, -1:] + 1e-15)
+            out = normalised(out)
         return self.proj(out.reshape(b, -1, h, w).to(x.dtype))
+
+
+def normalised(out: Tensor) -> Tensor:
+    """Divide (..., d + 1, P) by its last row, the normaliser: (..., d, P). Where that is 0, all rows are.
+
+    The original adds 1e-15 to the normaliser. Exported graphs do not, because optimisers of ONNX graphs take that for
+    0, half precision does too, and 0 / 0 is NaN.
+    """
+    rows, total = out[..., :-1, :], out[..., -1:, :]
+    if torch.compiler.is_exporting():
+        return rows / (total + (total == 0).to(total.dtype))
+    return rows / (total + 1e-15)
 
 
 class AttentionBlock(GradientCheckpointingLayer):

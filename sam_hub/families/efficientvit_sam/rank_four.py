@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.four_axes import bicubic, tanh_gelu
-from .encoder import ConvBlock, FusionNeck, LinearAttention, Stem
+from .encoder import ConvBlock, FusionNeck, LinearAttention, Stem, normalised
 
 
 class FlatStem(Stem):
@@ -30,8 +30,7 @@ class FlatLinearAttention(LinearAttention):
         q, k, v = qkv.reshape(-1, 3 * self.head_dim, h * w).chunk(3, dim=1)  # (B * 2 * heads, d, h * w)
         q, k = q.relu(), k.relu()
         v = F.pad(v, (0, 0, 0, 1), value=1.0)
-        out = v @ k.transpose(1, 2) @ q
-        out = out[:, :-1] / (out[:, -1:] + 1e-15)
+        out = normalised(v @ k.transpose(1, 2) @ q)
         return self.proj(out.reshape(b, -1, h, w))
 
 
