@@ -16,6 +16,7 @@ from sam_hub.exporters.snippets import write_snippets
 from sam_hub.errors import ExportError
 from sam_hub.families.efficientvit_sam.configuration import EfficientVitVisionConfig
 from sam_hub.families.efficientvit_sam.encoder import LinearAttention
+from sam_hub.families.repvit.encoder import SqueezeExcite
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
@@ -212,3 +213,12 @@ def test_linear_attention_to_nothing_is_zero():
     graph = trace(attention, (x,), ["x"], ["y"], None)
     (found,) = session(graph).run(None, {"x": x.numpy()})
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_means_over_a_flat_image_are_exact():
+    """onnxruntime's ReduceMean over both sides of a large map loses four digits where neighbours are equal."""
+    excite = randomise(SqueezeExcite(8)).eval()
+    x = torch.full((1, 8, 512, 512), 3.1234567)
+    graph = trace(excite, (x,), ["x"], ["y"], None)
+    (found,) = session(graph).run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(found, excite.double()(x.double()).detach().numpy(), rtol=5e-6)
