@@ -27,12 +27,13 @@ def convert(
     from ..hub import locate
     from ..inference.concepts import TOKENIZER, words_to_write
     from ..models.layouts import folder_card, original_family, save_folder, save_original
+    from ..models.loading import stored_dtype
     from ..models.modeling_sam import SamModel
     from .loading import quiet_but_for_downloads
 
     quiet_but_for_downloads()
-    model = SamModel.from_pretrained(checkpoint, dtype="auto")  # as it is stored
     place = locate(checkpoint)
+    model = SamModel.from_pretrained(checkpoint, dtype=stored_dtype(place.folder))
     words = words_to_write(model) if model.config.capabilities.concepts else None
     if to.suffix in (".pth", ".pt"):
         echo_path(save_original(model, to, words))

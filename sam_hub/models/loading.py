@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from .. import convert
@@ -186,6 +186,21 @@ def embedded_config(cls: type[nn.Module], weights: Mapping[str, torch.Tensor]) -
     found = {key: tuple(value.shape) for key, value in weights.items()}
     configs = (SamConfig.from_pretrained(path.parent) for path in sorted(ASSETS.glob("*/config.json")))
     return next((config for config in configs if shapes_of(cls, config) == found), None)
+
+
+def stored_dtype(folder: Path | None) -> torch.dtype | str:
+    """The one floating type of the weights in a folder; "auto" if there are several, or no such file."""
+    file = folder / "model.safetensors" if folder else None
+    if file is None or not file.is_file():
+        return "auto"
+    try:
+        with safe_open(file, "pt") as weights:
+            kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118, it is no mapping
+    except SafetensorError:  # loading the model says it in a sentence
+        return "auto"
+    types = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+    found = [types[kind] for kind in kinds if kind in types]
+    return found[0] if len(found) == 1 else "auto"
 
 
 def in_full_precision(arguments: dict[str, Any]) -> None:

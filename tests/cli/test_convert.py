@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from sam_hub import SamModel, SamPredictor
 from sam_hub.cli import app
+from sam_hub.hub import ASSETS
 
 
 def run(*args: object) -> tuple[int, str]:
@@ -78,3 +80,8 @@ def test_pocket_has_no_original(tmp_path):
     code, _ = run("pocket", "--to", tmp_path / "pocket")
     assert code == 0
     assert SamPredictor(SamModel.from_pretrained(tmp_path / "pocket")).processor.size["longest_edge"] == 512
+    packed, written = (load_file(f / "model.safetensors") for f in (ASSETS / "pocket", tmp_path / "pocket"))
+    assert {t.dtype for t in written.values() if t.is_floating_point()} == {
+        torch.float16
+    }  # as it is stored, though it is computed in float32
+    assert all(torch.equal(tensor, written[name]) for name, tensor in packed.items())
