@@ -1,13 +1,15 @@
 """kill -9 of the server during annotation, of `engine train` and of `engine auto`: is anything lost or duplicated?
 
-python benchmarks/engine_killed.py [KILLS [PHOTOS [STEPS]]]
+python benchmarks/engine_killed.py [--tiny] [KILLS [PHOTOS [STEPS]]]
 
-By default 20 kills in all, on 40 photos; exits with 1 on a fault.
+By default 20 kills in all, on 40 photos; exits with 1 on a fault. With --tiny, a model of random weights replaces
+`pocket`, as what is lost does not depend on the masks' content, and the run takes minutes.
 
 The annotator clicks through the page's own protocol (encode, segment, save, finish) and records each mask that the
 server acknowledged. After the last kill, each must be in the project exactly once, bit for bit.
 """
 
+import http.client
 import json
 import random
 import signal
@@ -16,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from large_pictures import tiny_model
 from PIL import Image
 
 from sam_hub.engine import photos
@@ -31,7 +34,7 @@ SIZE = (96, 128)
 COMMAND = [sys.executable, "-m", "sam_hub", "engine"]
 
 
-def make_project(folder: Path, count: int) -> Path:
+def make_project(folder: Path, count: int, model: str) -> Path:
     """Write photos of two discs each, and a project of them."""
     source = folder / "photos"
     source.mkdir()
@@ -42,7 +45,7 @@ def make_project(folder: Path, count: int) -> Path:
         for cx, cy in centres(number):
             image[(x - cx) ** 2 + (y - cy) ** 2 < 15**2] = rng.uniform(150, 250, 3)
         Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(source / f"{number:03}.png")
-    with Project.create(folder / "project", "pocket", 0.3) as project:
+    with Project.create(folder / "project", model, 0.3) as project:
         photos.add(project, photos.find([source], project.folder))
     return folder / "project"
 
@@ -98,8 +101,14 @@ def label(project: Path, kills: int, chance: random.Random, annotator_of=Annotat
         if number < kills:
             target = len(annotator.saved) + chance.randint(1, 3)
             killer = subprocess.Popen([sys.executable, "-c", KILLER, str(project), str(target), str(server.pid)])
-        with suppress(OSError, ValueError, IndexError):  # until it is gone
-            annotator.work("me")
+        while server.poll() is None:  # a slow answer is asked for again
+            try:
+                annotator.work("me")
+                break
+            except urllib.error.HTTPError as e:
+                raise SystemExit(f"the server refused: {e.read().decode()}") from e
+            except (OSError, http.client.HTTPException, ValueError, IndexError):  # away, or in the middle of an answer
+                time.sleep(0.1)
         if number < kills:
             killer.wait()
         else:
@@ -124,20 +133,28 @@ os.kill(pid, signal.SIGKILL)
 """
 
 
-def interrupt(arguments: list[str], kills: int, chance: random.Random) -> None:
-    """Run a command, killing and restarting it at random times, until it completes."""
-    left, seconds = kills, 6.0
+def interrupt(arguments: list[str], kills: int, chance: random.Random) -> int:
+    """Run a command, killed at lines of its progress and restarted, until it completes; returns the number of kills.
+
+    Each time one more line than before may pass, so that the kills fall into all of its parts.
+    """
+    done, lines = 0, 0
     while True:
-        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        try:
-            _, said = process.communicate(timeout=chance.uniform(4, seconds) if left else 1800)
-            if process.returncode:
-                raise SystemExit(f"{arguments}: {said.decode()[-2000:]}")
-            return
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            left, seconds = left - 1, seconds + 3
+        process = subprocess.Popen(
+            [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+        said, stop = [], chance.randint(0, lines + 1)
+        for line in process.stderr:
+            said.append(line)
+            if done < kills and len(said) > stop:
+                time.sleep(chance.random() * 0.3)
+                process.send_signal(signal.SIGKILL)
+        process.stderr.close()
+        if process.wait() == 0:
+            return done
+        if process.returncode != -signal.SIGKILL:
+            raise SystemExit(f"{arguments}: {''.join(said)[-2000:]}")
+        done, lines = done + 1, max(lines, len(said))
 
 
 def check(project: Path, saved: dict[str, tuple[int, str, str]]) -> list[str]:
@@ -157,25 +174,35 @@ def check(project: Path, saved: dict[str, tuple[int, str, str]]) -> list[str]:
     return faults
 
 
-def main(kills: int = 20, count: int = 40, steps: int = 12) -> int:
+def main(kills: int = 20, count: int = 40, steps: int = 12, tiny: bool = False) -> int:
     """Exit code."""
     chance, began = random.Random(0), time.monotonic()
     of_server, of_train = kills * 2 // 5, kills * 3 // 10
     with tempfile.TemporaryDirectory() as folder:
-        project = make_project(Path(folder), count)
+        model = str(tiny_model(Path(folder) / "tiny")) if tiny else "pocket"
+        project = make_project(Path(folder), count, model)
         with Project.open(project) as opened, opened.writing() as db:  # a part for people, the rest for the model
             db.execute("UPDATE photos SET state = 'skipped' WHERE id > ?", (count * 3 // 5,))
         annotator = label(project, of_server, chance)
         took = time.monotonic() - began
         print(f"{len(annotator.saved)} masks acknowledged, {of_server} kills of the server, {took:.0f} s", flush=True)
-        interrupt(["train", str(project), "--steps", str(steps), "--views", "1"], of_train, chance)
+        killed = interrupt(["train", str(project), "--steps", str(steps), "--views", "1"], of_train, chance)
         with Project.open(project) as opened:
             rounds = opened.rows("SELECT * FROM rounds WHERE finished IS NULL OR round > 1")
             with opened.writing() as db:
                 db.execute("UPDATE photos SET state = 'open' WHERE state = 'skipped'")
-        print(f"trained through {of_train} kills, {time.monotonic() - began:.0f} s")
-        interrupt(["auto", str(project), "--stage", "semi", "--photos", "4"], kills - of_server - of_train, chance)
-        print(f"pre-filled through {kills - of_server - of_train} kills, {time.monotonic() - began:.0f} s")
+        print(f"trained through {killed} kills, {time.monotonic() - began:.0f} s", flush=True)
+        left = kills - of_server - killed
+        killed = interrupt(["auto", str(project), "--stage", "semi", "--photos", str(count // 4)], left, chance)
+        with Project.open(project) as opened:
+            filled = opened.rows("SELECT count(*) AS n, count(DISTINCT photo) AS p FROM masks WHERE stage = 'semi'")[0]
+        print(
+            f"pre-filled {filled['p']} photos with {filled['n']} masks through {killed} kills, "
+            f"{time.monotonic() - began:.0f} s",
+            flush=True,
+        )
+        if killed < left:
+            print(f"only {kills - left + killed} kills: all was done before")
         faults = check(project, annotator.saved) + [f"round {row['round']} is there twice or open" for row in rounds]
     for fault in faults:
         print(f"FAULT {fault}")
@@ -184,4 +211,5 @@ def main(kills: int = 20, count: int = 40, steps: int = 12) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    numbers = [int(word) for word in sys.argv[1:] if word != "--tiny"]
+    sys.exit(main(*numbers, tiny="--tiny" in sys.argv))
