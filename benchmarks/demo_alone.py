@@ -72,9 +72,9 @@ def compressed(folder: Path) -> Iterator[str]:
 
 def open_photo(page: Any, photo: Path) -> float:
     """Milliseconds of encoding, as the page reports them."""
-    page.evaluate("() => { samHub.photo = null; }")
+    before = page.evaluate("() => samHub.photo?.id ?? ''")
     page.set_input_files("#photo-file", photo)
-    until(page, "samHub.photo?.id", 300)
+    until(page, f"samHub.photo?.id && samHub.photo.id !== '{before}'", 300)
     return float(page.inner_text("#facts").split("photo ")[1].split(" ms")[0])
 
 

@@ -52,9 +52,10 @@ def until(page: Any, condition: str, seconds: float = 60) -> None:
 
 
 def seen(page: Any, name: str, count: int) -> None:
-    """Wait for a number of measures without polling, which would slow down the page."""
+    """Wait for a number of measures without polling, which would slow down the page. raises: playwright's Error"""
     page.evaluate(
-        """([name, count]) => new Promise((done) => {
+        """([name, count]) => new Promise((done, fail) => {
+          setTimeout(() => fail(new Error(`${name} was not measured ${count} times within a minute`)), 60000);
           const look = () => performance.getEntriesByName(name).length >= count && (watcher.disconnect(), done());
           const watcher = new PerformanceObserver(look);
           watcher.observe({entryTypes: ['measure']});
@@ -94,8 +95,8 @@ def pointing(page: Any, rounds: int) -> dict[str, list[float]]:
             page.mouse.up()
             seen(page, "sam:click", i + 1)
             until(page, "samHub.history.present.objects.every((o) => o.answer)")
-            for key in ["Delete"] * OBJECTS if i % OBJECTS == OBJECTS - 1 else ["n"]:
-                page.keyboard.press(key)
+            for key in ["Delete"] * OBJECTS if i % OBJECTS == OBJECTS - 1 or i == rounds - 1 else ["n"]:
+                page.keyboard.press(key)  # a click on an object that is left would select it
         found[kind] = measured(page, "sam:hover" if kind == "hover" else "sam:click")
         if kind == "hover":
             found["decode"] = page.evaluate("() => window.decodes")
