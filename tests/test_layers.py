@@ -39,6 +39,7 @@ LAYERS: list[dict[str, set[str]]] = [
         "sam_hub.inference.ownership": set(),
         "sam_hub.inference.saved_embeddings": ARRAYS | {"safetensors"},
         "sam_hub.inference.thresholds": set(),
+        "sam_hub.inference.zoom": ARRAYS,
     },
     {"sam_hub.inference.image_predictor": ARRAYS},
     {"sam_hub.results": ARRAYS, "sam_hub.inference.runtime": ARRAYS | {"onnxruntime"}},

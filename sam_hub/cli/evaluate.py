@@ -34,6 +34,9 @@ def evaluate(
         int, typer.Option("--clicks", min=5, help="Maximum clicks per object; NoC usually takes 20, which is slow.")
     ] = 5,
     baselines: Annotated[bool, typer.Option(help="Also score each box's ellipse, and GrabCut (slow).")] = True,
+    zoom: Annotated[
+        bool, typer.Option("--zoom", help="Predict as `segment --zoom` does: each object's window is encoded too.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed for images and objects.")] = 0,
     out: Annotated[
         Path | None,
@@ -80,8 +83,9 @@ def evaluate(
     if zero_shot.chosen:
         from .zero_shot import zero_shot_table
 
-        if grid:
-            raise WrongUsage("--grid cannot be combined with --task; omit it")
+        for given, option in ((grid, "--grid"), (zoom, "--zoom")):
+            if given:
+                raise WrongUsage(f"{option} cannot be combined with --task; omit it")
         options = {
             "max_objects": max_objects,
             "images": str(images.absolute()) if images else None,
@@ -95,5 +99,5 @@ def evaluate(
     from ..evaluation.evaluate import Protocol
     from .prompt_report import prompt_report
 
-    protocol = Protocol(seed, limit, max_objects or 16, clicks, baselines)
+    protocol = Protocol(seed, limit, max_objects or 16, clicks, baselines, zoom)
     prompt_report(model, shards, images, as_objects, protocol, out, grid, photos, device, as_json)

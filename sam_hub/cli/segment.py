@@ -79,6 +79,10 @@ def segment(
             show_default="the model's own",
         ),
     ] = None,
+    zoom: Annotated[
+        bool,
+        typer.Option("--zoom", help="Look again at the window around each object: better masks of small objects."),
+    ] = False,
     window: Annotated[
         int | None,
         typer.Option(
@@ -108,6 +112,9 @@ def segment(
     describe one object together; several boxes are several objects and cannot be combined with points. All photos get
     the same prompts. A single click is ambiguous (the shirt or the person?): the candidate with the highest predicted
     IoU is written, or all with --multimask.
+
+    --zoom takes about twice as long for one object: the window around it is encoded as well, in which the object is
+    larger in the network's input.
 
     \b
     FORMAT
@@ -139,7 +146,7 @@ def segment(
     request = Request.parse(
         points, boxes, mask, text,
         detector=detector, clip=clip, threshold=threshold, multimask=multimask, tidy=tidy, value_range=value_range,
-        bands=bands_of(bands), page=page, window=window,
+        bands=bands_of(bands), page=page, window=window, zoom=zoom,
     )  # fmt: skip
     others = [] if mask is None else [mask]
     to = plan_outputs(out, formats, overlay, images, others, request.objects, request.candidates)

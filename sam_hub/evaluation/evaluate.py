@@ -57,6 +57,7 @@ class Protocol:
     max_objects: objects per image
     clicks: maximum clicks per object, at least 5; more only matter for the number of clicks to an IoU
     baselines: also score the ellipse and GrabCut (as slow as a small model)
+    zoom: predict with ``zoom``, see `ImagePredictor.predict`: each object's window is encoded too
     """
 
     seed: int = 0
@@ -64,6 +65,7 @@ class Protocol:
     max_objects: int = 16
     clicks: int = 5
     baselines: bool = True
+    zoom: bool = False
 
     def __post_init__(self) -> None:
         if self.clicks < FEWEST_CLICKS:
@@ -128,10 +130,10 @@ def evaluate_image(
     for start in range(0, len(masks), batch):
         part = slice(start, start + batch)
         if "boxes" in kinds:
-            _score_boxes(predictor, masks[part], scores[part])
+            _score_boxes(predictor, masks[part], scores[part], protocol.zoom)
         if "points" in kinds:
             limit = protocol.clicks if {"background points", "masks"} <= set(kinds) else 1
-            _score_clicks(predictor, masks[part], scores[part], limit)
+            _score_clicks(predictor, masks[part], scores[part], limit, protocol.zoom)
     if protocol.baselines:
         grabcut = GrabCut(image)
         for mask, score in zip(masks, scores, strict=True):
@@ -141,19 +143,21 @@ def evaluate_image(
     return scores
 
 
-def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores]) -> None:
+def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], zoom: bool) -> None:
     """Fill in the scores of box prompts for (N, H, W) masks."""
-    answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]))
+    answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]), zoom=zoom)
     found = answer.masks[:, 0]
     for score, iou, mine, mask in zip(scores, mask_iou(found, masks).tolist(), found, masks, strict=True):
         score.box, score.box_boundary = iou, boundary_iou(mine, mask)
 
 
-def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int) -> None:
+def _score_clicks(
+    predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int, zoom: bool
+) -> None:
     """Fill in the scores of 1, 2, ... ``limit`` clicks for (N, H, W) masks."""
     points = np.array([[farthest_pixel(m)] for m in masks])  # (N, 1, 2)
     labels = np.ones((len(masks), 1), np.int64)
-    answer = ask(predictor, points, labels, multimask=True)
+    answer = ask(predictor, points, labels, multimask=True, zoom=zoom)
     choice = answer.best()
     true = mask_iou(answer.masks, masks[:, None])
     for score, predicted, ious, best in zip(scores, answer.scores.tolist(), true.tolist(), choice, strict=True):
@@ -176,7 +180,7 @@ def _score_clicks(predictor: "ImagePredictor", masks: np.ndarray, scores: list[O
         added = np.array([clicks[i] for i in rows])[:, None]  # (N, 1, 3)
         points = np.concatenate([points[rows], added[..., :2]], axis=1)
         labels = np.concatenate([labels[rows], added[..., 2]], axis=1)
-        answer = ask(predictor, points, labels, mask_input=low_res[rows])
+        answer = ask(predictor, points, labels, mask_input=low_res[rows], zoom=zoom)
         current, low_res = answer.choose(np.zeros(len(rows), int))
         for score, iou in zip(scores, mask_iou(current, masks).tolist(), strict=True):
             score.clicks.append(iou)

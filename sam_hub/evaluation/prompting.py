@@ -37,6 +37,17 @@ def ask(
     boxes: np.ndarray | None = None,
     mask_input: np.ndarray | None = None,
     multimask: bool = False,
+    zoom: bool = False,
 ) -> Answer:
-    """Prompt the predictor's current image; see `ImagePredictor.predict_each`."""
-    return Answer(*predictor.predict_each(points, labels, boxes, mask_input, multimask))
+    """Prompt the predictor's current image; see `ImagePredictor.predict_each`.
+
+    zoom: predict each object with ``zoom``, see `ImagePredictor.predict`
+    """
+    if not zoom:
+        return Answer(*predictor.predict_each(points, labels, boxes, mask_input, multimask))
+    every = [points, labels, boxes, mask_input]
+    rows = (
+        [None if value is None else value[i] for value in every] for i in range(len(points if boxes is None else boxes))
+    )
+    found = [predictor.predict(*row, multimask, zoom=True) for row in rows]
+    return Answer(*(np.stack(parts) for parts in zip(*found, strict=True)))

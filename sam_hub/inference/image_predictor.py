@@ -26,6 +26,7 @@ from .embedding_cache import EmbeddingCache
 from .ownership import Ownership
 from .saved_embeddings import read_embedding, write_embedding
 from .upsample import MaskFrame
+from .zoom import Look, combined, inside, window_around
 
 if TYPE_CHECKING:
     from .concepts import Instances
@@ -321,6 +322,7 @@ class ImagePredictor:
         hq_token_only: bool = False,
         text: str | None = None,
         tidy: float = 0.0,
+        zoom: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masks of one object.
 
@@ -335,6 +337,9 @@ class ImagePredictor:
             score (`find_text` gives all)
         tidy: share of a mask's area; smaller specks are removed and smaller holes filled, see `ops.tidying.tidy`;
             ``capabilities.tidy`` is the model's recommended value
+        zoom: also encode the window around the object, which shows small objects larger (see `zoom`); takes as long as
+            `set_image`, unless the object is large. Masks are then in order, best first; ``mask_input`` is for the
+            first look, and the low-res logits are the first look's
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
         raises: PromptError; ValueError for ``tidy`` of logits; ModelNotFoundError without a detector; RuntimeError
             while no image is set
@@ -347,10 +352,32 @@ class ImagePredictor:
             box, embedded = self._read_text(image, text, box)
         prompts = self._read(image, point_coords, point_labels, box, mask_input, embedded)
         low_res, scores = self._decode(image, prompts, multimask_output, hq_token_only)
-        masks = self.backend.enlarge(low_res[0], self._frame(image), return_logits)
+        if zoom:
+            first = Look(self.backend.enlarge(low_res[0], self._frame(image), True), scores[0], low_res[0])
+            look = self._look_closer(
+                image, first, point_coords, point_labels, box, embedded, multimask_output, hq_token_only
+            )
+            masks, scores, low_res = look.logits if return_logits else look.logits > 0, [look.scores], [look.low_res]
+        else:
+            masks = self.backend.enlarge(low_res[0], self._frame(image), return_logits)
         if tidy:
             masks = np.stack([tidied(mask, tidy, point_coords, point_labels) for mask in masks])
         return masks, scores[0], low_res[0]
+
+    def _look_closer(
+        self, image: HeldImage, first: Look, coords: Any, labels: Any, box: Any, embedded: Any, *options: bool
+    ) -> Look:
+        """The first look combined with one at the window around the object, if that is worth it."""
+        pixels = self._photo(image, "zoom")
+        window = window_around(first, coords, labels, box)
+        if window is None or (coords is None and box is None and embedded is None):  # a mask prompt alone
+            return first.in_order()
+        x0, y0, x1, y1 = window
+        closer = self._encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+        points, labels, box = inside(window, coords, labels, box)
+        low_res, scores = self._decode(closer, self._read(closer, points, labels, box, None, embedded), *options)
+        logits = self.backend.enlarge(low_res[0], self._frame(closer), True)
+        return combined(first, Look(logits, scores[0], low_res[0]), window)
 
     def predict_low_res(
         self,
@@ -501,9 +528,9 @@ class ImagePredictor:
         raise PromptError("exported files take no text; create the predictor with text=TextDetector(...)")
 
     @staticmethod
-    def _photo(image: HeldImage) -> np.ndarray:
+    def _photo(image: HeldImage, what: str = "text") -> np.ndarray:
         if image.pixels is None:
-            raise PromptError("text needs the image, and only its embedding was given; use set_image")
+            raise PromptError(f"{what} needs the image, and only its embedding was given; use set_image")
         return image.pixels
 
 

@@ -139,6 +139,7 @@ def segment_photo(
     rough: np.ndarray | None,
     multimask: bool,
     share: float = 0.0,
+    zoom: bool = False,
 ) -> SegmentedPhoto:
     """Encode a photo and decode its prompts.
 
@@ -146,6 +147,7 @@ def segment_photo(
     multimask: keep all candidates; otherwise the best. Single clicks and words are ambiguous, so candidates are always
         predicted for them; other prompts are precise, and SAM's single mask is better for them.
     share: of a mask's area; smaller specks and holes are removed, see `tidy`
+    zoom: look again at the window around each object, see `ImagePredictor.predict`
     """
     start = perf_counter()
     predictor.set_image(image)
@@ -160,6 +162,7 @@ def segment_photo(
             mask_input=low_res,
             multimask_output=multimask or ambiguous,
             tidy=share,
+            zoom=zoom,
             **({"text": prompt.text} if prompt.text else {}),
         )
         order = np.argsort(-iou, kind="stable")

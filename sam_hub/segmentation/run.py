@@ -50,6 +50,7 @@ class Request:
     tidy: share of a mask's area; smaller specks and holes are removed; default: the model's
     value_range, bands, page: see `read_image`
     window: side in pixels; only the window around each prompt is read and encoded
+    zoom: look again at the window around each object, see `ImagePredictor.predict`
     """
 
     prompts: Sequence[Prompt] = ()
@@ -65,6 +66,7 @@ class Request:
     bands: Bands = None
     page: int | None = None
     window: int | None = None
+    zoom: bool = False
 
     @classmethod
     def parse(
@@ -151,7 +153,9 @@ class Segmenter:
             self._learn_words()
         elif request.text is not None:
             prompts = self._find_words(image)
-        return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, share)
+        return segment_photo(
+            self.predictor, path, image, prompts, request.rough, request.multimask, share, request.zoom
+        )
 
     @property
     def photos_at_once(self) -> int:
@@ -175,7 +179,7 @@ class Segmenter:
             request.check(picture.size)
             share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
             return segment_in_windows(
-                self.predictor, path, picture, request.prompts, request.window, request.multimask, share
+                self.predictor, path, picture, request.prompts, request.window, request.multimask, share, request.zoom
             )
 
     def _learn_words(self) -> None:

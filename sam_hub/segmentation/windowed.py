@@ -98,7 +98,7 @@ def moved(prompt: Prompt, x: float, y: float) -> Prompt:
 
 def segment_in_windows(
     predictor: "ImagePredictor", path: Path, picture: Picture, prompts: Sequence[Prompt], side: int, multimask: bool,
-    share: float = 0.0,
+    share: float = 0.0, zoom: bool = False,
 ) -> WindowedPhoto:  # fmt: skip
     """As `segment_photo`, with the window around each prompt encoded; side: of a window, in pixels."""
     start = perf_counter()
@@ -107,7 +107,7 @@ def segment_in_windows(
         points = np.array(prompt.points) if prompt.points else None
         window = window_around(points, prompt.box and np.array(prompt.box), picture.size, side)
         pixels, valid = picture.read(window)
-        one = segment_photo(predictor, path, pixels, [moved(prompt, *window[:2])], None, multimask, share)
+        one = segment_photo(predictor, path, pixels, [moved(prompt, *window[:2])], None, multimask, share, zoom)
         for (_, j), mask in one.masks.items():
             masks[i, j], scores[i, j] = mask & valid, one.scores[0, j]
         windows.append(window)

@@ -67,7 +67,14 @@ def test_json_on_standard_output(tiny_model: Path, shard: Callable[..., Path]) -
     result = _eval(tiny_model, shard("cats"), *options)
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report["protocol"] == {"seed": 3, "limit": 1, "max_objects": 1, "clicks": 6, "baselines": False}
+    assert report["protocol"] == {
+        "seed": 3,
+        "limit": 1,
+        "max_objects": 1,
+        "clicks": 6,
+        "baselines": False,
+        "zoom": False,
+    }
     (cats,) = report["shards"]
     assert (cats["images"], cats["objects"], cats["grabcut"]) == (1, 1, None)
     assert 0 <= cats["click_1"] <= cats["click_1_oracle"] <= 1

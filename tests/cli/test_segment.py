@@ -100,6 +100,15 @@ def test_masks_are_tidied_as_the_model_says(segment: Segment, predictor: SamPred
     assert SamPredictor("pocket").capabilities.tidy > 0 == predictor.capabilities.tidy
 
 
+def test_zoom_looks_again_at_each_object(segment: Segment, predictor: SamPredictor) -> None:
+    boxes = (20, 10, 50, 35), (70, 40, 100, 70)
+    segment("photo.png", *(word for box in boxes for word in ("-b", _text(box))), "--zoom")
+    for number, box in enumerate(boxes, start=1):
+        masks, scores, _ = predictor.predict(box=np.array(box), multimask_output=False, zoom=True)
+        np.testing.assert_array_equal(_mask(f"photo.mask-{number}.png"), masks[0])
+        assert not np.array_equal(scores, predictor.predict(box=np.array(box), multimask_output=False)[1])
+
+
 def test_points_and_a_box_are_one_object(segment: Segment, predictor: SamPredictor) -> None:
     segment("photo.png", "-p", _text(CLICK), "-p", f"{_text(BACKGROUND)},0", "-b", _text(BOX))
     points, labels = np.array([CLICK, BACKGROUND]), np.array([1, 0])

@@ -164,6 +164,23 @@ def test_a_real_model_by_the_public_method(tiny_predictor, shapes, image, batch,
         np.testing.assert_allclose(score.candidates, candidates, atol=2e-3)
 
 
+def test_a_second_look_at_each_object(tiny_predictor, shapes, image):
+    """With ``zoom``, each prompt is one of `ImagePredictor.predict` with the same option."""
+    image, shapes = image.repeat(6, 0).repeat(6, 1), shapes.repeat(6, 1).repeat(6, 2)
+    scores = evaluate_image(tiny_predictor, image, shapes, dataclasses.replace(QUICK, zoom=True))
+    assert [s.box for s in scores] != [s.box for s in evaluate_image(tiny_predictor, image, shapes, QUICK)]
+    for mask, score in zip(shapes, scores, strict=True):
+        found, _, _ = tiny_predictor.predict(box=np.array(tight_box(mask)), multimask_output=False, zoom=True)
+        assert score.box == pytest.approx(iou(found[0], mask))
+        point, one = np.array([farthest_pixel(mask)]), np.ones(1, int)
+        found, predicted, low_res = tiny_predictor.predict(point, one, zoom=True)
+        np.testing.assert_allclose(score.candidates, [(p, iou(m, mask)) for p, m in zip(predicted, found, strict=True)])
+        click = corrective_click(found[0], mask)
+        points, labels = np.concatenate([point, [click[:2]]]), np.array([1, click[2]])
+        found, _, _ = tiny_predictor.predict(points, labels, None, low_res[:1], False, zoom=True)
+        assert score.clicks[1] == pytest.approx(iou(found[0], mask))
+
+
 def test_a_large_image_goes_through_in_small_batches(scripted, shapes, image, knows, monkeypatch):
     predictor = scripted(lambda q: ([knows(q)] * 3, [0.5] * 3))
     sizes = []
