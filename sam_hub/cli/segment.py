@@ -80,9 +80,13 @@ def segment(
         ),
     ] = None,
     zoom: Annotated[
-        bool,
-        typer.Option("--zoom", help="Look again at the window around each object: better masks of small objects."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--zoom/--no-zoom",
+            help="Look again at the window around each object: better masks, in about twice the time.",
+            show_default="the model's own",
+        ),
+    ] = None,
     window: Annotated[
         int | None,
         typer.Option(
@@ -113,8 +117,8 @@ def segment(
     the same prompts. A single click is ambiguous (the shirt or the person?): the candidate with the highest predicted
     IoU is written, or all with --multimask.
 
-    --zoom takes about twice as long for one object: the window around it is encoded as well, in which the object is
-    larger in the network's input.
+    --zoom encodes the window around each object as well, in which the object is larger in the network's input.
+    It is the default for `pocket`.
 
     \b
     FORMAT

@@ -78,6 +78,7 @@ class Part:
     generation: arguments of `SamAutomaticMaskGenerator` tuned for its models, replacing the original's (image encoders)
     tidy: share of a mask's area; the command line and the demo remove smaller specks and fill smaller holes
     (image encoders)
+    zoom: whether `sam-hub segment` looks again at the window around each object (image encoders)
     tiny: settings of a small instance that reaches every branch, for the shared tests
     tiny_states: number of hidden states that the tiny image encoder returns
     softmax_attention: whether the image encoder returns attention weights
@@ -94,6 +95,7 @@ class Part:
     preparation: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] = field(default_factory=dict)
     tidy: float = 0.0
+    zoom: bool = False
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_states: int = 0
     softmax_attention: bool = True

@@ -33,6 +33,7 @@ class Capabilities:
     encoder: ``model_type`` of its image encoder, if known
     generation: its recommended arguments of `SamAutomaticMaskGenerator`, instead of the original's
     tidy: share of a mask's area; the command line and the page remove smaller specks and holes
+    zoom: whether `sam-hub segment` looks again at the window around each object
     """
 
     prompt_kinds: Sequence[str] = PROMPT_KINDS
@@ -44,6 +45,7 @@ class Capabilities:
     encoder: str | None = None
     generation: Mapping[str, Any] = field(default_factory=dict)
     tidy: float = 0.0
+    zoom: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ..ops.preparation import Preparation, Prepared
 from ..ops.threads import asked_threads
 from .backends import Backend, Capabilities, Prompts
 from .image_predictor import ImagePredictor
-from .thresholds import suited, tidied
+from .thresholds import suited, tidied, zooms
 
 ONNX_FOLDER = "onnx"
 ENCODER = "vision_encoder"
@@ -338,6 +338,7 @@ def read_capabilities(folder: Path) -> Capabilities:
         encoder=encoder.get("model_type"),
         generation=suited(encoder.get("model_type"), config.get("generation")),
         tidy=tidied(encoder.get("model_type"), config.get("tidy")),
+        zoom=zooms(encoder.get("model_type"), config.get("zoom")),
     )
 
 

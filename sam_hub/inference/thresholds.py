@@ -34,3 +34,10 @@ def tidied(encoder: str | None, given: float | None = None) -> float:
     if given is not None:
         return given
     return next((f.encoders[encoder].tidy for f in families() if encoder in f.encoders), 0.0)
+
+
+def zooms(encoder: str | None, given: bool | None = None) -> bool:
+    """Whether a second look at each object improves its masks: ``zoom`` of its configuration, or its family's."""
+    if given is not None:
+        return given
+    return next((f.encoders[encoder].zoom for f in families() if encoder in f.encoders), False)

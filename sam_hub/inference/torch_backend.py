@@ -17,7 +17,7 @@ from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
 from .concepts import Instances, words_of
 from .decoding import ImageDecoder
-from .thresholds import suited, tidied
+from .thresholds import suited, tidied, zooms
 from .upsample import MaskFrame
 from .weights_watch import Watched
 
@@ -52,6 +52,7 @@ class TorchBackend(Backend):
             encoder=config.vision_config.model_type,
             generation=suited(config.vision_config.model_type, getattr(config, "generation", None)),
             tidy=tidied(config.vision_config.model_type, getattr(config, "tidy", None)),
+            zoom=zooms(config.vision_config.model_type, getattr(config, "zoom", None)),
         )
 
     @property

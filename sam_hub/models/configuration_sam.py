@@ -64,8 +64,9 @@ class SamConfig(PreTrainedConfig):
     ``text_embedding_size`` is the width of CLIP's embeddings in a model that takes text prompts (paper, appendix D.5),
     else 0.
     ``original_layout``, if given, names the older layout of its authors' files in which it is written back.
-    ``generation`` (arguments of `SamAutomaticMaskGenerator`) and ``tidy`` (share of a mask's area below which the
-    command line and the page drop specks and fill holes), if given, replace the defaults for the image encoder.
+    ``generation`` (arguments of `SamAutomaticMaskGenerator`), ``tidy`` (share of a mask's area below which the command
+    line and the page drop specks and fill holes) and ``zoom`` (whether `sam-hub segment` looks again at the window
+    around each object), if given, replace the defaults for the image encoder.
     """
 
     model_type = "sam_hub"

@@ -50,7 +50,7 @@ class Request:
     tidy: share of a mask's area; smaller specks and holes are removed; default: the model's
     value_range, bands, page: see `read_image`
     window: side in pixels; only the window around each prompt is read and encoded
-    zoom: look again at the window around each object, see `ImagePredictor.predict`
+    zoom: look again at the window around each object, see `ImagePredictor.predict`; default: the model's
     """
 
     prompts: Sequence[Prompt] = ()
@@ -66,7 +66,7 @@ class Request:
     bands: Bands = None
     page: int | None = None
     window: int | None = None
-    zoom: bool = False
+    zoom: bool | None = None
 
     @classmethod
     def parse(
@@ -145,7 +145,7 @@ class Segmenter:
         self.predictor = self.predictor or self.load()
         if self._value_range() != value_range:  # the model just loaded has its own
             image = read_image(path, self._value_range(), request.bands, request.page)
-        share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
+        share, zoom = self._refinements()
         prompts = request.prompts
         if request.text is not None and self.predictor.capabilities.concepts and not (request.clip or request.detector):
             return find_in_photo(self.predictor, path, image, request.text, request.threshold, share)
@@ -153,9 +153,7 @@ class Segmenter:
             self._learn_words()
         elif request.text is not None:
             prompts = self._find_words(image)
-        return segment_photo(
-            self.predictor, path, image, prompts, request.rough, request.multimask, share, request.zoom
-        )
+        return segment_photo(self.predictor, path, image, prompts, request.rough, request.multimask, share, zoom)
 
     @property
     def photos_at_once(self) -> int:
@@ -165,6 +163,11 @@ class Segmenter:
     def beside(self) -> "Segmenter":
         """A segmenter for another thread, with the same model and its own image."""
         return replace(self, predictor=copy.copy(self.predictor))
+
+    def _refinements(self) -> tuple[float, bool]:
+        """``tidy`` and ``zoom``: as requested, or the model's own."""
+        request, own = self.request, self.predictor.capabilities
+        return own.tidy if request.tidy is None else request.tidy, own.zoom if request.zoom is None else request.zoom
 
     def _value_range(self) -> ValueRange:
         return self.request.value_range or getattr(self.predictor, "value_range", None)
@@ -177,9 +180,9 @@ class Segmenter:
             self.predictor = self.load()
         with Picture(path, self._value_range(), request.bands, request.page) as picture:
             request.check(picture.size)
-            share = self.predictor.capabilities.tidy if request.tidy is None else request.tidy
+            share, zoom = self._refinements()
             return segment_in_windows(
-                self.predictor, path, picture, request.prompts, request.window, request.multimask, share, request.zoom
+                self.predictor, path, picture, request.prompts, request.window, request.multimask, share, zoom
             )
 
     def _learn_words(self) -> None:

@@ -106,7 +106,22 @@ def test_zoom_looks_again_at_each_object(segment: Segment, predictor: SamPredict
     for number, box in enumerate(boxes, start=1):
         masks, scores, _ = predictor.predict(box=np.array(box), multimask_output=False, zoom=True)
         np.testing.assert_array_equal(_mask(f"photo.mask-{number}.png"), masks[0])
-        assert not np.array_equal(scores, predictor.predict(box=np.array(box), multimask_output=False)[1])
+        plain, other, _ = predictor.predict(box=np.array(box), multimask_output=False)
+        assert not np.array_equal(scores, other)
+        segment("photo.png", "-b", _text(box))  # not the tiny model's default
+        np.testing.assert_array_equal(_mask("photo.mask.png"), plain[0])
+
+
+def test_whether_to_zoom_is_the_models(segment: Segment, predictor: SamPredictor, tiny_model: Path) -> None:
+    own, box = Path("own").absolute(), (20, 10, 50, 35)
+    shutil.copytree(tiny_model, own)
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**config, "zoom": True}))
+    for options, zoom in (((), True), (("--no-zoom",), False)):
+        segment("photo.png", "-b", _text(box), "--model", own, *options)
+        masks, _, _ = predictor.predict(box=np.array(box), multimask_output=False, zoom=zoom)
+        np.testing.assert_array_equal(_mask("photo.mask.png"), masks[0])
+    assert SamPredictor("pocket").capabilities.zoom and not predictor.capabilities.zoom
 
 
 def test_points_and_a_box_are_one_object(segment: Segment, predictor: SamPredictor) -> None:

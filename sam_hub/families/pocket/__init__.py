@@ -15,6 +15,7 @@ FAMILY = Family(
             # pass the original's thresholds.
             generation={"pred_iou_thresh": 0.4, "stability_score_thresh": 0.7, "stability_score_offset": 0.5},
             tidy=0.02,
+            zoom=True,
             tiny={
                 "stages": [[1, 3, 1, 8, 1], [2, 3, 2, 8, 2], [2, 5, 2, 12, 2], [2, 3, 2, 16, 2], [2, 5, 2, 20, 2]],
                 "stem_channels": 8,
