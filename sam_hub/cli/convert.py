@@ -33,7 +33,7 @@ def convert(
 
     quiet_but_for_downloads()
     place = locate(checkpoint)
-    model = SamModel.from_pretrained(checkpoint, dtype=stored_dtype(place.folder))
+    model = SamModel.from_pretrained(checkpoint, dtype=stored_dtype(place.file or place.folder))
     words = words_to_write(model) if model.config.capabilities.concepts else None
     if to.suffix in (".pth", ".pt"):
         echo_path(save_original(model, to, words))
@@ -48,6 +48,8 @@ def convert(
         )
     if place.file:
         weights = layouts.read_checkpoint(place.file)
+        if layouts.is_own(weights):
+            return
         family = layouts.detect_family({key: tuple(value.shape) for key, value in weights.items()})
         read = words.model.to_original() if words else {}
         tell_parts(layouts.left_out(weights, family, read)[1], "are left out: single images do not need them")

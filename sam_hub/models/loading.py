@@ -188,9 +188,9 @@ def embedded_config(cls: type[nn.Module], weights: Mapping[str, torch.Tensor]) -
     return next((config for config in configs if shapes_of(cls, config) == found), None)
 
 
-def stored_dtype(folder: Path | None) -> torch.dtype | str:
-    """The one floating type of the weights in a folder; "auto" if there are several, or no such file."""
-    file = folder / "model.safetensors" if folder else None
+def stored_dtype(path: Path | None) -> torch.dtype | str:
+    """The one floating type of the weights in a folder or file; "auto" if there are several, or no safetensors."""
+    file = path / "model.safetensors" if path and path.is_dir() else path
     if file is None or not file.is_file():
         return "auto"
     try:

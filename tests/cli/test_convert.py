@@ -77,10 +77,15 @@ def test_a_full_disk_leaves_nothing(tiny_model, tmp_path, monkeypatch):
 def test_pocket_has_no_original(tmp_path):
     code, output = run("pocket", "--to", tmp_path / "pocket.pth")
     assert code == 1 and "no original project" in output
-    code, _ = run("pocket", "--to", tmp_path / "pocket")
-    assert code == 0
-    assert SamPredictor(SamModel.from_pretrained(tmp_path / "pocket")).processor.size["longest_edge"] == 512
-    packed, written = (load_file(f / "model.safetensors") for f in (ASSETS / "pocket", tmp_path / "pocket"))
+    for source in ("pocket", ASSETS / "pocket" / "model.safetensors"):
+        _pocket_as_it_is_stored(source, tmp_path / Path(source).stem)
+
+
+def _pocket_as_it_is_stored(source, folder):
+    code, output = run(source, "--to", folder)
+    assert code == 0, output
+    assert SamPredictor(SamModel.from_pretrained(folder)).processor.size["longest_edge"] == 512
+    packed, written = (load_file(f / "model.safetensors") for f in (ASSETS / "pocket", folder))
     assert {t.dtype for t in written.values() if t.is_floating_point()} == {
         torch.float16
     }  # as it is stored, though it is computed in float32

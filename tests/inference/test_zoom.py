@@ -6,7 +6,7 @@ import torch
 
 from sam_hub.errors import PromptError
 from sam_hub.inference.predictor import SamPredictor
-from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SMALLEST, Look, combined, inside, window_around
+from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SECOND, SMALLEST, Look, combined, inside, window_around
 
 from .small_model import RNG, Counted, tiny_model
 
@@ -65,27 +65,16 @@ def test_prompts_in_the_window():
     assert inside(window, points[1:2], labels[1:2], None) == (None, None, None)
 
 
-def test_a_better_second_look_replaces_the_first():
-    window, first = (100, 100, 140, 150), look(region(0, 0, 300, 300), 0.6)
-    second = Look(
-        np.where(np.arange(40) < 20, 2.0, -2.0).astype(np.float32) * np.ones((1, 50, 1), np.float32), *scored(0.6)
-    )
-    found = combined(first, second, window)
-    assert (
-        np.array_equal(found.logits[0] > 0, region(100, 100, 120, 150))
-        and found.scores.tolist() == second.scores.tolist()
-    )
-    assert np.array_equal(found.low_res, first.low_res)
-
-
-def test_a_worse_second_look_is_averaged_inside_its_window():
+def test_logits_are_averaged_inside_the_window():
     window, first = (100, 100, 140, 150), look(region(90, 90, 120, 120), 0.6)
     second = Look(np.full((1, 50, 40), -5.0, np.float32), *scored(0.4))
     found = combined(first, second, window)
     expected = first.logits.copy()
-    expected[0, 100:150, 100:140] = (expected[0, 100:150, 100:140] - 5) / 2
-    assert np.array_equal(found.logits, expected) and found.scores[0] == pytest.approx(0.5)
+    expected[0, 100:150, 100:140] = (1 - SECOND) * expected[0, 100:150, 100:140] - 5 * SECOND
+    np.testing.assert_allclose(found.logits, expected, rtol=1e-6)
+    assert found.scores[0] == pytest.approx((1 - SECOND) * 0.6 + SECOND * 0.4)
     assert np.array_equal(found.logits[0] > 0, region(90, 90, 120, 120) & ~region(100, 100, 120, 120))
+    assert first.logits[0, 110, 110] == 4  # unchanged
 
 
 def scored(*scores: float) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +86,13 @@ def test_candidates_are_paired_by_rank():
     first = look(region(100, 100, 120, 120), 0.9, count=3)  # scores 0.3, 0.6, 0.9
     second = Look(np.stack([np.full((50, 40), v, np.float32) for v in (-1, -2, -3)]), *scored(0.7, 0.1, 0.5))
     found = combined(first, second, (100, 100, 140, 150))
-    assert found.scores.tolist() == pytest.approx([0.8, 0.55, 0.2])
-    assert found.logits[:, 149, 139].tolist() == [-2.5, -3.5, -3] and found.logits[0, 100, 100] == 1.5
+
+    def mean(first, second):
+        return pytest.approx([(1 - SECOND) * a + SECOND * b for a, b in zip(first, second, strict=True)])
+
+    assert found.scores.tolist() == mean([0.9, 0.6, 0.3], [0.7, 0.5, 0.1])
+    assert found.logits[:, 149, 139].tolist() == mean([-4, -4, -4], [-1, -3, -2])
+    assert found.logits[:, 100, 100].tolist() == mean([4, -4, -4], [-1, -3, -2])
     assert found.low_res[:, 0, 0].tolist() == [2, 1, 0]
 
 
