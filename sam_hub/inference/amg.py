@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from os import PathLike
 from typing import Any, Literal, Protocol
 
@@ -198,8 +199,16 @@ class SamAutomaticMaskGenerator:
             "crop_n_points_downscale_factor": (crop_n_points_downscale_factor, 1),
         }
         for name, (value, lowest) in least.items():
-            if value < lowest:
-                raise ValueError(f"{name} must be at least {lowest}; got {value}")
+            if not isinstance(value, Integral) or value < lowest:
+                raise ValueError(f"{name} must be a whole number of at least {lowest}; got {value}")
+        given = {
+            "pred_iou_thresh": pred_iou_thresh,
+            "stability_score_thresh": stability_score_thresh,
+            "stability_score_offset": stability_score_offset,
+        }
+        for name, value in {**given, "box_nms_thresh": box_nms_thresh, "crop_nms_thresh": crop_nms_thresh}.items():
+            if value is not None and np.isnan(value):  # every comparison with it is false
+                raise ValueError(f"{name} must be a number; got {value}")
         if not 0 <= crop_overlap_ratio < 1:
             raise ValueError(f"crop_overlap_ratio must be at least 0 and below 1; got {crop_overlap_ratio}")
         if (points_per_side is None) == (point_grids is None):
@@ -222,11 +231,6 @@ class SamAutomaticMaskGenerator:
 
             model = SamPredictor(model)
         self.predictor: ClickPredictor = model
-        given = {
-            "pred_iou_thresh": pred_iou_thresh,
-            "stability_score_thresh": stability_score_thresh,
-            "stability_score_offset": stability_score_offset,
-        }
         usual = {**ORIGINAL, **_suited(model)}
         pred_iou_thresh, stability_score_thresh, stability_score_offset = (
             usual[name] if value is None else value for name, value in given.items()

@@ -354,12 +354,16 @@ def test_of_masks_that_cleaning_makes_alike_the_unchanged_is_kept() -> None:
 def test_a_model_that_is_none_is_named():
     for wrong in (
         dict(points_per_batch=0),
+        dict(points_per_batch=None),
         dict(crop_n_layers=-1),
         dict(crop_n_points_downscale_factor=0),
         dict(crop_overlap_ratio=1.0),
         dict(crop_overlap_ratio=float("nan")),
     ):
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be (a whole number of )?at least"):
             SamAutomaticMaskGenerator(BoxPredictor([]), 2, **wrong)
+    for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh"):
+        with pytest.raises(ValueError, match=f"{name} must be a number; got nan"):
+            SamAutomaticMaskGenerator(BoxPredictor([]), 2, **{name: float("nan")})
     with pytest.raises(TypeError, match="needs a SamModel or its name; got int"):
         SamAutomaticMaskGenerator(3)
