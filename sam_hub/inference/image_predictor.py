@@ -26,7 +26,7 @@ from .embedding_cache import EmbeddingCache
 from .ownership import Ownership
 from .saved_embeddings import read_embedding, write_embedding
 from .upsample import MaskFrame
-from .zoom import Look, combined, inside, window_around
+from .zoom import Look, combine, inside, window_around
 
 if TYPE_CHECKING:
     from .concepts import Instances
@@ -352,32 +352,33 @@ class ImagePredictor:
             box, embedded = self._read_text(image, text, box)
         prompts = self._read(image, point_coords, point_labels, box, mask_input, embedded)
         low_res, scores = self._decode(image, prompts, multimask_output, hq_token_only)
+        look = Look(low_res[0], scores[0], self._frame(image))
         if zoom:
-            first = Look(self.backend.enlarge(low_res[0], self._frame(image), True), scores[0], low_res[0])
-            look = self._look_closer(
-                image, first, point_coords, point_labels, box, embedded, multimask_output, hq_token_only
-            )
-            masks, scores, low_res = look.logits if return_logits else look.logits > 0, [look.scores], [look.low_res]
-        else:
-            masks = self.backend.enlarge(low_res[0], self._frame(image), return_logits)
+            look = look.in_order()
+        masks, scores = self.backend.enlarge(look.low_res, look.frame, return_logits), look.scores
+        if zoom:
+            more = embedded, multimask_output, hq_token_only
+            scores = self._look_closer(image, look, masks, point_coords, point_labels, box, *more)
         if tidy:
             masks = np.stack([tidied(mask, tidy, point_coords, point_labels) for mask in masks])
-        return masks, scores[0], low_res[0]
+        return masks, scores, look.low_res
 
     def _look_closer(
-        self, image: HeldImage, first: Look, coords: Any, labels: Any, box: Any, embedded: Any, *options: bool
-    ) -> Look:
-        """The first look combined with one at the window around the object, if that is worth it."""
+        self, image: HeldImage, first: Look, masks: np.ndarray, coords: Any, labels: Any, box: Any, text: Any,
+        *options: bool,
+    ) -> np.ndarray:  # fmt: skip
+        """Improve ``masks`` by another look, at the window around the object, if it is worth it; returns the scores."""
         pixels = self._photo(image, "zoom")
-        window = window_around(first, coords, labels, box)
-        if window is None or (coords is None and box is None and embedded is None):  # a mask prompt alone
-            return first.in_order()
+        if coords is None and box is None and text is None:  # a mask prompt alone
+            return first.scores
+        window = window_around(masks[0] > 0, coords, labels, box)
+        if window is None:
+            return first.scores
         x0, y0, x1, y1 = window
         closer = self._encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
         points, labels, box = inside(window, coords, labels, box)
-        low_res, scores = self._decode(closer, self._read(closer, points, labels, box, None, embedded), *options)
-        logits = self.backend.enlarge(low_res[0], self._frame(closer), True)
-        return combined(first, Look(logits, scores[0], low_res[0]), window)
+        low_res, scores = self._decode(closer, self._read(closer, points, labels, box, None, text), *options)
+        return combine(masks, first, Look(low_res[0], scores[0], self._frame(closer)).in_order(), window)
 
     def predict_low_res(
         self,

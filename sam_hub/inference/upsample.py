@@ -59,7 +59,7 @@ class AxisResize:
         self.starting = np.bincount(self.first, minlength=rows.n_in)  # for each input: outputs that start reading there
         self.blocks = []  # for each `BLOCK` outputs: the first input they read, and the weights from there on
         for a in range(0, len(self.first), BLOCK):
-            low, high = self._inputs(a, a + BLOCK)
+            low, high = self.inputs(a, a + BLOCK)
             self.blocks.append((low, rows[a : a + BLOCK].dense(low, high).astype(np.float32)))
 
     @property
@@ -68,7 +68,7 @@ class AxisResize:
         places = self.first, self.last, self.starting
         return sum(array.nbytes for array in (*places, *(weights for _, weights in self.blocks)))
 
-    def _inputs(self, start: int, stop: int) -> tuple[int, int]:
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """The range of inputs that outputs ``start`` to ``stop`` read. The first row need not start first: a bicubic
         row that lies exactly on an input reads fewer inputs than its neighbours.
         """
@@ -90,7 +90,7 @@ class AxisResize:
             begin = a - a % BLOCK
             b = min(begin + BLOCK, stop)
             zero, weights = self.blocks[a // BLOCK]
-            low, high = self._inputs(a, b)
+            low, high = self.inputs(a, b)
             low, high = max(low, at), min(high, at + len(x))
             part = weights[a - begin : b - begin, low - zero : high - zero]
             np.matmul(part, x[low - at : high - at], out=out[a - start : b - start])
@@ -210,8 +210,7 @@ class Upsampler:
         around = self.margin(window)
         top, bottom = self.rows.outputs(rows.start, rows.stop - 1)
         left, right = self.columns.outputs(columns.start, columns.stop - 1)
-        probability = self.frame.how == "probability"
-        x = 1 / (1 + np.exp(-logits)) if probability else logits
+        x = self._scaled(logits)
         # Transposed, so that memory is column-major, as run lengths need it.
         if (bottom - top) * x.shape[1] <= PIECE or x.shape[1] <= right - left:
             x = self.rows(x, around[0].start, top, bottom)
@@ -219,16 +218,34 @@ class Upsampler:
         else:  # a tall, thin image
             x = self.columns(np.ascontiguousarray(x.T), around[1].start, left, right)
             x = np.asfortranarray(self.rows(np.ascontiguousarray(x.T), around[0].start, top, bottom))
-        if probability:
-            x = x.clip(1e-6, 1 - 1e-6)
-            x = np.log(x / (1 - x))
-        return x, (left, top)
+        return self._as_logits(x), (left, top)
+
+    def pixels(self, logits: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
+        """Logits of a window of the image, (h', w') float32.
+
+        logits: (h, w), the whole low-res mask; window: x0, y0, x1, y1 in pixels, x1 and y1 exclusive
+        """
+        x0, y0, x1, y1 = window
+        (top, bottom), (left, right) = self.rows.inputs(y0, y1), self.columns.inputs(x0, x1)
+        x = self._scaled(logits[top:bottom, left:right])
+        x = self.rows(x, top, y0, y1)
+        return self._as_logits(self.columns(np.ascontiguousarray(x.T), left, x0, x1).T)
+
+    def _scaled(self, logits: np.ndarray) -> np.ndarray:
+        """What is interpolated: logits, or probabilities."""
+        return 1 / (1 + np.exp(-logits)) if self.frame.how == "probability" else logits
+
+    def _as_logits(self, x: np.ndarray) -> np.ndarray:
+        if self.frame.how != "probability":
+            return x
+        x = x.clip(1e-6, 1 - 1e-6)
+        return np.log(x / (1 - x))
 
 
 def enlarge(low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) -> np.ndarray:
     """Low-res logits (..., h, w) -> masks of the image, (..., H, W) bool, or float32 logits."""
     flat = low_res.reshape(-1, *low_res.shape[-2:])
-    upsampler = _upsampler(flat.shape[-2:], frame)
+    upsampler = upsampler_of(flat.shape[-2:], frame)
     out = np.zeros((len(flat), *frame.original_size), np.float32 if return_logits else bool)
     everything = tuple(slice(0, side) for side in upsampler.visible)
     for mask, logits in zip(out, flat, strict=True):
@@ -240,6 +257,6 @@ def enlarge(low_res: np.ndarray, frame: MaskFrame, return_logits: bool = False) 
 
 
 @lru_cache(maxsize=2)
-def _upsampler(low_size: Size, frame: MaskFrame) -> Upsampler:
+def upsampler_of(low_size: Size, frame: MaskFrame) -> Upsampler:
     """The last few are cached, as a photo usually gets many clicks."""
     return Upsampler(low_size, frame)

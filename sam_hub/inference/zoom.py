@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ops.masks import mask_to_box
 from ..rasters.raster import Window
+from .upsample import MaskFrame, upsampler_of
 
 AROUND_BOX, AROUND_MASK = 2.0, 3.0
 """Side of the window as a multiple of the object's: a box is given; the mask of a click may be too small."""
@@ -26,34 +27,39 @@ OF_OBJECT = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Look:
-    """Predictions for one object.
+    """Predictions for one object in the image or in a window.
 
-    logits: (M, h, w) float32 at the resolution of the image or window; scores: (M,) predicted IoU
-    low_res: (M, h, w) float32 logits
+    low_res: (M, h, w) float32 logits; scores: (M,) predicted IoU
+    frame: how they lie on the image or window
     """
 
-    logits: np.ndarray
-    scores: np.ndarray
     low_res: np.ndarray
+    scores: np.ndarray
+    frame: MaskFrame
 
     def in_order(self) -> "Look":
         """The same masks, best first."""
         order = np.argsort(-self.scores, kind="stable")
-        return Look(self.logits[order], self.scores[order], self.low_res[order])
+        return Look(self.low_res[order], self.scores[order], self.frame)
+
+    def logits(self, window: Window) -> np.ndarray:
+        """Logits of a window of the image: (M, h', w') float32."""
+        upsampler = upsampler_of(self.low_res.shape[-2:], self.frame)
+        return np.stack([upsampler.pixels(each, window) for each in self.low_res])
 
 
 def window_around(
-    look: Look, points: np.ndarray | None = None, labels: np.ndarray | None = None, box: np.ndarray | None = None
+    mask: np.ndarray, points: np.ndarray | None = None, labels: np.ndarray | None = None, box: np.ndarray | None = None
 ) -> Window | None:
     """The window for a second look, or None if the object is not found or already large.
 
+    mask: (H, W) bool, of the first look
     points: (P, 2), x then y; labels: (P,), see `prompts.LABELS`; box: (4,) x0, y0, x1, y1; in pixels of the image
     """
-    size = look.logits.shape[-2:]
+    size = mask.shape
     if box is not None:
         corners = [np.clip(np.reshape(box, (2, 2)).astype(np.float64), 0, size[::-1])]
     else:
-        mask = look.logits[look.scores.argmax()] > 0
         if not mask.any():
             return None
         corners = [mask_to_box(mask).reshape(2, 2) + np.array([[0.0], [1.0]])]
@@ -80,11 +86,14 @@ def inside(
     return points, labels, None if box is None else np.asarray(box, np.float64) - np.tile(corner, 2)
 
 
-def combined(first: Look, second: Look, window: Window) -> Look:
-    """Both looks as one, in pixels of the image, best mask first; low-res logits are those of the first look."""
-    first, second = first.in_order(), second.in_order()
+def combine(masks: np.ndarray, first: Look, second: Look, window: Window) -> np.ndarray:
+    """Write the mean of both looks' logits into the window of the first look's masks, candidates paired by rank.
+
+    masks: (M, H, W) bool, or float32 logits; both looks in order
+    returns: the scores of the result, (M,)
+    """
     x0, y0, x1, y1 = window
-    logits = first.logits.copy()
-    here = logits[:, y0:y1, x0:x1]
-    here += SECOND * (second.logits - here)
-    return Look(logits, first.scores + SECOND * (second.scores - first.scores), first.low_res)
+    logits, closer = first.logits(window), second.logits((0, 0, x1 - x0, y1 - y0))
+    logits += SECOND * (closer - logits)
+    masks[:, y0:y1, x0:x1] = logits > 0 if masks.dtype == bool else logits
+    return first.scores + SECOND * (second.scores - first.scores)

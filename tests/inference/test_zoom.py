@@ -6,38 +6,31 @@ import torch
 
 from sam_hub.errors import PromptError
 from sam_hub.inference.predictor import SamPredictor
-from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SECOND, SMALLEST, Look, combined, inside, window_around
+from sam_hub.inference.upsample import MaskFrame, Upsampler, enlarge
+from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SECOND, SMALLEST, Look, combine, inside, window_around
 
 from .small_model import RNG, Counted, tiny_model
 
 H, W = 300, 400
 IMAGE = RNG.integers(0, 256, (H, W, 3), dtype=np.uint8)
 SMALL_BOX = np.array([100.0, 120, 160, 150])
-
-
-def look(mask: np.ndarray | None = None, score: float = 0.5, count: int = 1) -> Look:
-    """A look whose last candidate is the best."""
-    logits = np.full((count, H, W), -4.0, np.float32)
-    if mask is not None:
-        logits[-1, mask] = 4
-    scores = np.linspace(0, score, count + 1, dtype=np.float32)[1:]
-    return Look(logits, scores, np.arange(count, dtype=np.float32)[:, None, None] * np.ones((2, 2), np.float32))
+NOTHING = np.zeros((H, W), bool)
 
 
 def region(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-    mask = np.zeros((H, W), bool)
+    mask = NOTHING.copy()
     mask[y0:y1, x0:x1] = True
     return mask
 
 
 def test_the_window_of_a_box_is_a_square_around_it():
-    x0, y0, x1, y1 = window_around(look(), box=SMALL_BOX)
+    x0, y0, x1, y1 = window_around(NOTHING, box=SMALL_BOX)
     assert (x1 - x0, y1 - y0) == (60 * AROUND_BOX, 60 * AROUND_BOX)
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == (130, 135)
 
 
-def test_the_window_of_a_click_is_around_its_best_mask_and_contains_clicks_on_the_object():
-    first = look(region(200, 100, 230, 120), count=3)
+def test_the_window_of_a_click_is_around_its_mask_and_contains_clicks_on_the_object():
+    first = region(200, 100, 230, 120)
     x0, y0, x1, y1 = window_around(first, np.array([[210.0, 110]]), np.array([1]))
     assert x1 - x0 == y1 - y0 == 30 * AROUND_MASK and (x0 + x1) / 2 == 215 and (y0 + y1) / 2 == 110
     points, labels = np.array([[210.0, 110], [270, 110], [10, 10]]), np.array([1, 1, 0])
@@ -46,15 +39,15 @@ def test_the_window_of_a_click_is_around_its_best_mask_and_contains_clicks_on_th
 
 
 def test_windows_are_clipped_to_the_image_and_never_tiny():
-    assert window_around(look(), box=np.array([-9.0, -9, 6, 6])) == (0, 0, 3 + SMALLEST // 2, 3 + SMALLEST // 2)
-    x0, y0, x1, y1 = window_around(look(), box=np.array([390.0, 290, 420, 330]))
+    assert window_around(NOTHING, box=np.array([-9.0, -9, 6, 6])) == (0, 0, 3 + SMALLEST // 2, 3 + SMALLEST // 2)
+    x0, y0, x1, y1 = window_around(NOTHING, box=np.array([390.0, 290, 420, 330]))
     assert (x1, y1) == (W, H) and (x0, y0) == (395 - SMALLEST // 2, 295 - SMALLEST // 2)
 
 
 def test_nothing_to_look_at():
-    assert window_around(look()) is None  # an empty mask
-    assert window_around(look(), box=np.array([0.0, 0, 390, 290])) is None  # already as large as the image
-    assert window_around(look(region(10, 10, 300, 200))) is None
+    assert window_around(NOTHING) is None
+    assert window_around(NOTHING, box=np.array([0.0, 0, 390, 290])) is None  # already as large as the image
+    assert window_around(region(10, 10, 300, 200)) is None
 
 
 def test_prompts_in_the_window():
@@ -65,35 +58,46 @@ def test_prompts_in_the_window():
     assert inside(window, points[1:2], labels[1:2], None) == (None, None, None)
 
 
-def test_logits_are_averaged_inside_the_window():
-    window, first = (100, 100, 140, 150), look(region(90, 90, 120, 120), 0.6)
-    second = Look(np.full((1, 50, 40), -5.0, np.float32), *scored(0.4))
-    found = combined(first, second, window)
-    expected = first.logits.copy()
-    expected[0, 100:150, 100:140] = (1 - SECOND) * expected[0, 100:150, 100:140] - 5 * SECOND
-    np.testing.assert_allclose(found.logits, expected, rtol=1e-6)
-    assert found.scores[0] == pytest.approx((1 - SECOND) * 0.6 + SECOND * 0.4)
-    assert np.array_equal(found.logits[0] > 0, region(90, 90, 120, 120) & ~region(100, 100, 120, 120))
-    assert first.logits[0, 110, 110] == 4  # unchanged
+@pytest.mark.parametrize("how", ["crop", "bilinear", "bicubic", "probability"])
+def test_the_logits_of_a_window_are_those_of_the_image(how):
+    frame = MaskFrame((64, 64), (48, 64), (H, W), how)
+    low_res = RNG.normal(size=(2, 16, 16)).astype(np.float32)
+    look, whole = Look(low_res, np.zeros(2, np.float32), frame), enlarge(low_res, frame, True)
+    for x0, y0, x1, y1 in [(0, 0, W, H), (3, 5, 4, 6), (100, 50, 333, 300), (390, 0, 400, 7)]:
+        np.testing.assert_allclose(look.logits((x0, y0, x1, y1)), whole[:, y0:y1, x0:x1], atol=1e-5)
 
 
-def scored(*scores: float) -> tuple[np.ndarray, np.ndarray]:
-    return np.array(scores, np.float32), np.zeros((len(scores), 2, 2), np.float32)
+def test_an_upsampler_computes_no_more_than_the_window():
+    upsampler = Upsampler((16, 16), MaskFrame((64, 64), (48, 64), (H, W)))
+    low_res = np.full((16, 16), np.nan, np.float32)
+    low_res[:5, :5] = 1
+    assert (upsampler.pixels(low_res, (0, 0, 40, 40)) == 1).all()
 
 
-def test_candidates_are_paired_by_rank():
-    """The best of one look with the best of the other; their low-res logits go along."""
-    first = look(region(100, 100, 120, 120), 0.9, count=3)  # scores 0.3, 0.6, 0.9
-    second = Look(np.stack([np.full((50, 40), v, np.float32) for v in (-1, -2, -3)]), *scored(0.7, 0.1, 0.5))
-    found = combined(first, second, (100, 100, 140, 150))
+def flat(values: tuple[float, ...], scores: tuple[float, ...], size: tuple[int, int]) -> Look:
+    """A look whose masks have one logit each everywhere."""
+    low_res = np.array(values, np.float32)[:, None, None] * np.ones((8, 8), np.float32)
+    return Look(low_res, np.array(scores, np.float32), MaskFrame((32, 32), (32, 32), size))
+
+
+def test_candidates_are_paired_by_rank_and_averaged_in_the_window():
+    """The best of one look with the best of the other."""
+    first, window = flat((4, -4, 3), (0.3, 0.6, 0.9), (H, W)).in_order(), (100, 100, 140, 150)
+    second = flat((-1, -2, -3), (0.7, 0.1, 0.5), (50, 40)).in_order()
+    assert first.scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
 
     def mean(first, second):
-        return pytest.approx([(1 - SECOND) * a + SECOND * b for a, b in zip(first, second, strict=True)])
+        return pytest.approx([(1 - SECOND) * a + SECOND * b for a, b in zip(first, second, strict=True)], abs=1e-6)
 
-    assert found.scores.tolist() == mean([0.9, 0.6, 0.3], [0.7, 0.5, 0.1])
-    assert found.logits[:, 149, 139].tolist() == mean([-4, -4, -4], [-1, -3, -2])
-    assert found.logits[:, 100, 100].tolist() == mean([4, -4, -4], [-1, -3, -2])
-    assert found.low_res[:, 0, 0].tolist() == [2, 1, 0]
+    logits = enlarge(first.low_res, first.frame, True)
+    assert combine(logits, first, second, window).tolist() == mean([0.9, 0.6, 0.3], [0.7, 0.5, 0.1])
+    for y, x in ((100, 100), (149, 139)):
+        assert logits[:, y, x].tolist() == mean([3, -4, 4], [-1, -3, -2])
+    for y, x in ((99, 100), (150, 139), (149, 140)):
+        assert logits[:, y, x].tolist() == pytest.approx([3, -4, 4])
+    masks = enlarge(first.low_res, first.frame)
+    combine(masks, first, second, window)
+    assert masks.dtype == bool and np.array_equal(masks, logits > 0)
 
 
 @pytest.fixture(scope="module")
@@ -113,32 +117,32 @@ def test_the_predictor_combines_its_two_looks(model, prompt):
     """By hand: the same prompt on the image and on the window alone, combined."""
     predictor, closer = SamPredictor(model), SamPredictor(model)
     predictor.set_image(IMAGE)
-    first = Look(*predictor.predict(**prompt, return_logits=True))
-    window = x0, y0, x1, y1 = window_around(first, box=SMALL_BOX)
+    plain, scores, low_res = predictor.predict(**prompt, return_logits=True)
+    x0, y0, x1, y1 = window_around(plain[scores.argmax()] > 0, box=SMALL_BOX)
     closer.set_image(IMAGE[y0:y1, x0:x1])
     points = {}
     if "point_coords" in prompt:  # the second is outside the window
         points = dict(point_coords=prompt["point_coords"][:1] - [x0, y0], point_labels=prompt["point_labels"][:1])
-    second = closer.predict(**{**prompt, **points, "box": SMALL_BOX - [x0, y0, x0, y0]}, return_logits=True)
-    expected = combined(first, Look(*second), window)
-    logits, scores, low_res = predictor.predict(**prompt, zoom=True, return_logits=True)
-    assert np.array_equal(logits, expected.logits) and np.array_equal(scores, expected.scores)
-    assert np.array_equal(low_res, expected.low_res) and not np.array_equal(logits, first.in_order().logits)
+    seen, others, _ = closer.predict(**{**prompt, **points, "box": SMALL_BOX - [x0, y0, x0, y0]}, return_logits=True)
+    best, second = (np.argsort(-each, kind="stable") for each in (scores, others))
+    expected = plain[best]
+    expected[:, y0:y1, x0:x1] = (1 - SECOND) * expected[:, y0:y1, x0:x1] + SECOND * seen[second]
+    logits, combined, low = predictor.predict(**prompt, zoom=True, return_logits=True)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    np.testing.assert_allclose(combined, (1 - SECOND) * scores[best] + SECOND * others[second], atol=1e-6)
+    assert np.array_equal(low, low_res[best]) and np.abs(logits - plain[best]).max() > 0.1
     masks, _, _ = predictor.predict(**prompt, zoom=True)
-    assert masks.dtype == bool and np.array_equal(masks, logits > 0)
-    again, _, _ = predictor.predict(**prompt, return_logits=True)
-    assert np.array_equal(again, first.logits)  # the image is still set
+    assert masks.dtype == bool and (masks != (logits > 0)).mean() < 1e-4
+    assert np.array_equal(predictor.predict(**prompt, return_logits=True)[0], plain)  # the image is still set
 
 
 def test_a_second_look_is_taken_only_where_it_can_help(model, monkeypatch):
     predictor, counted = SamPredictor(model), Counted(monkeypatch, model)
     predictor.set_image(IMAGE)
-    large = np.array([5.0, 5, 395, 295])
-    found = predictor.predict(box=large, multimask_output=False, zoom=True)
+    large = dict(box=np.array([5.0, 5, 395, 295]), multimask_output=False)
+    found = predictor.predict(**large, zoom=True)
     assert counted.calls == 1
-    assert all(
-        np.array_equal(a, b) for a, b in zip(found, predictor.predict(box=large, multimask_output=False), strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(found, predictor.predict(**large), strict=True))
     low_res = RNG.normal(size=(1, 16, 16)).astype(np.float32)
     predictor.predict(mask_input=low_res, zoom=True)  # no prompt that could be moved
     assert counted.calls == 1
