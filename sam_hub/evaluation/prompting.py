@@ -45,9 +45,7 @@ def ask(
     """
     if not zoom:
         return Answer(*predictor.predict_each(points, labels, boxes, mask_input, multimask))
-    every = [points, labels, boxes, mask_input]
-    rows = (
-        [None if value is None else value[i] for value in every] for i in range(len(points if boxes is None else boxes))
-    )
-    found = [predictor.predict(*row, multimask, zoom=True) for row in rows]
+    count = len(points if boxes is None else boxes)
+    rows = ([None if v is None else v[i] for v in (points, labels, boxes, mask_input)] for i in range(count))
+    found = [predictor.predict(*row, multimask_output=multimask, zoom=True) for row in rows]
     return Answer(*(np.stack(parts) for parts in zip(*found, strict=True)))
