@@ -4,15 +4,20 @@ import importlib.util
 import json
 import os
 import signal
+import sysconfig
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the workers of `pytest -n 2` share two cores
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+from .forks import Forks
 
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
@@ -51,6 +56,47 @@ def not_for_ever() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """(name, make) -> the folder that ``make(folder)`` wrote: once, also where several workers share a run.
+
+    A worker that comes while another one makes the folder waits for it. Tests change copies only.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-once"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Programs and commands in processes that start fast; offline, as no test reaches the Hub."""
+    here = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    with TemporaryDirectory() as folder:  # a short path: a socket's has at most 100 characters
+        found = Forks(Path(folder), {**os.environ, "PATH": here, "HF_HUB_OFFLINE": "1"})
+        found.environment["PATH"] = f"{found.bin}{os.pathsep}{here}"
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def pocket_bundle(once: Callable) -> Path:
+    """`pocket` for transformers.js (fp32, q8) and for the original's notebook."""
+    from sam_hub.exporters.bundle import export_bundle
+
+    wanted, options = {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"}
+    return once("pocket", lambda out: export_bundle("pocket", out, wanted, options))
 
 
 @pytest.fixture(scope="session")

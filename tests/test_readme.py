@@ -1,9 +1,9 @@
 """Every block of commands in README.md and docs/ is run, in order, and what they say about the models is true.
 
 Each fenced ``bash`` block is a script, each ``python`` block a program of its own; of a ``console`` block the lines
-after ``$`` are run and the others must be what they print (``...`` stands for anything). The blocks of a page share
-a folder that holds ``examples/``. A block is left out only by a comment above it, ``<!-- not run: REASON -->`` or
-``<!-- needs the network -->``, which shows in the report as a skip.
+after ``$`` are run and the others must be what they print (``...`` stands for anything). Programs and ``sam-hub`` start
+as `forks` does. The blocks of a page share a folder that holds ``examples/``. A block is left out only by a comment
+above it, ``<!-- not run: REASON -->`` or ``<!-- needs the network -->``, which shows in the report as a skip.
 """
 
 import importlib.util
@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from sam_hub.families.registry import built_in
+
+from .forks import Forks
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -50,26 +52,28 @@ def blocks_of(text: str, page: str = "page") -> list[Block]:
     ]
 
 
-def commands_of(block: Block) -> list[tuple[list[str], str]]:
+def commands_of(block: Block) -> list[tuple[str, str]]:
     """The commands of a block, each with the pattern of what it must print."""
-    if block.language == "python":
-        return [([sys.executable, "-c", block.code], "*")]
-    if block.language == "bash":
-        return [(["bash", "-euo", "pipefail", "-c", block.code], "*")]
+    if block.language in ("python", "bash"):
+        return [(block.code, "*")]
     if block.language == "console":
         steps = re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]
         pairs = (step.partition("\n") for step in steps)
-        return [(["bash", "-euo", "pipefail", "-c", line], output.strip() or "*") for line, _, output in pairs]
+        return [(line, output.strip() or "*") for line, _, output in pairs]
     raise AssertionError(f"{block}: no rule to run a {block.language} block")
 
 
-def run(block: Block, folder: Path) -> None:
-    environment = {**os.environ, "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]}
-    if block.note != NETWORK:
-        environment["HF_HUB_OFFLINE"] = "1"
+def run(block: Block, folder: Path, forks: Forks | None = None) -> None:
+    """forks: None for blocks that reach the network, whose programs start as usual"""
+    paths = sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"]
+    environment = forks.environment if forks else {**os.environ, "PATH": paths}
     for command, pattern in commands_of(block):
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        said = f"{block}: {command[-1]}\n{done.stdout}{done.stderr}"
+        if forks and block.language == "python":
+            done = forks.run(command, cwd=folder)
+        else:
+            start = [sys.executable, "-c"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c"]
+            done = subprocess.run([*start, command], cwd=folder, env=environment, capture_output=True, text=True)
+        said = f"{block}: {command}\n{done.stdout}{done.stderr}"
         assert done.returncode == 0, said
         expected = re.sub(r"[\[?]", lambda m: f"[{m[0]}]", pattern).replace("...", "*")
         assert fnmatchcase(done.stdout.strip(), expected), said
@@ -88,12 +92,12 @@ def in_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in RUN}))
-def test_blocks_run_in_order(page, tmp_path, subtests):
+def test_blocks_run_in_order(page, forks, tmp_path, subtests):
     folder = in_folder(tmp_path)
     for block in RUN:
         if block.page == page:
             with subtests.test(line=block.line):
-                run(block, folder)
+                run(block, folder, forks)
 
 
 def test_the_first_page_has_blocks_of_both_kinds():
@@ -153,16 +157,16 @@ def test_table_of_models_agrees_with_the_catalogue():
         ("```toml\na = 1\n```\n", "no rule"),
     ],
 )
-def test_a_wrong_block_is_noticed(text, fault, tmp_path):
+def test_a_wrong_block_is_noticed(text, fault, forks, tmp_path):
     (block,) = blocks_of(text)
     with pytest.raises(AssertionError, match=re.escape(fault)):
-        run(block, tmp_path)
+        run(block, tmp_path, forks)
 
 
-def test_a_right_block_passes(tmp_path):
+def test_a_right_block_passes(forks, tmp_path):
     text = "```bash\necho 1 > a\n```\n<!-- not run: it would fail -->\n```bash\nfalse\n```\n"
     text += "```console\n$ cat a; echo '[ab] and c'\n1\n[ab] ... c\n$ true\n```\n"
     first, left_out, last = blocks_of(text)
     assert left_out.note == "not run: it would fail"
-    run(first, tmp_path)
-    run(last, tmp_path)
+    run(first, tmp_path, forks)
+    run(last, tmp_path, forks)

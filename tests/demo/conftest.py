@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -106,18 +106,17 @@ def serve(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def static_folder(tmp_path_factory) -> Path:
+def static_folder(once: Callable, request: pytest.FixtureRequest) -> Path:
     """The page without a server, with `pocket`; written once, or where SAM_HUB_STATIC says that it lies."""
     from sam_hub.demo.static_page import write_static
 
     if there := os.environ.get("SAM_HUB_STATIC"):
         return Path(there)
-    out = tmp_path_factory.mktemp("static") / "page"
+    bundle = request.getfixturevalue("pocket_bundle")
     try:
-        write_static(out, ["pocket"])
+        return once("page", lambda out: write_static(out, [str(bundle)]))
     except OutputError as e:
         pytest.skip(f"the page without a server is not tried: {e}")
-    return out
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,22 @@ def test_the_folder(package, tmp_path):
     assert all((out / icon["src"]).is_file() for icon in manifest["icons"])
 
 
+def test_a_name_is_exported_with_weights_of_8_bits(package, tmp_path, monkeypatch):
+    """As the bundle of `pocket` is that the tests of the page share."""
+    asked = []
+
+    def export(name: str, out: Path, *wanted: object, **_: object) -> None:
+        asked.append((name, *wanted))
+        model_folder(out, "_quantized")
+
+    monkeypatch.setattr("sam_hub.exporters.bundle.export_bundle", export)
+    out = tmp_path / "page"
+    static_page.write_static(out, ["pocket"], package)
+    assert asked == [("pocket", {"onnx": ["int8"]}, {"layouts": ("transformersjs",)})]
+    (model,) = json.loads((out / "app.json").read_text())["models"]
+    assert model["name"] == "pocket" and model["variants"]["wasm"]["variant"] == "int8"
+
+
 def test_nothing_in_the_page_names_another_place(root):
     """No file of the page refers to a URL outside the folder."""
     allowed = ("http://www.w3.org/",)

@@ -1,45 +1,29 @@
 """Tiny models of every family with random weights, and files exported from them once for the whole session."""
 
-import os
+import contextlib
+import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import onnx
 import pytest
-from filelock import FileLock
+import torch
 from sam_hub.exporters.bundle import export_bundle
 from sam_hub.exporters.format import ExportJob, Format
+from sam_hub.exporters.formats.onnx import export as to_onnx
 from sam_hub.exporters.manifest import Artefact, Manifest
 
+from sam_hub.models.fine_decoder import with_fine_features
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 
 from ..models.conftest import randomise, tiny_config
+from ..models.test_sam2 import tiny_config as tiny_sam2
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """(name, make) -> the folder that ``make(folder)`` wrote: once, also where several workers share a run.
-
-    A worker that comes while another one makes the folder waits for it. Tests change copies only.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-once"
-    shared.mkdir(exist_ok=True)
-
-    def made(name: str, make: Callable[[Path], object]) -> Path:
-        folder, done = shared / name, shared / f"{name}.done"
-        with FileLock(shared / f"{name}.lock"):
-            if not done.exists():
-                make(folder)
-                done.touch()
-        return folder
-
-    return made
-
-
-@pytest.fixture(scope="session")
-def export_tiny(once: Callable) -> Callable[..., tuple[SamModel, Path]]:
+def export_tiny(once: Callable, traced_once: Callable) -> Callable[..., tuple[SamModel, Path]]:
     """(encoder, variants, options) -> a tiny model of that encoder and the bundle of its ONNX files."""
 
     def make(encoder: str, variants: tuple[str, ...], **options: object) -> tuple[SamModel, Path]:
@@ -47,7 +31,8 @@ def export_tiny(once: Callable) -> Callable[..., tuple[SamModel, Path]]:
         processor = SamImageProcessor.for_config(model.config)
 
         def export(out: Path) -> None:
-            export_bundle(encoder, out, {"onnx": variants}, options, model=model, processor=processor)
+            with traced_once():
+                export_bundle(encoder, out, {"onnx": variants}, options, model=model, processor=processor)
 
         return model, once("-".join([encoder, *variants, *map(str, sorted(options))]), export)
 
@@ -60,11 +45,68 @@ def repvit_bundle(export_tiny: Callable) -> tuple[SamModel, Path]:
     return export_tiny("sam_hub_repvit", ("fp32", "fp16"))
 
 
+FINE = {
+    "pocket": lambda: with_fine_features(randomise(SamModel(tiny_config("sam_hub_pocket")))),
+    "sam2": lambda: SamModel(tiny_sam2("sam2")),
+    "sam3": lambda: SamModel(tiny_sam2("sam3", num_hidden_layers=1)),
+    "edgetam": lambda: SamModel(tiny_sam2("edgetam", num_hidden_layers=1)),
+}
+"""Models whose decoders read maps at three strides; the last two have SAM 2's, whose second block is tried there."""
+
+
 @pytest.fixture(scope="session")
-def pocket_bundle(once: Callable) -> Path:
-    """`pocket` for transformers.js (fp32, q8) and for the original's notebook."""
-    wanted, options = {"onnx": ("fp32", "int8")}, {"layouts": ("transformersjs", "meta"), "masks": "single"}
-    return once("pocket", lambda out: export_bundle("pocket", out, wanted, options))
+def fine_bundle(once: Callable) -> Callable[[str], tuple[SamModel, Path]]:
+    """Key of `FINE` -> the model, and its ONNX files in the layouts of transformers.js and of the original."""
+
+    def make(kind: str) -> tuple[SamModel, Path]:
+        model = randomise(FINE[kind](), 1).eval()
+        processor = SamImageProcessor.for_config(model.config)
+        wanted, options = {"onnx": ("fp32",)}, {"layouts": ("transformersjs", "meta")[: 1 if kind == "edgetam" else 2]}
+        return model, once(
+            f"fine-{kind}",
+            lambda out: export_bundle("tiny", out, wanted, options, model=model, processor=processor),
+        )
+
+    return make
+
+
+def digest_of(module: torch.nn.Module, *others: object) -> str:
+    """Of all that a trace depends on: structure, settings and weights of a module, and how it is called."""
+    settings = [part.config.to_json_string() for part in module.modules() if hasattr(part, "config")]
+    found = hashlib.sha256(repr((type(module), module, settings, *others)).encode())
+    for name, value in module.state_dict().items():
+        found.update(name.encode() + value.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def traced_once(once: Callable) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """``with traced_once():`` exports trace a module with the same weights once for all tests; the rest is made anew.
+
+    Tracing takes most of an export's time, and no test that uses this changes how it is done.
+    """
+    trace = to_onnx.trace
+
+    def kept(module, examples, inputs, outputs, dims, named_examples=None, opset=to_onnx.OPSET) -> onnx.ModelProto:
+        given = {
+            k: [tuple(t.shape) for t in torch.utils._pytree.tree_leaves(v)] for k, v in (named_examples or {}).items()
+        }
+        shapes = [tuple(t.shape) for t in examples]
+        key = digest_of(module, shapes, given, inputs, outputs, dims, opset)
+
+        def make(folder: Path) -> None:
+            folder.mkdir()
+            onnx.save(trace(module, examples, inputs, outputs, dims, named_examples, opset), folder / "graph.onnx")
+
+        return onnx.load(once(f"graph-{key}", make) / "graph.onnx")
+
+    @contextlib.contextmanager
+    def patched() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(to_onnx, "trace", kept)
+            yield
+
+    return patched
 
 
 @pytest.fixture

@@ -15,15 +15,10 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
-from sam_hub.exporters.bundle import export_bundle
 
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
-from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
-
-from ..models.conftest import randomise
-from ..models.test_sam2 import tiny_config as tiny_sam2
 
 CLICK = {"points": [[225.0, 150.0]], "labels": [1]}
 PROMPTS = [CLICK, {"points": [[225, 150], [40, 20]], "labels": [1, 0]}]
@@ -99,13 +94,9 @@ def test_transformers_js_gives_the_same_masks(pocket_bundle, node, root, tmp_pat
 
 
 @pytest.mark.parametrize("family", ["sam2", "edgetam", "sam3"])
-def test_transformers_js_runs_the_families_of_sam_2(family, node, root, tmp_path):
+def test_transformers_js_runs_the_families_of_sam_2(family, fine_bundle, node, root, tmp_path):
     """A tiny random model, exported and run unmodified; the photo has the size of the input, as above."""
-    model = randomise(SamModel(tiny_sam2(family)), 1).eval()
-    processor = SamImageProcessor.for_config(model.config)
-    bundle = tmp_path / "bundle"
-    options = {"layouts": ("transformersjs",)}
-    export_bundle("tiny", bundle, {"onnx": ("fp32",)}, options, model=model, processor=processor)
+    model, bundle = fine_bundle(family)
     photo = tmp_path / "cat.png"
     Image.open(root / "examples" / "cat.jpg").resize((96, 96), Image.Resampling.BILINEAR).save(photo)
     predictor = SamPredictor(model)

@@ -77,7 +77,7 @@ def model() -> SamModel:
 
 
 @pytest.fixture(scope="module", params=[*OURS, "toy"])
-def exported(request, found_outside, model, once) -> tuple[Format, Path]:
+def exported(request, found_outside, model, once, traced_once) -> tuple[Format, Path]:
     """Each format in turn, and a bundle of its first variant."""
     format = FORMATS[request.param]
     try:
@@ -87,7 +87,10 @@ def exported(request, found_outside, model, once) -> tuple[Format, Path]:
 
     def export(out: Path) -> None:
         wanted, options = {format.name: format.default[:1]}, {"slots": 8} if "slots" in format.options else {}
-        export_bundle("tiny", out, wanted, options, model=model, processor=SamImageProcessor.for_config(model.config))
+        with traced_once():
+            export_bundle(
+                "tiny", out, wanted, options, model=model, processor=SamImageProcessor.for_config(model.config)
+            )
 
     return format, once(f"every-{format.name}", export)
 

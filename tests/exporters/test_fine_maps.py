@@ -17,18 +17,13 @@ from sam_hub.inference.amg import SamAutomaticMaskGenerator
 from sam_hub.inference.image_predictor import ImagePredictor
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.runtime import OnnxPredictor
-from sam_hub.models.fine_decoder import with_fine_features
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 
-from ..models.conftest import randomise, tiny_config
+from ..models.conftest import randomise
 from ..models.test_sam2 import tiny_config as tiny_sam2
+from .conftest import FINE
 
-MODELS = {
-    "pocket": lambda: with_fine_features(randomise(SamModel(tiny_config("sam_hub_pocket")))),
-    "sam2": lambda: SamModel(tiny_sam2("sam2")),
-    "sam3": lambda: SamModel(tiny_sam2("sam3")),
-}
 CLICK = dict(point_coords=np.array([[225.0, 150]]), point_labels=np.array([1]))
 BOX = dict(box=np.array([60.0, 20, 440, 290]))
 PROMPTS = {
@@ -39,24 +34,9 @@ PROMPTS = {
 }
 
 
-def model_of(kind: str, format: str) -> SamModel:
-    model = MODELS[kind]()
-    if format != "onnx":
-        del model.mask_decoder.transformer.layers[1:]  # lowering takes long
-        model.config.mask_decoder_config.num_hidden_layers = 1
-    return randomise(model, 1).eval()
-
-
-def export(model: SamModel, format: str, out: Path, **options: object) -> None:
-    processor = SamImageProcessor.for_config(model.config)
-    export_bundle("tiny", out, {format: ("fp32",)}, options, model=model, processor=processor)
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def onnx_bundle(request, once) -> tuple[SamModel, Path]:
-    model = model_of(request.param, "onnx")
-    layouts = ("transformersjs", "meta")
-    return model, once(f"fine-{request.param}", lambda out: export(model, "onnx", out, layouts=layouts))
+@pytest.fixture(scope="module", params=["pocket", "sam2", "sam3"])
+def onnx_bundle(request, fine_bundle) -> tuple[SamModel, Path]:
+    return fine_bundle(request.param)
 
 
 def check(ours: ImagePredictor, theirs: SamPredictor, photo: Path) -> None:
@@ -132,7 +112,7 @@ def test_the_contract_of_transformers_js(onnx_bundle):
 @pytest.mark.parametrize("family", ["pocket", "sam2", "edgetam", "sam3"])
 def test_fixed_slots_are_as_the_model(family, threshold):
     """The encoder's side and the decoder with slots, in PyTorch: 1.1 makes every single mask give way."""
-    model = randomise(MODELS["pocket"]() if family == "pocket" else SamModel(tiny_sam2(family)), 1).eval()
+    model = randomise(FINE["pocket"]() if family == "pocket" else SamModel(tiny_sam2(family)), 1).eval()
     if family != "pocket":
         model.config.mask_decoder_config.dynamic_multimask_stability_thresh = threshold
     pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
@@ -161,10 +141,14 @@ def test_fixed_slots_are_as_the_model(family, threshold):
 
 
 @pytest.mark.parametrize("format", ["coreml", "executorch"])
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ["pocket", "sam2", "sam3"])
 def test_formats_of_fixed_slots(kind, format, root, tmp_path):
-    model, out = model_of(kind, format), tmp_path / "bundle"
-    export(model, format, out, slots=8)
+    model, out = FINE[kind](), tmp_path / "bundle"
+    del model.mask_decoder.transformer.layers[1:]  # lowering takes long
+    model.config.mask_decoder_config.num_hidden_layers = 1
+    model = randomise(model, 1).eval()
+    processor = SamImageProcessor.for_config(model.config)
+    export_bundle("tiny", out, {format: ("fp32",)}, {"slots": 8}, model=model, processor=processor)
     (artefact,) = Manifest.read(out).artefacts
     assert artefact.gate["passed"]
     assert [t.name for t in artefact.file("encoder").outputs] == ["image_embedding", "stride_8", "stride_4"]

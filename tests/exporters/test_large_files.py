@@ -24,11 +24,12 @@ def model() -> SamModel:
     return randomise(SamModel(config)).eval()
 
 
-def test_weights_lie_beside_a_graph_that_is_too_large(model, tmp_path, monkeypatch, root):
+def test_weights_lie_beside_a_graph_that_is_too_large(model, traced_once, tmp_path, monkeypatch, root):
     monkeypatch.setattr(export, "WHOLE_BYTES", LIMIT)
     out = tmp_path / "bundle"
     processor = SamImageProcessor.for_config(model.config)
-    export_bundle("tiny", out, {"onnx": ("fp32", "int8")}, model=model, processor=processor)
+    with traced_once():
+        export_bundle("tiny", out, {"onnx": ("fp32", "int8")}, model=model, processor=processor)
     manifest = Manifest.read(out)
     for record in (r for a in manifest.artefacts for r in a.files):
         size = (out / record.path).stat().st_size
@@ -50,7 +51,7 @@ def test_weights_lie_beside_a_graph_that_is_too_large(model, tmp_path, monkeypat
         verify_bundle(out)
 
 
-def test_a_variant_that_cannot_be_made_of_so_many_weights_is_told(model, tmp_path, monkeypatch):
+def test_a_variant_that_cannot_be_made_of_so_many_weights_is_told(model, traced_once, tmp_path, monkeypatch):
     """onnxruntime's converters serialise the graph, which protobuf refuses beyond 2 GiB."""
 
     def too_large(*_: object) -> None:
@@ -59,11 +60,11 @@ def test_a_variant_that_cannot_be_made_of_so_many_weights_is_told(model, tmp_pat
     monkeypatch.setattr(export, "WHOLE_BYTES", LIMIT)
     monkeypatch.setitem(export.CONVERSIONS, "q4", too_large)
     processor = SamImageProcessor.for_config(model.config)
-    with pytest.raises(ExportError, match=r"more than 2 GiB of weights.*take --variant fp32 or int8"):
+    with traced_once(), pytest.raises(ExportError, match=r"more than 2 GiB of weights.*take --variant fp32 or int8"):
         export_bundle("tiny", tmp_path / "b", {"onnx": ("q4",)}, model=model, processor=processor)
     assert not (tmp_path / "b").exists()
     monkeypatch.setattr(export, "WHOLE_BYTES", 2**31)
-    with pytest.raises(ValueError, match="exceeds maximum"):
+    with traced_once(), pytest.raises(ValueError, match="exceeds maximum"):
         export_bundle("tiny", tmp_path / "b", {"onnx": ("q4",)}, model=model, processor=processor)
 
 

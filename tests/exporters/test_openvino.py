@@ -25,12 +25,15 @@ VARIANTS = ("fp32", "fp16", "int8")
 
 
 @pytest.fixture(scope="module")
-def bundle(once: Callable) -> Path:
+def bundle(once: Callable, traced_once: Callable) -> Path:
     config = tiny_config("sam_hub_pocket")
     config.mask_decoder_config.num_hidden_layers = 1
     model = randomise(SamModel(config)).eval()
     processor = SamImageProcessor.for_config(config)
-    with pytest.MonkeyPatch.context() as patch:  # tiny weights count as large; all in 8 bits miss the gate
+    with (
+        traced_once(),
+        pytest.MonkeyPatch.context() as patch,
+    ):  # tiny weights count as large; all in 8 bits miss the gate
         patch.setattr(variants, "HALF_ELEMENTS", 256)
         patch.setattr(variants, "INT8_ELEMENTS", 8192)
         wanted = {"openvino": VARIANTS}
