@@ -11,6 +11,7 @@ import pytest
 import torch
 from sam_hub.exporters.bundle import export_bundle
 from sam_hub.exporters.format import ExportJob, Format
+from sam_hub.exporters.formats import FORMATS
 from sam_hub.exporters.formats.onnx import export as to_onnx
 from sam_hub.exporters.manifest import Artefact, Manifest
 
@@ -49,9 +50,9 @@ FINE = {
     "pocket": lambda: with_fine_features(randomise(SamModel(tiny_config("sam_hub_pocket")))),
     "sam2": lambda: SamModel(tiny_sam2("sam2")),
     "sam3": lambda: SamModel(tiny_sam2("sam3", num_hidden_layers=1)),
-    "edgetam": lambda: SamModel(tiny_sam2("edgetam", num_hidden_layers=1)),
+    "edgetam": lambda: SamModel(tiny_sam2("edgetam")),
 }
-"""Models whose decoders read maps at three strides; the last two have SAM 2's, whose second block is tried there."""
+"""Models whose decoders read maps at three strides; SAM 3's is SAM 2's, whose second block is tried there."""
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +108,31 @@ def traced_once(once: Callable) -> Callable[[], contextlib.AbstractContextManage
             yield
 
     return patched
+
+
+def one_block() -> SamModel:
+    """A tiny `pocket` with one block in the decoder, as lowering takes long."""
+    config = tiny_config("sam_hub_pocket")
+    config.mask_decoder_config.num_hidden_layers = 1
+    return randomise(SamModel(config)).eval()
+
+
+@pytest.fixture(scope="session")
+def bundle_of(once: Callable, traced_once: Callable) -> Callable[[str], Path]:
+    """Name of a format -> `one_block` in its first variant; 8 slots if it has slots."""
+
+    def make(name: str) -> Path:
+        format, model = FORMATS[name], one_block()
+        wanted, options = {name: format.default[:1]}, {"slots": 8} if "slots" in format.options else {}
+
+        def export(out: Path) -> None:
+            processor = SamImageProcessor.for_config(model.config)
+            with traced_once():
+                export_bundle("some/tiny-model", out, wanted, options, model=model, processor=processor)
+
+        return once(f"one-block-{name}", export)
+
+    return make
 
 
 @pytest.fixture

@@ -40,8 +40,13 @@ def exported(once: Callable) -> tuple[SamModel, Path]:
     model = sized_as_the_tools_are()
     processor = SamImageProcessor.for_config(model.config)
     wanted, options = {"onnx": ("fp32",)}, {"layouts": ("anylabeling", "cvat")}
-    made = once("tools", lambda out: export_bundle("it/self", out, wanted, options, model=model, processor=processor))
-    return model, made
+    told: list[str] = []
+
+    def export(out: Path) -> None:
+        export_bundle("it/self", out, wanted, options, tell=told.append, model=model, processor=processor)
+        assert [line for line in told if "decoder" in line] == ["onnx, anylabeling: the decoder"]  # traced for both
+
+    return model, once("tools", export)
 
 
 @pytest.fixture

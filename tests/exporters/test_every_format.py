@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from sam_hub.exporters import formats
 from sam_hub.exporters.backend import BundleBackend
-from sam_hub.exporters.bundle import check_installed, export_bundle, verify_bundle
+from sam_hub.exporters.bundle import check_installed, verify_bundle
 from sam_hub.exporters.format import EXACT, HALF, Format
 from sam_hub.exporters.formats import FORMATS, default_format, register_format
 from sam_hub.exporters.gate import ExportMismatch
@@ -34,7 +34,7 @@ from sam_hub.inference.predictor import SamPredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 
-from ..models.conftest import randomise, tiny_config
+from .conftest import one_block
 
 TOY = Path(__file__).parent / "toy"
 OURS = tuple(FORMATS)
@@ -65,34 +65,20 @@ def found_outside(outside: Path) -> Iterator[None]:
         del sys.modules[name]
 
 
-def tiny() -> SamModel:
-    config = tiny_config("sam_hub_pocket")
-    config.mask_decoder_config.num_hidden_layers = 1  # lowering takes long
-    return randomise(SamModel(config)).eval()
-
-
 @pytest.fixture(scope="module")
 def model() -> SamModel:
-    return tiny()
+    return one_block()
 
 
 @pytest.fixture(scope="module", params=[*OURS, "toy"])
-def exported(request, found_outside, model, once, traced_once) -> tuple[Format, Path]:
+def exported(request, found_outside, bundle_of) -> tuple[Format, Path]:
     """Each format in turn, and a bundle of its first variant."""
     format = FORMATS[request.param]
     try:
         check_installed(format.name)
     except ExportError as e:
         pytest.skip(str(e))
-
-    def export(out: Path) -> None:
-        wanted, options = {format.name: format.default[:1]}, {"slots": 8} if "slots" in format.options else {}
-        with traced_once():
-            export_bundle(
-                "tiny", out, wanted, options, model=model, processor=SamImageProcessor.for_config(model.config)
-            )
-
-    return format, once(f"every-{format.name}", export)
+    return format, bundle_of(format.name)
 
 
 def test_export_proves_and_records(exported):
@@ -193,17 +179,15 @@ def test_commands_take_its_folder(exported, root, tmp_path):
     assert Path(to).is_file()
 
 
-def test_a_format_outside_reaches_the_command_line(outside, tmp_path):
+def test_a_format_outside_reaches_the_command_line(outside, forks, tmp_path):
     """In separate processes: found, listed, chosen by a preset, exported, diagnosed."""
-    model = tiny()
+    model = one_block()
     model.save_pretrained(tmp_path / "tiny")
     SamImageProcessor.for_config(model.config).save_pretrained(tmp_path / "tiny")
 
     def run(*line: str) -> str:
         paths = os.pathsep.join(filter(None, (str(outside), os.environ.get("PYTHONPATH"))))
-        command = [sys.executable, "-m", "sam_hub", *line]
-        environment = {**os.environ, "PYTHONPATH": paths}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        done = forks.command(*line, cwd=tmp_path, env={**forks.environment, "PYTHONPATH": paths})
         assert done.returncode == 0, done.stderr
         return done.stdout
 

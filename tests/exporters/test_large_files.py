@@ -12,16 +12,14 @@ from sam_hub.inference.runtime import OnnxPredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 
-from ..models.conftest import randomise, tiny_config
+from .conftest import one_block
 
 LIMIT = 40_000
 
 
 @pytest.fixture(scope="module")
 def model() -> SamModel:
-    config = tiny_config("sam_hub_pocket")
-    config.mask_decoder_config.num_hidden_layers = 1
-    return randomise(SamModel(config)).eval()
+    return one_block()
 
 
 def test_weights_lie_beside_a_graph_that_is_too_large(model, traced_once, tmp_path, monkeypatch, root):

@@ -16,9 +16,8 @@ from sam_hub.exporters.manifest import BundleError, Manifest
 
 from sam_hub.inference.image_predictor import ImagePredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
-from sam_hub.models.modeling_sam import SamModel
 
-from ..models.conftest import randomise, tiny_config
+from .conftest import one_block
 
 pytest.importorskip("openvino")
 VARIANTS = ("fp32", "fp16", "int8")
@@ -26,10 +25,8 @@ VARIANTS = ("fp32", "fp16", "int8")
 
 @pytest.fixture(scope="module")
 def bundle(once: Callable, traced_once: Callable) -> Path:
-    config = tiny_config("sam_hub_pocket")
-    config.mask_decoder_config.num_hidden_layers = 1
-    model = randomise(SamModel(config)).eval()
-    processor = SamImageProcessor.for_config(config)
+    model = one_block()
+    processor = SamImageProcessor.for_config(model.config)
     with (
         traced_once(),
         pytest.MonkeyPatch.context() as patch,

@@ -20,27 +20,13 @@ from sam_hub.exporters.rank_four import restated_encoder
 
 from sam_hub.errors import ExportError
 from sam_hub.models.image_processing_sam import SamImageProcessor
-from sam_hub.models.modeling_sam import SamModel
 
-from ..models.conftest import randomise, tiny_config
-
-
-def tiny(seed: int = 0) -> SamModel:
-    config = tiny_config("sam_hub_pocket")
-    config.mask_decoder_config.num_hidden_layers = 1  # lowering takes long
-    return randomise(SamModel(config), seed).eval()
-
-
-def bundle_of(out: Path, variant: str) -> Path:
-    model = tiny()
-    processor = SamImageProcessor.for_config(model.config)
-    export_bundle("some/tiny-model", out, {"executorch": (variant,)}, {"slots": 9}, model=model, processor=processor)
-    return out
+from .conftest import one_block
 
 
 @pytest.fixture(scope="module")
-def bundle(once: Callable) -> Path:
-    return once("executorch", lambda out: bundle_of(out, "fp32"))
+def bundle(bundle_of: Callable) -> Path:
+    return bundle_of("executorch")
 
 
 def test_the_bundle_verifies_from_its_files(bundle):
@@ -52,7 +38,7 @@ def test_the_bundle_verifies_from_its_files(bundle):
 def test_int8_convolutions(bundle, tmp_path, monkeypatch):
     """Close to the encoder but not equal to it: if they replace it, they are caught."""
     monkeypatch.setattr(to_executorch, "LEAST_WEIGHTS", 64)
-    encoder = restated_encoder(tiny())
+    encoder = restated_encoder(one_block())
     inputs = [(torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(i)),) for i in range(3)]
     with torch.no_grad():
         small, large = quantised(encoder, inputs), encoder(*inputs[0])
@@ -71,8 +57,10 @@ def test_int8_convolutions(bundle, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="on macOS the delegate is built")
 def test_the_core_ml_delegate_is_refused_where_it_cannot_be_proven(tmp_path):
+    model = one_block()
+    processor, wanted = SamImageProcessor.for_config(model.config), {"executorch": ("coreml",)}
     with pytest.raises(ExportError, match="can be proven only there: export it on macOS"):
-        bundle_of(tmp_path / "b", "coreml")
+        export_bundle("x", tmp_path / "b", wanted, {"slots": 9}, model=model, processor=processor)
 
 
 def test_kotlin_has_the_order_and_shapes_of_the_programs(bundle):

@@ -88,11 +88,16 @@ def export(job: ExportJob) -> Iterator[Artefact]:
     encoder = encoder_graph(job.model) if opset == OPSET else encoder_graph(job.model, opset)
     feeds = encoder_feeds(job)
     renamed = dict(zip(*(map_names(job.model, layout) for layout in ("transformersjs", "meta")), strict=True))
+    traced: dict[tuple[Any, ...], ModelProto] = {}  # annotation tools share a decoder, up to its ends
     for layout in layouts:
-        job.tell(f"onnx, {layout}: the decoder")
+        own = options_of(job.options, layout)
+        key = layout == "transformersjs", own.get("masks"), own.get("stability")
+        if key not in traced:
+            job.tell(f"onnx, {layout}: the decoder")
+            traced[key] = decoder_graph(job.model, layout, own, points_scale(job))
         graphs = {
             "encoder": encoder if layout == "transformersjs" else _without_positions(encoder, renamed),
-            "decoder": decoder_graph(job.model, layout, options_of(job.options, layout), points_scale(job)),
+            "decoder": traced[key],
         }
         contexts = {"encoder": Context("encoder", feeds), "decoder": Context("decoder", decoder_feeds(job, layout))}
         for variant in job.variants:
