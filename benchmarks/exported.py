@@ -39,6 +39,8 @@ TARGETS = {
     "int8": {"mean": 0.985, "drop": 1.5},
     "q4": {"mean": 0.97},
     "q4f16": {"mean": 0.97},
+    "mixed": {"mean": 0.985},
+    "mixed4": {"mean": 0.97},
     "p6": {"mean": 0.97},
     "p4": {"mean": 0.97},
 }

@@ -30,7 +30,7 @@ ONLY_SERVED = {
     *("project.js", "project.css", "outbox.js"),
 }
 """Files of the server's page that are not copied unchanged."""
-VARIANTS = {"wasm": ("int8", "uint8", "int8-dynamic", "q4", "fp32"), "webgpu": ("fp16", "q4f16")}
+VARIANTS = {"wasm": ("int8", "uint8", "int8-dynamic", "q4", "mixed", "mixed4", "fp32"), "webgpu": ("fp16", "q4f16")}
 """Variants that each build of the runtime can use, best first: small downloads for wasm, speed for webgpu."""
 PRESETS = ("fast", "default")
 """Presets of everything mode; finer ones encode crops, which is too slow in a browser."""

@@ -96,9 +96,9 @@ def export_bundle(
     licence = _licence(name)
     with whole_folder(out) as aside:
         given = {**options, "calibration": [preparation(read_image(path)) for path in calibration]}
-        artefacts = []
+        artefacts, shared = [], {}
         for format, variants in wanted.items():
-            job = ExportJob(model, name, licence, preparation, aside, variants, proof, given, tell)
+            job = ExportJob(model, name, licence, preparation, aside, variants, proof, given, tell, shared)
             for artefact in FORMATS[format].run_export(job):
                 tell(f"{artefact.name}: comparing with PyTorch")
                 _prove(aside, artefact, proof)

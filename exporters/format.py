@@ -149,6 +149,7 @@ class ExportJob:
     proof: photos and prompts that each artefact is compared on, and may be calibrated with
     options: everything else, by name; an exporter reads those of its `Format.options`
     tell: called with a line of progress
+    shared: what exporters of the same export compute once for all
     """
 
     model: "SamModel"
@@ -160,3 +161,4 @@ class ExportJob:
     proof: "Proof"
     options: dict[str, Any] = field(default_factory=dict)
     tell: Callable[[str], None] = lambda line: None
+    shared: dict[str, Any] = field(default_factory=dict)

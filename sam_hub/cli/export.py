@@ -56,7 +56,7 @@ def export(
     ] = [],  # noqa: B006 typer reads it, nobody writes to it
     variants: Annotated[
         list[str],
-        typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, q4, ...; repeat for several."),
+        typer.Option("--variant", "-v", metavar="VARIANT", help="fp32, fp16, int8, mixed, ...; repeat for several."),
     ] = [],  # noqa: B006
     layouts: Annotated[
         list[Layout],
@@ -99,7 +99,7 @@ def export(
         typer.Option(
             "--calibration",
             metavar="IMAGE",
-            help="Photos to calibrate int8-static (ONNX) or int8 (ExecuTorch) with.",
+            help="Photos to calibrate with: mixed, int8-static (ONNX), int8 (ExecuTorch).",
             readable=False,
         ),
     ] = [],  # noqa: B006

@@ -37,6 +37,8 @@ SUFFIXES = {
     "q4": "_q4",
     "q4f16": "_q4f16",
     "bnb4": "_bnb4",
+    "mixed": "_mixed",
+    "mixed4": "_mixed4",
 }
 """Variant -> suffix of its file names, as in transformers.js if it has one. Variants are looked for in this order."""
 

@@ -177,8 +177,12 @@ def test_all_formats_are_those_that_are_installed(monkeypatch, capsys):
     [
         (("--format", "coreml", "--layout", "meta"), "--layout has no effect on Core ML, only on ONNX; leave it out"),
         (("--slots", "9"), "--slots has no effect on ONNX, only on Core ML, ExecuTorch, LiteRT; leave it out"),
-        (("--format", "coreml", "--calibration", "x.jpg"), "--calibration has no effect on Core ML, only on"),
-        (("--variant", "fp32", "--calibration", "x.jpg"), "no effect on these variants; add int8-static, or leave"),
+        (("--format", "openvino", "--calibration", "x.jpg"), "--calibration has no effect on OpenVINO, only on"),
+        (
+            ("--format", "coreml", "--calibration", "x.jpg"),
+            "no effect on these variants; add mixed or mixed4, or leave",
+        ),
+        (("--variant", "fp32", "--calibration", "x.jpg"), "variants; add int8-static or mixed or mixed4, or leave"),
         (("--opset", "0"), "'--opset': Input should be greater than or equal to 18"),
         (("--masks", "single"), "--masks is for the meta layout; add --layout meta"),
         (("--no-upscale", "--layout", "cvat"), "--no-upscale is for the meta layout; add --layout meta"),
@@ -199,5 +203,7 @@ def test_an_option_that_no_format_has_is_named(tmp_path):
 
 def test_photos_to_calibrate_are_for_variants_that_are_calibrated(tmp_path, monkeypatch):
     monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
-    with pytest.raises(ExportError, match="calibration has no effect on these variants; add int8-static, or leave it"):
+    with pytest.raises(
+        ExportError, match="no effect on these variants; add int8-static or mixed or mixed4, or leave it"
+    ):
         export_bundle("pocket", tmp_path / "x", {"onnx": ("fp32", "int8")}, calibration=[tmp_path / "photo.jpg"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,15 +25,24 @@ from ...gate import ExportMismatch
 from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
+from ...mixed.choice import MEAN_BITS
+from ...mixed.compress import Compressed, calibration_of
+from ...mixed.levels import Levels
 from ...quiet import hushed
 from ...rank_four import restated
 from ...slot_io import EMBEDDED, RESULTS, SLOTS, meaning, slot_count
 from ...slots import SlotMaskDecoder, SlotPromptEncoder
-from . import FORMAT
+from . import FORMAT, packed
 from .mil.package import read_package
 
 TARGET = "iOS17"
 """Minimum deployment target: iOS 17, macOS 14."""
+
+DEBUGGING = "executorch_debug_handle_mapping.json"
+"""coremltools 9 adds it to packages of exported programs, of which it is no listed part; a quarter of a megabyte."""
+
+Find = Callable[[np.ndarray], Levels | None]
+"""A weight -> its levels, or None."""
 
 WEIGHT_BITS = {"int8": 8, "p6": 6, "p4": 4}
 """Bits per weight in compressed variants: 8 bits are linear, per channel; 6 and 4 bits are palettes of 64 and 16 values
@@ -120,6 +130,12 @@ def export(job: ExportJob) -> Iterator[Artefact]:
     slots = slot_count(job.options)
     if job.preparation.resize_mode in ("stretch_float", "stretch_smooth"):
         raise ExportError("this model reads images that were resized without rounding, which an image input cannot be")
+    for variant in [v for v in job.variants if v in MEAN_BITS]:
+        job.tell(f"Core ML: converting {job.name} for {variant}")
+        small = calibration_of(job).compress(MEAN_BITS[variant], packed.WIDTHS)
+        parts = parts_of(small.model, job.preparation, slots)
+        packages = [convert(part, half=True, find=small.find) for part in parts]
+        yield _export_variant(job, variant, parts, packages, slots, small)
     parts = parts_of(job.model, job.preparation, slots)
     for variants in (("fp32",), ("fp16",), tuple(WEIGHT_BITS)):
         wanted = [v for v in job.variants if v in variants]
@@ -186,13 +202,13 @@ def without_aliases(program: torch.export.ExportedProgram) -> torch.export.Expor
 
 
 @hushed("coremltools")
-def convert(part: Part, half: bool, few: int = 0) -> Any:
+def convert(part: Part, half: bool, few: int = 0, find: Find | None = None) -> Any:
     """Convert a part to a coremltools ``MLModel``, without saving it.
 
     few: convolutions with fewer weights stay in float32
+    find: weight -> its levels, to store; for iOS 18
     """
     import coremltools as ct
-    import numpy as np
 
     inputs = []
     for name, example in part.inputs.items():
@@ -215,7 +231,8 @@ def convert(part: Part, half: bool, few: int = 0) -> Any:
         inputs=inputs,
         outputs=outputs,
         convert_to="mlprogram",
-        minimum_deployment_target=getattr(ct.target, TARGET),
+        minimum_deployment_target=getattr(ct.target, TARGET if find is None else packed.TARGET),
+        pass_pipeline=None if find is None else packed.pipeline(find),
         compute_precision=precision,
         skip_model_load=True,
     )
@@ -257,7 +274,9 @@ def compressed(package: Any, variant: str, least: int | None = None) -> Any:
     return optimize.linear_quantize_weights(package, config=only(kinds, linear))
 
 
-def _export_variant(job: ExportJob, variant: str, parts: list[Part], packages: list[Any], slots: int) -> Artefact:
+def _export_variant(
+    job: ExportJob, variant: str, parts: list[Part], packages: list[Any], slots: int, small: Compressed | None = None
+) -> Artefact:
     folder = f"coreml/{variant}"
     make_folder(job.out / folder)
     files = []
@@ -267,13 +286,16 @@ def _export_variant(job: ExportJob, variant: str, parts: list[Part], packages: l
             package = compressed(package, variant)
         name = f"{camel(job.name)}{part.name}.mlpackage"
         facts = {
-            "minimum_deployment_target": TARGET,
+            "minimum_deployment_target": packed.TARGET if variant in MEAN_BITS else TARGET,
             "slots": slots,
             "fill": fill_colour(job.preparation),
             "frame": job.preparation.frame,
         }
         describe(package, job, part, variant, facts)
+        if small is not None and part.name != "PromptEncoder":
+            facts["bits"] = small.bits_in(ROLES[part.name])
         package.save(str(job.out / folder / name))
+        (job.out / folder / name / DEBUGGING).unlink(missing_ok=True)
         check_norms(job.out / folder / name, part.module)
         files.append(
             FileRecord(

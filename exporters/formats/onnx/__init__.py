@@ -20,6 +20,8 @@ FORMAT = Format(
         "uint8": Tolerance(0.5, 0.98, 0.985, 0.8, 0.1),
         "q4": Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
         "q4f16": Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+        "mixed": Tolerance(0.7, 0.95, 0.97, 0.7, 0.15),
+        "mixed4": Tolerance(0.7, 0.95, 0.95, 0.6, 0.2),
     },
     default=("fp32", "fp16", "int8"),
     preferred=("int8", "fp32"),  # Android runs them on the CPU, where fp16 is widened first
@@ -34,7 +36,7 @@ FORMAT = Format(
         "opset",
         "calibration",
     ),
-    calibrated=("int8-static",),
+    calibrated=("int8-static", "mixed", "mixed4"),
     packages=("torch", "onnx", "onnxruntime", "onnxscript"),
     requires={"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     runs_on=("onnxruntime",),

@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from ....ops.files import make_folder
 from ...format import ExportJob
 from ...image_side import example_maps
 from ...manifest import Artefact, FileRecord, Tensor
+from ...mixed.choice import MEAN_BITS
+from ...mixed.compress import Compressed, calibration_of
 from ...proof import encode
 from ...quiet import quiet
 from . import FORMAT
 from .ends import add_boxes, add_grey_levels, add_upscaling
 from .graphs import Decoder, Encoder, MetaDecoder, PyramidDecoder, TransformersJsDecoder, plain_attention
 from .norms import check_norms
+from .packed import WIDTHS
 from .plain import make_plain, runtime_notes, silent_faults
 from .tools import TOOLS, add_bounds, check_fit
 from .variants import CONVERSIONS, Context, Feeds, drop_dead_nodes
@@ -78,31 +82,39 @@ def export(job: ExportJob) -> Iterator[Artefact]:
         true_inputs: make the mask prompt mandatory, for runtimes that freeze inputs with defaults; clients of
             transformers.js cannot use such a decoder
         opset: `OPSET` or a later one
-        calibration: more prepared images for int8-static
+        calibration: more prepared images for int8-static and mixed variants
     raises: ExportMismatch for changed norms, ExportError for a model too large for a variant
     """
     layouts = job.options.get("layouts") or ("transformersjs",)
     for layout in TOOLS.keys() & set(layouts):
         check_fit(job.model, job.preparation, layout)
     opset = opset_of(job.options)
-    encoder = encoder_graph(job.model) if opset == OPSET else encoder_graph(job.model, opset)
     feeds = encoder_feeds(job)
     renamed = dict(zip(*(map_names(job.model, layout) for layout in ("transformersjs", "meta")), strict=True))
-    traced: dict[tuple[Any, ...], ModelProto] = {}  # annotation tools share a decoder, up to its ends
+    sources: dict[str, tuple[ExportJob, Compressed | None, ModelProto]] = {}
+    decoders: dict[tuple[Any, ...], ModelProto] = {}  # annotation tools share one, up to its ends
     for layout in layouts:
         own = options_of(job.options, layout)
-        key = layout == "transformersjs", own.get("masks"), own.get("stability")
-        if key not in traced:
-            job.tell(f"onnx, {layout}: the decoder")
-            traced[key] = decoder_graph(job.model, layout, own, points_scale(job))
-        graphs = {
-            "encoder": encoder if layout == "transformersjs" else _without_positions(encoder, renamed),
-            "decoder": traced[key],
-        }
         contexts = {"encoder": Context("encoder", feeds), "decoder": Context("decoder", decoder_feeds(job, layout))}
         for variant in job.variants:
+            of = variant if variant in MEAN_BITS else "own weights"
+            if of not in sources:
+                small = calibration_of(job).compress(MEAN_BITS[variant], WIDTHS) if variant in MEAN_BITS else None
+                source = job if small is None else replace(job, model=small.model)
+                traced = encoder_graph(source.model) if opset == OPSET else encoder_graph(source.model, opset)
+                sources[of] = source, small, traced
+            source, small, encoder = sources[of]
+            key = of, layout == "transformersjs", own.get("masks"), own.get("stability")
+            if key not in decoders:
+                job.tell(f"onnx, {layout}: the decoder")
+                decoders[key] = decoder_graph(source.model, layout, own, points_scale(job))
+            graphs = {
+                "encoder": encoder if layout == "transformersjs" else _without_positions(encoder, renamed),
+                "decoder": decoders[key],
+            }
             job.tell(f"onnx, {layout}: {variant}")
-            yield _artefact(job, layout, variant, graphs, contexts)
+            given = {role: replace(context, compressed=small) for role, context in contexts.items()}
+            yield _artefact(job, layout, variant, graphs, given)
 
 
 def is_pyramid(model: SamModel) -> bool:
@@ -302,6 +314,8 @@ def _artefact(
                 "many; take --variant fp32 or int8"
             ) from e
         facts: dict[str, Any] = {}
+        if (small := contexts[role].compressed) is not None:
+            facts["bits"] = small.bits_in(role)
         if role == "encoder":
             facts["points_scale"] = points_scale(job) if layout == "transformersjs" else 1.0
             if layout in TOOLS:

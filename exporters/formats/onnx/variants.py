@@ -14,7 +14,10 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ...mixed.choice import MEAN_BITS
+from ...mixed.compress import Compressed
 from ...quiet import quiet
+from .packed import pack
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 """Inputs by name, for several runs."""
@@ -46,10 +49,12 @@ class Context:
 
     role: "encoder" or "decoder"
     feeds: inputs from real photos and prompts, for calibration
+    compressed: the model whose graph it is, if its weights were rounded
     """
 
     role: str
     feeds: Feeds = field(default_factory=list)
+    compressed: Compressed | None = None
 
 
 def fp16(model: ModelProto, context: Context) -> ModelProto:
@@ -236,6 +241,16 @@ def q4f16(model: ModelProto, context: Context) -> ModelProto:
     return _four_bits(fp16(model, context))
 
 
+def mixed(model: ModelProto, context: Context) -> ModelProto:
+    """Weights in as many bits as `mixed.compress` gave each layer; the rest as in `int8`.
+
+    model: the graph of ``context.compressed``
+    """
+    if context.compressed is None:
+        raise ValueError("this variant needs a model with rounded weights")
+    return int8(pack(model, context.compressed.find, coordinate_nodes(model)), context)
+
+
 CONVERSIONS: dict[str, Callable[[ModelProto, Context], ModelProto]] = {
     "fp32": lambda model, context: model,
     "fp16": fp16,
@@ -245,6 +260,7 @@ CONVERSIONS: dict[str, Callable[[ModelProto, Context], ModelProto]] = {
     "uint8": uint8,
     "q4": q4,
     "q4f16": q4f16,
+    **dict.fromkeys(MEAN_BITS, mixed),
 }
 
 

@@ -1,5 +1,6 @@
 // Segments a photo by a click with the three Core ML packages of this bundle, and prints where each operation runs.
-// Needs iOS 17.4 or macOS 14.4. On a Mac:  swiftc -parse-as-library Segment.swift && ./Segment .. photo.jpg 320 200
+// Needs iOS 17.4 or macOS 14.4; the files of `mixed`, iOS 18 or macOS 15.
+// On a Mac:  swiftc -parse-as-library Segment.swift && ./Segment .. photo.jpg 320 200
 import CoreGraphics
 import CoreML
 import Foundation
