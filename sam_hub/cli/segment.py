@@ -83,7 +83,7 @@ def segment(
         bool | None,
         typer.Option(
             "--zoom/--no-zoom",
-            help="Look again at the window around each object: better masks, in about twice the time.",
+            help="Also encode the window around each object: better masks of small objects.",
             show_default="the model's own",
         ),
     ] = None,
@@ -118,7 +118,7 @@ def segment(
     IoU is written, or all with --multimask.
 
     --zoom encodes the window around each object as well, in which the object is larger in the network's input.
-    It is the default for `pocket`.
+    It is the default for `pocket`, and adds the time of one encoding for each object that is not large.
 
     \b
     FORMAT

@@ -18,7 +18,7 @@ from ..ops.bands import Bands
 from ..ops.geometry import scale_boxes, scale_points
 from ..ops.images import ImageSource, read_image
 from ..ops.preparation import Preparation
-from ..ops.prompts import read_prompt, refuse_prompts
+from ..ops.prompts import as_floats, read_prompt, refuse_prompts
 from ..ops.tidying import tidy as tidied
 from ..ops.value_range import ValueRange, range_for
 from .backends import Backend, Capabilities, Prompts
@@ -79,6 +79,7 @@ class ImagePredictor:
     def __init__(self, backend: Backend, cache_size: int = 4, text: Any = None) -> None:
         self.backend, self.text = backend, text
         self._cache = EmbeddingCache(cache_size)
+        self._windows = EmbeddingCache(min(cache_size, 1))  # of second looks, which must not displace images
         self._image = HeldImage()
         self._ownership = Ownership()
 
@@ -119,7 +120,7 @@ class ImagePredictor:
 
     @cache_size.setter
     def cache_size(self, size: int) -> None:
-        self._cache.size = size
+        self._cache.size, self._windows.size = size, min(size, 1)
 
     # ------------------------------------------------------------ the image
 
@@ -152,7 +153,7 @@ class ImagePredictor:
             pixels = np.ascontiguousarray(pixels[..., ::-1])
         self._set(self._encode(pixels))
 
-    def _encode(self, pixels: np.ndarray) -> HeldImage:
+    def _encode(self, pixels: np.ndarray, cache: EmbeddingCache | None = None) -> HeldImage:
         """(H, W, 3) uint8 -> the image, from the cache if possible."""
         preparation, backend = self.preparation, self.backend
         state = backend.state()
@@ -164,7 +165,7 @@ class ImagePredictor:
             encoded = make()
         else:
             key = (hashlib.sha256(pixels).digest(), pixels.shape, preparation, state)
-            encoded = self._cache.get(key, make)
+            encoded = (self._cache if cache is None else cache).get(key, make)
         return self._held(encoded, pixels.shape[:2], pixels)
 
     def _held(self, encoded: Any, original_size: Size, pixels: np.ndarray | None = None) -> HeldImage:
@@ -240,7 +241,9 @@ class ImagePredictor:
 
     @original_size.setter
     def original_size(self, size: Size | None) -> None:
-        self._set(replace(self._image, original_size=None if size is None else tuple(map(int, size)), frame=None))
+        size = None if size is None else tuple(map(int, size))
+        pixels = self._image.pixels if size == self._image.original_size else None
+        self._set(replace(self._image, original_size=size, frame=None, pixels=pixels))
 
     @property
     def input_size(self) -> Size | None:
@@ -338,8 +341,8 @@ class ImagePredictor:
         tidy: share of a mask's area; smaller specks are removed and smaller holes filled, see `ops.tidying.tidy`;
             ``capabilities.tidy`` is the model's recommended value
         zoom: also encode the window around the object, which shows small objects larger (see `zoom`); takes as long as
-            `set_image`, unless the object is large. Masks are then in order, best first; ``mask_input`` is for the
-            first look, and the low-res logits are the first look's
+            `set_image`. Not with ``mask_input``, or if the object is large. Masks are in order, best first; the
+            low-res logits are those of the whole image
         returns: masks (M, H, W) bool or float32, predicted IoU (M,) float32, low-res logits (M, h, w) float32
         raises: PromptError; ValueError for ``tidy`` of logits; ModelNotFoundError without a detector; RuntimeError
             while no image is set
@@ -356,7 +359,7 @@ class ImagePredictor:
         if zoom:
             look = look.in_order()
         masks, scores = self.backend.enlarge(look.low_res, look.frame, return_logits), look.scores
-        if zoom:
+        if zoom and mask_input is None:
             more = embedded, multimask_output, hq_token_only
             scores = self._look_closer(image, look, masks, point_coords, point_labels, box, *more)
         if tidy:
@@ -369,14 +372,17 @@ class ImagePredictor:
     ) -> np.ndarray:  # fmt: skip
         """Improve ``masks`` by another look, at the window around the object, if it is worth it; returns the scores."""
         pixels = self._photo(image, "zoom")
-        if coords is None and box is None and text is None:  # a mask prompt alone
-            return first.scores
+        coords = None if coords is None else as_floats(coords, "point_coords", (2,))
+        labels = None if labels is None else as_floats(labels, "point_labels", (1,))
+        box = None if box is None else as_floats(box, "box", (1, 2)).reshape(4)
         window = window_around(masks[0] > 0, coords, labels, box)
         if window is None:
             return first.scores
-        x0, y0, x1, y1 = window
-        closer = self._encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
         points, labels, box = inside(window, coords, labels, box)
+        if points is None and box is None and text is None:
+            return first.scores
+        x0, y0, x1, y1 = window
+        closer = self._encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]), self._windows)
         low_res, scores = self._decode(closer, self._read(closer, points, labels, box, None, text), *options)
         return combine(masks, first, Look(low_res[0], scores[0], self._frame(closer)).in_order(), window)
 

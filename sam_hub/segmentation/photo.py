@@ -147,7 +147,7 @@ def segment_photo(
     multimask: keep all candidates; otherwise the best. Single clicks and words are ambiguous, so candidates are always
         predicted for them; other prompts are precise, and SAM's single mask is better for them.
     share: of a mask's area; smaller specks and holes are removed, see `tidy`
-    zoom: look again at the window around each object, see `ImagePredictor.predict`; not with a rough mask
+    zoom: look again at the window around each object, see `ImagePredictor.predict`
     """
     start = perf_counter()
     predictor.set_image(image)
@@ -162,7 +162,7 @@ def segment_photo(
             mask_input=low_res,
             multimask_output=multimask or ambiguous,
             tidy=share,
-            zoom=zoom and rough is None,
+            zoom=zoom,
             **({"text": prompt.text} if prompt.text else {}),
         )
         order = np.argsort(-iou, kind="stable")

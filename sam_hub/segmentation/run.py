@@ -78,6 +78,8 @@ class Request:
         """
         if options.get("window") is not None and (text is not None or mask is not None):
             raise WrongUsage("--window needs points or a box; omit --text and --mask")
+        if options.get("zoom") and mask is not None:
+            raise WrongUsage("--zoom needs points or a box, not a mask; omit one of them")
         if text is not None and (points or boxes or mask):
             raise WrongUsage("--text finds its own boxes; give either a text, or points, boxes and a mask")
         if options.get("clip") is not None and (text is None or options.get("detector") is not None):
@@ -148,6 +150,8 @@ class Segmenter:
         share, zoom = self._refinements()
         prompts = request.prompts
         if request.text is not None and self.predictor.capabilities.concepts and not (request.clip or request.detector):
+            if request.zoom:
+                raise WrongUsage("this model finds objects by words itself, without --zoom; omit it")
             return find_in_photo(self.predictor, path, image, request.text, request.threshold, share)
         if request.clip is not None:
             self._learn_words()

@@ -57,6 +57,11 @@ def _png_of(width: int, height: int) -> bytes:
     )
 
 
+def test_zoom_with_a_mask(refuse: Segment) -> None:
+    words = "--zoom needs points or a box, not a mask; omit one of them"
+    refuse("photo.png", *CLICK, "--mask", "photo.png", "--zoom", words=words, code=2)
+
+
 # Images
 
 

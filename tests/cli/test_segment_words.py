@@ -49,6 +49,11 @@ def test_nothing_is_found(words, workplace):
     assert "nothing in it matches 'cat'; use other words or a lower --threshold" in result.stderr
 
 
+def test_zoom_is_for_prompts(words, workplace):
+    told = run("photo.png", "--text", "cat", "--model", words, "--threshold", 0, "--zoom", code=2).stderr
+    assert "this model finds objects by words itself, without --zoom; omit it" in told
+
+
 def test_a_detector_that_is_named_is_used(words, workplace, monkeypatch):
     asked = []
 

@@ -84,7 +84,14 @@ def test_the_mean_is_over_shards_without_zeroshot(report):
 def test_the_report_tells_the_protocol(report):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["model"] == "mine"
-    assert report["protocol"] == {"seed": 4, "limit": 7, "max_objects": 16, "clicks": 5, "baselines": True, "zoom": False}
+    assert report["protocol"] == {
+        "seed": 4,
+        "limit": 7,
+        "max_objects": 16,
+        "clicks": 5,
+        "baselines": True,
+        "zoom": False,
+    }
     assert set(report["metrics"]) == set(METRICS)
     coco, cats, parts = report["shards"]
     assert (coco["name"], coco["images"], coco["objects"]) == ("coco", 1, 2)

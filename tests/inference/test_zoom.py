@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sam_hub.errors import PromptError
+from sam_hub.inference import image_predictor
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.upsample import MaskFrame, Upsampler, enlarge
 from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SECOND, SMALLEST, Look, combine, inside, window_around
@@ -144,12 +145,35 @@ def test_a_second_look_is_taken_only_where_it_can_help(model, monkeypatch):
     assert counted.calls == 1
     assert all(np.array_equal(a, b) for a, b in zip(found, predictor.predict(**large), strict=True))
     low_res = RNG.normal(size=(1, 16, 16)).astype(np.float32)
-    predictor.predict(mask_input=low_res, zoom=True)  # no prompt that could be moved
+    given = dict(box=SMALL_BOX, mask_input=low_res, multimask_output=False)  # the second look would not know the mask
+    assert np.array_equal(predictor.predict(**given, zoom=True)[0], predictor.predict(**given)[0])
+    monkeypatch.setattr(image_predictor, "window_around", lambda *_: (0, 0, 70, 70))
+    far = dict(point_coords=np.array([[390, 290]]), point_labels=np.array([0]), multimask_output=False)
+    assert np.array_equal(predictor.predict(**far, zoom=True)[0], predictor.predict(**far)[0])  # no prompt is inside
     assert counted.calls == 1
+    monkeypatch.undo()
+    counted = Counted(monkeypatch, model)
+    counted.calls = 1
     predictor.predict(box=SMALL_BOX, zoom=True)
     assert counted.calls == 2
     predictor.predict(box=SMALL_BOX, multimask_output=False, zoom=True)  # the same window: in the cache
     assert counted.calls == 2
+    for x in range(0, 300, 60):
+        predictor.predict(box=SMALL_BOX - [x / 3, 0, x / 3, 0], zoom=True)
+    before = counted.calls
+    predictor.set_image(IMAGE)  # the windows have not displaced it
+    assert counted.calls == before > 4
+
+
+@torch.no_grad()
+def test_prompts_may_be_tensors(model):
+    predictor = SamPredictor(model)
+    predictor.set_image(IMAGE)
+    points, labels = torch.tensor([[130.0, 130]]), torch.tensor([1])
+    for given in (dict(box=torch.tensor(SMALL_BOX)), dict(point_coords=points, point_labels=labels)):
+        arrays = {name: value.numpy() for name, value in given.items()}
+        found, expected = (predictor.predict(**prompt, zoom=True) for prompt in (given, arrays))
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_an_embedding_alone_cannot_be_looked_at_again(model, tmp_path):
@@ -157,5 +181,10 @@ def test_an_embedding_alone_cannot_be_looked_at_again(model, tmp_path):
     predictor.set_image(IMAGE)
     predictor.save_embedding(tmp_path / "image.safetensors")
     predictor.load_embedding(tmp_path / "image.safetensors")
-    with pytest.raises(PromptError, match="zoom needs the image, and only its embedding was given; use set_image"):
+    told = "zoom needs the image, and only its embedding was given; use set_image"
+    with pytest.raises(PromptError, match=told):
+        predictor.predict(box=SMALL_BOX, zoom=True)
+    predictor.set_image(IMAGE)
+    predictor.original_size = (200, 300)  # no longer that of the pixels
+    with pytest.raises(PromptError, match=told):
         predictor.predict(box=SMALL_BOX, zoom=True)
