@@ -155,6 +155,6 @@ def refuse_other_decoders(model: SamModel) -> None:
     if not (as_sams and isinstance(model.prompt_encoder, PromptEncoder)):
         name = kind.__name__
         raise ExportError(
-            f"Core ML and ExecuTorch files are made for models with SAM's own decoder, not {name}; "
+            f"Core ML, ExecuTorch and LiteRT files are made for models with SAM's own decoder, not {name}; "
             "export this model to ONNX"
         )
