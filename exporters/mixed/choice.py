@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...evaluation.metrics import mask_iou
 from ...models.modeling_sam import SamModel
 from ...ops.preparation import Prepared
 from .calibration import Moments, answers, compressible, is_grouped
@@ -75,20 +76,14 @@ def sensitivities(
             losses = []
             for image, (encoded, expected) in zip(images, own, strict=True):
                 masks = islice(answers(model, image, None if in_encoder else encoded), KINDS)
-                losses += [1 - mean_iou(a, b) for a, b in zip(masks, expected, strict=True)]
+                losses += [
+                    1 - mask_iou((a > 0).numpy(), (b > 0).numpy()).mean() for a, b in zip(masks, expected, strict=True)
+                ]
         finally:
             layer.weight, layer.bias = weight, bias
         found[name] = float(np.mean(losses))
         tell(name, found[name])
     return found
-
-
-def mean_iou(found: Tensor, expected: Tensor) -> float:
-    """Mean IoU of two stacks of logits (N, M, h, w); 1 for two empty masks."""
-    a, b = found > 0, expected > 0
-    union = (a | b).sum((-2, -1))
-    shared = (a & b).sum((-2, -1)) / union.clamp(min=1)
-    return float(torch.where(union == 0, torch.ones_like(shared), shared).mean())
 
 
 def choose_bits(

@@ -38,10 +38,6 @@ class Levels:
         """float32, exactly as files decompress it."""
         return self.levels.astype(np.float32) * self.scale.astype(np.float32)
 
-    @property
-    def bytes(self) -> float:
-        return self.levels.size * self.bits / 8 + self.scale.size * 2
-
 
 def output_axis(layer: nn.Module) -> int:
     return 1 if isinstance(layer, nn.ConvTranspose2d) else 0

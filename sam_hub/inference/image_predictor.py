@@ -26,7 +26,7 @@ from .embedding_cache import EmbeddingCache
 from .ownership import Ownership
 from .saved_embeddings import read_embedding, write_embedding
 from .upsample import MaskFrame
-from .zoom import Look, combine, inside, window_around
+from .zoom import Look, closer_window, combine, inside
 
 if TYPE_CHECKING:
     from .concepts import Instances
@@ -375,7 +375,7 @@ class ImagePredictor:
         coords = None if coords is None else as_floats(coords, "point_coords", (2,))
         labels = None if labels is None else as_floats(labels, "point_labels", (1,))
         box = None if box is None else as_floats(box, "box", (1, 2)).reshape(4)
-        window = window_around(masks[0] > 0, coords, labels, box)
+        window = closer_window(masks[0] > 0, coords, labels, box)
         if window is None:
             return first.scores
         points, labels, box = inside(window, coords, labels, box)

@@ -21,23 +21,21 @@ def suited(encoder: str | None, settings: Mapping[str, Any] | None = None) -> di
     encoder: ``model_type`` of its image encoder
     settings: ``generation`` of its configuration, which takes precedence
     """
-    usual: Mapping[str, Any] = {}
-    if encoder in ENCODERS:
-        usual = THRESHOLDS.get(ENCODERS[encoder], {})
-    elif encoder:  # of a family registered later
-        usual = next((f.encoders[encoder].generation for f in families() if encoder in f.encoders), {})
+    listed = encoder in ENCODERS  # others are of families registered later
+    usual = THRESHOLDS.get(ENCODERS[encoder], {}) if listed else _of_family(encoder, "generation", {})
     return {**usual, **(settings or {})}
 
 
 def tidied(encoder: str | None, given: float | None = None) -> float:
     """Share of a mask's area below which specks and holes are noise: ``tidy`` of its configuration, or its family's."""
-    if given is not None:
-        return given
-    return next((f.encoders[encoder].tidy for f in families() if encoder in f.encoders), 0.0)
+    return _of_family(encoder, "tidy", 0.0) if given is None else given
 
 
 def zooms(encoder: str | None, given: bool | None = None) -> bool:
     """Whether a second look at each object improves its masks: ``zoom`` of its configuration, or its family's."""
-    if given is not None:
-        return given
-    return next((f.encoders[encoder].zoom for f in families() if encoder in f.encoders), False)
+    return _of_family(encoder, "zoom", False) if given is None else given
+
+
+def _of_family(encoder: str | None, setting: str, otherwise: Any) -> Any:
+    """A setting of an image encoder's `Part`; ``otherwise`` for an encoder of no known family."""
+    return next((getattr(f.encoders[encoder], setting) for f in families() if encoder in f.encoders), otherwise)

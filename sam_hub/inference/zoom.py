@@ -48,7 +48,7 @@ class Look:
         return np.stack([upsampler.pixels(each, window) for each in self.low_res])
 
 
-def window_around(
+def closer_window(
     mask: np.ndarray, points: np.ndarray | None = None, labels: np.ndarray | None = None, box: np.ndarray | None = None
 ) -> Window | None:
     """The window for a second look, or None if the object is not found or already large.

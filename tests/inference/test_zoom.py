@@ -8,7 +8,7 @@ from sam_hub.errors import PromptError
 from sam_hub.inference import image_predictor
 from sam_hub.inference.predictor import SamPredictor
 from sam_hub.inference.upsample import MaskFrame, Upsampler, enlarge
-from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SECOND, SMALLEST, Look, combine, inside, window_around
+from sam_hub.inference.zoom import AROUND_BOX, AROUND_MASK, SECOND, SMALLEST, Look, closer_window, combine, inside
 
 from .small_model import RNG, Counted, tiny_model
 
@@ -25,30 +25,30 @@ def region(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
 
 
 def test_the_window_of_a_box_is_a_square_around_it():
-    x0, y0, x1, y1 = window_around(NOTHING, box=SMALL_BOX)
+    x0, y0, x1, y1 = closer_window(NOTHING, box=SMALL_BOX)
     assert (x1 - x0, y1 - y0) == (60 * AROUND_BOX, 60 * AROUND_BOX)
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == (130, 135)
 
 
 def test_the_window_of_a_click_is_around_its_mask_and_contains_clicks_on_the_object():
     first = region(200, 100, 230, 120)
-    x0, y0, x1, y1 = window_around(first, np.array([[210.0, 110]]), np.array([1]))
+    x0, y0, x1, y1 = closer_window(first, np.array([[210.0, 110]]), np.array([1]))
     assert x1 - x0 == y1 - y0 == 30 * AROUND_MASK and (x0 + x1) / 2 == 215 and (y0 + y1) / 2 == 110
     points, labels = np.array([[210.0, 110], [270, 110], [10, 10]]), np.array([1, 1, 0])
-    x0, y0, x1, y1 = window_around(first, points, labels)
+    x0, y0, x1, y1 = closer_window(first, points, labels)
     assert x0 <= 200 and x1 >= 270 and x0 > 10  # the background is not looked for
 
 
 def test_windows_are_clipped_to_the_image_and_never_tiny():
-    assert window_around(NOTHING, box=np.array([-9.0, -9, 6, 6])) == (0, 0, 3 + SMALLEST // 2, 3 + SMALLEST // 2)
-    x0, y0, x1, y1 = window_around(NOTHING, box=np.array([390.0, 290, 420, 330]))
+    assert closer_window(NOTHING, box=np.array([-9.0, -9, 6, 6])) == (0, 0, 3 + SMALLEST // 2, 3 + SMALLEST // 2)
+    x0, y0, x1, y1 = closer_window(NOTHING, box=np.array([390.0, 290, 420, 330]))
     assert (x1, y1) == (W, H) and (x0, y0) == (395 - SMALLEST // 2, 295 - SMALLEST // 2)
 
 
 def test_nothing_to_look_at():
-    assert window_around(NOTHING) is None
-    assert window_around(NOTHING, box=np.array([0.0, 0, 390, 290])) is None  # already as large as the image
-    assert window_around(region(10, 10, 300, 200)) is None
+    assert closer_window(NOTHING) is None
+    assert closer_window(NOTHING, box=np.array([0.0, 0, 390, 290])) is None  # already as large as the image
+    assert closer_window(region(10, 10, 300, 200)) is None
 
 
 def test_prompts_in_the_window():
@@ -119,7 +119,7 @@ def test_the_predictor_combines_its_two_looks(model, prompt):
     predictor, closer = SamPredictor(model), SamPredictor(model)
     predictor.set_image(IMAGE)
     plain, scores, low_res = predictor.predict(**prompt, return_logits=True)
-    x0, y0, x1, y1 = window_around(plain[scores.argmax()] > 0, box=SMALL_BOX)
+    x0, y0, x1, y1 = closer_window(plain[scores.argmax()] > 0, box=SMALL_BOX)
     closer.set_image(IMAGE[y0:y1, x0:x1])
     points = {}
     if "point_coords" in prompt:  # the second is outside the window
@@ -147,7 +147,7 @@ def test_a_second_look_is_taken_only_where_it_can_help(model, monkeypatch):
     low_res = RNG.normal(size=(1, 16, 16)).astype(np.float32)
     given = dict(box=SMALL_BOX, mask_input=low_res, multimask_output=False)  # the second look would not know the mask
     assert np.array_equal(predictor.predict(**given, zoom=True)[0], predictor.predict(**given)[0])
-    monkeypatch.setattr(image_predictor, "window_around", lambda *_: (0, 0, 70, 70))
+    monkeypatch.setattr(image_predictor, "closer_window", lambda *_: (0, 0, 70, 70))
     far = dict(point_coords=np.array([[390, 290]]), point_labels=np.array([0]), multimask_output=False)
     assert np.array_equal(predictor.predict(**far, zoom=True)[0], predictor.predict(**far)[0])  # no prompt is inside
     assert counted.calls == 1
