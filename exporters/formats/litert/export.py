@@ -20,7 +20,7 @@ from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
 from ...quiet import hushed, quiet, silent
-from ...rank_four import restated
+from ...rank_four import restated, shared_copy
 from ...slot_io import RESULTS, meaning, slot_count
 from ...slots import SlotDecoder
 from . import FORMAT
@@ -82,10 +82,27 @@ def converted(module: nn.Module, inputs: tuple[Tensor, ...]) -> bytes:
     with torch.no_grad(), hushed("litert_torch", "jax"), TemporaryDirectory() as folder:
         try:
             path = Path(folder, "part.tflite")
-            litert_torch.convert(module, inputs).export(str(path))
+            litert_torch.convert(contiguous(module), inputs).export(str(path))
             return path.read_bytes()
         except Exception as e:  # litert-torch raises any exception
             raise ExportError(f"litert-torch cannot convert this model ({_reason(e)}); export it to ONNX") from e
+
+
+def contiguous(module: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are contiguous; those that are so already are shared.
+
+    litert-torch 0.10 tells constants apart by address, and copies others to temporary memory: two of one shape can get
+    the same address, and both then have the values of the first.
+    """
+    module = shared_copy(module)
+    for part in module.modules():
+        for name, tensor in part._parameters.items():
+            if tensor is not None and not tensor.is_contiguous():
+                part._parameters[name] = nn.Parameter(tensor.detach().contiguous(), requires_grad=False)
+        for name, tensor in part._buffers.items():
+            if tensor is not None:
+                part._buffers[name] = tensor.contiguous()
+    return module
 
 
 def shrunk(file: bytes, bits: int) -> bytes:
