@@ -42,6 +42,7 @@ def add_endpoints(server: gr.Server, service: SegmentationService, connections: 
         box: list[float] | None = None,
         refine: dict[str, Any] | None = None,
         tidy: bool | None = None,
+        zoom: bool = False,
     ) -> dict:
         """Masks of one object in a photo that was encoded, from clicks, a box or both.
 
@@ -52,12 +53,15 @@ def add_endpoints(server: gr.Server, service: SegmentationService, connections: 
             box: [x0, y0, x1, y1] around the object, in pixels of the photo
             refine: {"result": result, "mask": index} of an earlier answer, to correct that mask with more points
             tidy: whether specks of a mask go and its pinholes are filled; as suits the model if left out
+            zoom: whether to encode the part of the photo around the object as well, which makes masks of small objects
+                better and takes as long as encode; not with refine
 
         Returns:
             masks (each with score, rle in COCO's compressed run lengths, area, bbox as x, y, width, height), best (the
-            index of the one to take), result (for refine), decode_ms
+            index of the one to take), result (for refine), decode_ms, and, with zoom, window (the part that was
+            encoded, as x0, y0, x1, y1, or None if the object is large already)
         """
-        given = {"points": points, "labels": labels, "box": box, "refine": refine, "tidy": tidy}
+        given = {"points": points, "labels": labels, "box": box, "refine": refine, "tidy": tidy, "zoom": zoom}
         answer = await last(service.segment(id, {k: v for k, v in given.items() if v is not None}))
         return {**answer, "masks": [_without_outline(m) for m in answer["masks"]]}
 

@@ -151,6 +151,7 @@ class Labelling:
             "points": prompts.get("points", []),
             "labels": prompts.get("labels", []),
             "box": prompts.get("box"),
+            "zoom": prompts.get("zoom") is True,
             **shape_of_mask(rle_to_mask(rle_of(row, photo.size))),
         }
 

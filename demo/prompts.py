@@ -6,6 +6,8 @@ A prompt is a JSON object that describes one object of a photo, in pixels of the
     strokes  [{"points": [[x, y], ...], "radius": r, "erase": false}, ...]: a roughly painted mask
     refine   {"result": id, "mask": k}: an earlier answer to go on from
     tidy     true or false: whether specks go and pinholes are filled; by default as suits the model
+    zoom     true or false (default): whether the part of the photo around the object is encoded as well; not with
+             strokes or refine
 """
 
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ class Prompt:
     rough: (h, w) bool, in the proportions of the photo, or None
     refine: the id of an earlier result and the index of a mask, or None
     tidy: whether masks are tidied, or None
+    zoom: whether to look again at the window around the object, see `inference.zoom`
     """
 
     points: np.ndarray | None
@@ -40,6 +43,7 @@ class Prompt:
     rough: np.ndarray | None
     refine: tuple[str, int] | None
     tidy: bool | None = None
+    zoom: bool = False
 
     @property
     def ambiguous(self) -> bool:
@@ -51,7 +55,7 @@ def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
     """raises: PromptError, Refusal"""
     if not isinstance(prompt, dict):
         raise PromptError('a prompt must be an object like {"points": [[x, y]], "labels": [1]}')
-    known = ("points", "labels", "box", "strokes", "refine", "tidy")
+    known = ("points", "labels", "box", "strokes", "refine", "tidy", "zoom")
     if unknown := sorted(set(map(str, prompt)) - set(known)):
         raise PromptError(f"a prompt has no {unknown[0]!r}; expected some of {', '.join(known)}")
     points, labels = _points(prompt.get("points") or [], prompt.get("labels"), size, limits)
@@ -64,15 +68,22 @@ def parse_prompt(prompt: Any, size: Size, limits: Limits) -> Prompt:
     tidy = prompt.get("tidy")
     if not isinstance(tidy, bool | None):
         raise PromptError("tidy must be true or false")
+    zoom = prompt.get("zoom", False)
+    if not isinstance(zoom, bool):
+        raise PromptError("zoom must be true or false")
     rough = _paint(prompt.get("strokes") or [], size, limits)
     refine = _refine(prompt.get("refine"))
+    if zoom and (rough is not None or refine is not None):
+        raise PromptError(
+            "zoom needs points or a box, not a painted or an earlier mask; omit strokes and refine, or zoom"
+        )
     if points is None and box is None and rough is None:
         raise PromptError("the prompt is empty; click on the object, draw a box around it or paint over it")
     if rough is not None and points is None and box is None:  # a mask alone says little, so add its box
         x0, y0, x1, y1 = mask_to_box(rough).tolist()
         scale = size[1] / rough.shape[1]
         box = check_box(np.array([x0, y0, x1 + 1, y1 + 1]) * scale, size)
-    return Prompt(points, labels, box, rough, refine, tidy)
+    return Prompt(points, labels, box, rough, refine, tidy, zoom)
 
 
 def _points(points: Any, labels: Any, size: Size, limits: Limits) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -18,9 +18,11 @@ import torch
 
 from ..errors import PromptError
 from ..inference.amg import SamAutomaticMaskGenerator
+from ..inference.zoom import Look
 from ..ops.mask_prompt import mask_prompt
 from ..ops.masks import rle_to_mask
 from ..ops.tidying import TIDY_SHARE
+from .closer import FirstLooks, look_again, look_first, shapes_of
 from .limits import Limits, Refusal
 from .models import LoadedModel, ModelPool
 from .photos import read_photo
@@ -174,10 +176,19 @@ class SegmentationService:
         The result: ``result`` (an id to refine from), ``best`` (an index), ``masks`` (``score, rle, area, bbox, path``)
         and ``decode_ms``. A single click has three masks. A more precise prompt has SAM's mask for precise prompts
         first, and then the three.
+
+        With ``zoom``, the part of the photo around the object is encoded as well; before, the mask of the photo alone
+        is shown. The masks are those of ``predict(zoom=True)``, and the result has that part, too: ``window``, x0, y0,
+        x1, y1 in pixels, or None where a closer look would show no more.
         """
         photo = self.photos.get(key)
         parsed, first = await self._decoders.run(self._first, photo, prompt)
         yield {"stage": "shown", **first.shown}
+        if parsed.zoom:
+            async with aclosing(self._look_closer(photo, parsed, first)) as events:
+                async for event in events:
+                    yield event
+            return
         rest = await self._decoders.run(self._rest, photo, parsed, first, refuse=False)
         yield {"stage": "done", **rest}
 
@@ -215,6 +226,35 @@ class SegmentationService:
             for i, (score, logits) in enumerate(zip(scores, low_res, strict=True))
         ]
         return {"result": photo.remember(low_res), "best": first.best, "masks": masks, "decode_ms": _ms(took)}
+
+    async def _look_closer(self, photo: Photo, prompt: Prompt, first: FirstMask) -> AsyncIterator[Event]:
+        given = photo, prompt, first.scores, first.low_res
+        looks = await self._decoders.run(look_first, *given, _predict, refuse=False)
+        start, second = perf_counter(), None
+        if looks.window is not None:
+            yield {"stage": "waiting", "ahead": self._encoders.ahead}
+
+            def work(emit: Emit, stopped: threading.Event) -> None:
+                nonlocal start, second
+                emit({"stage": "encoding", "model": photo.model})
+                start = perf_counter()
+                second = look_again(photo, prompt, looks, _predict)
+
+            async with aclosing(self._encoders.events(work)) as events:
+                async for event in events:
+                    yield event
+        took = first.took + perf_counter() - start
+        done = await self._decoders.run(self._closer, photo, prompt, looks, second, took, refuse=False)
+        yield {"stage": "done", **done}
+
+    @staticmethod
+    def _closer(
+        photo: Photo, prompt: Prompt, looks: FirstLooks, second: list[Look] | None, took: float
+    ) -> dict[str, Any]:
+        shapes = shapes_of(photo, looks, second, _tidying(photo, prompt))
+        masks = [{"score": _score(score), **shape} for score, shape in shapes]
+        result = photo.remember(np.concatenate([look.low_res for look in looks.looks]))
+        return {"result": result, "best": 0, "masks": masks, "window": looks.window, "decode_ms": _ms(took)}
 
     @staticmethod
     def _mask_prompt(photo: Photo, prompt: Prompt) -> np.ndarray | None:

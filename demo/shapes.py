@@ -23,7 +23,7 @@ OUTSIDE = -1e9
 """Value beyond the border, so far below zero that the outline ends at the last pixel."""
 
 
-def drawn_size(size: Size, longest: int = DRAWN) -> Size:
+def drawn_size(size: Size, longest: float = DRAWN) -> Size:
     """The photo's size, scaled down so that its long side is at most ``longest``."""
     scale = min(1.0, longest / max(size))
     return tuple(max(1, round(side * scale)) for side in size)
@@ -85,12 +85,22 @@ def shape_of_logits(
 
 def shape_of_mask(mask: np.ndarray) -> dict[str, Any]:
     """A mask (H, W) bool of the photo's size -> ``rle, area, bbox, path``."""
-    size = mask.shape
-    if not mask.any():
+    return shape_of_part(mask, mask.shape, (0, 0), TRACED / max(mask.shape))
+
+
+def shape_of_part(part: np.ndarray, size: Size, origin: tuple[int, int], scale: float | None = None) -> dict[str, Any]:
+    """A part of a mask, (h, w) bool, with all of its pixels -> ``rle, area, bbox, path``.
+
+    size: of the photo; origin: (x, y) of the part's first pixel
+    scale: size at which the outline is traced, as a share of the photo's; default: that at which the mask's long side
+        is `TRACED`. Never more than 1
+    """
+    if not part.any():
         return _facts(np.zeros((0, 0), bool), size, (0, 0), "")
-    x0, y0, x1, y1 = mask_to_box(mask).tolist()
-    part = mask[y0 : y1 + 1, x0 : x1 + 1]
-    traced = drawn_size(size, TRACED)
+    x0, y0, x1, y1 = mask_to_box(part).tolist()
+    part = part[y0 : y1 + 1, x0 : x1 + 1]
+    x0, y0, x1, y1 = x0 + origin[0], y0 + origin[1], x1 + origin[0], y1 + origin[1]
+    traced = drawn_size(size, max(size) * (TRACED / max(part.shape) if scale is None else scale))
     scale = max(size) / max(traced)
     # The traced grid starts at the photo's corner; its window has a margin of one pixel around the mask.
     left, top = max(0, int(x0 / scale) - 1), max(0, int(y0 / scale) - 1)

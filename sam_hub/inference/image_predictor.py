@@ -21,6 +21,7 @@ from ..ops.preparation import Preparation
 from ..ops.prompts import as_floats, read_prompt, refuse_prompts
 from ..ops.tidying import tidy as tidied
 from ..ops.value_range import ValueRange, range_for
+from ..rasters.raster import Window
 from .backends import Backend, Capabilities, Prompts
 from .embedding_cache import EmbeddingCache
 from .ownership import Ownership
@@ -371,7 +372,7 @@ class ImagePredictor:
         *options: bool,
     ) -> np.ndarray:  # fmt: skip
         """Improve ``masks`` by another look, at the window around the object, if it is worth it; returns the scores."""
-        pixels = self._photo(image, "zoom")
+        self._photo(image, "zoom")
         coords = None if coords is None else as_floats(coords, "point_coords", (2,))
         labels = None if labels is None else as_floats(labels, "point_labels", (1,))
         box = None if box is None else as_floats(box, "box", (1, 2)).reshape(4)
@@ -381,10 +382,23 @@ class ImagePredictor:
         points, labels, box = inside(window, coords, labels, box)
         if points is None and box is None and text is None:
             return first.scores
-        x0, y0, x1, y1 = window
-        closer = self._encode(np.ascontiguousarray(pixels[y0:y1, x0:x1]), self._windows)
+        closer = self._window(image, window)
         low_res, scores = self._decode(closer, self._read(closer, points, labels, box, None, text), *options)
         return combine(masks, first, Look(low_res[0], scores[0], self._frame(closer)).in_order(), window)
+
+    def closer(self, window: Window) -> "ImagePredictor":
+        """A predictor of a window of the current image, encoded on its own; the embedding of the last window is kept.
+
+        window: x0, y0, x1, y1 in pixels, x1 and y1 exclusive, see `zoom.closer_window`
+        raises: PromptError if only the embedding of the image is known; RuntimeError while no image is set
+        """
+        other = copy.copy(self)
+        other._set(self._window(self._require_image(), window))
+        return other
+
+    def _window(self, image: HeldImage, window: Window) -> HeldImage:
+        x0, y0, x1, y1 = window
+        return self._encode(np.ascontiguousarray(self._photo(image, "zoom")[y0:y1, x0:x1]), self._windows)
 
     def predict_low_res(
         self,

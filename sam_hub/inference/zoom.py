@@ -56,13 +56,30 @@ def closer_window(
     mask: (H, W) bool, of the first look
     points: (P, 2), x then y; labels: (P,), see `prompts.LABELS`; box: (4,) x0, y0, x1, y1; in pixels of the image
     """
-    size = mask.shape
+    extent = None
+    if box is None and mask.any():
+        extent = mask_to_box(mask) + np.array([0, 0, 1, 1])
+    return window_around(mask.shape, extent, points, labels, box)
+
+
+def window_around(
+    size: tuple[int, int],
+    extent: np.ndarray | None,
+    points: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    box: np.ndarray | None = None,
+) -> Window | None:
+    """`closer_window` for an object whose extent is known.
+
+    size: (height, width) of the image
+    extent: (4,) x0, y0, x1, y1 of the first look's mask, x1 and y1 exclusive, None if it is empty
+    """
     if box is not None:
         corners = [np.clip(np.reshape(box, (2, 2)).astype(np.float64), 0, size[::-1])]
     else:
-        if not mask.any():
+        if extent is None:
             return None
-        corners = [mask_to_box(mask).reshape(2, 2) + np.array([[0.0], [1.0]])]
+        corners = [np.reshape(extent, (2, 2)).astype(np.float64)]
     if points is not None:
         corners.append(np.reshape(points, (-1, 2))[np.isin(labels, OF_OBJECT)])
     low, high = (f(np.concatenate(corners), axis=0) for f in (np.min, np.max))

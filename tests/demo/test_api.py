@@ -45,6 +45,11 @@ def test_encode_and_segment(client, photo, running):
     boxed = client.predict(photo["id"], box=[172, 17, 412, 310], api_name="/segment")
     x, _, w, _ = boxed["masks"][0]["bbox"]
     assert x > 100 and x + w < 500
+    closer = client.predict(photo["id"], box=[172, 17, 412, 310], zoom=True, api_name="/segment")
+    small = client.predict(photo["id"], box=[200, 250, 240, 290], zoom=True, api_name="/segment")
+    assert closer["window"] is None and small["window"] == [180, 230, 260, 310]
+    with pytest.raises(AppError, match="zoom needs points or a box"):
+        client.predict(photo["id"], [[285, 150]], [1], None, refine, zoom=True, api_name="/segment")
 
 
 def test_everything(client, photo):

@@ -68,6 +68,8 @@ def test_an_eraser_takes_away_and_points_need_no_box():
         {"strokes": [{"points": [[1, 1]], "radius": 3, "erase": True}]},
         {"points": [[1, 2]], "refine": {"result": 7, "mask": 0}},
         {"points": [[1, 2]], "refine": {"result": "r", "mask": -1}},
+        {"points": [[1, 2]], "zoom": 1}, {"points": [[1, 2]], "refine": {"result": "r", "mask": 0}, "zoom": True},
+        {"points": [[1, 2]], "strokes": [{"points": [[1, 1]], "radius": 3}], "zoom": True},
         {"points": [[1, 2]], "refine": "r"}, {"points": [[1, 2]], "mask": "/etc/passwd"},
     ],
 )  # fmt: skip

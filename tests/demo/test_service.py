@@ -12,7 +12,7 @@ from sam_hub.demo import service as service_module
 from sam_hub.demo.limits import Limits, Refusal
 from sam_hub.demo.models import LoadedModel, ModelPool
 from sam_hub.demo.service import SegmentationService
-from sam_hub.demo.shapes import shape_of_mask
+from sam_hub.demo.shapes import shape_of_mask, shape_of_part
 
 from sam_hub import SamPredictor
 from sam_hub.annotation import settings
@@ -48,6 +48,12 @@ def filled(path: str, size: tuple[int, int]) -> np.ndarray:
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     return (a & b).sum() / max(1, (a | b).sum())
+
+
+def border(mask: np.ndarray) -> np.ndarray:
+    """The pixels on both sides of a mask's border."""
+    levels, around = mask.astype(np.uint8), np.ones((3, 3), np.uint8)
+    return cv2.dilate(levels, around) > cv2.erode(levels, around)
 
 
 def test_encoding_tells_size_model_and_time(service, cat):
@@ -90,6 +96,72 @@ def test_going_on_from_an_earlier_answer(service, photo, predictor):
     assert forgotten["masks"] == plain["masks"] != again["masks"]
     with pytest.raises(PromptError, match="3 masks"):
         result(service.segment(photo["id"], {**prompt, "refine": {"result": first["result"], "mask": 3}}))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"points": [[15, 75]], "labels": [1]},
+        {"box": [60, 90, 110, 140]},
+        {"box": [60, 90, 110, 140], "points": [[80, 110], [400, 20]], "labels": [1, 0], "tidy": False},
+    ],
+)
+def test_a_closer_look_is_the_predictors(service, photo, predictor, prompt):
+    events = collect(service.segment(photo["id"], {**prompt, "zoom": True}))
+    assert [e["stage"] for e in events] == ["shown", "waiting", "encoding", "done"]
+    plain = result(service.segment(photo["id"], prompt))
+    assert events[0]["path"] == plain["masks"][plain["best"]]["path"]
+    given = {"point_coords": "points", "point_labels": "labels", "box": "box"}
+    asked = {name: np.array(prompt[key]) for name, key in given.items() if key in prompt}
+    asked["tidy"] = 0.0 if prompt.get("tidy") is False else 0.02
+    counts = (True,) if "box" not in prompt else (False, True)
+    found = [predictor.predict(**asked, multimask_output=many, zoom=True) for many in counts]
+    masks, scores = (np.concatenate(parts) for parts in list(zip(*found, strict=True))[:2])
+    done = events[-1]
+    assert done["best"] == 0 and len(done["masks"]) == len(masks)
+    differ = [m["rle"] != p["rle"] for m, p in zip(done["masks"], plain["masks"], strict=True)]
+    assert any(differ)
+    for answer, mask, score in zip(done["masks"], masks, scores, strict=True):
+        assert np.array_equal(rle_to_mask(answer["rle"]), mask)
+        assert answer["area"] == mask.sum() and answer["score"] == pytest.approx(np.clip(score, 0, 1), abs=1e-4)
+        assert not (filled(answer["path"], mask.shape) ^ mask)[~border(mask)].any()
+    x0, y0, x1, y1 = done["window"]
+    assert 64 <= x1 - x0 < 360 and 0 <= y0 < y1 <= 300
+
+
+def test_several_clicks_are_looked_at_in_one_window(service, photo, predictor, monkeypatch):
+    """That of the mask to show, although the three masks for the same clicks may have another."""
+    prompt = {"points": [[80, 110], [120, 130]], "labels": [1, 0], "zoom": True}
+    stored = service.photos.get(photo["id"])
+    encoded, plain = [], stored.predictor.backend.encode
+    monkeypatch.setattr(stored.predictor.backend, "encode", lambda image: encoded.append(1) or plain(image))
+    done = result(service.segment(photo["id"], prompt))
+    clicks = np.array(prompt["points"]), np.array(prompt["labels"])
+    expected = predictor.predict(*clicks, multimask_output=False, zoom=True, tidy=0.02)[0]
+    assert len(done["masks"]) == 4 and np.array_equal(rle_to_mask(done["masks"][0]["rle"]), expected[0])
+    encoded.clear()
+    tidied = result(service.segment(photo["id"], {**prompt, "tidy": False}))
+    assert tidied["window"] == done["window"] and encoded == []  # the last window is kept
+
+
+def test_a_large_object_is_not_looked_at_again(service, photo):
+    prompt = {"box": [5, 5, 440, 295]}
+    done = result(service.segment(photo["id"], {**prompt, "zoom": True}))
+    plain = result(service.segment(photo["id"], prompt))
+    assert done["window"] is None and done["masks"][0] == {**plain["masks"][0], "path": done["masks"][0]["path"]}
+
+
+def test_closer_looks_do_not_grow_a_photo_beyond_one_more_embedding(service, photo):
+    """However many objects; and the store knows of it."""
+    stored, taken = service.photos.get(photo["id"]), []
+    for x in range(40, 360, 80):
+        result(service.segment(photo["id"], {"box": [x, 90, x + 40, 140], "zoom": True}))
+        taken.append(stored._held)
+    grown = taken[0] - stored.pixels.nbytes
+    assert len(set(taken)) == 1
+    stored.predictor._windows.clear()
+    stored.weigh()
+    assert 0 < taken[0] - stored._held < 0.75 * grown
 
 
 @pytest.mark.parametrize(("tidy", "share"), [(True, 0.02), (False, 0.0), (None, 0.02)])
@@ -153,6 +225,17 @@ def test_the_outline_encloses_the_mask(service, cat, root, scale):
     assert iou(filled(shape_of_mask(mask)["path"], mask.shape), mask) > 0.97
     x, y, w, h = best["bbox"]
     assert mask[y : y + h, x : x + w].sum() == mask.sum() == best["area"]
+
+
+def test_a_small_part_of_a_large_photo_has_a_fine_outline():
+    y, x = np.ogrid[:90, :90]
+    part = (np.hypot(x - 40, y - 45) < 30) & (np.hypot(x - 60, y - 40) > 12)  # round, with a bite
+    mask = np.zeros((3000, 4000), bool)
+    mask[2000:2090, 3000:3090] = part
+    fine, coarse = shape_of_part(part, mask.shape, (3000, 2000)), shape_of_mask(mask)
+    assert {**fine, "path": ""} == {**coarse, "path": ""}
+    assert not (filled(fine["path"], mask.shape) ^ mask)[~border(mask)].any()
+    assert (filled(coarse["path"], mask.shape) ^ mask)[~border(mask)].any()
 
 
 def test_an_empty_mask_is_nothing():
