@@ -106,6 +106,8 @@ def write_cases(bundle: Path, artefact: Artefact, proof: Proof, folder: Path) ->
                 blank = np.zeros((1, 1, side, side), np.float32)
                 feed["mask_input"] = blank if prompt.mask_input is None else prompt.mask_input
                 feed["has_mask_input"] = np.array([prompt.mask_input is not None], np.float32)
+            if "input_boxes" in model.required:
+                feed["input_boxes"] = np.zeros((1, 0, 4), np.float32)
             keep("decoder", feed, model.decoder.run(names, feed), names)
     return cases
 

@@ -49,13 +49,13 @@ class Snippet:
     template: a file in ``templates/`` of the format's folder
     path: its path in the bundle
     layout: layout of the artefact that it uses
-    names_inputs: omit it if the files have an input that the text does not name
+    shared: the template is in ``templates/`` beside the formats, for all of them
     """
 
     template: str
     path: str
     layout: str = ""
-    names_inputs: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)

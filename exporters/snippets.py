@@ -17,29 +17,26 @@ from .format import Format
 from .formats import FORMATS
 from .manifest import Artefact, BundleError, FileRecord, Manifest, Tensor
 
-OPTIONAL = frozenset({"mask_input", "has_mask_input"})
-"""Inputs of ONNX files that have a default."""
+SHARED = Path(__file__).parent / "templates"
 
 
 def write_snippets(folder: Path, manifest: Manifest, preparation: Preparation) -> list[str]:
     """Write the snippets of every format in the bundle; returns their paths in it.
 
-    Omitted if a template does not fit the files: an encoder that takes grey levels, SAM-HQ's early features.
+    Omitted if a template does not fit the files: an encoder that takes grey levels.
     """
     written = []
     for format in FORMATS.values():
         for snippet in format.snippets:
             artefact = chosen(manifest, format, snippet.layout)
-            if artefact is None:
+            if artefact is None or snippet.path in written:
                 continue
             settings = settings_of(manifest, artefact, preparation)
-            template = (format.folder / "templates" / snippet.template).read_text("utf-8")
+            templates = SHARED if snippet.shared else format.folder / "templates"
+            template = (templates / snippet.template).read_text("utf-8")
             try:
                 text = filled(template, artefact, settings)
             except BundleError:
-                continue
-            needed = {t.name for record in artefact.files for t in record.inputs} - OPTIONAL
-            if snippet.names_inputs and not all(name in text for name in needed):
                 continue
             make_folder((folder / snippet.path).parent)
             write_atomically(folder / snippet.path, text.encode())
@@ -70,6 +67,7 @@ def settings_of(manifest: Manifest, artefact: Artefact, preparation: Preparation
         "MEAN": ", ".join(f"{v:.6g}f" for v in grey[0]),
         "DEVIATION": ", ".join(f"{v:.6g}f" for v in grey[1]),
         "STRETCH": str(preparation.resize_mode != "longest_side"),
+        "MIN_MAX": str(preparation.do_min_max).lower(),
         "STRETCHES": str(preparation.resize_mode != "longest_side").lower(),
         "RESAMPLE": str(int(preparation.resample)),
     }

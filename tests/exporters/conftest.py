@@ -2,10 +2,14 @@
 
 import contextlib
 import hashlib
+import importlib.util
+import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -151,3 +155,20 @@ def made_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
         monkeypatch.setattr(Format, "run_export", run_export)
 
     return take_from
+
+
+def run_predict_py(bundle: Path) -> np.ndarray:
+    """Mask IoU (prompts, 3) that a bundle's ``macos/predict.py`` prints; elsewhere than on macOS, on the evaluator."""
+    import coremltools as ct
+    from sam_hub.exporters.formats.coreml.runner import open_package
+
+    spec = importlib.util.spec_from_file_location("predict", bundle / "macos" / "predict.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(ct.models, "MLModel", lambda path: open_package(Path(path)))
+        patch.setattr("sys.argv", ["predict.py", "--no-plan"])
+        script.main()
+    lines = printed.getvalue().splitlines()
+    return np.array([re.findall(r"[\d.]+", line.partition("PyTorch [")[2].partition("]")[0]) for line in lines], float)

@@ -22,7 +22,7 @@ from sam_hub.models.modeling_sam import SamModel
 
 from ..models.conftest import randomise
 from ..models.test_sam2 import tiny_config as tiny_sam2
-from .conftest import FINE
+from .conftest import FINE, run_predict_py
 
 CLICK = dict(point_coords=np.array([[225.0, 150]]), point_labels=np.array([1]))
 BOX = dict(box=np.array([60.0, 20, 440, 290]))
@@ -153,3 +153,6 @@ def test_formats_of_fixed_slots(kind, format, root, tmp_path):
     assert artefact.gate["passed"]
     assert [t.name for t in artefact.file("encoder").outputs] == ["image_embedding", "stride_8", "stride_4"]
     check(ImagePredictor(BundleBackend(out)), SamPredictor(model), root / "examples" / "cat.jpg")
+    if format == "coreml" and kind == "pocket":
+        ious = run_predict_py(out)
+        assert ious.shape == (21, 3) and ious.min() > 0.99

@@ -147,15 +147,14 @@ def test_a_model_without_mask_prompts_that_stretches(traced_once, tmp_path, root
     manifest = Manifest.read(tmp_path / "b")
     assert [a.gate["passed"] for a in manifest.artefacts] == [True, True]
     assert not any("mask_input" in {t.name for t in a.file("decoder").inputs} for a in manifest.artefacts)
-    kotlin = (tmp_path / "b" / "android" / "SegmentOnnx.kt").read_text()
-    assert "const val STRETCH = true" in kotlin and "if (STRETCH) SIDE" in kotlin
-    assert "x * scale.first, y * scale.second" in kotlin
+    kotlin = (tmp_path / "b" / "android" / "Photo.kt").read_text()
+    assert "const val STRETCH = true" in kotlin and "const val MIN_MAX = false" in kotlin
     engines = (tmp_path / "b" / "jetson" / "trtexec.sh").read_text()
     assert "--onnx=meta/image_encoder.onnx" in engines and f"=pixel_values:1x3x{IMAGE_SIZE}x{IMAGE_SIZE}" in engines
     assert "--onnx=meta/mask_decoder.onnx" in engines and "=point_coords:1x2x2,point_labels:1x2" in engines
     preparation = Preparation.from_settings(SamImageProcessor.for_config(model.config).to_dict())
     write_snippets(tmp_path / "b", manifest, preparation)
-    assert "const val STRETCH = false" in (tmp_path / "b" / "android" / "SegmentOnnx.kt").read_text()
+    assert "const val STRETCH = false" in (tmp_path / "b" / "android" / "Photo.kt").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Core ML packages of tiny models: exported, verified, read back, and deliberately broken."""
 
-import importlib.util
 import re
 import shutil
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from sam_hub.models.modeling_sam import SamModel
 from sam_hub.ops.preparation import Preparation
 
 from ..models.conftest import randomise, tiny_config
+from .conftest import run_predict_py
 
 
 def tiny(vision: str) -> SamModel:
@@ -283,20 +283,16 @@ def test_swift_and_python_use_the_names_that_the_files_have(bundle):
         assert "@" not in text.replace("@main", "")
         quoted = set(re.findall(r'"([a-z]+_[a-z_]+|points|labels|scores|image)"', text))
         assert quoted - everything == ({"store_true"} if name == "predict.py" else set())
-        assert {"image", "image_embedding", "low_res_masks", "scores", "token_mask"} <= quoted | {"token_mask"}
+        assert {"image", "low_res_masks", "scores"} <= quoted
         assert all(record.path in text for record in artefact.files)
-    assert f"macos/{name}" in manifest.others
+        assert f"macos/{name}" in manifest.others
+    swift = (bundle / "macos" / "Segment.swift").read_text()
+    assert "CreateThumbnailWithTransform: true" in swift and "upright(URL" in swift  # applies the EXIF orientation
+    assert "for name in encoded.featureNames" in swift  # the decoder may read more than the embedding
+    width, height = re.findall(r"let [wh] = stretch \? Double\(side\) : \(Double\(photo\.(width|height)\)", swift)
+    assert (width, height) == ("width", "height") and "let stretch = false" in swift
 
 
-def test_the_python_script_runs(bundle, monkeypatch, capsys):
-    spec = importlib.util.spec_from_file_location("predict", bundle / "macos" / "predict.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    if not ct.utils._is_macos():
-        monkeypatch.setattr(ct.models, "MLModel", lambda path: Evaluator(read_package(Path(path))))
-    monkeypatch.setattr("sys.argv", ["predict.py", "--no-plan"])
-    script.main()
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 21
-    ious = np.array([re.findall(r"[\d.]+", line.partition("PyTorch [")[2].partition("]")[0]) for line in lines], float)
+def test_the_python_script_runs(bundle):
+    ious = run_predict_py(bundle)
     assert ious.shape == (21, 3) and ious.min() > 0.9 and ious.mean() > 0.99

@@ -18,7 +18,10 @@ FORMAT = Format(
     requires={"executorch": "executorch.exir"},
     runs_on=("executorch",),
     extra="executorch",
-    snippets=(Snippet("SegmentExecuTorch.kt", "android/SegmentExecuTorch.kt"),),
+    snippets=(
+        Snippet("SegmentExecuTorch.kt", "android/SegmentExecuTorch.kt"),
+        Snippet("Photo.kt", "android/Photo.kt", shared=True),
+    ),
     presets={
         "android": Choice(
             ("fp32",),

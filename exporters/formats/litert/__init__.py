@@ -21,5 +21,8 @@ FORMAT = Format(
     requires={"litert-torch": "litert_torch", "ai-edge-litert": "ai_edge_litert"},
     runs_on=("ai_edge_litert",),
     distribution="litert-torch",
-    snippets=(Snippet("SegmentLiteRt.kt", "android/SegmentLiteRt.kt"),),
+    snippets=(
+        Snippet("SegmentLiteRt.kt", "android/SegmentLiteRt.kt"),
+        Snippet("Photo.kt", "android/Photo.kt", shared=True),
+    ),
 )

@@ -44,7 +44,8 @@ FORMAT = Format(
     place="browser",
     is_default=True,
     snippets=(
-        Snippet("SegmentOnnx.kt", "android/SegmentOnnx.kt", "transformersjs", names_inputs=True),
+        Snippet("SegmentOnnx.kt", "android/SegmentOnnx.kt", "transformersjs"),
+        Snippet("Photo.kt", "android/Photo.kt", "transformersjs", shared=True),
         Snippet("trtexec.sh", "jetson/trtexec.sh", "meta"),
         Snippet("anylabeling.yaml", "anylabeling/config.yaml", "anylabeling"),
     ),

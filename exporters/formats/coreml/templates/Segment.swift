@@ -104,13 +104,15 @@ struct Segment {
         let encoder = try MLDictionaryFeatureProvider(dictionary: ["@encoder.in.image@": image])
         let encoded = try await models[0].prediction(from: encoder)  // once per photo
         let embedded = try await models[1].prediction(from: prompt([(x, y, 1)], scale: scale))
-        let decoder = try MLDictionaryFeatureProvider(dictionary: [
-            "@decoder.in.image_embedding@": encoded.featureValue(for: "@encoder.out.image_embedding@")!,
+        var inputs: [String: Any] = [
             "@decoder.in.sparse_embeddings@": embedded.featureValue(for: "@prompt_encoder.out.sparse_embeddings@")!,
             "@decoder.in.dense_embeddings@": embedded.featureValue(for: "@prompt_encoder.out.dense_embeddings@")!,
             "@decoder.in.token_mask@": embedded.featureValue(for: "@prompt_encoder.out.token_mask@")!,
-        ])
-        let found = try await models[2].prediction(from: decoder)
+        ]
+        for name in encoded.featureNames {  // @decoder.in.image_embedding@, and finer maps if the decoder reads them
+            inputs[name] = encoded.featureValue(for: name)!
+        }
+        let found = try await models[2].prediction(from: MLDictionaryFeatureProvider(dictionary: inputs))
         let masks = found.featureValue(for: "@decoder.out.low_res_masks@")!.multiArrayValue!  // 1 x 3 x maskSide x maskSide
         let scores = found.featureValue(for: "@decoder.out.scores@")!.multiArrayValue!
         for mask in 0..<3 {

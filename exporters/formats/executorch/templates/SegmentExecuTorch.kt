@@ -1,4 +1,4 @@
-// Segments a photo by clicks with the ExecuTorch programs of this bundle.
+// Segments a photo by clicks with the ExecuTorch programs of this bundle; needs Photo.kt beside it.
 // build.gradle.kts:  implementation("org.pytorch:executorch-android:@tools.executorch@")
 import android.graphics.Bitmap
 import org.pytorch.executorch.EValue
@@ -8,26 +8,15 @@ import org.pytorch.executorch.Tensor
 class SegmentExecuTorch(bundle: String) {
     private val encoder = Module.load("$bundle/@encoder.path@")
     private val decoder = Module.load("$bundle/@decoder.path@")
-    private lateinit var embedding: Tensor // @encoder.out.image_embedding.shape@
-    private var scale = 1f to 1f // input pixels per photo pixel, along x and y
+    private lateinit var maps: List<EValue> // @encoder.out.image_embedding.name@, then finer maps if the decoder reads them
+    private var scale = 1f to 1f // pixels of the prompts' frame per photo pixel, along x and y
 
-    /**
-     * Call once per photo. Resizes its long side to the input's (both sides if STRETCH), normalises it and pads it with
-     * zeros. Apply the EXIF orientation first: a Bitmap has none.
-     */
+    /** Call once per photo. */
     fun setImage(photo: Bitmap) {
-        val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
-        val (w, h) = listOf(photo.width, photo.height).map { if (STRETCH) SIDE else (it * ratio + 0.5f).toInt() }
-        val small = Bitmap.createScaledBitmap(photo, w, h, true)
-        val argb = IntArray(w * h).also { small.getPixels(it, 0, w, 0, 0, w, h) }
-        val pixels = FloatArray(3 * SIDE * SIDE)
-        for (y in 0 until h) for (x in 0 until w) for (c in 0..2) {
-            val level = (argb[y * w + x] shr (16 - 8 * c)) and 0xFF
-            pixels[c * SIDE * SIDE + y * SIDE + x] = (level - MEAN[c]) / DEVIATION[c]
-        }
-        scale = w.toFloat() / photo.width * FRAME / SIDE to h.toFloat() / photo.height * FRAME / SIDE
-        val input = Tensor.fromBlob(pixels, longArrayOf(@encoder.in.pixel_values.shape@)) // @encoder.in.0.name@
-        embedding = encoder.forward(EValue.from(input))[0].toTensor()
+        val prepared = Photo(photo)
+        scale = prepared.scaleX * FRAME / Photo.SIDE to prepared.scaleY * FRAME / Photo.SIDE
+        val input = Tensor.fromBlob(prepared.pixels, longArrayOf(@encoder.in.pixel_values.shape@)) // @encoder.in.0.name@
+        maps = encoder.forward(EValue.from(input)).toList()
     }
 
     /**
@@ -35,7 +24,11 @@ class SegmentExecuTorch(bundle: String) {
      *
      * clicks: x, y in pixels of the photo; labels: 1 object, 0 background, 2 and 3 the corners of a box
      */
-    fun predict(clicks: List<Pair<Float, Float>>, labels: List<Int>, previous: FloatArray? = null): Pair<FloatArray, FloatArray> {
+    fun predict(
+        clicks: List<Pair<Float, Float>>,
+        labels: List<Int>,
+        previous: FloatArray? = null
+    ): Pair<FloatArray, FloatArray> {
         val points = FloatArray(2 * SLOTS)
         val kinds = IntArray(SLOTS) { -10 } // an empty slot
         clicks.forEachIndexed { i, (x, y) ->
@@ -43,23 +36,22 @@ class SegmentExecuTorch(bundle: String) {
             points[2 * i + 1] = y * scale.second
             kinds[i] = labels[i]
         }
-        val outputs = decoder.forward( // in this order
-            EValue.from(embedding), // @decoder.in.0.name@
-            EValue.from(Tensor.fromBlob(points, longArrayOf(@decoder.in.points.shape@))), // @decoder.in.1.name@
-            EValue.from(Tensor.fromBlob(kinds, longArrayOf(@decoder.in.labels.shape@))), // @decoder.in.2.name@
-            EValue.from(Tensor.fromBlob(previous ?: FloatArray(LOW_RES * LOW_RES), longArrayOf(@decoder.in.mask_input.shape@))), // @decoder.in.3.name@
-            EValue.from(Tensor.fromBlob(floatArrayOf(if (previous == null) 0f else 1f), longArrayOf(@decoder.in.has_mask_input.shape@))), // @decoder.in.4.name@
-        )
+        val mask = previous ?: FloatArray(LOW_RES * LOW_RES)
+        val hasMask = floatArrayOf(if (previous == null) 0f else 1f)
+        val prompt = listOf(
+            Tensor.fromBlob(points, longArrayOf(@decoder.in.points.shape@)), // @decoder.in.1.name@
+            Tensor.fromBlob(kinds, longArrayOf(@decoder.in.labels.shape@)), // @decoder.in.2.name@
+            Tensor.fromBlob(mask, longArrayOf(@decoder.in.mask_input.shape@)), // @decoder.in.3.name@
+            Tensor.fromBlob(hasMask, longArrayOf(@decoder.in.has_mask_input.shape@)) // @decoder.in.4.name@
+        ).map { EValue.from(it) }
+        val inputs = maps.take(1) + prompt + maps.drop(1) // first @decoder.in.0.name@
+        val outputs = decoder.forward(*inputs.toTypedArray())
         return outputs[@decoder.out.low_res_masks.index@].toTensor().dataAsFloatArray to outputs[@decoder.out.scores.index@].toTensor().dataAsFloatArray
     }
 
     companion object {
-        const val SIDE = @SIDE@
-        const val STRETCH = @STRETCHES@ // whether photos are stretched to the square
         const val FRAME = @FRAME@
         const val SLOTS = @SLOTS@
         const val LOW_RES = @LOW_RES@
-        val MEAN = floatArrayOf(@MEAN@) // grey levels, R G B
-        val DEVIATION = floatArrayOf(@DEVIATION@)
     }
 }

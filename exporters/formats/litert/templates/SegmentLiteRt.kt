@@ -1,4 +1,4 @@
-// Segments a photo by clicks with the LiteRT files of this bundle.
+// Segments a photo by clicks with the LiteRT files of this bundle; needs Photo.kt beside it.
 // build.gradle.kts:  implementation("com.google.ai.edge.litert:litert:1.4.0")
 import android.graphics.Bitmap
 import java.io.File
@@ -13,28 +13,17 @@ class SegmentLiteRt(bundle: String, threads: Int = 4) {
     private val maps = (0 until encoder.outputTensorCount).map { // @encoder.out.image_embedding.name@, then finer maps
         FloatBuffer.allocate(encoder.getOutputTensorFromSignature("output_$it", SIGNATURE).numElements())
     }
-    private var scale = 1f to 1f // input pixels per photo pixel, along x and y
+    private var scale = 1f to 1f // pixels of the prompts' frame per photo pixel, along x and y
 
-    /**
-     * Call once per photo. Resizes its long side to the input's (both sides if STRETCH), normalises it and pads it with
-     * zeros. Apply the EXIF orientation first: a Bitmap has none.
-     */
+    /** Call once per photo. */
     fun setImage(photo: Bitmap) {
-        val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
-        val (w, h) = listOf(photo.width, photo.height).map { if (STRETCH) SIDE else (it * ratio + 0.5f).toInt() }
-        val small = Bitmap.createScaledBitmap(photo, w, h, true)
-        val argb = IntArray(w * h).also { small.getPixels(it, 0, w, 0, 0, w, h) }
-        val pixels = FloatArray(3 * SIDE * SIDE)
-        for (y in 0 until h) for (x in 0 until w) for (c in 0..2) {
-            val level = (argb[y * w + x] shr (16 - 8 * c)) and 0xFF
-            pixels[c * SIDE * SIDE + y * SIDE + x] = (level - MEAN[c]) / DEVIATION[c]
-        }
-        scale = w.toFloat() / photo.width * FRAME / SIDE to h.toFloat() / photo.height * FRAME / SIDE
+        val prepared = Photo(photo)
+        scale = prepared.scaleX * FRAME / Photo.SIDE to prepared.scaleY * FRAME / Photo.SIDE
         maps.forEach { it.rewind() }
         encoder.runSignature( // @encoder.in.0.name@: @encoder.in.pixel_values.shape@
-            mapOf("args_@encoder.in.pixel_values.index@" to FloatBuffer.wrap(pixels)),
+            mapOf("args_@encoder.in.pixel_values.index@" to FloatBuffer.wrap(prepared.pixels)),
             maps.withIndex().associate { (i, map) -> "output_$i" to map },
-            SIGNATURE,
+            SIGNATURE
         )
     }
 
@@ -43,7 +32,11 @@ class SegmentLiteRt(bundle: String, threads: Int = 4) {
      *
      * clicks: x, y in pixels of the photo; labels: 1 object, 0 background, 2 and 3 the corners of a box
      */
-    fun predict(clicks: List<Pair<Float, Float>>, labels: List<Int>, previous: FloatArray? = null): Pair<FloatArray, FloatArray> {
+    fun predict(
+        clicks: List<Pair<Float, Float>>,
+        labels: List<Int>,
+        previous: FloatArray? = null
+    ): Pair<FloatArray, FloatArray> {
         val points = FloatArray(2 * SLOTS)
         val kinds = IntArray(SLOTS) { -10 } // an empty slot
         clicks.forEachIndexed { i, (x, y) ->
@@ -57,7 +50,7 @@ class SegmentLiteRt(bundle: String, threads: Int = 4) {
             "args_@decoder.in.points.index@" to FloatBuffer.wrap(points),
             "args_@decoder.in.labels.index@" to IntBuffer.wrap(kinds),
             "args_@decoder.in.mask_input.index@" to FloatBuffer.wrap(previous ?: FloatArray(LOW_RES * LOW_RES)),
-            "args_@decoder.in.has_mask_input.index@" to FloatBuffer.wrap(floatArrayOf(if (previous == null) 0f else 1f)),
+            "args_@decoder.in.has_mask_input.index@" to FloatBuffer.wrap(floatArrayOf(if (previous == null) 0f else 1f))
         )
         val finer = maps.drop(1).withIndex().associate { (i, map) -> "args_${FIRST_MAP + i}" to map }
         val results = (0 until decoder.outputTensorCount).associate {
@@ -70,12 +63,8 @@ class SegmentLiteRt(bundle: String, threads: Int = 4) {
     companion object {
         const val SIGNATURE = "serving_default"
         const val FIRST_MAP = 5 // the decoder's first input behind those of the prompt
-        const val SIDE = @SIDE@
-        const val STRETCH = @STRETCHES@ // whether photos are stretched to the square
         const val FRAME = @FRAME@
         const val SLOTS = @SLOTS@
         const val LOW_RES = @LOW_RES@
-        val MEAN = floatArrayOf(@MEAN@) // grey levels, R G B
-        val DEVIATION = floatArrayOf(@DEVIATION@)
     }
 }

@@ -1,4 +1,4 @@
-// Segments a photo by clicks with the ONNX files of this bundle.
+// Segments a photo by clicks with the ONNX files of this bundle; needs Photo.kt beside it.
 // build.gradle.kts:  implementation("com.microsoft.onnxruntime:onnxruntime-android:1.23.0")
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
@@ -14,43 +14,41 @@ class SegmentOnnx(bundle: String) {
     private lateinit var encoded: OrtSession.Result
     private var scale = 1f to 1f // input pixels per photo pixel, along x and y
 
-    /**
-     * Call once per photo. Resizes its long side to the input's (both sides if STRETCH), normalises it and pads it with
-     * zeros. Apply the EXIF orientation first: a Bitmap has none.
-     */
+    /** Call once per photo. */
     fun setImage(photo: Bitmap) {
-        val ratio = SIDE.toFloat() / maxOf(photo.width, photo.height)
-        val (w, h) = listOf(photo.width, photo.height).map { if (STRETCH) SIDE else (it * ratio + 0.5f).toInt() }
-        val small = Bitmap.createScaledBitmap(photo, w, h, true)
-        val argb = IntArray(w * h).also { small.getPixels(it, 0, w, 0, 0, w, h) }
-        val pixels = FloatArray(3 * SIDE * SIDE)
-        for (y in 0 until h) for (x in 0 until w) for (c in 0..2) {
-            val level = (argb[y * w + x] shr (16 - 8 * c)) and 0xFF
-            pixels[c * SIDE * SIDE + y * SIDE + x] = (level - MEAN[c]) / DEVIATION[c]
-        }
-        scale = w.toFloat() / photo.width to h.toFloat() / photo.height
-        val input = floats(pixels, 1, 3, SIDE.toLong(), SIDE.toLong())
-        encoded = encoder.run(mapOf("@encoder.in.pixel_values@" to input))
+        val prepared = Photo(photo)
+        scale = prepared.scaleX to prepared.scaleY
+        val side = Photo.SIDE.toLong()
+        encoded = encoder.run(mapOf("@encoder.in.pixel_values@" to floats(prepared.pixels, 1, 3, side, side)))
     }
 
     /**
      * Predicted IoU (1, 1, 3) and logits of three masks (1, 1, 3, h, w) in the frame of the padded input.
      *
      * clicks: x, y in pixels of the photo; labels: 1 object, 0 background, 2 and 3 the corners of a box
+     * previous: logits of a mask, only for files exported with --true-inputs: Java cannot feed an optional input
      */
-    fun predict(clicks: List<Pair<Float, Float>>, labels: List<Long>): Pair<OnnxTensor, OnnxTensor> {
+    fun predict(
+        clicks: List<Pair<Float, Float>>,
+        labels: List<Long>,
+        previous: FloatArray? = null
+    ): Pair<OnnxTensor, OnnxTensor> {
         val count = clicks.size.toLong()
         val points = clicks.flatMap { (x, y) -> listOf(x * scale.first, y * scale.second) }.toFloatArray()
         val kinds = LongBuffer.wrap(labels.toLongArray())
-        val found = decoder.run(
-            mapOf(
-                "@decoder.in.image_embeddings@" to encoded.get("@encoder.out.image_embeddings@").get() as OnnxTensor,
-                "@decoder.in.image_positional_embeddings@" to
-                    encoded.get("@encoder.out.image_positional_embeddings@").get() as OnnxTensor,
-                "@decoder.in.input_points@" to floats(points, 1, 1, count, 2),
-                "@decoder.in.input_labels@" to OnnxTensor.createTensor(environment, kinds, longArrayOf(1, 1, count)),
-            ),
+        val prompt = mutableMapOf(
+            "@decoder.in.input_points@" to floats(points, 1, 1, count, 2),
+            "@decoder.in.input_labels@" to OnnxTensor.createTensor(environment, kinds, longArrayOf(1, 1, count))
         )
+        if ("mask_input" in decoder.inputNames) {
+            prompt["mask_input"] = floats(previous ?: FloatArray(LOW_RES * LOW_RES), 1, 1, LOW_RES.toLong(), LOW_RES.toLong())
+            prompt["has_mask_input"] = floats(floatArrayOf(if (previous == null) 0f else 1f), 1)
+        } else {
+            require(previous == null) { "this decoder takes no mask; export the model with --true-inputs" }
+        }
+        if ("input_boxes" in decoder.inputNames) prompt["input_boxes"] = floats(FloatArray(0), 1, 0, 4) // see labels
+        val maps = encoder.outputNames.filter { it in decoder.inputNames } // the embedding, and what else the decoder reads
+        val found = decoder.run(prompt + maps.associateWith { encoded.get(it).get() as OnnxTensor })
         return found.get("@decoder.out.iou_scores@").get() as OnnxTensor to found.get("@decoder.out.pred_masks@").get() as OnnxTensor
     }
 
@@ -58,9 +56,6 @@ class SegmentOnnx(bundle: String) {
         OnnxTensor.createTensor(environment, FloatBuffer.wrap(values), shape)
 
     companion object {
-        const val SIDE = @SIDE@
-        const val STRETCH = @STRETCHES@ // whether photos are stretched to the square
-        val MEAN = floatArrayOf(@MEAN@) // grey levels, R G B
-        val DEVIATION = floatArrayOf(@DEVIATION@)
+        const val LOW_RES = @LOW_RES@
     }
 }
