@@ -39,7 +39,7 @@ export const local = {
     throw new Failure(400, "this browser cannot read that photo");
   },
   preview: (id, prompt) => ask("preview", [id, prompt]),
-  segment: (id, prompt, onEvent) => ask("segment", [id, prompt], onEvent),
+  segment: (id, prompt, onEvent, signal) => ask("segment", [id, prompt], onEvent, signal),
   everything: (id, preset, tidy, onEvent, signal) => ask("everything", [id, preset, tidy], onEvent, signal),
   importFile: (id, text) => ask("importFile", [id, text]),
   exportFile: (id, fileName, objects, formats) => ask("exportFile", [id, fileName, objects, formats]),

@@ -70,6 +70,7 @@ export class Enlarger {
       }
     }
     if (bottom < 0) return null;
+    if (this.how === "bicubic") return { top: 0, left: 0, height: this.rows.out, width: this.columns.out }; // negative weights lift pixels beside it
     const [y0, y1] = this.rows.outputs(top, bottom), [x0, x1] = this.columns.outputs(left, right);
     return y1 > y0 && x1 > x0 ? { top: y0, left: x0, height: y1 - y0, width: x1 - x0 } : null;
   }

@@ -27,9 +27,9 @@ class Lru {
 }
 
 export class Photo {
-  /** blob: the file; size: [height, width]; held: encoder outputs that the decoder takes */
+  /** blob: the file; size: [height, width]; held: encoder outputs that the decoder takes; closer: {window, held} of the last part looked at */
   constructor(blob, size, model, held) {
-    Object.assign(this, { blob, size, model, held, results: new Lru(RESULTS), enlargers: new Lru(4), last: null });
+    Object.assign(this, { blob, size, model, held, results: new Lru(RESULTS), enlargers: new Lru(4), last: null, closer: null });
   }
 
   remember(result) {
@@ -39,10 +39,16 @@ export class Photo {
   }
 
   enlarger(size, side) {
-    const key = `${size} ${side}`, { how } = this.model, frame = sizeInFrame(how, this.size);
-    if (!this.enlargers.get(key)) this.enlargers.set(key, new Enlarger([side, side], how.padded_frame ?? frame, frame, size, how.mask_resize));
+    const key = `${size} ${side}`;
+    if (!this.enlargers.get(key)) this.enlargers.set(key, enlargerOf(this.model, this.size, size, side));
     return this.enlargers.get(key);
   }
+}
+
+/** From low-res masks of an image to `to`, its size or a smaller one. */
+export function enlargerOf({ how }, size, to, side) {
+  const frame = sizeInFrame(how, size);
+  return new Enlarger([side, side], how.padded_frame ?? frame, frame, to, how.mask_resize);
 }
 
 export class Photos {

@@ -112,9 +112,9 @@ export function pathOf(values, window, drawn, size) {
   return text;
 }
 
-/** The outline of a binary mask; mask: a window of pixels of the photo. */
-export function pathOfMask(mask, size) {
-  const traced = drawnSize(size, TRACED), scale = Math.max(...size) / Math.max(...traced);
+/** The outline of a binary mask; mask: a window of pixels of the photo; longest: long side of the photo as traced */
+export function pathOfMask(mask, size, longest = TRACED) {
+  const traced = drawnSize(size, longest), scale = Math.max(...size) / Math.max(...traced);
   const left = Math.max(0, Math.trunc(mask.left / scale) - 1), top = Math.max(0, Math.trunc(mask.top / scale) - 1);
   const right = Math.min(traced[1], Math.trunc((mask.left + mask.width - 1) / scale) + 2);
   const bottom = Math.min(traced[0], Math.trunc((mask.top + mask.height - 1) / scale) + 2);

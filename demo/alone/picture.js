@@ -3,8 +3,11 @@ import { Failure } from "../page/failure.js";
 
 const BAND = 256;
 
-/** Open a photo. limits: {pixels}; returns {size: [height, width], rows(top, count): RGBA, close()} */
-export async function openPicture(blob, limits) {
+/**
+ * Open a photo. limits: {pixels}; part: [x0, y0, x1, y1] in pixels, or all of it
+ * returns: {size: [height, width] of the part, rows(top, count): its RGBA, close()}
+ */
+export async function openPicture(blob, limits, part = null) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" });
@@ -16,11 +19,12 @@ export async function openPicture(blob, limits) {
     bitmap.close();
     throw new Failure(413, `the photo has ${millions(width * height)} million pixels, more than the ${millions(limits.pixels)} million allowed; scale it down`);
   }
-  const context = new OffscreenCanvas(width, Math.min(height, BAND)).getContext("2d", { willReadFrequently: true, alpha: false });
+  const [x0, y0, x1, y1] = part ?? [0, 0, width, height], [w, h] = [x1 - x0, y1 - y0];
+  const context = new OffscreenCanvas(w, Math.min(h, BAND)).getContext("2d", { willReadFrequently: true, alpha: false });
   const rows = (top, count) => {
     if (count > BAND) throw new RangeError(`${count} rows at once`);
-    context.drawImage(bitmap, 0, top, width, count, 0, 0, width, count);
-    return context.getImageData(0, 0, width, count).data;
+    context.drawImage(bitmap, x0, y0 + top, w, count, 0, 0, w, count);
+    return context.getImageData(0, 0, w, count).data;
   };
-  return { size: [height, width], rows, close: () => bitmap.close() };
+  return { size: [h, w], rows, close: () => bitmap.close() };
 }

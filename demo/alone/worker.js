@@ -1,8 +1,9 @@
 // The worker: answers the calls of `../page/compute.js`, one model run at a time.
 import { Failure } from "../page/failure.js";
+import { extentOf, inOrder, inside, meanScore, shapeOfBoth, windowAround } from "./closer.js";
 import { exportFiles } from "./exports.js";
 import { readAnnotations } from "./imports.js";
-import { Photo, Photos } from "./memory.js";
+import { enlargerOf, Photo, Photos } from "./memory.js";
 import { openPicture } from "./picture.js";
 import { readPrompt } from "./prompts.js";
 import { isKept, Models } from "./runtime.js";
@@ -56,10 +57,10 @@ const calls = {
     return (await turn(() => bestMask(photo, prompt))).shown;
   },
 
-  async segment({ emit }, id, prompt) {
+  async segment({ emit, isStopped }, id, prompt) {
     const photo = photos.get(id), found = await turn(() => bestMask(photo, prompt));
     emit({ stage: "shown", ...found.shown });
-    return turn(() => allMasks(photo, found));
+    return prompt.zoom ? lookCloser(emit, isStopped, photo, found) : turn(() => allMasks(photo, found));
   },
 
   async everything({ emit, isStopped }, id, preset, tidy = null) {
@@ -124,7 +125,7 @@ async function bestMask(photo, given) {
   const masks = Array.from(scores, (each, i) => ({ score: score(each), logits: low.slice(i * area, (i + 1) * area) }));
   const how = { ...prompt.tidied, share: shareOf(photo, given.tidy) };
   const path = outlineOf(masks[best].logits, photo.enlarger(drawnSize(size), side), size, how);
-  const found = { key, prompt, mask, masks, best, took, how, shown: { path, score: masks[best].score, decode_ms: took } };
+  const found = { key, prompt, mask, scores, low, masks, best, took, how, shown: { path, score: masks[best].score, decode_ms: took } };
   if (prompt.ambiguous) photo.last = found;
   return found;
 }
@@ -139,6 +140,53 @@ async function allMasks(photo, { prompt, mask, masks, best, took, how, shown }) 
   const decode_ms = took + ms(start), [exact, drawn] = [size, drawnSize(size)].map((each) => photo.enlarger(each, side));
   const shapes = all.map((each, i) => ({ score: each.score, ...shapeOf(each.logits, exact, drawn, i === best ? shown.path : null, how) }));
   return { result: photo.remember(all.map((each) => each.logits)), best, masks: shapes, decode_ms };
+}
+
+/**
+ * The masks of the photo and of the part around the object together; window: that part, or null where it would show no more.
+ * One part serves all masks: that of the best one.
+ */
+async function lookCloser(emit, isStopped, photo, { prompt, scores, low, took, how }) {
+  const { model, size, side } = photo, { clicks, box, ambiguous } = prompt, exact = photo.enlarger(size, side);
+  const start = performance.now(), first = [inOrder(scores, low, side)];
+  if (!ambiguous && photo.many > 1) {
+    const more = await turn(() => model.decode(photo.held, size, [prompt.points], [prompt.labels], null, true));
+    first.push(inOrder(more.scores, more.low, side));
+  }
+  let window = windowAround(size, box ? null : extentOf(first[0].logits[0], exact), clicks, box);
+  const asked = window && inside(window, clicks, box);
+  if (!asked?.points.length) window = null;
+  const seen = [], within = window && [window[3] - window[1], window[2] - window[0]];
+  if (window) {
+    emit({ stage: "encoding", model: model.facts.name });
+    const held = await encodedPart(photo, window, isStopped);
+    if (isStopped()) return null;
+    for (const i of first.keys()) {
+      const { scores: others, low: near } = await turn(() => model.decode(held, within, [asked.points], [asked.labels], null, i > 0 || ambiguous));
+      seen.push(inOrder(others, near, side));
+    }
+  }
+  const decode_ms = took + ms(start);
+  return turn(() => {
+    const inner = window && enlargerOf(model, within, within, side), drawn = photo.enlarger(drawnSize(size), side);
+    const masks = first.flatMap(({ scores: s, logits }, i) => logits.map((each, k) => (window
+      ? { score: score(meanScore(s[k], seen[i].scores[k])), ...shapeOfBoth(each, exact, seen[i].logits[k], inner, window, how) }
+      : { score: score(s[k]), ...shapeOf(each, exact, drawn, null, how) })));
+    return { result: photo.remember(first.flatMap(({ logits }) => logits)), best: 0, masks, window, decode_ms };
+  });
+}
+
+/** Encoder outputs of a part of the photo; the last are kept. */
+async function encodedPart(photo, window, isStopped) {
+  if (String(photo.closer?.window) === String(window)) return photo.closer.held;
+  const picture = await openPicture(photo.blob, facts.about.limits, window);
+  try {
+    const held = await turn(() => (isStopped() ? null : photo.model.encode(picture.rows, picture.size)));
+    if (held) photo.closer = { window, held };
+    return held;
+  } finally {
+    picture.close();
+  }
 }
 
 /** The low-res mask to refine, or null if it is no longer cached; then the clicks alone are used. */

@@ -1,5 +1,6 @@
 // Runs parts of the page without a server on cases from Python: node alone_parts.mjs IN.json OUT.json
 import fs from "node:fs";
+import { inOrder, inside, meanScore, shapeOfBoth, windowAround } from "../../demo/alone/closer.js";
 import { Enlarger } from "../../demo/alone/enlarge.js";
 import { cvat, labelMap, labelme, labelStudio } from "../../demo/alone/labels.js";
 import { labelLine } from "../../demo/alone/yolo.js";
@@ -25,6 +26,13 @@ const CALLS = {
   enlarge: ({ logits, low, padded, input, size, how }) => {
     const enlarger = new Enlarger(low, padded, input, size, how), values = floats(logits), window = enlarger.window(values, 0);
     return { window, values: base64(enlarger.values(values, window)), shape: shapeOf(values, enlarger, enlarger) };
+  },
+  window: ({ size, extent, clicks, box }) => windowAround(size, extent, clicks, box),
+  inside: ({ window, clicks, box }) => inside(window, clicks, box),
+  closer: ({ frames, looks, window, tidying }) => {
+    const [exact, inner] = frames.map(({ low, padded, input, size, how }) => new Enlarger(low, padded, input, size, how));
+    const [first, second] = looks.map(({ scores, low }) => inOrder(scores, floats(low), 32));
+    return first.logits.map((each, i) => ({ score: meanScore(first.scores[i], second.scores[i]), ...shapeOfBoth(each, exact, second.logits[i], inner, window, tidying) }));
   },
   rle: ({ counts, size }) => {
     const runs = toRuns(counts, size), window = windowOf(runs, size);
