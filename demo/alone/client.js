@@ -22,6 +22,7 @@ function ask(call, args, onEvent, signal) {
   return new Promise((resolve, reject) => {
     const n = ++count;
     open.set(n, { resolve, reject, onEvent });
+    if (signal?.aborted) return reject(new DOMException("stopped", "AbortError"));
     signal?.addEventListener("abort", () => {
       if (!open.delete(n)) return;
       worker.postMessage({ stop: n });

@@ -42,7 +42,17 @@ export function startEdits(app) {
     say(mark.kind === "point" ? "Click removed." : "Box removed.");
   };
   app.box = (box, time) => app.prompt(state.setBox(app.history.present, box), time);
-  app.stroke = (stroke, time) => app.prompt(state.addStroke(app.history.present, thinned(stroke)), time);
+  app.stroke = (stroke, time) => {
+    if (state.selectedObject(app.history.present)?.zoom) toast("A painted mask cannot be looked at closer; undo to look closer again.");
+    app.prompt(state.addStroke(app.history.present, thinned(stroke)), time);
+  };
+  app.lookCloser = (time) => {
+    const doc = app.history.present, o = state.selectedObject(doc);
+    if (!state.hasPrompt(o)) return toast("First click on an object, then look closer at it.");
+    if (!state.canZoom(o)) return toast("A painted mask cannot be looked at closer; use clicks or a box.");
+    app.prompt(state.setZoom(doc, o.id, !o.zoom), time);
+    say(o.zoom ? `Closer look at ${state.nameOf(o)} is off.` : `Looking closer at ${state.nameOf(o)}.`);
+  };
   app.newObject = () => {
     app.show("objects");
     app.edit(state.begin(app.history.present));

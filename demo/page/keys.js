@@ -6,7 +6,7 @@ import { boxFrom, into, keep, pan, toScreen, zoom } from "./view.js";
 export const KEYS = [
   ["O", "open a photo"], ["← ↑ → ↓", "move the cross (with Ctrl by one pixel)"], ["Enter", "add at the cross; corner of a box; brush down and up"],
   ["Shift Enter", "remove at the cross"], ["P R B M V", "add, remove, box, paint, move"], ["1 2 3 4", "switch between masks"],
-  ["N", "new object"], ["[ ]", "previous object, next object"], ["F2", "name the object"], ["H", "hide or show the object"], ["Delete", "delete the object"],
+  ["N", "new object"], ["[ ]", "previous object, next object"], ["Z", "look closer at the object"], ["F2", "name the object"], ["H", "hide or show the object"], ["Delete", "delete the object"],
   ["Esc", "clear the clicks of the object"], ["Ctrl Z", "undo"], ["Ctrl Shift Z", "redo"], ["T", "tidy masks on or off"], ["A", "find everything"], ["+ − 0", "zoom in, out, fit"],
   ["Shift ← ↑ → ↓", "move the photo"], ["{ }", "lighter or stronger tint"], ["S", "export"], ["I", "import"], ["?", "this help"],
 ];
@@ -100,7 +100,7 @@ export function listenToKeys(element, app) {
     o: () => app.openDialog(), i: () => app.importDialog(), "?": () => app.help(),
     s: () => app.exportDialog(), a: () => app.searchEverything(), n: () => app.newObject(),
     p: () => app.use("add"), r: () => app.use("remove"), b: () => app.use("box"), m: () => app.use("brush"), v: () => app.use("pan"),
-    h: () => app.hideSelected(), t: () => app.tidy(), F2: () => app.nameSelected(), "[": () => step(-1), "]": () => step(1),
+    z: (e) => app.lookCloser(e.timeStamp), h: () => app.hideSelected(), t: () => app.tidy(), F2: () => app.nameSelected(), "[": () => step(-1), "]": () => step(1),
     "{": () => app.tint(app.opacity - 0.08), "}": () => app.tint(app.opacity + 0.08),
     "+": () => changeView(zoom(app.view, 1.25, ...middle())), "=": () => changeView(zoom(app.view, 1.25, ...middle())),
     "-": () => changeView(zoom(app.view, 0.8, ...middle())), 0: () => app.fit(),
@@ -120,7 +120,7 @@ export function listenToKeys(element, app) {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     if (!app.photo && !ALWAYS.has(key)) return;
     if (/^[1-9]$/.test(key)) number(Number(key));
-    else if (COMMANDS[key]) COMMANDS[key]();
+    else if (COMMANDS[key]) COMMANDS[key](e);
     else return;
     e.preventDefault();
   });

@@ -7,6 +7,7 @@ import { Failure } from "./failure.js";
 import { startFiles } from "./files.js";
 import { listenToKeys } from "./keys.js";
 import { optionOf, wordsAbout } from "./models.js";
+import { startNotices } from "./notices.js";
 import { startObjects } from "./objects.js";
 import { startPhoto } from "./photo.js";
 import { listenToPointers } from "./pointer.js";
@@ -93,6 +94,7 @@ const move = (history) => {
   app.dropPreview();
   app.changed();
 };
+app.go = move;
 app.edit = (doc) => move(state.change(app.history, doc));
 app.touch = (doc) => move(doc === app.history.present ? app.history : state.touch(app.history, doc));
 app.undo = () => move(state.undo(app.history));
@@ -106,6 +108,7 @@ app.fail = (e) => {
 };
 
 startTheme($("theme"));
+startNotices();
 startEdits(app);
 startTools(app);
 startPhoto(app);
@@ -113,7 +116,7 @@ startFiles(app);
 startPictures(app);
 const answers = startPrompting(app), refreshObjects = startObjects(app), everything = startEverything(app);
 Object.assign(app, {
-  askAgain: () => answers.failed.clear(), searchEverything: everything.search, forgetFound: everything.forget,
+  askAgain: answers.askAgain, searchEverything: everything.search, forgetFound: everything.forget,
   lightFound: everything.lit, toggleFound: everything.toggle, cursorShape: listenToPointers(canvas, app),
 });
 listenToKeys(canvas, app);

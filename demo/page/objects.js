@@ -1,6 +1,6 @@
 // The list of objects, with their candidate masks.
 import { drawThumb } from "./draw.js";
-import { choose, hasPrompt, maskOf, nameOf, remove, rename, select, show } from "./state.js";
+import { canZoom, choose, hasPrompt, maskOf, nameOf, remove, rename, select, show } from "./state.js";
 import { $, icon, make, percent, roving, score, SCORE_MEANS } from "./ui.js";
 
 export function startObjects(app) {
@@ -30,11 +30,16 @@ export function startObjects(app) {
     } }, icon("trash"));
     const choices = make("div", { class: "choices", role: "radiogroup" });
     roving(choices, "button");
+    const closer = make("button", { class: "closer", "aria-keyshortcuts": "Z", onclick: (e) => {
+      e.stopPropagation();
+      app.touch(select(app.history.present, id));
+      app.lookCloser(e.timeStamp);
+    } }, icon("closer"), "Look closer");
     const row = make("li", { class: "object", onclick: (e) => {
       app.touch(select(app.history.present, id));
       if (!e.target.closest("input, button")) $("canvas").focus({ preventScroll: true });
-    } }, thumb, make("div", { class: "who" }, name, facts), make("div", { class: "acts" }, eye, bin), choices);
-    const made = { row, thumb, name, facts, eye, bin, choices, filled: [], drawn: null, offered: null };
+    } }, thumb, make("div", { class: "who" }, name, facts), make("div", { class: "acts" }, eye, bin), choices, closer);
+    const made = { row, thumb, name, facts, eye, bin, choices, closer, filled: [], drawn: null, offered: null };
     rows.set(id, made);
     return made;
   }
@@ -57,7 +62,11 @@ export function startObjects(app) {
     dot.style.setProperty("--c", o.color);
     const words = mask ? (mask.area ? [percent(mask.area / (app.photo.width * app.photo.height)), score(mask.score), note].filter(Boolean).join("  ·  ") : "nothing found")
       : hasPrompt(o) ? (app.photo.id ? "…" : "waiting for the photo") : "click on it";
-    r.facts.replaceChildren(dot, words);
+    r.facts.replaceChildren(dot, words, ...(mask && o.answer.window ? [icon("closer")] : []));
+    r.closer.hidden = !selected || !hasPrompt(o);
+    r.closer.disabled = !canZoom(o);
+    r.closer.title = canZoom(o) ? "Encode the part around this object as well, which improves masks of small objects (Z)" : "A painted mask cannot be looked at closer";
+    r.closer.setAttribute("aria-pressed", String(Boolean(o.zoom)));
     if (r.drawn !== mask) {
       drawThumb(r.thumb, app.photo, mask, { color: o.color });
       r.drawn = mask;

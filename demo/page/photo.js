@@ -3,6 +3,7 @@ import { compute } from "./compute.js";
 import { GONE } from "./failure.js";
 import { decodePhoto } from "./files.js";
 import { agreed, wordsAbout } from "./models.js";
+import { notice, waitingFor } from "./notices.js";
 import * as state from "./state.js";
 import { $, remember, remembered, say, toast } from "./ui.js";
 
@@ -79,10 +80,11 @@ export function startPhoto(app) {
 
   /** Encode a photo; one already sent is not sent again for another model. */
   async function encode(photo, model, signal) {
-    busy("sending");
+    const busy = notice(() => cancel());
+    busy.tell(STAGES.sending);
     const watch = (event) => {
-      if (event.stage === "waiting" && event.ahead) busy("waiting", `Waiting for ${event.ahead} other${event.ahead > 1 ? "s" : ""}`);
-      else if (STAGES[event.stage]) busy(event.stage, event.note ?? STAGES[event.stage], event.of ? event.done / event.of : undefined);
+      if (event.stage === "waiting" && event.ahead) busy.tell(waitingFor(event.ahead));
+      else if (STAGES[event.stage]) busy.tell(event.note ?? STAGES[event.stage], event.of ? event.done / event.of : undefined);
     };
     try {
       let done = null;
@@ -100,19 +102,8 @@ export function startPhoto(app) {
       say("The photo is ready.");
       $("hint").textContent = app.hint(state.selectedObject(app.history.present));
     } finally {
-      $("busy").hidden = true;
-      clearTimeout(later);
+      busy.end();
     }
-  }
-
-  let later = 0;
-  function busy(stage, text = STAGES[stage], share) {
-    $("busy-text").textContent = text;
-    if (share === undefined || share >= 1) $("busy-bar").removeAttribute("value");
-    else $("busy-bar").value = share;
-    if (!$("busy").hidden) return;
-    clearTimeout(later);
-    later = setTimeout(() => ($("busy").hidden = false), 150); // no notice for anything quicker
   }
 
   /** Run work on the encoded photo; if the photo has been dropped, encode it again and retry once. */
@@ -160,10 +151,10 @@ export function startPhoto(app) {
       if (changing === mine && app.photo === photo) $("model").value = photo.model;
     }
   });
-  $("busy-stop").addEventListener("click", () => {
+  function cancel() {
     if (changing && !changing.signal.aborted && app.photo?.id) return changing.abort();
     opening?.abort();
     if (app.photo && !app.photo.id) close();
     return undefined;
-  });
+  }
 }

@@ -1,9 +1,10 @@
 // From prompts to masks: previews under the pointer, and answers to prompts.
 import { compute } from "./compute.js";
 import { GONE } from "./failure.js";
+import { notice, waitingFor } from "./notices.js";
 import { Answers, Newest } from "./requests.js";
 import * as state from "./state.js";
-import { say } from "./ui.js";
+import { say, toast } from "./ui.js";
 import { toScreen } from "./view.js";
 
 const HOVER_GAP = 30, HOVER_STEP = 3; // ms, pixels of the screen
@@ -67,29 +68,44 @@ export function startPrompting(app) {
     app.draw();
   };
 
-  const answers = new Answers(
-    () => (app.photo?.id ? state.waiting(app.history.present) : []),
-    async (o) => {
-      const photo = app.photo;
-      try {
-        const answer = await app.withPhoto(() => compute.segment(app.photo.id, state.promptOf(o, app.history.present.tidy ?? null),
-          (event) => event.stage === "shown" && photo === app.photo && show(o.rev, event)));
-        await app.painted(); // paint the mask before updating the lists
-        if (photo !== app.photo) return true;
-        const { result, best, masks } = answer;
-        app.history = state.settle(app.history, o.id, o.rev, { result, best, masks });
-        app.changed();
-        const mask = masks[best];
-        say(mask.area ? `${state.nameOf(o)}: score ${mask.score.toFixed(2)}, ${masks.length} candidate masks` : "Nothing found here.");
-        return true;
-      } catch (e) {
-        if (photo === app.photo) app.fail(e);
-        return false;
-      } finally {
-        early(o.rev, null);
-      }
-    },
-  );
+  const wanted = (zoom) => () => (app.photo?.id ? state.waiting(app.history.present).filter((o) => Boolean(o.zoom) === zoom) : []);
 
-  return answers;
+  async function answerTo(o, signal) {
+    const photo = app.photo, busy = o.zoom ? notice(() => cancel(o)) : null;
+    busy?.tell("Looking closer");
+    const watch = (event) => {
+      if (event.stage === "shown" && photo === app.photo) show(o.rev, event);
+      else if (event.stage === "waiting" && event.ahead) busy?.tell(waitingFor(event.ahead));
+      else busy?.tell("Looking closer");
+    };
+    try {
+      const found = await app.withPhoto(() => compute.segment(app.photo.id, state.promptOf(o, app.history.present.tidy ?? null), watch, signal));
+      await app.painted(); // paint the mask before updating the lists
+      if (photo !== app.photo) return true;
+      const { result, best, masks, window } = found;
+      app.history = state.settle(app.history, o.id, o.rev, { result, best, masks, window });
+      app.changed();
+      const mask = masks[best];
+      say(mask.area ? `${state.nameOf(o)}: score ${mask.score.toFixed(2)}, ${masks.length} candidate masks` : "Nothing found here.");
+      if (o.zoom && !window) toast("This object already fills the photo, so a closer look shows no more.");
+      return true;
+    } catch (e) {
+      if (photo === app.photo) app.fail(e);
+      return e.name === "AbortError";
+    } finally {
+      early(o.rev, null);
+      busy?.end();
+    }
+  }
+  const cancel = (o) => app.go(state.cancelZoom(app.history, o.id));
+
+  // A closer look takes as long as a photo, so that other prompts do not wait for it.
+  const quick = new Answers(wanted(false), answerTo), slow = new Answers(wanted(true), answerTo, true);
+  return {
+    go: () => {
+      quick.go();
+      slow.go();
+    },
+    askAgain: () => [quick, slow].forEach((each) => each.failed.clear()),
+  };
 }

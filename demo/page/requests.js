@@ -40,20 +40,27 @@ export class Newest {
   }
 }
 
-/** Asks about one wanted item after another until none is left; items that failed are not asked about again. */
+/**
+ * Asks about one wanted item after another until none is left; items that failed are not asked about again.
+ * ask(item, signal): false if it failed; abandon: whether to abort as soon as the item is no longer wanted
+ */
 export class Answers {
-  constructor(wanted, ask) {
-    Object.assign(this, { wanted, ask, busy: false, failed: new Set() });
+  constructor(wanted, ask, abandon = false) {
+    Object.assign(this, { wanted, ask, abandon, busy: false, failed: new Set(), asked: null, stop: null });
   }
 
   async go() {
-    if (this.busy) return;
+    if (this.busy) {
+      if (this.abandon && this.asked && !this.wanted().some((o) => o.rev === this.asked.rev && o.id === this.asked.id)) this.stop.abort();
+      return;
+    }
     this.busy = true;
     try {
       for (;;) {
         const item = this.wanted().find((o) => !this.failed.has(o.rev));
         if (!item) break;
-        if ((await this.ask(item)) === false) this.failed.add(item.rev);
+        [this.asked, this.stop] = [item, new AbortController()];
+        if ((await this.ask(item, this.stop.signal)) === false) this.failed.add(item.rev);
       }
     } finally {
       this.busy = false;

@@ -1,7 +1,8 @@
 // The document and its history: pure functions, immutable values.
 //
 // An object: {id, rev, name, color, visible, points: [{x, y, label}], box: [x0, y0, x1, y1] | null, strokes: [...],
-//   refine: {result, mask} | null, answer: {result, masks, best} | null, chosen, origin: "prompt" | "found" | "file"}
+//   refine: {result, mask} | null, answer: {result, masks, best} | null, chosen, origin: "prompt" | "found" | "file",
+//   zoom: whether the part of the photo around it is encoded as well}
 // Its rev changes with its prompt, so that an answer finds its prompt even after undo.
 
 export const COLORS = ["#2e90ff", "#ff7a30", "#16be82", "#ec4899", "#9664ff", "#fabe14", "#0abed7", "#f04646", "#8cc828", "#be8250"];
@@ -54,7 +55,7 @@ export const select = (doc, id) => (doc.selected === id ? doc : { ...doc, select
 function blank(doc) {
   const made = doc.made + 1;
   const object = { id: made, rev: 0, name: "", color: COLORS[(made - 1) % COLORS.length], visible: true, points: [], box: null,
-    strokes: [], refine: null, answer: null, chosen: 0, origin: "prompt" };
+    strokes: [], refine: null, answer: null, chosen: 0, origin: "prompt", zoom: false };
   return [{ ...doc, made }, object];
 }
 
@@ -80,7 +81,8 @@ function prompted(doc, edit, refining) {
 
 export const addPoint = (doc, x, y, label) => prompted(doc, (o) => ({ points: [...o.points, { x, y, label }] }), true);
 export const setBox = (doc, box) => prompted(doc, () => ({ box }), false);
-export const addStroke = (doc, stroke) => prompted(doc, (o) => ({ strokes: [...o.strokes, stroke] }), false);
+/** A painted mask cannot be looked at closer. */
+export const addStroke = (doc, stroke) => prompted(doc, (o) => ({ strokes: [...o.strokes, stroke], zoom: false }), false);
 
 /** Change the marks of the selected object; parts: as `marks.js` returns them. An object left without marks is cleared. */
 export function setMarks(doc, parts) {
@@ -96,12 +98,43 @@ export function setTidy(doc, tidy) {
   return { ...doc, objects, revs, tidy };
 }
 
+/** Whether an object can be looked at closer. */
+export const canZoom = (o) => hasPrompt(o) && !o.strokes.length;
+
+/**
+ * Look closer at an object, or no longer. The same candidate stays chosen: closer ones come best first. A mask that was found or
+ * imported gets its box, as its click alone could select something else.
+ */
+export function setZoom(doc, id, zoom) {
+  const target = doc.objects.find((o) => o.id === id);
+  if (!canZoom(target) || target.zoom === zoom) return doc;
+  const revs = doc.revs + 1, mask = maskOf(target), box = target.box ?? (target.answer?.masks.length === 1 && mask?.area ? around(mask.bbox) : null);
+  const next = { zoom, box, rev: revs, answer: null, kept: zoom ? rankOf(target) : null, last: mask ?? target.last ?? null, visible: true };
+  return { ...edited(doc, id, next), revs };
+}
+
+/** The place of the chosen mask among the answer's candidates, best first; the mask for a precise prompt stays before them. */
+function rankOf({ answer, chosen }) {
+  if (!(answer?.masks.length > 1)) return null;
+  const from = answer.masks.length > 3 ? 1 : 0, candidates = answer.masks.map((_, i) => i).slice(from);
+  const order = candidates.sort((a, b) => answer.masks[b].score - answer.masks[a].score || a - b);
+  return chosen < from ? chosen : from + order.indexOf(chosen);
+}
+
+/** Cancel a closer look: take back the change that asked for it if it is the last, else look no closer. */
+export function cancelZoom(history, id) {
+  const now = history.present.objects.find((o) => o.id === id), before = history.past.at(-1)?.objects.find((o) => o.id === id);
+  if (!now?.zoom) return history;
+  if (before && !before.zoom && before.points === now.points && before.strokes === now.strokes) return { ...history, past: history.past.slice(0, -1), present: history.past.at(-1) };
+  return change(history, setZoom(history.present, id, false));
+}
+
 /** Remove the prompt and the mask of an object; it keeps its name. */
 export function clear(doc, id) {
   const target = doc.objects.find((o) => o.id === id);
   if (!target || (!hasPrompt(target) && !target.answer)) return doc;
   const revs = doc.revs + 1;
-  const cleared = { points: [], box: null, strokes: [], refine: null, answer: null, chosen: 0, last: null, rev: revs, origin: "prompt" };
+  const cleared = { points: [], box: null, strokes: [], refine: null, answer: null, chosen: 0, last: null, rev: revs, origin: "prompt", zoom: false };
   return { ...doc, revs, objects: doc.objects.map((o) => (o.id === id ? { ...o, ...cleared } : o)) };
 }
 
@@ -130,7 +163,7 @@ export function addMasks(doc, masks, origin) {
     const [counted, object] = blank(next);
     const points = (mask.points ?? []).map(([x, y], i) => ({ x, y, label: mask.labels?.[i] ?? 1 }));
     const box = mask.box ?? (points.length || mask.key !== undefined ? null : around(mask.bbox));
-    const made = { ...object, name: mask.name ?? "", points, box, origin, key: mask.key, answer: { result: null, masks: [mask], best: 0 } };
+    const made = { ...object, name: mask.name ?? "", points, box, zoom: mask.zoom ?? false, origin, key: mask.key, answer: { result: null, masks: [mask], best: 0 } };
     next = { ...counted, objects: [...next.objects.filter((o) => hasPrompt(o) || o.answer), made] };
   }
   return { ...next, selected: next.objects.at(-1)?.id ?? null };
@@ -158,7 +191,8 @@ export function promptOf(o, tidy = null) {
   }
   if (o.box) prompt.box = o.box;
   if (o.strokes.length) prompt.strokes = o.strokes;
-  if (o.refine) prompt.refine = o.refine;
+  if (o.zoom) prompt.zoom = true;
+  else if (o.refine) prompt.refine = o.refine;
   if (tidy !== null) prompt.tidy = tidy;
   return prompt;
 }

@@ -78,6 +78,72 @@ test("known masks become objects that a click can go on from", () => {
   assert.deepEqual(s.promptOf(d.objects[1]), { points: [[9, 9]], labels: [0], box: [0, 0, 1, 5] });
 });
 
+test("a closer look is part of the prompt: kept by later clicks, undone, and not the next object's", () => {
+  let h = clicked(s.newHistory(), 10, 20);
+  h = s.settle(h, 1, h.present.objects[0].rev, answer());
+  h = s.change(h, s.choose(h.present, 1, 0));
+  const before = h.present.objects[0];
+  h = s.change(h, s.setZoom(h.present, 1, true));
+  const [o] = h.present.objects;
+  assert.deepEqual(s.promptOf(o, true), { points: [[10, 20]], labels: [1], zoom: true, tidy: true });
+  assert.equal(s.waiting(h.present).length, 1);
+  assert.equal(o.last, s.maskOf(before));
+  h = s.settle(h, 1, o.rev, { ...answer(), best: 0, window: [0, 0, 9, 9] });
+  assert.equal(h.present.objects[0].chosen, 2); // the worst of three before, so the last of those in order
+  assert.equal(s.setZoom(h.present, 1, true), h.present);
+  h = clicked(h, 30, 40, 0);
+  assert.deepEqual(s.promptOf(h.present.objects[0]), { points: [[10, 20], [30, 40]], labels: [1, 0], zoom: true }); // without `refine`
+  assert.equal(s.addPoint(s.begin(h.present), 5, 5, 1).objects[1].zoom, false);
+  const painted = s.addStroke(h.present, { points: [[1, 1]], radius: 2 });
+  assert.equal(painted.objects[0].zoom, false);
+  assert.equal(s.setZoom(painted, 1, true), painted);
+  assert.equal(s.clear(h.present, 1).objects[0].zoom, false);
+  h = s.undo(s.undo(h));
+  assert.equal(h.present.objects[0], before);
+  assert.equal(revived(s.redo(h).present).objects[0].zoom, true);
+  assert.equal(s.setZoom(s.emptyDocument(), 1, true).objects.length, 0);
+});
+
+test("with a mask for precise prompts, the candidates after it are in order when looked at closer", () => {
+  let h = clicked(clicked(s.newHistory(), 1, 1), 2, 2, 0);
+  const scores = [0.1, 0.3, 0.9, 0.5], masks = scores.map((score) => ({ score, area: 5, bbox: [0, 0, 1, 5], path: "M" }));
+  h = s.settle(h, 1, h.present.objects[0].rev, { result: "r", best: 0, masks });
+  const kept = [0, 1, 2, 3].map((i) => s.setZoom(s.choose(h.present, 1, i), 1, true).objects[0].kept);
+  assert.deepEqual(kept, [0, 3, 1, 2]);
+});
+
+test("a mask that was found brings its box to a closer look", () => {
+  const mask = answer().masks[0], d = s.addMasks(s.emptyDocument(), [{ ...mask, key: 4, points: [[3, 4]] }], "found");
+  assert.deepEqual(s.promptOf(s.setZoom(d, 1, true).objects[0]), { points: [[3, 4]], labels: [1], box: [0, 0, 1, 5], zoom: true });
+});
+
+test("a closer look that is cancelled leaves what was there before", () => {
+  let h = clicked(s.newHistory(), 1, 1);
+  h = s.settle(h, 1, h.present.objects[0].rev, answer());
+  const before = h, zoomed = s.change(h, s.setZoom(h.present, 1, true));
+  assert.deepEqual(s.cancelZoom(zoomed, 1), { ...before, future: [] });
+  const clickedAfter = clicked(zoomed, 2, 2, 0), left = s.cancelZoom(clickedAfter, 1);
+  assert.deepEqual([left.present.objects[0].zoom, left.present.objects[0].points.length, left.past.length], [false, 2, clickedAfter.past.length + 1]);
+  assert.equal(s.cancelZoom(before, 1), before);
+});
+
+test("what is no longer wanted is abandoned, and what comes after it is asked about", async () => {
+  const asked = [], wanted = [{ id: 1, rev: 1 }];
+  const answers = new Answers(() => wanted, (o, signal) => new Promise((done) => {
+    asked.push(o.rev);
+    signal.addEventListener("abort", () => done(true));
+    if (o.rev === 2) done(wanted.pop() && true);
+  }), true);
+  const running = answers.go();
+  answers.go(); // still wanted
+  assert.equal(answers.stop.signal.aborted, false);
+  wanted[0] = { id: 1, rev: 2 };
+  answers.go();
+  await running;
+  assert.deepEqual(asked, [1, 2]);
+  assert.equal(answers.failed.size, 0);
+});
+
 test("zooming leaves the point under the pointer where it is", () => {
   const view = { scale: 1.5, x: 20, y: -7 }, before = v.toPhoto(view, 300, 200);
   const after = v.toPhoto(v.zoom(view, 1.3, 300, 200), 300, 200);

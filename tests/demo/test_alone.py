@@ -9,6 +9,7 @@ from PIL import Image
 
 from sam_hub.hub.places import ASSETS
 from sam_hub.inference.runtime import OnnxPredictor
+from sam_hub.inference.zoom import closer_window
 
 from .conftest import serve
 from .person import Person, mask_of
@@ -33,7 +34,8 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_masks_are_those_of_python(person, predictor, root, tmp_path, subtests):
-    """On a photo of the input's size, a smaller one and a larger one: one click, two clicks and a box, tidied.
+    """On a photo of the input's size, a smaller one and a larger one: one click, two clicks and a box, tidied, and
+    a closer look at a smaller box.
 
     The model is confident for these prompts: where logits are near zero, two builds of onnxruntime differ.
     """
@@ -67,6 +69,18 @@ def test_masks_are_those_of_python(person, predictor, root, tmp_path, subtests):
             _, boxed = p.answered(2)
             expected, _, _ = predictor.predict(box=np.array(boxed["box"]), multimask_output=False, tidy=tidy)
             assert iou(mask_of(boxed), expected[0]) >= least
+            p.page.keyboard.press("n")
+            spoon = np.array([325, 205, 408, 330]) * scale
+            p.drag(spoon[:2], spoon[2:])
+            p.answered(3)
+            p.page.keyboard.press("z")
+            closer = p.answered(3)[2]
+            asked = dict(box=np.array(closer["box"]), multimask_output=False, tidy=tidy)
+            (expected,), (score,), _ = predictor.predict(**asked, zoom=True)
+            window = closer_window(expected, box=asked["box"])
+            assert p.look("doc.objects[2].answer.window") == list(window)
+            assert closer["masks"][0]["score"] == pytest.approx(score, abs=0.02)
+            assert iou(mask_of(closer), expected) >= least > iou(predictor.predict(**asked)[0][0], expected)
 
 
 def test_no_network_after_the_first_visit(person):

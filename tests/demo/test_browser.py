@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from sam_hub.demo import service as service_module
 from sam_hub.demo.limits import Refusal
 from sam_hub.demo.models import LoadedModel, ModelEntry, entry_of
 
@@ -99,8 +100,11 @@ def test_pointing(person, root, tmp_path):
 
 
 @both
-def test_tidy(person):
-    """On by default for models that ask for it; masks from prompts are computed again, and it can be undone."""
+def test_tidy_and_looking_closer(person):
+    """Tidying is on by default for models that ask for it; masks from prompts are computed again, and it can be undone.
+
+    A closer look belongs to one object: later clicks keep it, undo brings the mask before it back without computing.
+    """
     p = person()
     p.open("cat.jpg")
     assert p.page.is_checked("#tidy")
@@ -125,6 +129,35 @@ def test_tidy(person):
     p.until("window.samHub?.ready")
     p.open("coffee.jpg")
     assert not p.page.is_checked("#tidy")  # it is remembered
+    p.page.keyboard.press("z")
+    p.page.wait_for_selector(".toast:has-text('First click on an object')")
+
+    p.click(375, 285)
+    (plain,) = p.answered(1)
+    p.shot("spoon")
+    assert p.page.get_attribute(".closer", "aria-pressed") == "false"
+    p.page.keyboard.press("z")
+    (closer,) = p.answered(1)
+    x0, y0, x1, y1 = p.look("doc.objects[0].answer.window")
+    assert x0 < 330 and y0 < 210 and x1 > 410 and y1 > 330 and x1 - x0 < 480
+    assert p.page.get_attribute(".closer", "aria-pressed") == "true"
+    assert len(closer["masks"]) == 3 and closer["masks"][0]["rle"] not in [m["rle"] for m in plain["masks"]]
+    assert 0.5 < (mask_of(closer) & mask_of(plain)).sum() / (mask_of(closer) | mask_of(plain)).sum() < 1
+    p.shot("spoon-closer")
+    p.page.keyboard.press("Control+z")
+    assert p.objects()[0] == plain and p.page.get_attribute(".closer", "aria-pressed") == "false"
+    p.page.keyboard.press("Control+Shift+z")
+    assert p.objects()[0] == closer
+    p.click(240, 60, button="right")
+    (again,) = p.answered(1)
+    assert len(again["masks"]) == 4 and p.look("doc.objects[0].zoom && Boolean(doc.objects[0].answer.window)")
+    p.page.keyboard.press("n")
+    p.click(240, 150)
+    _, cup = p.answered(2)
+    assert len(cup["masks"]) == 3 and p.look("!doc.objects[1].zoom && doc.objects[1].answer.window === undefined")
+    p.page.locator(".object[aria-current=true] .closer").click()
+    p.page.wait_for_selector(".toast:has-text('already fills the photo')")
+    p.answered(2)
 
 
 @both
@@ -156,7 +189,8 @@ def test_painting_and_moving(person):
     assert p.objects() == []
 
 
-def test_clicks_while_the_photo_is_on_its_way_are_kept(person):
+def test_clicks_while_something_is_on_its_way_are_kept(person, monkeypatch):
+    """The photo, or a closer look at another object."""
     p = person()
     held = []
     p.page.route("**/sam/encode*", lambda route: held.append(route))
@@ -172,6 +206,29 @@ def test_clicks_while_the_photo_is_on_its_way_are_kept(person):
     held[0].continue_()
     assert [len(o["masks"]) for o in p.answered(2)] == [3, 3]
     assert p.page.locator("#busy").is_hidden()
+
+    go_on, look_again = threading.Event(), service_module.look_again
+    monkeypatch.setattr(service_module, "look_again", lambda *given: go_on.wait(60) and look_again(*given))
+    p.page.keyboard.press("n")
+    p.click(15, 75)
+    before = p.answered(3)[2]
+    p.page.keyboard.press("z")
+    p.page.wait_for_selector("#busy-text:has-text('Looking closer')")
+    p.page.keyboard.press("n")
+    p.click(420, 280)
+    p.until("doc.objects[3].answer && !doc.objects[2].answer")
+    p.shot("looking-closer")
+    p.page.click("#busy-stop")
+    assert p.answered(4)[2] == before and not p.look("doc.objects[2].zoom")
+    p.page.keyboard.press("[")
+    p.page.keyboard.press("z")
+    p.page.wait_for_selector("#busy-text:has-text('Looking closer')")
+    p.page.keyboard.press("Control+z")
+    p.until("document.getElementById('busy').hidden")
+    go_on.set()
+    p.page.keyboard.press("z")
+    p.until("doc.objects[2].answer?.window")
+    assert p.answered(4)[2]["points"] == before["points"]
 
 
 @both

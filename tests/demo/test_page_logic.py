@@ -12,4 +12,4 @@ def test_in_node(root):
     command = ["node", "--test", "--experimental-default-type=module", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert "# pass 16" in done.stdout
+    assert "# pass 21" in done.stdout
