@@ -61,7 +61,7 @@ export function startObjects(app) {
     const dot = make("span", { class: "dot" });
     dot.style.setProperty("--c", o.color);
     const words = mask ? (mask.area ? [percent(mask.area / (app.photo.width * app.photo.height)), score(mask.score), note].filter(Boolean).join("  ·  ") : "nothing found")
-      : hasPrompt(o) ? (app.photo.id ? "…" : "waiting for the photo") : "click on it";
+      : hasPrompt(o) ? (!app.photo.id ? "waiting for the photo" : o.zoom ? "looking closer" : "…") : "click on it";
     r.facts.replaceChildren(dot, words, ...(mask && o.answer.window ? [icon("closer")] : []));
     r.closer.hidden = !selected || !hasPrompt(o);
     r.closer.disabled = !canZoom(o);
