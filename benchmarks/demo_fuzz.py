@@ -137,6 +137,7 @@ class Fuzzer:
             "box": self.maybe([*self.xy(), *self.xy()]),
             "strokes": self.maybe([stroke]),
             "refine": {"result": self.maybe("r"), "mask": self.maybe(0)},
+            "zoom": self.maybe(True),
         }
         kept = {k: v for k, v in parts.items() if k in ("points", "labels") or r.random() < 0.2}
         return self.maybe(kept, 0.1)

@@ -3,7 +3,8 @@
 python benchmarks/demo_users.py [--users 20] [--seconds 60] [--leavers 0.17]
 
 Some of them are leavers, who cut their connections at random moments: while a photo is sent, encoded or searched. The
-others must not be affected: each opens a photo of a unique size and clicks on it, sometimes changing the photo. An
+others must not be affected: each opens a photo of a unique size and clicks on it, now and then looks closer at a small
+box, and sometimes changes the photo. An
 answer whose masks have another size, or that differs from the first answer to the same click, is a mix-up.
 """
 
@@ -23,9 +24,10 @@ from PIL import Image
 
 @dataclass
 class Seen:
-    """Results of all users. times: of clicks, in seconds; curve: (seconds, megabytes)"""
+    """Results of all users. times, looks: of clicks and of closer looks, in seconds; curve: (seconds, megabytes)"""
 
     times: list[float] = field(default_factory=list)
+    looks: list[float] = field(default_factory=list)
     encodes: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     mixed: list[str] = field(default_factory=list)
@@ -67,9 +69,13 @@ class User(threading.Thread):
             if i >= 2 and time.monotonic() > self.until:
                 return
             point = [size[0] / 2, size[1] / 2] if i % 4 == 0 else self.random.uniform((0, 0), size).tolist()
+            prompt, times = {"points": [point]}, self.seen.times
+            if i % 4 == 3:
+                corner = self.random.uniform((0, 0), (size[0] - 40, size[1] - 40))
+                prompt, times = {"box": [*corner, *(corner + 40)], "zoom": True}, self.seen.looks
             start = time.perf_counter()
-            answer = self.http.post("/sam/segment", json={"id": done["id"], "prompt": {"points": [point]}})
-            self.seen.times.append(time.perf_counter() - start)
+            answer = self.http.post("/sam/segment", json={"id": done["id"], "prompt": prompt})
+            times.append(time.perf_counter() - start)
             if answer.status_code != 200:
                 self.seen.errors.append(f"segment: {answer.status_code} {answer.text[:200]}")
                 return
@@ -137,7 +143,9 @@ def main() -> None:
         seen = crowd(url, given.users, given.seconds, given.think, pid, given.leavers)
     p50, p95 = np.percentile(seen.times, [50, 95]) * 1000
     e50, e95 = np.percentile(seen.encodes, [50, 95]) * 1000
+    l50, l95 = np.percentile(seen.looks, [50, 95]) * 1000
     print(f"{len(seen.times)} clicks, p50 {p50:.0f} ms, p95 {p95:.0f} ms")
+    print(f"{len(seen.looks)} closer looks, p50 {l50:.0f} ms, p95 {l95:.0f} ms")
     print(f"{len(seen.encodes)} photos, p50 {e50:.0f} ms, p95 {e95:.0f} ms")
     print(f"{len(seen.errors)} errors, {len(seen.mixed)} mix-ups")
     print("\n".join((seen.errors + seen.mixed)[:10]))

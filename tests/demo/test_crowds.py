@@ -16,4 +16,4 @@ def test_nonsense_is_refused_in_a_sentence(running):
 def test_a_crowd_gets_answers_about_its_own_photos(running):
     seen = crowd(running.url, users=6, seconds=4, think=0.3, leavers=1 / 6)
     assert not seen.errors and not seen.mixed
-    assert len(seen.encodes) >= 5 and len(seen.times) >= 10
+    assert len(seen.encodes) >= 5 and len(seen.times) >= 10 and seen.looks
