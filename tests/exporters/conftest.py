@@ -50,9 +50,16 @@ def repvit_bundle(export_tiny: Callable) -> tuple[SamModel, Path]:
     return export_tiny("sam_hub_repvit", ("fp32", "fp16"))
 
 
+def short_sam2() -> SamModel:
+    """SAM 2 with one block of each kind, as tracing takes long: windowed, pooled and global."""
+    config = tiny_sam2("sam2")
+    config.vision_config.depths, config.vision_config.global_attn_indexes = [1, 1, 2, 1], [3]
+    return SamModel(config)
+
+
 FINE = {
     "pocket": lambda: with_fine_features(randomise(SamModel(tiny_config("sam_hub_pocket")))),
-    "sam2": lambda: SamModel(tiny_sam2("sam2")),
+    "sam2": short_sam2,
     "sam3": lambda: SamModel(tiny_sam2("sam3", num_hidden_layers=1)),
     "edgetam": lambda: SamModel(tiny_sam2("edgetam")),
 }
