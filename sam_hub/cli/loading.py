@@ -37,7 +37,9 @@ def load_model(name: str, device: str | None) -> "SamModel":
     return open_model(name, device)
 
 
-def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPredictor | OnnxPredictor":
+def load_predictor(
+    name: str, device: str | None, cache_size: int = 4, precision: str = "full"
+) -> "SamPredictor | OnnxPredictor":
     """`open_predictor` for models and exported folders, without log output; ONNX files load no torch.
 
     raises: as `load_model`
@@ -50,10 +52,10 @@ def load_predictor(name: str, device: str | None, cache_size: int = 4) -> "SamPr
 
         register()
         quiet_but_for_downloads()
-    return open_predictor(name, device, cache_size)
+    return open_predictor(name, device, cache_size, precision=precision)
 
 
-def load_quickly(name: str, device: str | None, photos: int) -> "ImagePredictor":
+def load_quickly(name: str, device: str | None, photos: int, precision: str = "full") -> "ImagePredictor":
     """A predictor for this many photos, without PyTorch if possible: its import takes longer than one photo.
 
     raises: as `load_model`
@@ -69,4 +71,4 @@ def load_quickly(name: str, device: str | None, photos: int) -> "ImagePredictor"
 
             if supports(folder):
                 return ImagePredictor(NumpyBackend(folder))
-    return load_predictor(name, device)
+    return load_predictor(name, device, precision=precision)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -63,6 +63,13 @@ BaseModelName = Annotated[
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps, ...; default: the fastest available."),
+]
+Precision = Annotated[
+    Literal["full", "fast"],
+    typer.Option(
+        "--precision",
+        help="fast: encoders of SAM, MobileSAM and SAM 2 in bfloat16 where CPU or GPU has it; changes masks a little.",
+    ),
 ]
 Range = Annotated[
     str | None,

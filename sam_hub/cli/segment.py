@@ -10,7 +10,7 @@ from ..errors import ImageError, PromptError
 from ..segmentation.outputs import Format, plan_outputs
 from .failures import sentence
 from .label_options import Polygons, check_labels
-from .options import Bands, Debug, Device, Json, ModelName, Page, Range, bands_of, echo_json, echo_path
+from .options import Bands, Debug, Device, Json, ModelName, Page, Precision, Range, bands_of, echo_json, echo_path
 
 
 def segment(
@@ -97,6 +97,7 @@ def segment(
     bands: Bands = None,
     page: Page = None,
     device: Device = None,
+    precision: Precision = "full",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -156,7 +157,7 @@ def segment(
     to = plan_outputs(out, formats, overlay, images, others, request.objects, request.candidates)
     check_labels(formats, polygons)
     load = load_predictor if text is not None else partial(load_quickly, photos=len(images))
-    segmenter = Segmenter(request.with_rough_mask(), lambda: load(model, device))
+    segmenter = Segmenter(request.with_rough_mask(), lambda: load(model, device, precision=precision))
     done, answers, failed = [], [], []
     for result in segment_photos(images, segmenter, to, raises=len(images) == 1 or debug):
         if result.error:

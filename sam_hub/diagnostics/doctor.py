@@ -197,8 +197,10 @@ def _check_core(loaded: frozenset[str] = frozenset()) -> Check:
 
 _DEVICES = """
 import json, os, torch
+from sam_hub.inference.precision import has_bfloat16
 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 devices = [{"name": "cpu", "cores": cores, "threads": torch.get_num_threads()}]
+devices[0]["bfloat16"] = has_bfloat16(torch.device("cpu"))
 for i in range(torch.cuda.device_count()):
     p = torch.cuda.get_device_properties(i)
     devices.append({"name": f"cuda:{i}", "model": p.name, "memory": p.total_memory})
@@ -213,7 +215,8 @@ def _check_devices() -> Check:
     if not ok:
         return Check("devices", "problem", f"torch gives no version ({answer})", {"devices": []}, "reinstall torch")
     devices = json.loads(answer.splitlines()[-1])
-    words = [f"cpu (cores {devices[0]['cores']}, threads used by torch {devices[0]['threads']})"]
+    products = "with" if devices[0]["bfloat16"] else "without"
+    words = [f"cpu (cores {devices[0]['cores']}, threads used by torch {devices[0]['threads']}, {products} bfloat16)"]
     for device in devices[1:]:
         memory = f", {device['memory'] / 2**30:.0f} GB" if "memory" in device else ""
         words.append(f"{device['name']} ({device['model']}{memory})")

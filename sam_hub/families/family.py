@@ -78,6 +78,7 @@ class Part:
     generation: arguments of `SamAutomaticMaskGenerator` tuned for its models, replacing the original's (image encoders)
     tidy: share of a mask's area; the command line and the demo remove smaller specks and fill smaller holes
     (image encoders)
+    bfloat16: whether ``precision="fast"`` computes it in bfloat16 (image encoders that spend their time in products)
     zoom: whether `sam-hub segment` looks again at the window around each object (image encoders)
     tiny: settings of a small instance that reaches every branch, for the shared tests
     tiny_states: number of hidden states that the tiny image encoder returns
@@ -95,6 +96,7 @@ class Part:
     preparation: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] = field(default_factory=dict)
     tidy: float = 0.0
+    bfloat16: bool = False
     zoom: bool = False
     tiny: Mapping[str, Any] = field(default_factory=dict)
     tiny_states: int = 0

@@ -65,14 +65,15 @@ def open_model(name: str, device: str | None = None) -> "SamModel":
 
 
 def open_predictor(
-    name: str, device: str | None = None, cache_size: int = 4, threads: int | None = None
+    name: str, device: str | None = None, cache_size: int = 4, threads: int | None = None, precision: str = "full"
 ) -> ImagePredictor:
     """`OnnxPredictor` for a folder of ONNX files, which needs no torch; `SamPredictor` for a model.
 
     name: as for `SamModel.from_pretrained`, or a folder of ``sam-hub export``
     device: see `pick_device` and `pick_provider`
     threads: on the CPU; default: the library's own
-    raises: ModelNotFoundError, CheckpointError, DeviceError
+    precision: of a `SamPredictor`; exported files have that of their variant
+    raises: ModelNotFoundError, CheckpointError, DeviceError, WrongUsage
     """
     if is_onnx_folder(name):
         return OnnxPredictor(name, provider=device, threads=threads, cache_size=cache_size)
@@ -84,4 +85,4 @@ def open_predictor(
 
     if threads:
         torch.set_num_threads(threads)
-    return SamPredictor(open_model(name, device), cache_size=cache_size)
+    return SamPredictor(open_model(name, device), cache_size=cache_size, precision=precision)

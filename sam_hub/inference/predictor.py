@@ -39,6 +39,8 @@ class SamPredictor(ImagePredictor):
     cache_size: number of images whose embeddings are kept (4 MB each for SAM in float32)
     text: handles text prompts; default: the model's own text part, or, if it has none,
         `TextDetector.from_pretrained`, loaded on first use
+    precision: "fast" computes the image encoders of SAM, MobileSAM and SAM 2 in bfloat16 on a GPU or CPU that
+        multiplies in it, which changes masks a little; it is the same as "full" elsewhere
 
     model, processor, transform: those in use
     original_size, input_size: (height, width) of the image and of the resized image, None while no image is set
@@ -52,6 +54,7 @@ class SamPredictor(ImagePredictor):
         processor: SamImageProcessor | SamProcessor | None = None,
         cache_size: int = 4,
         text: TextDetector | ClipText | ConceptFinder | None = None,
+        precision: str = "full",
     ) -> None:
         if isinstance(model, str | PathLike):
             model = SamModel.from_pretrained(model).to(pick_device()).eval()
@@ -64,7 +67,7 @@ class SamPredictor(ImagePredictor):
         self.processor.check_model(model.config)
         transform = ResizeLongestSide if self.processor.resize_mode == "longest_side" else Stretch
         self.transform = transform(self.processor.frame_size["longest_edge"])
-        super().__init__(TorchBackend(model, self.processor.to_dict), cache_size, text)
+        super().__init__(TorchBackend(model, self.processor.to_dict, precision), cache_size, text)
 
     @classmethod
     def from_pretrained(cls, name: str | PathLike, **arguments: Any) -> "SamPredictor":

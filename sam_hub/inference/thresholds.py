@@ -36,6 +36,11 @@ def zooms(encoder: str | None, given: bool | None = None) -> bool:
     return _of_family(encoder, "zoom", False) if given is None else given
 
 
+def suits_bfloat16(encoder: str | None) -> bool:
+    """Whether ``precision="fast"`` computes an image encoder in bfloat16."""
+    return _of_family(encoder, "bfloat16", False)
+
+
 def _of_family(encoder: str | None, setting: str, otherwise: Any) -> Any:
     """A setting of an image encoder's `Part`; ``otherwise`` for an encoder of no known family."""
     return next((getattr(f.encoders[encoder], setting) for f in families() if encoder in f.encoders), otherwise)

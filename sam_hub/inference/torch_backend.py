@@ -17,6 +17,7 @@ from ..ops.preparation import Preparation, Prepared
 from .backends import Backend, Capabilities, Prompts
 from .concepts import Instances, words_of
 from .decoding import ImageDecoder
+from .precision import check_precision, encoding, in_bfloat16
 from .thresholds import suited, tidied, zooms
 from .upsample import MaskFrame
 from .weights_watch import Watched
@@ -27,10 +28,14 @@ class TorchBackend(Backend):
 
     model: in evaluation mode
     settings: returns the settings of the image processor, which may change
+    precision: of the image encoder; see `precision.PRECISIONS`
+
+    raises: WrongUsage
     """
 
-    def __init__(self, model: SamModel, settings: Callable[[], Mapping[str, Any]]) -> None:
-        self.model, self._settings = model, settings
+    def __init__(self, model: SamModel, settings: Callable[[], Mapping[str, Any]], precision: str = "full") -> None:
+        check_precision(precision)
+        self.model, self._settings, self._precision = model, settings, precision
         self._encoder = Watched()
         self.words: Any = None  # the model's concept part, once loaded
 
@@ -69,9 +74,13 @@ class TorchBackend(Backend):
     @torch.no_grad()
     def encode_values(self, pixel_values: Tensor) -> EncoderOutput:
         """(1, 3, H, W), on any device. The result is contiguous, so that saved features give the same bits."""
-        encoded = self.model.encode(pixel_values.to(self.model.device))
-        features = {name: value.contiguous() for name, value in encoded.features.items()}
-        return replace(encoded, embedding=encoded.embedding.contiguous(), features=features)
+        with encoding(self._precision, self.model):
+            encoded = self.model.encode(pixel_values.to(self.model.device))
+        kept = {"": encoded.embedding, **encoded.features}
+        if in_bfloat16(self._precision, self.model):
+            kept = {name: value.float() for name, value in kept.items()}
+        features = {name: value.contiguous() for name, value in kept.items()}
+        return replace(encoded, embedding=features.pop(""), features=features)
 
     def hold(self, encoded: EncoderOutput) -> ImageDecoder:
         return ImageDecoder(self.model, encoded)
@@ -145,6 +154,8 @@ class TorchBackend(Backend):
 
     def identity(self) -> str:
         digest = hashlib.sha256(repr(self.preparation).encode())
+        if in_bfloat16(self._precision, self.model):
+            digest.update(b"bfloat16")
         weights = self.model.vision_encoder.state_dict()
         for layer in self.model.mask_decoder.image_layers:
             weights |= {f"{layer}.{k}": v for k, v in getattr(self.model.mask_decoder, layer).state_dict().items()}

@@ -13,6 +13,7 @@ FAMILY = Family(
             config="sam_hub.families.mobile_sam.configuration:TinyVitVisionConfig",
             network="sam_hub.families.mobile_sam.encoder:TinyVitEncoder",
             rank_four="sam_hub.families.mobile_sam.rank_four:RESTATED",
+            bfloat16=True,
             tiny={
                 "hidden_sizes": [8, 16, 20, 24],
                 "depths": [1, 1, 2, 1],

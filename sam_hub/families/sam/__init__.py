@@ -31,6 +31,7 @@ FAMILY = Family(
             config="sam_hub.models.configuration_parts:SamVisionConfig",
             network="sam_hub.models.encoders.vit:VitEncoder",
             rank_four="sam_hub.families.sam.rank_four:RESTATED",
+            bfloat16=True,
             tiny={
                 "hidden_size": 24,
                 "num_hidden_layers": 3,

@@ -75,6 +75,7 @@ FAMILY = Family(
             config="sam_hub.families.sam2.configuration:Sam2VisionConfig",
             network="sam_hub.families.sam2.encoder:Sam2Encoder",
             rank_four="sam_hub.families.sam2.rank_four:RESTATED",
+            bfloat16=True,
             preparation={"resize_mode": "stretch", "mask_resize": "bilinear"},
             generation={"pred_iou_thresh": 0.8},
             tiny={

@@ -39,8 +39,13 @@ class Neck(nn.Module):
         self.layer_norm2 = LayerNorm2d(out, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.layer_norm1(self.conv1(x)).contiguous()  # channels-last memory rounds worse
-        return self.layer_norm2(self.conv2(x)).contiguous()
+        x = self.layer_norm1(_uncast(self.conv1(x), self.layer_norm1)).contiguous()  # channels-last memory rounds worse
+        return self.layer_norm2(_uncast(self.conv2(x), self.layer_norm2)).contiguous()
+
+
+def _uncast(x: Tensor, norm: nn.Module) -> Tensor:
+    """The result of a layer in the type of a norm's weights, where autocast computed it in another."""
+    return x if x.dtype == norm.weight.dtype else x.to(norm.weight.dtype)
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
