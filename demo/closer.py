@@ -15,7 +15,7 @@ from ..inference.zoom import SECOND, Look, inside, window_around
 from ..ops.masks import mask_to_box
 from ..rasters.raster import Window
 from .prompts import Prompt
-from .shapes import Tidying, shape_of_part
+from .shapes import Tidying, drawn_size, shape_of_logits, shape_of_part
 from .store import Photo
 
 BAND = 1 << 22
@@ -73,7 +73,9 @@ def shapes_of(
     for i, look in enumerate(first.looks):
         exact = photo.upsampler(look.low_res.shape[-2:], photo.size)
         if second is None:
-            found += [(s, _shape(exact, low, tidying)) for s, low in zip(look.scores, look.low_res, strict=True)]
+            drawn = photo.upsampler(look.low_res.shape[-2:], drawn_size(photo.size))
+            shapes = [shape_of_logits(low, exact, drawn, None, tidying) for low in look.low_res]
+            found += zip(look.scores, shapes, strict=True)
             continue
         seen = second[i]
         inner = Upsampler(seen.low_res.shape[-2:], seen.frame)
@@ -87,21 +89,19 @@ def _shape(
     exact: Upsampler,
     low: np.ndarray,
     tidying: Tidying,
-    inner: Upsampler | None = None,
-    near: np.ndarray | None = None,
-    window: Window | None = None,
+    inner: Upsampler,
+    near: np.ndarray,
+    window: Window,
 ) -> dict[str, Any]:
     """``rle, area, bbox, path`` of a mask; low: (h, w) logits of the photo; near: of the window"""
-    part, (left, top) = _mask(exact, low)
-    if window is not None:
-        x0, y0, x1, y1 = window
-        part, (left, top) = _extended(part, (left, top), window)
-        rows = max(1, BAND // (x1 - x0))
-        for y in range(y0, y1, rows):
-            end = min(y1, y + rows)
-            logits = exact.pixels(low, (x0, y, x1, end))
-            logits += SECOND * (inner.pixels(near, (0, y - y0, x1 - x0, end - y0)) - logits)
-            part[y - top : end - top, x0 - left : x1 - left] = logits > 0
+    x0, y0, x1, y1 = window
+    part, (left, top) = _extended(*_mask(exact, low), window)
+    rows = max(1, BAND // (x1 - x0))
+    for y in range(y0, y1, rows):
+        end = min(y1, y + rows)
+        logits = exact.pixels(low, (x0, y, x1, end))
+        logits += SECOND * (inner.pixels(near, (0, y - y0, x1 - x0, end - y0)) - logits)
+        part[y - top : end - top, x0 - left : x1 - left] = logits > 0
     if tidying.share and part.any():
         part = tidying(part, (left, top))
     return shape_of_part(part, exact.frame.original_size, (left, top))
