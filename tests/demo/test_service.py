@@ -131,11 +131,12 @@ def test_a_closer_look_is_the_predictors(service, photo, predictor, prompt):
 
 def test_several_clicks_are_looked_at_in_one_window(service, photo, predictor, monkeypatch):
     """That of the mask to show, although the three masks for the same clicks may have another."""
-    prompt = {"points": [[80, 110], [120, 130]], "labels": [1, 0], "zoom": True}
+    prompt = {"points": [[15, 75], [150, 200]], "labels": [1, 0], "zoom": True}
     stored = service.photos.get(photo["id"])
     encoded, plain = [], stored.predictor.backend.encode
     monkeypatch.setattr(stored.predictor.backend, "encode", lambda image: encoded.append(1) or plain(image))
     done = result(service.segment(photo["id"], prompt))
+    assert done["window"] and encoded == [1]
     clicks = np.array(prompt["points"]), np.array(prompt["labels"])
     expected = predictor.predict(*clicks, multimask_output=False, zoom=True, tidy=0.02)[0]
     assert len(done["masks"]) == 4 and np.array_equal(rle_to_mask(done["masks"][0]["rle"]), expected[0])
