@@ -9,6 +9,7 @@ folder      the same for eight photos
 click       one click after set_image, the decoder alone; peer: the decoder of transformers.SamModel, which reads no
             finer features
 everything  256 clicks on a photo, encoding included; peer: the original's generator
+files       256 clicks on a photo with `pocket`'s ONNX files, exported by this build and run by both
 encoder     SAM ViT-B at 1024 pixels with random weights, float32; peer: transformers.SamModel
 
 Builds take turns, each in its own process, so that other load affects all; medians are reported. Seconds are CPU time
@@ -38,6 +39,7 @@ CONTENDERS = {
     "folder": ("ours", "before"),
     "click": ("ours", "before", "peer"),
     "everything": ("ours", "before", "peer"),
+    "files": ("ours", "before"),
     "encoder": ("ours", "peer"),
 }
 
@@ -107,6 +109,17 @@ from everything import contender, load_model, read, thresholds
 run = contender("original", load_model("pocket"), 16, thresholds("pocket"))
 image = read(Path(PHOTO), None)
 report(lambda: run(image), 1)
+""",
+    ("files", "ours"): """
+import os
+import numpy as np
+from PIL import Image
+from sam_hub.inference.amg import SamAutomaticMaskGenerator
+from sam_hub.inference.runtime import OnnxPredictor
+image = np.array(Image.open(PHOTO).convert("RGB"))
+predictor = OnnxPredictor(os.environ["BUNDLE"], threads=1, cache_size=0)
+generator = SamAutomaticMaskGenerator(predictor, points_per_side=16, pred_iou_thresh=0.5, stability_score_thresh=0.7)
+report(lambda: generator.generate(image), 1)
 """,
     ("encoder", "ours"): """
 from sam_hub import SamConfig, SamModel
@@ -188,8 +201,12 @@ def main() -> None:
     if unknown := set(args.parts) - set(CONTENDERS):
         parser.error(f"there is no part {unknown.pop()}; choose of {', '.join(CONTENDERS)}")
     rows = []
-    with checked_out(args.before) as before, as_installed() as now:
+    with checked_out(args.before) as before, as_installed() as now, tempfile.TemporaryDirectory() as folder:
+        os.environ["BUNDLE"] = str(Path(folder, "pocket"))
         for part in args.parts or CONTENDERS:
+            if part == "files":
+                argv = ["sam-hub", "export", "pocket", "--out", os.environ["BUNDLE"], "--variant", "fp32"]
+                run(COMMAND.format(argv=argv), now)
             rows.append(compare(part, before, now, TURNS.get(part, args.turns)))
             print(json.dumps(rows[-1]), flush=True)
     show(rows)
