@@ -1,7 +1,8 @@
 """Example programs for a bundle in Swift, Python and Kotlin, from templates filled with the files' names.
 
 ``@encoder.path@`` is a file of the manifest by its role, ``@encoder.file@`` its name without folders,
-``@decoder.in.points@`` an input of it, which must be there, ``@decoder.in.points.shape@`` its sides,
+``@decoder.in.names@`` a list of the names of its inputs, ``@decoder.in.points@`` an input of it, which must be there,
+``@decoder.in.points.shape@`` its sides,
 ``@decoder.in.0.name@`` its name by position, ``@decoder.out.scores.index@`` the position of an output; names in
 capitals are settings of the bundle, ``@tools.torch@`` is the version of a tool.
 """
@@ -86,6 +87,8 @@ def _value(key: str, artefact: Artefact, settings: Mapping[str, str]) -> str:
     if rest in ("path", "file"):
         return record.path if rest == "path" else PurePosixPath(record.path).name
     side, name, *more = rest.split(".")
+    if name == "names":
+        return str([tensor.name for tensor in (record.inputs if side == "in" else record.outputs)])
     at, tensor = _find(record, record.inputs if side == "in" else record.outputs, name)
     facts: dict[str, Any] = {"name": tensor.name, "index": at, "shape": ", ".join(map(str, tensor.shape))}
     return str(facts[more[0] if more else "name"])

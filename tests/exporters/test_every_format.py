@@ -252,6 +252,7 @@ ACCEPTED = {
     },
     "openvino": {"int8": (0.5, 0.98, 0.985, 0.8, 0.1)},
     "litert": {"int8": (0.5, 0.98, 0.985, 0.8, 0.1)},
+    "mnn": {"int8": (0.5, 0.98, 0.985, 0.8, 0.1)},
     "executorch": {"coreml": (0.05, 0.999, 0.998, 0.98, 0.01), "int8": (0.5, 0.98, 0.97, 0.8, 0.1)},
 }
 """The bounds of published files; they may become stricter, never looser."""

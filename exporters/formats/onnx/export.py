@@ -342,7 +342,7 @@ def _artefact(
         _describe(model, job, variant)
         path = job.out / folder / f"{stem}{SUFFIXES[variant]}.onnx"
         beside = save(model, path)
-        record = _record(model, path.relative_to(job.out).as_posix(), role, facts)
+        record = record_of(model, path.relative_to(job.out).as_posix(), role, facts)
         record.weights = {other.relative_to(job.out).as_posix(): "" for other in beside}
         files.append(record)
     return Artefact(FORMAT.name, variant, layout, files)
@@ -399,7 +399,8 @@ def weight_bytes(model: ModelProto) -> int:
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
-def _record(model: ModelProto, path: str, role: str, facts: dict[str, Any]) -> FileRecord:
+def record_of(model: ModelProto, path: str, role: str, facts: dict[str, Any]) -> FileRecord:
+    """A graph's inputs and outputs for the manifest."""
     defaults = {t.name for t in model.graph.initializer}
 
     def tensors(values: Any) -> list[Tensor]:

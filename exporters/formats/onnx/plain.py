@@ -127,6 +127,28 @@ def _reorder_gelu(model: ModelProto) -> None:
                 break
 
 
+def spread_gelu(model: ModelProto) -> ModelProto:
+    """A copy with `make_plain`'s GELU as ``x * ((1 + erf) * 0.5)``, which MNN computes as it is.
+
+    MNN 3.6.1 replaces the other order by the approximation with tanh, which is off by up to 5e-4.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    made_by = {name: node for node in copy.graph.node for name in node.output}
+    halves = {t.name for t in copy.graph.initializer if t.data_type in _FLOATS and _is_half(t)}
+    for outer in copy.graph.node:
+        half = next((i for i in (0, 1) if outer.op_type == "Mul" and outer.input[i] in halves), None)
+        inner = None if half is None else made_by.get(outer.input[1 - half])
+        if inner is None or inner.op_type != "Mul":
+            continue
+        at = next((i for i in (0, 1) if _is_one_plus_erf(made_by.get(inner.input[i]), made_by)), None)
+        if at is not None:
+            x, erf, constant = inner.input[1 - at], inner.input[at], outer.input[half]
+            inner.input[:] = [erf, constant]
+            outer.input[:] = [x, inner.output[0]]
+    return copy
+
+
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
