@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import ExportError, OutputError
 from ..families import registry
-from ..ops.files import whole_folder, write_atomically
+from ..ops.files import check_place, whole_folder, write_atomically
 from ..ops.images import read_image
 from ..ops.input_size import to_two_sides
 from ..ops.packages import require
@@ -79,10 +79,14 @@ def export_bundle(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} already exists; choose another place, or remove it first")
+    check_place(out)
     options = dict(options or {})
     for format in wanted:
         check_installed(format)
     check_options([*options, *["calibration"][: len(calibration)]], wanted)
+    for path in photos:
+        read_image(path)
+    calibrating = [read_image(path) for path in calibration]
     from ..models.image_processing_sam import SamImageProcessor
     from ..models.modeling_sam import SamModel
 
@@ -95,7 +99,7 @@ def export_bundle(
     proof = make_proof(model, preparation, photos)
     licence = _licence(name)
     with whole_folder(out) as aside:
-        given = {**options, "calibration": [preparation(read_image(path)) for path in calibration]}
+        given = {**options, "calibration": [preparation(image) for image in calibrating]}
         artefacts, shared = [], {}
         for format, variants in wanted.items():
             job = ExportJob(model, name, licence, preparation, aside, variants, proof, given, tell, shared)

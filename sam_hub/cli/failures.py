@@ -28,17 +28,31 @@ class Commands(TyperGroup):
                 _show_plainly()
                 return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("Stopped; any files already written are complete.", err=True)
-            raise typer.Exit(130) from None
+            _stop()
         except (typer.Abort, BrokenPipeError):
             raise
         except Exception as e:
+            if _stopped(e):
+                _stop()
             if hasattr(e, "exit_code") or ctx.meta.get(DEBUG):  # of typer: usage errors, Exit
                 if hasattr(e, "message"):
                     e.message = str(e.message).replace("Value error, ", "")  # pydantic's, in which typer parses values
                 raise
             typer.echo(f"Error: {sentence(e)}", err=True)
             raise typer.Exit(2 if isinstance(e, WrongUsage) else 1) from None
+
+
+def _stop() -> None:
+    typer.echo("Stopped; any files already written are complete.", err=True)
+    raise typer.Exit(130) from None
+
+
+def _stopped(error: BaseException) -> bool:
+    """Whether an error comes from Ctrl-C: in an import of a compiled library, it is raised as an ImportError."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return any(isinstance(link, KeyboardInterrupt) for link in chain)
 
 
 def _show_plainly() -> None:

@@ -55,6 +55,20 @@ def make_folder(path: str | os.PathLike) -> None:
         raise OutputError(f"cannot make the folder {path}: {e.strerror or e}; choose another place") from e
 
 
+def check_place(path: str | os.PathLike) -> None:
+    """Check, before long work, that ``path`` can be written: a temporary folder is made and removed nearby.
+
+    raises: OutputError
+    """
+    place = Path(os.path.abspath(path)).parent
+    while not place.exists():
+        place = place.parent
+    try:
+        os.rmdir(mkdtemp(prefix=".", suffix=".part", dir=place))
+    except OSError as e:
+        raise OutputError(f"cannot write {path}: {e.strerror or e}; choose another place") from e
+
+
 @contextmanager
 def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
     """A new folder, renamed to ``path`` if the block succeeds and removed if it fails.

@@ -28,10 +28,13 @@ FAILURES = {
     "defect": KeyError("weight"),
     "memory": MemoryError(),
     "interrupt": KeyboardInterrupt(),
+    "interrupted import": ImportError("initialization failed"),
     "pipe": BrokenPipeError(32, "Broken pipe"),
     "exit": typer.Exit(7),
     "parameter": typer.BadParameter("not that"),
 }
+
+FAILURES["interrupted import"].__cause__ = KeyboardInterrupt()  # as pybind11 raises it
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -72,6 +75,7 @@ def test_warnings_about_what_was_given_are_one_line() -> None:
         ),
         ("memory", 1, "Error: there is not enough memory; try a smaller model or image\n"),
         ("interrupt", 130, "Stopped; any files already written are complete.\n"),
+        ("interrupted import", 130, "Stopped; any files already written are complete.\n"),
         ("pipe", 1, ""),
         ("exit", 7, ""),
     ],

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from sam_hub.cli import app
 from sam_hub.cli.export import plan
-from sam_hub.errors import ExportError, OutputError, WrongUsage
+from sam_hub.errors import ExportError, ImageError, OutputError, WrongUsage
 from sam_hub.models.image_processing_sam import SamImageProcessor
 
 
@@ -103,6 +103,19 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path, monkeypatch)
     monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
     with pytest.raises(OutputError, match="already exists"):
         export_bundle("pocket", tmp_path, {"onnx": ("fp32",)})
+
+
+@pytest.mark.parametrize("photo", ["photos", "calibration"])
+def test_what_cannot_be_written_or_read_is_told_before_any_work(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "make_proof", lambda *_: pytest.fail("worked"))
+    (tmp_path / "file").write_text("no photo")
+    wanted = {"onnx": ("int8-static",)}
+    with pytest.raises(OutputError, match=r"cannot write .*file/new/x: Not a directory"):
+        export_bundle("pocket", tmp_path / "file" / "new" / "x", wanted)
+    for name, error in (("absent.jpg", "does not exist"), ("file", "not an image")):
+        with pytest.raises(ImageError, match=error):
+            export_bundle("pocket", tmp_path / "new" / "x", wanted, **{photo: [tmp_path / name]})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_place_that_takes_no_folder_is_told(repvit_bundle, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from sam_hub.exporters.bundle import export_bundle
+from sam_hub.exporters.formats.onnx import export as to_onnx
 from sam_hub.exporters.formats.onnx.export import OPSET, decoder_graph, opset_of, trace
 from sam_hub.exporters.formats.onnx.plain import RULES, lint, make_plain, silent_faults
 from sam_hub.exporters.manifest import Manifest
@@ -79,6 +80,23 @@ def test_the_ir_version_is_the_lowest():
     model = graph_of([helper.make_node("Abs", ["x"], ["y"], name="abs")], {}, ir=10)
     assert rules_broken(model) == {"an IR version above the lowest"}
     assert make_plain(model).ir_version == 8 and not lint(model)
+
+
+def test_an_export_keeps_no_file_that_a_runtime_would_misread(traced_once, tmp_path, monkeypatch):
+    """Here a rewrite fails to mend the graph; the lint catches what is left."""
+
+    def spoilt(model: ModelProto) -> ModelProto:
+        model.graph.node.append(helper.make_node("Clip", [model.graph.output[0].name, "edge"], ["cut"], name="late"))
+        return model
+
+    model, processor = boxes_alone()
+    with (
+        traced_once(),
+        pytest.raises(ExportError, match=r"vision_encoder: late has a Clip with one bound, and OpenVINO"),
+    ):
+        monkeypatch.setattr(to_onnx, "make_plain", spoilt)
+        export_bundle("x", tmp_path / "b", {"onnx": ("fp32",)}, model=model, processor=processor)
+    assert not (tmp_path / "b").exists()
 
 
 def test_an_input_with_a_default_is_a_fault_but_for_the_contract():

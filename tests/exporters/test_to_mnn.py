@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sam_hub.exporters.backend import BundleBackend
-from sam_hub.exporters.formats.mnn.export import convert
+from sam_hub.exporters.bundle import export_bundle
+from sam_hub.exporters.formats.mnn.export import convert, encoder_of
 from sam_hub.exporters.formats.mnn.runner import File
 from sam_hub.exporters.formats.onnx.export import record_of
 from sam_hub.exporters.formats.onnx.plain import spread_gelu
@@ -18,7 +19,10 @@ from sam_hub.exporters.manifest import Manifest
 
 from sam_hub.errors import CheckpointError, ExportError
 from sam_hub.inference.image_predictor import ImagePredictor
+from sam_hub.models.image_processing_sam import SamImageProcessor
+from sam_hub.models.modeling_sam import SamModel
 
+from ..models.conftest import tiny_config
 from .test_onnx_ends import passing_on
 from .test_plain_graphs import gelu
 from .test_to_onnx import session
@@ -42,6 +46,22 @@ def test_gelu_is_not_replaced_by_its_approximation(tmp_path):
     found = File(tmp_path, record_of(spread, "gelu.mnn", "encoder", {}))({"x": x})["y"]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert len(plain.graph.node) == len(spread.graph.node) and plain.graph.node[3].input[0] == "x"  # it is a copy
+
+
+def test_an_encoder_that_mnn_computes_otherwise_is_refused(tmp_path):
+    model = SamModel(tiny_config("sam_hub_efficientvit"))
+    processor = SamImageProcessor.for_config(model.config)
+    with pytest.raises(ExportError, match="MNN's results for this model's encoder are off by 1e-3; export it to ONNX"):
+        export_bundle("x", tmp_path / "b", {"mnn": ("fp32",)}, model=model, processor=processor)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_bicubic_resize_becomes_a_product(traced_once):
+    """MNN's own differs, and masks of RepViT-SAM with it."""
+    model = SamModel(tiny_config("sam_hub_repvit"))
+    with traced_once():
+        graph = encoder_of(model)
+    assert "Resize" not in {node.op_type for node in graph.graph.node}
 
 
 def test_no_points_at_all_are_as_empty_slots(bundle):

@@ -16,9 +16,11 @@ from tempfile import TemporaryDirectory
 from onnx import ModelProto
 
 from ....errors import ExportError
+from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder
 from ...format import ExportJob
 from ...manifest import Artefact
+from ...rank_four import restated, shared_copy
 from ..onnx.export import decoder_graph, encoder_graph, points_scale, record_of, save
 from ..onnx.plain import silent_faults, spread_gelu
 from . import FORMAT
@@ -30,15 +32,20 @@ FLAGS = {
 }
 """Variant -> role -> options of MNN's converter."""
 
+INEXACT = {"sam_hub_efficientvit"}
+"""Encoders of which MNN 3.6.1 gives logits that are off by 1e-3."""
+
 CONVERT = "import sys, _tools; sys.exit(not _tools.mnnconvert(['mnnconvert', *sys.argv[1:]]))"
 """Calls the converter itself: the program ``mnnconvert`` also installs a package with pip and reports its use."""
 
 
 def export(job: ExportJob) -> Iterator[Artefact]:
     """Export one artefact for each variant; see `format.ExportJob`. raises: ExportError if MNN refuses a graph"""
+    if job.model.config.vision_config.model_type in INEXACT:
+        raise ExportError("MNN's results for this model's encoder are off by 1e-3; export it to ONNX or another format")
     job.tell("mnn: encoder and decoder")
     graphs = {
-        "encoder": spread_gelu(encoder_graph(job.model)),
+        "encoder": spread_gelu(encoder_of(job.model)),
         "decoder": spread_gelu(decoder_graph(job.model, "transformersjs", {}, points_scale(job))),
     }
     for variant in job.variants:
@@ -57,6 +64,16 @@ def export(job: ExportJob) -> Iterator[Artefact]:
             record.opset = None
             files.append(record)
         yield Artefact(FORMAT.name, variant, "", files)
+
+
+def encoder_of(model: SamModel) -> ModelProto:
+    """The encoder's graph; a bicubic resize, which MNN computes otherwise, becomes a product of matrices."""
+    graph = encoder_graph(model)
+    if any(b"cubic" in (a.s for a in node.attribute) for node in graph.graph.node if node.op_type == "Resize"):
+        other = shared_copy(model)
+        other.vision_encoder = restated(model)
+        graph = encoder_graph(other)
+    return graph
 
 
 def convert(graph: ModelProto, path: Path, flags: tuple[str, ...]) -> None:
