@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from onnx import ModelProto
 
 from ....errors import ExportError
+from ....families import registry
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder
 from ...format import ExportJob
@@ -32,16 +33,14 @@ FLAGS = {
 }
 """Variant -> role -> options of MNN's converter."""
 
-INEXACT = {"sam_hub_efficientvit"}
-"""Encoders of which MNN 3.6.1 gives logits that are off by 1e-3."""
-
 CONVERT = "import sys, _tools; sys.exit(not _tools.mnnconvert(['mnnconvert', *sys.argv[1:]]))"
 """Calls the converter itself: the program ``mnnconvert`` also installs a package with pip and reports its use."""
 
 
 def export(job: ExportJob) -> Iterator[Artefact]:
     """Export one artefact for each variant; see `format.ExportJob`. raises: ExportError if MNN refuses a graph"""
-    if job.model.config.vision_config.model_type in INEXACT:
+    encoder = registry.part("encoder", job.model.config.vision_config.model_type)
+    if encoder.wide_operations:  # linear attention, which sums over all pixels
         raise ExportError("MNN's results for this model's encoder are off by 1e-3; export it to ONNX or another format")
     job.tell("mnn: encoder and decoder")
     graphs = {
