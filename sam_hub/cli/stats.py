@@ -84,7 +84,8 @@ def stats(
         return
     for one in report["data"]:
         each = f"{one['masks_per_image_mean'] or 0:.1f}"
-        typer.echo(f"{one['name']}: {one['images']:,} images, {one['masks']:,} masks, {each} per image")
+        empty = f" and {one['empty_masks']:,} empty" if one["empty_masks"] else ""
+        typer.echo(f"{one['name']}: {one['images']:,} images, {one['masks']:,} masks{empty}, {each} per image")
     if against:
         typer.echo(agreement_text(report["agreement"]))
     echo_path(page)

@@ -13,8 +13,10 @@ def read_json(path: Path, what: str) -> Any:
 
     raises: DataError if it is not a regular file, cannot be read, or is not JSON
     """
+    if not os.path.exists(path):
+        raise DataError(f"{path} does not exist; check the path")
     if not os.path.isfile(path):  # reading a pipe would block
-        raise DataError(f"{path} is not {what}: there is no regular file of that name")
+        raise DataError(f"{path} is not {what}, but a folder or a special file; check the path")
     try:
         return parse_json(path.read_bytes(), str(path), what)
     except OSError as e:

@@ -65,7 +65,7 @@ def locate(name: str | Path, subfolder: str = "") -> Located:
             )
         return Located(file=path, variant=variant_of_file(path.name))
     if path.suffix in CHECKPOINT_SUFFIXES or text.startswith((".", "/", "~")):
-        raise ModelNotFoundError(f"{path} does not exist")
+        raise ModelNotFoundError(f"{path} does not exist; check the path")
     if key:
         variant = ZOO[key]
         if variant.file:

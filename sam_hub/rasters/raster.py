@@ -132,7 +132,8 @@ def check_bands(bands: Sequence[int], count: int, name: str) -> tuple[int, ...]:
     if not chosen or not all(isinstance(b, int | np.integer) and not isinstance(b, bool) for b in chosen):
         raise ImageError(f"bands are whole numbers, counted from 0; got {bands!r}")
     if wrong := [b for b in chosen if not 0 <= b < count]:
-        raise ImageError(f"{name} has {count} bands, 0 to {count - 1}, and no band {wrong[0]}")
+        held = "one band, 0," if count == 1 else f"{count} bands, 0 to {count - 1},"
+        raise ImageError(f"{name} has {held} and no band {wrong[0]}")
     return tuple(map(int, chosen))
 
 

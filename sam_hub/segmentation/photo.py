@@ -96,7 +96,8 @@ class SegmentedPhoto:
             for key, mask in self.masks.items()
             if not key[1]
         ]
-        return f"{self.path}: predicted IoU {', '.join(best)} ({self.seconds:.2f} s)"
+        found = f"predicted IoU {', '.join(best)}" if any(m.any() for m in self.masks.values()) else "nothing found"
+        return f"{self.path}: {found} ({self.seconds:.2f} s)"
 
     def drawn(self, masks: Sequence[np.ndarray]) -> np.ndarray:
         """The photo with one candidate of each object, and the prompts."""

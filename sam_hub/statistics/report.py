@@ -123,7 +123,8 @@ def _draw_concavity(figure: "Figure", report: Mapping[str, Any]) -> None:
             )
     title = f"concavity, {SAMPLE_BINS} bins of mask size with equal weight"
     axes.set(xlabel=title, ylabel="% of masks", xlim=(0, 1))
-    axes.legend(fontsize=7)
+    if any(one["concavity"] for one in report["data"]):
+        axes.legend(fontsize=7)
 
 
 def _draw_centers(figure: "Figure", report: Mapping[str, Any]) -> None:

@@ -40,6 +40,8 @@ def find_photos(folder: Path) -> list[AnnotatedPhoto]:
         found = [AnnotatedPhoto(n, photos[n], truths / f"{n}.mat") for n in photos if (truths / f"{n}.mat").is_file()]
         if found:
             return found
+    if not folder.exists():
+        raise DataError(f"{folder} does not exist; --task edges takes {LAYOUT}")
     raise DataError(f"{folder} holds no photo with annotators' boundaries; --task edges takes {LAYOUT}")
 
 

@@ -233,6 +233,8 @@ def test_what_is_wrong_is_one_sentence(
     for arguments, words in (
         ((data, "--task", "edges"), "holds no photo with annotators' boundaries"),
         ((tmp_path / "absent", "--task", "points"), "is not a data set"),
+        ((tmp_path / "absent", "--task", "edges"), "absent does not exist"),
+        ((tmp_path / "absent.json", "--task", "instances"), "absent.json does not exist"),
         ((data, "--task", "points", "--groups", empty), "names no groups"),
         (("--suite", tmp_path / "bad.toml", "--root", tmp_path), "needs a name and a path"),
         (

@@ -23,6 +23,7 @@ from sam_hub.cli import app
 from sam_hub.data.sa1b import Sa1bDataset
 from sam_hub.ops.tidying import tidy
 from sam_hub.segmentation.outputs import Destination, Format
+from sam_hub.segmentation.photo import SegmentedPhoto
 
 CLICK, BACKGROUND, BOX, OTHER_BOX = (30, 40), (100, 10), (10, 10, 60, 60), (50, 20, 110, 70)
 Segment = Callable[..., Result]
@@ -306,6 +307,18 @@ def test_inputs_are_never_overwritten(segment: Segment, arguments: list[str]) ->
     before = {p: p.read_bytes() for p in Path().iterdir() if p.is_file()}
     assert "would overwrite an input" in segment(*arguments, "-p", _text(CLICK), code=2).stderr
     assert {p: p.read_bytes() for p in Path().iterdir() if p.is_file()} == before
+
+
+def test_what_is_said_of_empty_masks() -> None:
+    photo, empty, found = np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4), bool), np.ones((3, 4), bool)
+
+    def said(*masks: np.ndarray) -> str:
+        keys = [(i, 0) for i in range(len(masks))]
+        one = SegmentedPhoto(Path("a.png"), photo, [], dict(zip(keys, masks, strict=True)), dict.fromkeys(keys, 0.8), 1)
+        return one.summary()
+
+    assert said(empty) == said(empty, empty) == "a.png: nothing found (1.00 s)"
+    assert said(found, empty) == "a.png: predicted IoU 0.80, nothing found (1.00 s)"
 
 
 # Several photos

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from sam_hub.cli import app
@@ -59,6 +60,22 @@ def test_ray_counts_the_same(data: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     for file in (tmp_path / "here").iterdir():
         assert (tmp_path / "ray" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.filterwarnings("error")
+def test_empty_masks_alone_are_named_and_plotted(tmp_path: Path) -> None:
+    record = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": [[-9, -9, -5, -9, -5, -5]]}
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [record],
+    }
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
+    (tmp_path / "outside.json").write_text(json.dumps(document))
+    result = _stats(tmp_path / "outside.json", "--out", tmp_path / "stats")
+    assert result.exit_code == 0, result.output
+    assert "outside: 1 images, 0 masks and 1 empty, 1.0 per image" in result.stdout
+    assert len(list((tmp_path / "stats").glob("*.png"))) == 5
 
 
 def test_what_is_wrong_is_one_sentence_and_leaves_nothing(data: Path, tmp_path: Path, monkeypatch) -> None:

@@ -46,6 +46,11 @@ def test_bands_of_a_picture():
     )
 
 
+def test_a_grey_photo_has_one_band():
+    with pytest.raises(ImageError, match="has one band, 0, and no band 9"):
+        read_image(FIVE[..., 0], bands=(9,))
+
+
 @pytest.mark.parametrize(
     ("bands", "hint"),
     [
