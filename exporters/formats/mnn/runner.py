@@ -58,7 +58,7 @@ class File:
         self.outputs = [tensor.name for tensor in record.outputs]
         self._turn = Lock()
         path = folder / record.path
-        with off_standard_output():
+        with no_standard_output():
             from MNN import nn
 
             settings = {"backend": 0, "numThread": thread_count(), "precision": "high"}  # 0: the CPU
@@ -91,16 +91,17 @@ def variable(value: np.ndarray, kind: str) -> Any:
 
 
 @contextmanager
-def off_standard_output() -> Iterator[None]:
-    """Send what MNN prints from C++ to standard error: standard output is for results."""
+def no_standard_output() -> Iterator[None]:
+    """Drop what MNN prints from C++ while it loads: standard output is for results."""
     sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
     try:
         yield
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+        os.close(nowhere)
 
 
 class MnnRunner(TransformersJsRunner):
