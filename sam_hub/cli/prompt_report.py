@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..errors import OutputError, WrongUsage
 from .options import echo_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def prompt_report(
 
     datasets = [open_dataset(shard, images, crowds_as_objects=crowds_as_objects) for shard in shards]
     for path in filter(None, (out, grid)):
+        _check_result(path, [*shards, *([images] if images else [])])
         make_folder(path.parent)
     predictor = load_predictor(model, device)
     scores, effects = [], []
@@ -62,3 +64,11 @@ def prompt_report(
         write_atomically(out, json_bytes(report))
     if grid:
         write_atomically(grid, png(draw_grid(effects)))
+
+
+def _check_result(path: Path, data: list[Path]) -> None:
+    """Refuse, before the model runs, a folder, and a file of the data that would be overwritten."""
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give the name of a file in it")
+    if path.exists() and any(path.resolve().is_relative_to(d.resolve()) for d in data):
+        raise WrongUsage(f"the result {path} would overwrite a file of the data; choose another name")

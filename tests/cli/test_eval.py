@@ -117,3 +117,29 @@ def test_a_cpu_computes_in_float32(tiny_model, tmp_path):
     assert SamModel.from_pretrained(tmp_path).dtype == torch.float16
     for model in (load_model(str(tmp_path), "cpu"), load_predictor(str(tmp_path), "cpu").model):
         assert model.dtype == torch.float32 and not model.training
+
+
+def test_a_place_for_results_is_checked_before_the_model_is_loaded(
+    shard: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("sam_hub.cli.loading.load_predictor", load)
+    folder = tmp_path / "pairs"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for part in ("images", "masks"):
+        Image.new("L", (40, 30), 1).save(folder / part / "a.png")
+    data, photo = shard("cats"), folder / "images" / "a.png"
+    before = data.read_bytes(), photo.read_bytes()
+    for arguments, words, code in (
+        ((data, "--out", tmp_path), "it is a folder", 1),
+        ((data, "--grid", tmp_path), "it is a folder", 1),
+        ((data, "--out", data), "would overwrite a file of the data", 2),
+        ((folder, "--grid", photo), "would overwrite a file of the data", 2),
+    ):
+        result = _eval("pocket", *arguments)
+        assert result.exit_code == code and words in result.stderr, result.output
+        assert not result.stdout
+    assert before == (data.read_bytes(), photo.read_bytes())
