@@ -36,9 +36,11 @@ def bench(
     from dataclasses import asdict
 
     from ..diagnostics.bench import contenders, draw_chart, measure_in_own_process
-    from ..ops.files import make_folder, write_atomically
+    from ..ops.files import prepare_file, write_atomically
     from ..results import json_bytes
 
+    for path in filter(None, (out, chart)):
+        prepare_file(path)
     rows = []
     for contender in contenders(targets):
         typer.echo(f"measuring {contender.name}", err=True)
@@ -54,7 +56,6 @@ def bench(
         )
     for path, content in ((out, lambda: json_bytes(facts)), (chart, lambda: draw_chart(rows))):
         if path:
-            make_folder(path.parent)
             write_atomically(path, content())
             if not as_json:
                 echo_path(path)

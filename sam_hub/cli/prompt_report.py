@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..errors import OutputError, WrongUsage
+from ..errors import WrongUsage
 from .options import echo_json
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def prompt_report(
     from ..evaluation.evaluate import evaluate_shard
     from ..evaluation.prompts_matter import draw_grid, prompt_effects, summarise_effects
     from ..evaluation.report import build_report, print_table
-    from ..ops.files import make_folder, write_atomically
+    from ..ops.files import prepare_file, write_atomically
     from ..results import json_bytes, png
     from .loading import load_predictor
 
     datasets = [open_dataset(shard, images, crowds_as_objects=crowds_as_objects) for shard in shards]
     for path in filter(None, (out, grid)):
-        _check_result(path, [*shards, *([images] if images else [])])
-        make_folder(path.parent)
+        _keep_data(path, [*shards, *([images] if images else [])])
+        prepare_file(path)
     predictor = load_predictor(model, device)
     scores, effects = [], []
     progress = Console(stderr=True)
@@ -66,9 +66,7 @@ def prompt_report(
         write_atomically(grid, png(draw_grid(effects)))
 
 
-def _check_result(path: Path, data: list[Path]) -> None:
-    """Refuse, before the model runs, a folder, and a file of the data that would be overwritten."""
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; give the name of a file in it")
-    if path.exists() and any(path.resolve().is_relative_to(d.resolve()) for d in data):
+def _keep_data(path: Path, data: list[Path]) -> None:
+    """Refuse to overwrite a file of the data."""
+    if path.is_file() and any(path.resolve().is_relative_to(d.resolve()) for d in data):
         raise WrongUsage(f"the result {path} would overwrite a file of the data; choose another name")

@@ -55,6 +55,16 @@ def make_folder(path: str | os.PathLike) -> None:
         raise OutputError(f"cannot make the folder {path}: {e.strerror or e}; choose another place") from e
 
 
+def prepare_file(path: str | os.PathLike) -> None:
+    """Check, before long work, that ``path`` is no folder, and make the folders above it.
+
+    raises: OutputError
+    """
+    if os.path.isdir(path):
+        raise OutputError(f"cannot write {path}: it is a folder; give the name of a file in it")
+    make_folder(os.path.dirname(path) or ".")
+
+
 def check_place(path: str | os.PathLike) -> None:
     """Check, before long work, that ``path`` can be written: a temporary folder is made and removed nearby.
 

@@ -80,6 +80,8 @@ class Request:
             raise WrongUsage("--window needs points or a box; omit --text and --mask")
         if options.get("zoom") and mask is not None:
             raise WrongUsage("--zoom needs points or a box, not a mask; omit one of them")
+        if text is not None and not text.strip():
+            raise WrongUsage('--text is empty; name what to find, for example --text "a cat"')
         if text is not None and (points or boxes or mask):
             raise WrongUsage("--text finds its own boxes; give either a text, or points, boxes and a mask")
         if options.get("clip") is not None and (text is None or options.get("detector") is not None):

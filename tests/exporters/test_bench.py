@@ -159,3 +159,14 @@ def test_numbers_and_names_of_a_crowded_chart_can_be_read():
     axes = figure.axes[0]
     assert axes.get_xscale() == axes.get_yscale() == "log"
     assert "PNG" in Image.open(io.BytesIO(draw_chart(rows[:2]))).format
+
+
+def test_a_folder_is_no_place_for_rows(tmp_path, monkeypatch):
+    def measure(*_, **__):
+        raise AssertionError("measured first")
+
+    monkeypatch.setattr(bench, "measure_in_own_process", measure)
+    for option in ("--out", "--chart"):
+        result = CliRunner().invoke(app, ["bench", "pocket", option, str(tmp_path)])
+        assert result.exit_code == 1 and "it is a folder; give the name of a file in it" in result.stderr
+        assert "measuring" not in result.stderr
