@@ -89,12 +89,20 @@ def test_an_export_keeps_no_file_that_a_runtime_would_misread(traced_once, tmp_p
         model.graph.node.append(helper.make_node("Clip", [model.graph.output[0].name, "edge"], ["cut"], name="late"))
         return model
 
+    def traced(*given: object, **named: object) -> ModelProto:
+        with monkeypatch.context() as patch:  # traces are shared with other tests
+            patch.setattr(to_onnx, "make_plain", make_plain)
+            return trace_once(*given, **named)
+
     model, processor = boxes_alone()
     with (
         traced_once(),
+        monkeypatch.context() as patch,
         pytest.raises(ExportError, match=r"vision_encoder: late has a Clip with one bound, and OpenVINO"),
     ):
-        monkeypatch.setattr(to_onnx, "make_plain", spoilt)
+        trace_once = to_onnx.trace
+        patch.setattr(to_onnx, "trace", traced)
+        patch.setattr(to_onnx, "make_plain", spoilt)
         export_bundle("x", tmp_path / "b", {"onnx": ("fp32",)}, model=model, processor=processor)
     assert not (tmp_path / "b").exists()
 

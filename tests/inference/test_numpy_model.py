@@ -165,6 +165,6 @@ def test_who_takes_the_light_way(
     monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, device: str | None, photos: int, light: bool
 ) -> None:
     name = str(folder) if name == "a folder of a user" else name
-    monkeypatch.setattr(loading, "load_predictor", lambda *asked: asked)
-    found = loading.load_quickly(name, device, photos)
-    assert isinstance(found, ImagePredictor) if light else found == (name, device)
+    monkeypatch.setattr(loading, "load_predictor", lambda *asked, precision: (*asked, precision))
+    found = loading.load_quickly(name, device, photos, "fast")
+    assert isinstance(found, ImagePredictor) if light else found == (name, device, "fast")
