@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -11,40 +11,13 @@ from typing import Any
 import numpy as np
 
 from ....errors import CheckpointError
-from ....ops.preparation import Prepared
 from ....ops.threads import thread_count
+from ...file_pairs import FilePair
 from ...manifest import Artefact, FileRecord
 from ..onnx.runner import TransformersJsRunner
 
 SMALL_TILES = (3, 1)
 """Winograd's algorithm in small tiles (MNN's hint WINOGRAD_MEMORY_LEVEL); in large ones, convolutions lose 2e-4."""
-
-
-class MnnModel:
-    """Encoder and decoder; the counterpart of `inference.runtime.OnnxModel`."""
-
-    def __init__(self, folder: Path, artefact: Artefact) -> None:
-        self.encoder, self.decoder = (File(folder, artefact.file(role)) for role in ("encoder", "decoder"))
-
-    def encode(self, image: Prepared) -> dict[str, np.ndarray]:
-        """The decoder's inputs that depend on the image, by name."""
-        return self.encoder({"pixel_values": image.pixel_values})
-
-    def decode(
-        self,
-        embedded: Mapping[str, np.ndarray],
-        points: np.ndarray,
-        labels: np.ndarray,
-        mask_input: np.ndarray | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """As `OnnxModel.decode`, but always returns all outputs."""
-        fed = {"input_points": points[None], "input_labels": labels[None], **embedded}
-        if "mask_input" in self.decoder.inputs:
-            blank = np.zeros([side if isinstance(side, int) else 1 for side in self.decoder.inputs["mask_input"].shape])
-            fed["mask_input"] = blank if mask_input is None else mask_input
-            fed["has_mask_input"] = np.array([mask_input is not None])
-        return self.decoder(fed)
 
 
 class File:
@@ -108,7 +81,7 @@ class MnnRunner(TransformersJsRunner):
     """A `gate.Runner` of an artefact."""
 
     def __init__(self, folder: Path, artefact: Artefact) -> None:
-        self.model = MnnModel(folder, artefact)
+        self.model = FilePair(*(File(folder, artefact.file(role)) for role in ("encoder", "decoder")))
         self.points_scale = artefact.file("encoder").facts.get("points_scale", 1.0)
         from importlib.metadata import version
 

@@ -1,6 +1,6 @@
 """Runs OpenVINO files on the CPU, in float32."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ....errors import CheckpointError
-from ....ops.preparation import Prepared
 from ....ops.threads import asked_threads
+from ...file_pairs import FilePair
 from ...manifest import Artefact, FileRecord
 from ..onnx.runner import TransformersJsRunner
 
@@ -17,42 +17,15 @@ PINNED = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
 """By default OpenVINO computes in bfloat16 if the CPU has it."""
 
 
-class OpenvinoModel:
-    """Encoder and decoder; the counterpart of `inference.runtime.OnnxModel`."""
-
-    def __init__(self, folder: Path, artefact: Artefact) -> None:
-        self.encoder, self.decoder = (File(folder, artefact.file(role)) for role in ("encoder", "decoder"))
-
-    def encode(self, image: Prepared) -> dict[str, np.ndarray]:
-        """The decoder's inputs that depend on the image, by name."""
-        return self.encoder({"pixel_values": image.pixel_values})
-
-    def decode(
-        self,
-        embedded: Mapping[str, np.ndarray],
-        points: np.ndarray,
-        labels: np.ndarray,
-        mask_input: np.ndarray | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> dict[str, np.ndarray]:
-        """As `OnnxModel.decode`, but always returns all outputs."""
-        fed = {"input_points": points[None], "input_labels": labels[None].astype(np.int64), **embedded}
-        if "mask_input" in self.decoder.inputs:
-            blank = np.zeros(self.decoder.inputs["mask_input"], np.float32)
-            fed["mask_input"] = blank if mask_input is None else mask_input
-            fed["has_mask_input"] = np.array([mask_input is not None], np.float32)
-        return self.decoder(fed)
-
-
 class File:
     """A compiled file, called with inputs by name; unknown names are ignored.
 
-    inputs: name -> shape; raises: CheckpointError
+    inputs: by name; raises: CheckpointError
     """
 
     def __init__(self, folder: Path, record: FileRecord) -> None:
         self.model = compiled(folder / record.path)
-        self.inputs = {tensor.name: tensor.shape for tensor in record.inputs}
+        self.inputs = {tensor.name: tensor for tensor in record.inputs}
         self.outputs = [tensor.name for tensor in record.outputs]
 
     def __call__(self, fed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -66,7 +39,7 @@ class OpenvinoRunner(TransformersJsRunner):
     def __init__(self, folder: Path, artefact: Artefact) -> None:
         import openvino
 
-        self.model = OpenvinoModel(folder, artefact)
+        self.model = FilePair(*(File(folder, artefact.file(role)) for role in ("encoder", "decoder")))
         self.points_scale = artefact.file("encoder").facts.get("points_scale", 1.0)
         precision = self.model.decoder.model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.runtime = f"openvino {openvino.__version__.split('-')[0]}, CPU {precision}"
