@@ -30,16 +30,11 @@ export function startObjects(app) {
     } }, icon("trash"));
     const choices = make("div", { class: "choices", role: "radiogroup" });
     roving(choices, "button");
-    const closer = make("button", { class: "closer", "aria-keyshortcuts": "Z", onclick: (e) => {
-      e.stopPropagation();
-      app.touch(select(app.history.present, id));
-      app.lookCloser(e.timeStamp);
-    } }, icon("closer"), "Look closer");
     const row = make("li", { class: "object", onclick: (e) => {
       app.touch(select(app.history.present, id));
       if (!e.target.closest("input, button")) $("canvas").focus({ preventScroll: true });
-    } }, thumb, make("div", { class: "who" }, name, facts), make("div", { class: "acts" }, eye, bin), choices, closer);
-    const made = { row, thumb, name, facts, eye, bin, choices, closer, filled: [], drawn: null, offered: null };
+    } }, thumb, make("div", { class: "who" }, name, facts), make("div", { class: "acts" }, eye, bin), choices);
+    const made = { row, thumb, name, facts, eye, bin, choices, filled: [], drawn: null, offered: null };
     rows.set(id, made);
     return made;
   }
@@ -63,10 +58,6 @@ export function startObjects(app) {
     const words = mask ? (mask.area ? [percent(mask.area / (app.photo.width * app.photo.height)), score(mask.score), note].filter(Boolean).join("  ·  ") : "nothing found")
       : hasPrompt(o) ? (!app.photo.id ? "waiting for the photo" : o.zoom ? "looking closer" : "…") : "click on it";
     r.facts.replaceChildren(dot, words, ...(mask && o.answer.window ? [icon("closer")] : []));
-    r.closer.hidden = !selected || !hasPrompt(o);
-    r.closer.disabled = !canZoom(o);
-    r.closer.title = canZoom(o) ? "Encode the part around this object as well, which improves masks of small objects (Z)" : "A painted mask cannot be looked at closer";
-    r.closer.setAttribute("aria-pressed", String(Boolean(o.zoom)));
     if (r.drawn !== mask) {
       drawThumb(r.thumb, app.photo, mask, { color: o.color });
       r.drawn = mask;
@@ -98,6 +89,17 @@ export function startObjects(app) {
     });
   }
 
+  /** The button below the photo, for the selected object. */
+  function offerCloser(o) {
+    const button = $("closer"), can = canZoom(o);
+    button.hidden = app.tab === "everything" || !hasPrompt(o);
+    button.disabled = !can;
+    button.title = can ? `Encode the part around ${nameOf(o)} as well, which improves masks of small objects (Z)` : "A painted mask cannot be looked at closer";
+    button.setAttribute("aria-pressed", String(Boolean(o?.zoom)));
+  }
+
+  $("closer").addEventListener("click", (e) => app.lookCloser(e.timeStamp));
+
   return function refresh() {
     const { objects, selected } = app.history.present;
     for (const id of [...rows.keys()]) if (!objects.some((o) => o.id === id)) rows.delete(id);
@@ -108,6 +110,7 @@ export function startObjects(app) {
     shownLast = selected;
     $("no-objects").hidden = objects.length > 0;
     $("object-count").textContent = objects.length || "";
+    offerCloser(objects.find((o) => o.id === selected));
     $("new-object").hidden = objects.length === 0;
     $("export").disabled = !objects.some((o) => maskOf(o)?.area);
   };

@@ -6,7 +6,7 @@ import pytest
 
 from .person import Person
 
-WIDTHS = (320, 390, 768)
+SCREENS = ((320, 640), (390, 844), (768, 740))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_no_rule_is_violated(person, axe, dark):
 
 
 OVERLAPS = """() => {
-  const shown = [...document.querySelectorAll('.top > *, .tools, .zoom, .opacity, .hint, .brush-size, .busy')]
+  const shown = [...document.querySelectorAll('.top > *, .tools, .zoom, .opacity, .closer, .hint, .brush-size, .busy')]
     .filter((e) => e.offsetWidth && getComputedStyle(e).visibility !== 'hidden' && !e.matches('.gap, .sr'));
   const hits = [];
   for (const [i, a] of shown.entries()) for (const b of shown.slice(i + 1)) {
@@ -64,10 +64,20 @@ OVERLAPS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_overlaps(person, width):
-    """Empty, with an object, with the brush: no parts overlap, and nothing is wider than the screen."""
-    p = person(width, 740, touch=width < 500)
+IN_SIGHT = """(ids) => ids.filter((id) => {
+  const e = document.getElementById(id), r = e.getBoundingClientRect();
+  const ends = [[r.left + 2, r.top + r.height / 2], [r.right - 2, r.top + r.height / 2]];
+  return ends.every(([x, y]) => e.closest(".tools, .below").contains(document.elementFromPoint(x, y)));
+})"""
+
+
+@pytest.mark.parametrize(("width", "height"), SCREENS)
+def test_nothing_overlaps(person, width, height):
+    """Empty, with an object, with the brush: no parts overlap, and nothing is wider than the screen.
+
+    What acts on a prompt is in sight without scrolling.
+    """
+    p = person(width, height, touch=width < 500)
     for name, act in {
         "empty": lambda: None,
         "object": lambda: (p.open("cat.jpg"), p.click(150, 200), p.answered(1)),
@@ -76,4 +86,7 @@ def test_nothing_overlaps(person, width):
         act()
         p.shot(f"{width}-{name}")
         assert p.page.evaluate(OVERLAPS) == [], name
+        if name != "empty":
+            acts = ["closer", "undo", "redo", "clear", "zoom-fit"]
+            assert p.page.evaluate(IN_SIGHT, acts) == acts, name
         assert p.look("document.documentElement.scrollWidth") <= width, name

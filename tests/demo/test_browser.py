@@ -135,17 +135,17 @@ def test_tidy_and_looking_closer(person):
     p.click(375, 285)
     (plain,) = p.answered(1)
     p.shot("spoon")
-    assert p.page.get_attribute(".closer", "aria-pressed") == "false"
+    assert p.page.get_attribute("#closer", "aria-pressed") == "false"
     p.page.keyboard.press("z")
     (closer,) = p.answered(1)
     x0, y0, x1, y1 = p.look("doc.objects[0].answer.window")
     assert x0 < 330 and y0 < 210 and x1 > 410 and y1 > 330 and x1 - x0 < 480
-    assert p.page.get_attribute(".closer", "aria-pressed") == "true"
+    assert p.page.get_attribute("#closer", "aria-pressed") == "true"
     assert len(closer["masks"]) == 3 and closer["masks"][0]["rle"] not in [m["rle"] for m in plain["masks"]]
     assert 0.5 < (mask_of(closer) & mask_of(plain)).sum() / (mask_of(closer) | mask_of(plain)).sum() < 1
     p.shot("spoon-closer")
     p.page.keyboard.press("Control+z")
-    assert p.objects()[0] == plain and p.page.get_attribute(".closer", "aria-pressed") == "false"
+    assert p.objects()[0] == plain and p.page.get_attribute("#closer", "aria-pressed") == "false"
     p.page.keyboard.press("Control+Shift+z")
     assert p.objects()[0] == closer
     p.click(240, 60, button="right")
@@ -155,7 +155,7 @@ def test_tidy_and_looking_closer(person):
     p.click(240, 150)
     _, cup = p.answered(2)
     assert len(cup["masks"]) == 3 and p.look("!doc.objects[1].zoom && doc.objects[1].answer.window === undefined")
-    p.page.locator(".object[aria-current=true] .closer").click()
+    p.page.click("#closer")
     p.page.wait_for_selector(".toast:has-text('already fills the photo')")
     p.answered(2)
 
