@@ -20,8 +20,8 @@ const released = [];
 class Session {
   constructor(provider, decoder) {
     Object.assign(this, { provider, decoder });
-    this.inputNames = decoder ? ["image_embeddings", "input_points", "input_labels"] : ["pixel_values"];
-    this.outputNames = decoder ? ["iou_scores", "pred_masks"] : ["image_embeddings"];
+    this.inputNames = decoder ? ["image_embeddings", "finer", "input_points", "input_labels"] : ["pixel_values"];
+    this.outputNames = decoder ? ["iou_scores", "pred_masks"] : ["image_embeddings", "finer"];
   }
 
   static async create(data, { executionProviders: [provider] }) {
@@ -29,9 +29,12 @@ class Session {
     return new Session(provider, new Uint8Array(data)[0] === 2);
   }
 
-  async run() {
+  async run(fed) {
+    const missing = this.inputNames.filter((name) => !(name in fed));
+    if (missing.length) throw new Error(`${missing} is not fed`);
     if (this.provider === "webgpu" && how === "lost") throw new Error("the device was lost");
-    if (!this.decoder) return { image_embeddings: new Tensor("float32", new Float32Array(4), [1, 1, 2, 2]) };
+    const map = new Tensor("float32", new Float32Array(4), [1, 1, 2, 2]);
+    if (!this.decoder) return { image_embeddings: map, finer: map }; // as of `pocket`, whose decoder reads several maps
     const low = this.provider === "webgpu" && LOGITS[how] ? LOGITS[how]() : good();
     const scores = this.provider === "webgpu" && how === "empty masks" ? new Float32Array(3) : Float32Array.of(0.5, 0.9, 0.7);
     return { iou_scores: new Tensor("float32", scores, [1, 1, 3]), pred_masks: new Tensor("float32", low, [1, 1, 3, LOW, LOW]) };

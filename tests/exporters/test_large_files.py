@@ -1,11 +1,14 @@
 """Weights beyond the size limit of an ONNX file are stored next to it and hashed; the limit is lowered here."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from sam_hub.exporters.bundle import export_bundle, verify_bundle
 from sam_hub.exporters.formats.onnx import export
-from sam_hub.exporters.manifest import BundleError, FileRecord, Manifest
+from sam_hub.exporters.manifest import Artefact, BundleError, FileRecord, Manifest
 
 from sam_hub.errors import ExportError
 from sam_hub.inference.runtime import OnnxPredictor
@@ -13,6 +16,9 @@ from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 
 from .conftest import one_block
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import runtimes
 
 LIMIT = 40_000
 
@@ -64,6 +70,25 @@ def test_a_variant_that_cannot_be_made_of_so_many_weights_is_told(model, traced_
     monkeypatch.setattr(export, "WHOLE_BYTES", 2**31)
     with traced_once(), pytest.raises(ValueError, match="exceeds maximum"):
         export_bundle("tiny", tmp_path / "b", {"onnx": ("q4",)}, model=model, processor=processor)
+
+
+def test_runs_elsewhere_are_recorded_with_their_results(tmp_path):
+    """NaN is a failure, and a file that was not run there is neither."""
+    results = {"near": 1e-6, "far": 0.3, "nan": float("nan"), "refused": "Fail: no such operator", "silent": ""}
+    files = [FileRecord(name, "encoder", [], []) for name in (*results, "not run")]
+    manifest = Manifest("m", "sam", "mit", 64, 64, 16, {}, {}, [Artefact("onnx", "fp32", "transformersjs", files)])
+    runtimes.record(manifest, tmp_path, "a 1", {str(tmp_path / name): value for name, value in results.items()})
+    for file in files:
+        (tmp_path / file.path).write_bytes(b"")
+    manifest.write(tmp_path)
+    found = {file.path: file for file in Manifest.read(tmp_path).artefacts[0].files}
+    assert {path: file.proven for path, file in found.items() if file.proven} == {"near": ["a 1"]}
+    assert {path: file.failed["a 1"] for path, file in found.items() if file.failed} == {
+        "far": "outputs differ by 0.3 of their largest value",
+        "nan": "outputs differ by nan of their largest value",
+        "refused": "Fail: no such operator",
+        "silent": "does not load",
+    }
 
 
 def test_the_last_word_on_a_runtime_counts():

@@ -1,6 +1,8 @@
 """Graphs that all runtimes read alike: the plain form, the lint, and cases that some runtimes misread."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,7 +16,7 @@ from sam_hub.exporters.formats.onnx.plain import RULES, lint, make_plain, silent
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.snippets import write_snippets
 
-from sam_hub.errors import ExportError
+from sam_hub.errors import ExportError, PromptError
 from sam_hub.families.efficientvit_sam.configuration import EfficientVitVisionConfig
 from sam_hub.families.efficientvit_sam.encoder import LinearAttention
 from sam_hub.families.repvit.encoder import SqueezeExcite
@@ -165,14 +167,23 @@ def boxes_alone() -> tuple[SamModel, SamImageProcessor]:
     return randomise(SamModel(config)).eval(), processor
 
 
-def test_a_model_without_mask_prompts_that_stretches(traced_once, tmp_path, root):
+def test_a_model_without_mask_prompts_that_stretches(traced_once, tmp_path, root, monkeypatch):
     model, processor = boxes_alone()
     options = {"layouts": ("transformersjs", "meta")}
+    fed, feeds_of = [], to_onnx.decoder_feeds
+
+    def kept(*given: object) -> list:
+        fed.append(feeds_of(*given))
+        return fed[-1]
+
+    monkeypatch.setattr(to_onnx, "decoder_feeds", kept)
     with traced_once():  # the encoder is the one of others
         export_bundle("med", tmp_path / "b", {"onnx": ("fp32",)}, options, model=model, processor=processor)
     manifest = Manifest.read(tmp_path / "b")
     assert [a.gate["passed"] for a in manifest.artefacts] == [True, True]
-    assert not any("mask_input" in {t.name for t in a.file("decoder").inputs} for a in manifest.artefacts)
+    for artefact, feeds in zip(manifest.artefacts, fed, strict=True):
+        names = {t.name for t in artefact.file("decoder").inputs} - {"orig_im_size"}  # which is added behind
+        assert "mask_input" not in names and all(feed.keys() == names for feed in feeds)
     kotlin = (tmp_path / "b" / "android" / "Photo.kt").read_text()
     assert "const val STRETCH = true" in kotlin and "const val MIN_MAX = false" in kotlin
     engines = (tmp_path / "b" / "jetson" / "trtexec.sh").read_text()
@@ -216,7 +227,7 @@ def test_the_opset_is_the_one_that_was_asked_for(true_inputs):
         opset_of({"opset": 12})
 
 
-def test_a_frozen_mask_prompt_is_noticed(repvit_bundle, monkeypatch):
+def test_a_frozen_mask_prompt_is_noticed(repvit_bundle, monkeypatch, root):
     """OpenVINO's provider lists an input with a default, and does not read it."""
     from sam_hub.inference import runtime
 
@@ -226,8 +237,30 @@ def test_a_frozen_mask_prompt_is_noticed(repvit_bundle, monkeypatch):
         return found
 
     monkeypatch.setattr(runtime, "open_session", opened)
-    predictor = OnnxPredictor(repvit_bundle[1], "fp32")
+    refuses_masks(OnnxPredictor(repvit_bundle[1], "fp32"), root)
+
+
+def refuses_masks(predictor: OnnxPredictor, root: Path) -> None:
+    """And gives the same masks without one."""
     assert not predictor.model.has_mask_input
+    predictor.set_image(root / "examples" / "cat.jpg")
+    click = np.array([[225.0, 150]]), np.array([1])
+    low_res = predictor.predict(*click)[2]
+    assert np.isfinite(low_res).all()
+    with pytest.raises(PromptError, match="the decoder in this folder takes no mask prompt here; give points or a box"):
+        predictor.predict(*click, mask_input=low_res[:1])
+
+
+def test_a_mask_prompt_that_was_folded_away_is_noticed(repvit_bundle, tmp_path, root):
+    """onnxslim and onnxsim make a constant of an input with a default."""
+    shutil.copytree(repvit_bundle[1], tmp_path / "bundle")
+    graph = onnx.load(tmp_path / "bundle" / DECODER)
+    left = [i for i in graph.graph.input if i.name not in ("mask_input", "has_mask_input")]
+    assert len(left) == len(graph.graph.input) - 2
+    del graph.graph.input[:]
+    graph.graph.input.extend(left)
+    onnx.save(graph, tmp_path / "bundle" / DECODER)
+    refuses_masks(OnnxPredictor(tmp_path / "bundle", "fp32"), root)
 
 
 def test_linear_attention_to_nothing_is_zero():

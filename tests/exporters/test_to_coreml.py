@@ -1,8 +1,10 @@
 """Core ML packages of tiny models: exported, verified, read back, and deliberately broken."""
 
 import re
+import runpy
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import coremltools as ct
@@ -20,8 +22,10 @@ from sam_hub.exporters.formats.coreml.runner import NOT_ON_DEVICE, CoreMlRunner
 from sam_hub.exporters.gate import ExportMismatch, prove
 from sam_hub.exporters.manifest import Manifest
 from sam_hub.exporters.proof import Proof
+from sam_hub.exporters.snippets import write_snippets
 
 from sam_hub.errors import ExportError
+from sam_hub.inference.runtime import read_preparation
 from sam_hub.models.encoders import EncoderOutput
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
@@ -291,6 +295,20 @@ def test_swift_and_python_use_the_names_that_the_files_have(bundle):
     assert "for name in encoded.featureNames" in swift  # the decoder may read more than the embedding
     width, height = re.findall(r"let [wh] = stretch \? Double\(side\) : \(Double\(photo\.(width|height)\)", swift)
     assert (width, height) == ("width", "height") and "let stretch = false" in swift
+
+
+@pytest.mark.parametrize("mode", ["longest_side", "stretch"])
+def test_snippets_resize_as_the_processor_does(bundle, root, tmp_path, mode):
+    """MedSAM stretches photos."""
+    preparation = replace(read_preparation(bundle), resize_mode=mode)
+    write_snippets(tmp_path, Manifest.read(bundle), preparation)
+    stretches = mode == "stretch"
+    assert f"let stretch = {str(stretches).lower()} " in (tmp_path / "macos" / "Segment.swift").read_text()
+    square = runpy.run_path(str(tmp_path / "macos" / "predict.py"))["square"]
+    photo = Image.open(root / "examples" / "cat.jpg").crop((0, 0, 300, 140))
+    expected = preparation(np.asarray(photo)).resized
+    assert (expected.shape[0] == expected.shape[1]) == stretches
+    np.testing.assert_array_equal(np.asarray(square(photo))[: expected.shape[0], : expected.shape[1]], expected)
 
 
 def test_the_python_script_runs(bundle):
