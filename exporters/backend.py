@@ -28,17 +28,21 @@ NAMES = {"image_embedding": "image_embeddings"}
 
 
 class BundleBackend(Backend):
-    """One artefact of a bundle.
+    """One artefact of a bundle. A copy by pickle opens its files again.
 
     artefact: default: the first in ``export.json`` whose format can run here
     raises: BundleError, CheckpointError; ExportError if no format of the bundle can run here
     """
 
     def __init__(self, folder: Path, artefact: Artefact | None = None) -> None:
+        self.folder = Path(folder).absolute()
         self.artefact = artefact or first_that_runs(Manifest.read(folder))
         self.preparation = read_preparation(folder)
         self.capabilities = read_capabilities(folder)
         self.runner = FORMATS[self.artefact.format].open_runner(folder, self.artefact)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return type(self), (self.folder, self.artefact)
 
     def encode(self, image: Prepared) -> Any:
         return self.runner.encode(image)

@@ -98,12 +98,13 @@ def open_session(path: Path, provider: str | None = None, threads: int | None = 
 
 
 class OnnxModel:
-    """The two files of one variant: an image -> embeddings -> masks, in numpy.
+    """The two files of one variant: an image -> embeddings -> masks, in numpy. A copy by pickle opens them again.
 
     has_mask_input, has_single: whether the decoder takes a mask prompt, and has SAM's mask for precise prompts
     """
 
     def __init__(self, encoder: Path, decoder: Path, provider: str | None = None, threads: int | None = None) -> None:
+        self.opened = Path(encoder).absolute(), Path(decoder).absolute(), provider, threads
         self.encoder = open_session(encoder, provider, threads)
         self.decoder = open_session(decoder, provider, threads)
         self.encoder_input = self.encoder.get_inputs()[0]
@@ -118,6 +119,9 @@ class OnnxModel:
         frozen = "OpenVINOExecutionProvider" in self.decoder.get_providers() and "mask_input" not in self.required
         self.has_mask_input = "mask_input" in self.inputs and not frozen
         self.has_single = "single_pred_mask" in self.outputs
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return type(self), self.opened
 
     @property
     def runtime(self) -> str:

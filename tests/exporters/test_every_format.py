@@ -6,6 +6,7 @@ The toy format is found by an entry point, as a user's would be; no other code m
 import ast
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -150,6 +151,10 @@ def test_one_predictor_runs_it(exported, model, root):
     assert found.shape == expected.shape and low_res.shape == (len(which), *rough.shape[1:])
     embedding = ours.backend.to_arrays(ours.backend.encode(ours.preparation(np.zeros((8, 8, 3), np.uint8))))
     assert set(embedding) >= {"image_embeddings"}
+    again = pickle.loads(pickle.dumps(ours.backend))  # as for another process: opens the files again
+    found = again.to_arrays(again.encode(again.preparation(np.zeros((8, 8, 3), np.uint8))))
+    assert found.keys() == embedding.keys()
+    assert all(np.array_equal(found[name], value) for name, value in embedding.items())
 
 
 def test_what_does_not_fit_the_slots_is_told(exported):

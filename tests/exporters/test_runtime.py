@@ -1,6 +1,7 @@
 """`OnnxPredictor` is `SamPredictor` without torch: the same masks, errors and everything mode."""
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,16 @@ def test_an_image_is_encoded_once(repvit_bundle, root, monkeypatch):
     assert predictor.is_image_set and predictor.features.shape[0] == 1
     predictor.reset_image()
     assert not predictor.is_image_set
+
+
+def test_a_copy_for_another_process_opens_the_files_again(pair, root):
+    """As `test_threads` has it for `SamPredictor`: with the image that was set."""
+    prompt = dict(point_coords=POINTS, point_labels=LABELS)
+    expected = pair[1].predict(**prompt)
+    found = pickle.loads(pickle.dumps(pair[1]))
+    for a, b in zip(found.predict(**prompt), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.model.decoder is not pair[1].model.decoder and found.files == pair[1].files
 
 
 def test_channels_may_come_in_the_other_order(pair, root):
