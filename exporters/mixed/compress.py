@@ -24,14 +24,10 @@ MOST_PHOTOS = 8
 
 @dataclass
 class Compressed:
-    """model: a copy that computes with the rounded weights; levels: by layer
-
-    losses: of each layer, see `choice.sensitivities`
-    """
+    """model: a copy that computes with the rounded weights; levels: by layer"""
 
     model: SamModel
     levels: dict[str, Levels]
-    losses: dict[str, float]
     _places: dict[tuple[int, bytes], tuple[str, bool]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -115,7 +111,7 @@ class Calibration:
         for name, layer in layers.items():
             levels[name], bias = rounded_layer(layer, chosen.get(name, MOST_BITS), self.moments[name])
             apply(layer, levels[name], bias)
-        return Compressed(small, levels, losses)
+        return Compressed(small, levels)
 
 
 def calibration_of(job: ExportJob) -> Calibration:

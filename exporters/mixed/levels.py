@@ -16,6 +16,9 @@ CLIPS = tuple(1 - i / 40 for i in range(24))
 DAMPING = 0.01
 """Added to the diagonal of the second moments, as a fraction of its mean: calibration photos are few."""
 
+FEWEST_NUMBERS = 512
+"""Smaller tensors are stored as they are: a scale and a table would cost more than levels save."""
+
 BLOCK = 128
 """Columns whose errors are spread to the later ones at once."""
 

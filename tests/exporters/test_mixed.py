@@ -195,9 +195,9 @@ def small():
 
 
 def test_a_compressed_model_keeps_to_its_budget(small):
-    _, compressed = small
+    found, compressed = small
     for widths, made in compressed.items():
-        chosen = {name: bits for name, bits in made.bits.items() if name in made.losses}
+        chosen = {name: bits for name, bits in made.bits.items() if name in found.losses}
         layers = compressible(made.model)
         weights = sum(layers[name].weight.numel() for name in chosen)
         mean = sum(layers[name].weight.numel() * bits for name, bits in chosen.items()) / weights

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...mixed.levels import Levels, limits
+from ...mixed.levels import FEWEST_NUMBERS, Levels, limits
 from ...mixed.products import factored
 
 TARGET = "iOS18"
@@ -56,7 +56,7 @@ def _store(op: Any, find: Callable[[np.ndarray], Levels | None]) -> None:
     from coremltools.converters.mil.mil import Builder as mb
 
     values, var = op.val.val, op.outputs[0]
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size < 512:
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.size < FEWEST_NUMBERS:
         return
     with op.enclosing_block:
         if any(child.op_type in OPERATIONS for child in var.child_ops):

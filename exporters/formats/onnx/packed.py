@@ -11,11 +11,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ...mixed.levels import Levels
+from ...mixed.levels import FEWEST_NUMBERS, Levels
 from ...mixed.products import factored
-
-HALF_ELEMENTS = 512
-"""Other tensors with fewer numbers stay in single precision."""
 
 WIDTHS = (4, 5, 6, 8)
 
@@ -35,7 +32,7 @@ def pack(model: ModelProto, find: Callable[[np.ndarray], Levels | None], keep: s
         if tensor.data_type != TensorProto.FLOAT or tensor.name in kept:
             continue
         values = numpy_helper.to_array(tensor)
-        if values.size < HALF_ELEMENTS:
+        if values.size < FEWEST_NUMBERS:
             continue
         if (levels := find(values)) is not None:
             packer.replace(tensor, lambda name, levels=levels: packer.levels(name, levels))
