@@ -46,13 +46,10 @@ def convert(
         typer.echo(
             f"no tokenizer was written, because none could be loaded; {TOKENIZER}'s will be downloaded", err=True
         )
-    if place.file:
-        weights = layouts.read_checkpoint(place.file)
-        if layouts.is_own(weights):
-            return
-        family = layouts.detect_family({key: tuple(value.shape) for key, value in weights.items()})
+    if model.original_layout:
         read = words.model.to_original() if words else {}
-        tell_parts(layouts.left_out(weights, family, read)[1], "are left out: single images do not need them")
+        unused = layouts.left_out(model.original_names, model.original_layout, read)[1]
+        tell_parts(unused, "are left out: single images do not need them")
 
 
 def tell_parts(parts: list[str], what: str) -> None:

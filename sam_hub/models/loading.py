@@ -30,6 +30,8 @@ class LoadingMixin:
     """Loading, saving and pushing, on top of the methods of ``transformers.PreTrainedModel``."""
 
     original_file = ""  # the file in its authors' layout that it was loaded from
+    original_layout = ""  # its layout
+    original_names: tuple[str, ...] = ()  # its tensors
     loaded_from: Mapping[str, Any] = {}  # the repository's commit, token, ..., to load its other files later
     is_fused = False  # whether `SamModel.fuse` has replaced weights of the checkpoint
 
@@ -107,6 +109,7 @@ class LoadingMixin:
         raises: CheckpointError
         """
         weights, family = convert.read_checkpoint(file), ""
+        names = tuple(weights)
         config, is_own = kwargs.pop("config", None), convert.is_own(weights)
         if is_own and config is None:
             config = embedded_config(cls, weights)
@@ -122,6 +125,7 @@ class LoadingMixin:
         loaded = super().from_pretrained(None, *args, config=config, state_dict=weights, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.original_file = str(file)
+        model.original_layout, model.original_names = family, names
         align_small_weights(model)
         return loaded
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from sam_hub import SamModel, SamPredictor
+from sam_hub import convert as layouts
 from sam_hub.cli import app
 from sam_hub.hub import ASSETS
 
@@ -25,10 +26,12 @@ def original(request, golden_file) -> Path:
     return golden_file(request.param)
 
 
-def test_to_a_folder_and_back(original, tmp_path):
+def test_to_a_folder_and_back(original, tmp_path, monkeypatch):
     folder, file = tmp_path / "new" / "folder", tmp_path / "again" / "model.pth"
+    read, read_checkpoint = [], layouts.read_checkpoint
+    monkeypatch.setattr(layouts, "read_checkpoint", lambda path: read.append(path) or read_checkpoint(path))
     code, output = run(original, "--to", folder)
-    assert code == 0 and output.strip() == str(folder)
+    assert code == 0 and output.strip() == str(folder) and read == [original]
     assert {f.name for f in folder.iterdir()} >= {
         "config.json",
         "model.safetensors",
