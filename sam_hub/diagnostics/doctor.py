@@ -95,9 +95,9 @@ class Check:
 
 def diagnose() -> list[Check]:
     """Run all checks, in display order; takes seconds and needs no network."""
+    loaded, devices_found = _loaded_together([CORE, *EXTRAS.values()])
     with ThreadPoolExecutor(max_workers=2) as pool:
-        devices = pool.submit(_check_devices)
-        loaded = _loaded_together([CORE, *EXTRAS.values()])
+        devices = pool.submit(_check_devices, devices_found)
         core = pool.submit(_check_core, loaded)
         extras = [pool.submit(_check_extra, name, loaded) for name in EXTRAS]
         return [
@@ -142,23 +142,26 @@ def _versions(parts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
 
 _TOGETHER = """
 import importlib, sys
-for name in sys.argv[1:]:
+for name in sys.argv[2:]:
     try:
         importlib.import_module(name)
         print("\\nloaded", name, flush=True)
+        if name == "torch":
+            exec(sys.argv[1])
     except BaseException:
         pass
 """
 
 
-def _loaded_together(groups: Iterable[dict[str, str]]) -> frozenset[str]:
-    """Modules that load in one process, one after another; it ends early if one crashes or hangs.
+def _loaded_together(groups: Iterable[dict[str, str]]) -> tuple[frozenset[str], str]:
+    """Modules that load in one process, one after another, and the devices that torch finds there, "" if it finds none.
 
+    The process ends early if a module crashes or hangs.
     groups: distribution -> module; groups of which a part is not installed are not tried
     """
     modules = dict.fromkeys(m for parts in groups if not _versions(parts)[1] for m in parts.values())
-    loaded = set()
-    command = [sys.executable, "-c", _TOGETHER, *modules]
+    loaded, devices = set(), ""
+    command = [sys.executable, "-c", _TOGETHER, _DEVICES, *modules]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         line = "first"
         while line:
@@ -168,7 +171,9 @@ def _loaded_together(groups: Iterable[dict[str, str]]) -> frozenset[str]:
             watch.cancel()
             if line.startswith("loaded "):
                 loaded.add(line.split()[1])
-    return frozenset(loaded & modules.keys())
+            elif line.startswith("devices ["):
+                devices = line.removeprefix("devices ")
+    return frozenset(loaded & modules.keys()), devices
 
 
 def _import_failures(parts: dict[str, str], loaded: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -206,15 +211,18 @@ for i in range(torch.cuda.device_count()):
     devices.append({"name": f"cuda:{i}", "model": p.name, "memory": p.total_memory})
 if torch.backends.mps.is_available():
     devices.append({"name": "mps", "model": "Apple GPU"})
-print(json.dumps(devices))
+print("devices", json.dumps(devices), flush=True)
 """
 
 
-def _check_devices() -> Check:
-    ok, answer = _run(_DEVICES)
-    if not ok:
-        return Check("devices", "problem", f"torch gives no version ({answer})", {"devices": []}, "reinstall torch")
-    devices = json.loads(answer.splitlines()[-1])
+def _check_devices(found: str = "") -> Check:
+    """found: as JSON; default: asks torch in a process of its own, which tells why if that fails"""
+    if not found:
+        ok, answer = _run(_DEVICES)
+        if not ok:
+            return Check("devices", "problem", f"torch gives no version ({answer})", {"devices": []}, "reinstall torch")
+        found = answer.splitlines()[-1].removeprefix("devices ")
+    devices = json.loads(found)
     products = "with" if devices[0]["bfloat16"] else "without"
     words = [f"cpu (cores {devices[0]['cores']}, threads used by torch {devices[0]['threads']}, {products} bfloat16)"]
     for device in devices[1:]:

@@ -77,8 +77,8 @@ def test_libraries_are_loaded_together_and_those_that_fail_alone(
     (tmp_path / "odd_last.py").write_text("")
     monkeypatch.setattr(doctor, "_versions", lambda parts: (parts, [n for n in parts if n == "odd_absent"]))
     names = ["odd_fine", "odd_raises", "odd_crashes", "odd_last"]
-    loaded = doctor._loaded_together([{name: name} for name in ("odd_absent", *names)])
-    assert loaded == {"odd_fine"}
+    loaded, devices = doctor._loaded_together([{name: name} for name in ("odd_absent", *names)])
+    assert loaded == {"odd_fine"} and devices == ""
     tried: list[str] = []
     alone = doctor._run
     monkeypatch.setattr(doctor, "_run", lambda code: tried.append(code.split()[-1]) or alone(code))
@@ -86,7 +86,19 @@ def test_libraries_are_loaded_together_and_those_that_fail_alone(
     assert broken == {"odd_raises": "RuntimeError: no GPU", "odd_crashes": "it crashed with signal 11"}
     assert tried == names[1:]
     monkeypatch.setattr(doctor, "PATIENCE", 5)
-    assert doctor._loaded_together([{name: name} for name in ("odd_fine", "odd_hangs", "odd_last")]) == {"odd_fine"}
+    together = doctor._loaded_together([{name: name} for name in ("odd_fine", "odd_hangs", "odd_last")])
+    assert together == ({"odd_fine"}, "")
+
+
+def test_devices_are_asked_for_where_torch_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the process of the other libraries; if that gives none, in one of its own, with the same answer."""
+    loaded, devices = doctor._loaded_together([{"torch": "torch"}])
+    assert loaded == {"torch"}
+    alone = doctor._check_devices()
+    monkeypatch.setattr(doctor, "_run", lambda code: pytest.fail("torch was loaded again"))
+    assert doctor._check_devices(devices) == alone and alone.status == "ok"
+    monkeypatch.setattr(doctor, "_run", lambda code: (False, "no torch"))
+    assert doctor._check_devices().status == "problem"
 
 
 def test_a_broken_core_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
