@@ -5,6 +5,7 @@
 """
 
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -15,6 +16,9 @@ from ..errors import ImageBandsWarning, ImageRangeWarning, NoMasksWarning, SamHu
 DEBUG = "sam_hub.debug"
 """Key of the context's ``meta`` under which ``--debug`` is remembered."""
 
+EMPTY = "sam_hub.empty"
+"""Likewise, the argument before an empty one, or None."""
+
 PLAIN = (ImageBandsWarning, ImageRangeWarning, NoMasksWarning)
 """Warnings about the input, not about code."""
 
@@ -22,10 +26,17 @@ PLAIN = (ImageBandsWarning, ImageRangeWarning, NoMasksWarning)
 class Commands(TyperGroup):
     """The group of all commands."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[EMPTY] = next((before for before, arg in pairwise(["", *args]) if not arg), None)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             with warnings.catch_warnings():
                 _show_plainly()
+                if (before := ctx.meta[EMPTY]) is not None:  # a path of "" would be the current folder
+                    what = before if before.startswith("-") else f"the argument after {before}"
+                    raise WrongUsage(f"{what} is empty; give a path or value, or leave it out")
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             _stop()

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from sam_hub.cli import app as sam_hub_app
 from sam_hub.cli.failures import Commands
 from sam_hub.cli.options import Debug
 from sam_hub.errors import (
@@ -54,6 +55,21 @@ def _common() -> None:
 def warn() -> None:
     for category in (ImageBandsWarning, ImageRangeWarning, NoMasksWarning):
         warnings.warn(f"a {category.__name__}", category, stacklevel=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["segment", ""], "the argument after segment"),
+        (["eval", "pocket", ""], "the argument after pocket"),
+        (["export", "x", "-o", ""], "-o"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(arguments: list[str], where: str) -> None:
+    """As an unset variable of the shell gives."""
+    result = CliRunner().invoke(sam_hub_app, arguments)
+    assert result.exit_code == 2 and not result.stdout
+    assert result.stderr == f"Error: {where} is empty; give a path or value, or leave it out\n"
 
 
 def test_warnings_about_what_was_given_are_one_line() -> None:

@@ -62,9 +62,11 @@ def test_zoom_with_a_mask(refuse: Segment) -> None:
     refuse("photo.png", *CLICK, "--mask", "photo.png", "--zoom", words=words, code=2)
 
 
-@pytest.mark.parametrize("text", ["", "  "])
-def test_no_words(refuse: Segment, text: str) -> None:
-    refuse("photo.png", "--text", text, words="--text is empty; name what to find", code=2)
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "--text is empty; give"), ("  ", "--text is empty; name what to find")]
+)
+def test_no_words(refuse: Segment, text: str, words: str) -> None:
+    refuse("photo.png", "--text", text, words=words, code=2)
 
 
 # Images
