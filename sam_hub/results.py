@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from .ops.drawing import PALETTE, soft_mask
 from .ops.masks import mask_to_box, mask_to_polygons, mask_to_rle
@@ -119,9 +120,15 @@ def jpeg(image: np.ndarray) -> bytes:
     return _encode(Image.fromarray(image), "JPEG", quality=92, subsampling=0)
 
 
-def png(image: np.ndarray) -> bytes:
-    """An image, (H, W, 3) uint8, as PNG."""
-    return _encode(Image.fromarray(image), "PNG")
+def png(image: np.ndarray, made_by: str = "") -> bytes:
+    """An image, (H, W, 3) uint8, as PNG.
+
+    made_by: recorded in it as "Software"
+    """
+    about = PngInfo()
+    if made_by:
+        about.add_text("Software", made_by)
+    return _encode(Image.fromarray(image), "PNG", pnginfo=about)
 
 
 def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:

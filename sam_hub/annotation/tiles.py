@@ -19,6 +19,7 @@ from ..inference.amg import SamAutomaticMaskGenerator
 from ..ops.drawing import draw_masks
 from ..ops.files import make_folder, write_atomically
 from ..ops.run_lengths import rle_area
+from ..ops.wording import counted
 from ..rasters.raster import Window
 from ..results import json_bytes
 from ..tiling.generate import check_size, finish, pieces_of_tile, record_of
@@ -87,7 +88,9 @@ class TiledPicture:
             return None
         count, all_tiles = len(self.failed), len(self.grid.windows)
         name = self.picture.name
-        return f"{name}: {count} of {all_tiles} tiles could not be read, the others are done ({self.failed[0]})"
+        return (
+            f"{name}: {count} of {counted(all_tiles, 'tile')} could not be read, the others are done ({self.failed[0]})"
+        )
 
     def document(self, file_name: str) -> Iterator[bytes]:
         """SA-1B annotations, in chunks of text; boxes count pixels, as in COCO."""

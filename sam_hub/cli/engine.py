@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import WrongUsage
+from ..ops.wording import counted
 from .everything import Engine
 from .option_groups import grouped
 from .options import AllowedHosts, BaseModelName, Debug, Device, Host, Json, Port, echo_json, echo_path
@@ -118,14 +119,14 @@ def init(
     if as_json:
         echo_json({"new": added.new, "known": added.known, "photos": total["n"], "problems": added.problems})
     else:
-        typer.echo(f"{added.new} new photos, {total['n']} in all, {total['held'] or 0} of them held out")
+        typer.echo(f"{counted(added.new, 'new photo')}, {total['n']} in all, {total['held'] or 0} of them held out")
     if added.problems:
         raise typer.Exit(1)
 
 
 def _count(done: int) -> None:
     """Report how many photos have been read, on standard error."""
-    typer.echo(f"{done} photos", err=True)
+    typer.echo(counted(done, "photo"), err=True)
 
 
 @engine.command()
@@ -300,7 +301,7 @@ def auto(
     if as_json:
         echo_json({**asdict(found), "confidence": asdict(chosen) if chosen else None})
     else:
-        typer.echo(f"{found.masks} masks in {found.photos} photos")
+        typer.echo(f"{counted(found.masks, 'mask')} in {counted(found.photos, 'photo')}")
     if found.problems:
         raise typer.Exit(1)
 
@@ -476,8 +477,8 @@ def import_(
         echo_json(asdict(found))
     else:
         typer.echo(
-            f"{found.photos} photos: {found.new} new masks, {found.changed} changed, {found.same} the same, "
-            f"{found.removed} removed"
+            f"{counted(found.photos, 'photo')}: {counted(found.new, 'new mask')}, {found.changed} changed, "
+            f"{found.same} the same, {found.removed} removed"
         )
     if found.problems:
         raise typer.Exit(1)
@@ -501,7 +502,7 @@ def export(
 
     with _opened(folder) as project:
         photos, masks = write(project, format.value, out, copy, not people_only)
-    typer.echo(f"{masks} masks of {photos} photos", err=True)
+    typer.echo(f"{counted(masks, 'mask')} of {counted(photos, 'photo')}", err=True)
     echo_path(out)
 
 

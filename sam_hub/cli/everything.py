@@ -9,6 +9,7 @@ import typer
 
 from ..errors import WrongUsage
 from ..labels.formats import FORMATS
+from ..ops.wording import counted
 from .generator_options import GeneratorOptions
 from .label_options import Polygons, check_labels
 from .option_groups import grouped
@@ -160,7 +161,9 @@ def everything(
         summary, stopped = finish_run(plan, outcomes, progress.finish, start, polygons)
     _tell(summary, as_json)
     if stopped:
-        typer.echo(f"Stopped, with {summary.missed} photos left. Rerun the same command with --resume.", err=True)
+        typer.echo(
+            f"Stopped, with {counted(summary.missed, 'photo')} left. Rerun the same command with --resume.", err=True
+        )
         raise typer.Exit(130)
     write_label_files(plan, formats, polygons)
     for kind in () if as_json else dict.fromkeys(formats):
@@ -172,7 +175,7 @@ def everything(
 def _tell(summary: "Summary", as_json: bool) -> None:
     """Failures on standard error, the summary on standard output."""
     if summary.failed:
-        typer.echo(f"\n{len(summary.failed)} of {len(summary.plan.photos)} photos failed:", err=True)
+        typer.echo(f"\n{len(summary.failed)} of {counted(len(summary.plan.photos), 'photo')} failed:", err=True)
         for outcome in summary.failed:
             typer.echo(f"  {outcome.error}", err=True)
     if as_json:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ..ops.wording import counted
+
 if TYPE_CHECKING:
     from ..annotation.work import Outcome
 
@@ -76,7 +78,8 @@ class PhotoProgress:
         self.told = perf_counter()
         took = (self.told - self.start) / self.finished
         left = took * (self.total - self.finished)
-        what = f"Error: {outcome.error}" if outcome.error else f"{self.titles[outcome.name]}: {outcome.masks} masks"
+        found = f"{self.titles[outcome.name]}: {counted(outcome.masks, 'mask')}"
+        what = f"Error: {outcome.error}" if outcome.error else found
         times = f"({outcome.seconds:.2f} s; {rate(1 / max(took, 1e-9))}, {duration(left)} left)"
         typer.echo(f"{self.finished}/{self.total} {what} {times}", err=True)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..ops.wording import counted
 from .options import Debug, Json, echo_json
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _tell(parcel: "Parcel", repo: str, revision: str | None, private: bool | Non
     """List the files on standard error; with --dry-run, on standard output, as the result."""
     kind = {True: ", private", False: ", public", None: ""}[private]
     verb, to = "Would upload" if dry_run else "Uploading", f"{repo} ({revision or 'main'}{kind})"
-    lines = [f"{verb} {len(parcel.files)} files, {parcel.size / 1e6:.1f} MB, to {to}:"]
+    lines = [f"{verb} {counted(len(parcel.files), 'file')}, {parcel.size / 1e6:.1f} MB, to {to}:"]
     width = max(map(len, parcel.files))
     for path, file in sorted(parcel.files.items()):
         note = f"  {parcel.made[path]}" if path in parcel.made else ""

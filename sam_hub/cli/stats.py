@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ..errors import WrongUsage
+from ..ops.wording import counted
 from .everything import Engine
 from .options import Debug, Json, echo_json, echo_path
 
@@ -67,9 +68,9 @@ def stats(
     named = dict(zip(titled([path.stem for path in data]), data, strict=True))
     sources = sources_of(named)
     found = {name: Collection() for name in named}
-    counted = count_on_ray(sources, ray_address, workers) if engine is Engine.ray else count_here(sources)
-    with closing(counted):
-        bar = track(counted, "counting", len(sources), console=Console(stderr=True), transient=True)
+    parts = count_on_ray(sources, ray_address, workers) if engine is Engine.ray else count_here(sources)
+    with closing(parts):
+        bar = track(parts, "counting", len(sources), console=Console(stderr=True), transient=True)
         for name, part in bar:
             found[name].merge(part)
     report = build_report(found, {"data": [str(path) for path in data], "against": str(against) if against else None})
@@ -85,7 +86,8 @@ def stats(
     for one in report["data"]:
         each = f"{one['masks_per_image_mean'] or 0:.1f}"
         empty = f" and {one['empty_masks']:,} empty" if one["empty_masks"] else ""
-        typer.echo(f"{one['name']}: {one['images']:,} images, {one['masks']:,} masks{empty}, {each} per image")
+        counts = f"{counted(one['images'], 'image')}, {counted(one['masks'], 'mask')}{empty}"
+        typer.echo(f"{one['name']}: {counts}, {each} per image")
     if against:
         typer.echo(agreement_text(report["agreement"]))
     echo_path(page)

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from ..errors import WrongUsage
+from ..ops.wording import counted
 from .everything import Engine
 from .options import echo_json, echo_path
 from .zero_shot_options import ZeroShotOptions
@@ -61,7 +62,7 @@ def zero_shot_table(
         if report is None:
             again = "Rerun the same command with --resume." if out else "With --out DIR a run can be resumed."
             why = "Stopped" if stopped else "Workers failed"
-            typer.echo(f"{why}, with {missing} images left. {again}", err=True)
+            typer.echo(f"{why}, with {counted(missing, 'image')} left. {again}", err=True)
             raise typer.Exit(130 if stopped else 1)
         for reason in report["left_out"]:
             typer.echo(f"Left out: {reason}", err=True)

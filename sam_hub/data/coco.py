@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..ops.run_lengths import check_rle, compressed
+from ..ops.wording import counted
 from .annotated import AnnotatedImages, annotation_of_polygons, annotation_of_rle, problem
 from .documents import read_json
 
@@ -51,7 +52,7 @@ class CocoDataset(AnnotatedImages):
         images = document.get("images") if isinstance(document, dict) else None
         annotations = document.get("annotations") if isinstance(document, dict) else None
         if not isinstance(images, list) or not isinstance(annotations, list):
-            raise DataError(f"{self.path} is not {WHAT} (it has no lists of images and annotations)")
+            raise DataError(f"{self.path} is not {WHAT} (it has no lists of images and annotations); export it as COCO")
         for record in images:  # LVIS gives URLs: http://images.cocodataset.org/val2017/000000397133.jpg
             if isinstance(record, dict) and "file_name" not in record and _is_name(record.get("coco_url")):
                 record["file_name"] = "/".join(record["coco_url"].split("/")[-2:])
@@ -59,9 +60,9 @@ class CocoDataset(AnnotatedImages):
             r for r in images if isinstance(r, dict) and _key(r.get("id")) is not None and _is_name(r.get("file_name"))
         ]
         if images and not good:
-            raise DataError(f"{self.path} is not {WHAT} (no image has an id and a file_name)")
+            raise DataError(f"{self.path} is not {WHAT} (no image has an id and a file_name); export it again")
         if len(good) < len(images):
-            self.remarks.append(f"{self.path}: {len(images) - len(good)} images have no id or no file_name")
+            self.remarks.append(f"{self.path}: {counted(len(images) - len(good), 'image')} without an id or file_name")
         return {_key(record["id"]): record for record in good}, annotations
 
     def _hand_out(self, annotations: list, crowds_as_objects: bool) -> None:
@@ -76,12 +77,11 @@ class CocoDataset(AnnotatedImages):
             else:
                 by_image[key].append((number, annotation))
         if homeless:
-            self.remarks.append(f"{self.path}: {homeless} annotations belong to none of its images")
+            which = f"{counted(homeless, 'annotation')} {'belongs' if homeless == 1 else 'belong'}"
+            self.remarks.append(f"{self.path}: {which} to none of its images")
         if crowds:
-            every = "all " if crowds == len(annotations) else ""
-            self.remarks.append(
-                f"{self.path}: {every}{crowds} crowds (iscrowd 1) are left out; take them with --crowds as-objects"
-            )
+            which = f"{'all ' if crowds == len(annotations) else ''}{counted(crowds, 'crowd')}"
+            self.remarks.append(f"{self.path}: {which} (iscrowd 1) left out; take them with --crowds as-objects")
 
     def _places(self) -> list[Path]:
         beside, stem = self.path.parent, self.path.stem

@@ -10,6 +10,7 @@ from ..errors import DataError
 from ..ops.masks import mask_to_rle
 from ..ops.polygons import polygons_to_rle, union
 from ..ops.run_lengths import Rle
+from .documents import AGAIN
 from .elsewhere import Described, ImagesElsewhere, whole
 
 WHAT = "annotations of CVAT (CVAT for images 1.1)"
@@ -27,12 +28,12 @@ class CvatImages(ImagesElsewhere):
         try:
             root = ElementTree.fromstring(path.read_bytes())
         except OSError as e:
-            raise DataError(f"{path} cannot be read ({e.strerror})") from e
+            raise DataError(f"{path} cannot be read ({e.strerror}); check its permissions and the disk") from e
         except (ElementTree.ParseError, ValueError, LookupError) as e:  # LookupError: unknown encoding
-            raise DataError(f"{path} is not {WHAT} ({e})") from e
+            raise DataError(f"{path} is not {WHAT} ({e}); {AGAIN}") from e
         found = [_described(image, path) for image in root.iter("image")] if root.tag == "annotations" else []
         if not found:
-            raise DataError(f"{path} is not {WHAT}; it has no images")
+            raise DataError(f"{path} is not {WHAT} (it has no images); export it as CVAT for images")
         super().__init__(path, found, images)
 
     def read_shape(self, shape: Any, size: tuple[int, int]) -> tuple[Rle, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import DataError
 from .coco import CocoDataset
 from .cvat import CvatImages
-from .documents import read_json
+from .documents import is_report, read_json
 from .folder import MaskFolder
 from .labelme import LabelmeFolder, is_labelme
 from .labelstudio import LabelStudioTasks
@@ -20,6 +20,10 @@ KINDS = (
     "a folder of images and masks, a COCO .json, a folder of labelme files or of YOLO's outlines, an export of Label "
     "Studio (.json) or CVAT (.xml), or SA-1B (a .tar or a folder of pairs)"
 )
+
+
+FEW = 4
+"""Most JSON files of a folder that are read to see what they are."""
 
 
 class Chosen(Sequence):
@@ -87,12 +91,14 @@ def open_dataset(
     if (path / "annotations.xml").is_file():
         return CvatImages(path / "annotations.xml", images)
     documents = sorted(path.glob("*.json"))
+    if len(documents) <= FEW:
+        documents = [d for d in documents if not is_report(d)]
     if len(documents) == 1 and _is_list(documents[0]):
         return LabelStudioTasks(documents[0], images)
     if documents:
         if any(map(is_labelme, documents[:3])):
             return LabelmeFolder(path)
-        coco = [d for d in documents if len(documents) <= 3 and _is_coco(d)]
+        coco = [d for d in documents if len(documents) <= FEW and _is_coco(d)]
         if len(coco) == 1:
             return CocoDataset(coco[0], images, crowds_as_objects)
         if len(coco) > 1:

@@ -1,11 +1,18 @@
-"""Reads JSON files from other tools; errors name the file."""
+"""Reads JSON files from other tools; errors name the file and say what to do."""
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+
+AGAIN = "export or download it again"
+"""What to do about a damaged file."""
+
+REPORT_KEYS = {"sam_hub", "protocol", "shards"}
+REPORT_BYTES = 16 * 2**20
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -20,7 +27,7 @@ def read_json(path: Path, what: str) -> Any:
     try:
         return parse_json(path.read_bytes(), str(path), what)
     except OSError as e:
-        raise DataError(f"{path} cannot be read ({e.strerror})") from e
+        raise DataError(f"{path} cannot be read ({e.strerror}); check its permissions and the disk") from e
 
 
 def parse_json(text: bytes, name: str, what: str) -> Any:
@@ -28,8 +35,17 @@ def parse_json(text: bytes, name: str, what: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError as e:
-        raise DataError(f"{name} is not {what} (its lists are nested too deeply)") from e
+        raise DataError(f"{name} is not {what} (its lists are nested too deeply); {AGAIN}") from e
     except MemoryError as e:
         raise DataError(f"{name} needs more memory than is available; split it") from e
     except ValueError as e:
-        raise DataError(f"{name} is not {what} ({e})") from e
+        raise DataError(f"{name} is not {what} ({e}); {AGAIN}") from e
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of ``sam-hub eval --out``, which may lie among the data."""
+    with suppress(OSError, ValueError, RecursionError):
+        if path.stat().st_size <= REPORT_BYTES:
+            document = json.loads(path.read_bytes())
+            return isinstance(document, dict) and document.keys() >= REPORT_KEYS
+    return False

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..ops.run_lengths import compress_rle, rle_area
+from ..ops.wording import counted
 from .annotated import annotation_of_rle
 from .discovery import Chosen
 from .sa1b import PROBLEM, Sample
@@ -53,11 +54,13 @@ def usable_objects(sample: Sample, max_area: float = MAX_AREA) -> tuple[list[dic
             large += 1
         else:
             good.append(annotation)
-    problems = damaged[:1] + [f"{sample.name}: {len(damaged) - 1} more damaged masks"] * (len(damaged) > 1)
+    problems = damaged[:1] + [f"{sample.name}: {counted(len(damaged) - 1, 'more damaged mask')}"] * (len(damaged) > 1)
     if empty:
-        problems.append(f"{sample.name}: {empty} of {len(sample.annotations)} masks are empty")
+        masks = counted(len(sample.annotations), "mask")
+        problems.append(f"{sample.name}: {empty} of {masks} {'is' if empty == 1 else 'are'} empty")
     if large:
-        problems.append(f"{sample.name}: {large} masks cover more than {max_area:.0%} of the image")
+        which = f"{counted(large, 'mask')} {'covers' if large == 1 else 'cover'}"
+        problems.append(f"{sample.name}: {which} more than {max_area:.0%} of the image")
     return good, problems
 
 

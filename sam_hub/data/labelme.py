@@ -86,7 +86,7 @@ class LabelmeFolder(AnnotatedImages):
     def _document(self, index: int) -> dict:
         document = read_json(self._files[index], WHAT)
         if not _has_shapes(document):
-            raise DataError(f"{self._files[index]} is not {WHAT} (it has no list of shapes)")
+            raise DataError(f"{self._files[index]} is not {WHAT} (it has no list of shapes); save it again")
         return document
 
     def _image_path(self, index: int, document: dict) -> Path:

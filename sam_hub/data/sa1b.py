@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import DataError, ImageError
 from ..ops.run_lengths import check_rle, rle_to_mask
-from .documents import parse_json
+from .documents import AGAIN, parse_json
 from .photos import read_photo
 from .tars import MEMBER_BYTES, BoundedTarInfo
 
@@ -71,7 +71,7 @@ def read_document(text: bytes, name: str) -> tuple[list[dict], tuple[int, int] |
     document = parse_json(text, name, WHAT)
     found = document.get("annotations") if isinstance(document, dict) else None
     if not isinstance(found, list):
-        raise DataError(f"{name} is not {WHAT} (it has no list of annotations)")
+        raise DataError(f"{name} is not {WHAT} (it has no list of annotations); {AGAIN}")
     image = document.get("image")
     stated = (image.get("height"), image.get("width")) if isinstance(image, dict) else (None, None)
     annotations = [_annotation(a, name, number) for number, a in enumerate(found, start=1)]
@@ -152,7 +152,9 @@ class Sa1bDataset(Sequence):
                 f.seek(offset)
                 return f.read(size)
         except OSError as e:
-            raise DataError(f"{self.path}: {name} cannot be read ({e.strerror})") from e
+            raise DataError(
+                f"{self.path}: {name} cannot be read ({e.strerror}); check its permissions and the disk"
+            ) from e
 
     def annotations(self, index: int) -> list[dict]:
         """The annotations of one sample, without reading its image."""
@@ -178,5 +180,5 @@ def _members(path: Path) -> dict[str, tuple[int, int]]:
         with tarfile.open(path, "r:", tarinfo=BoundedTarInfo) as tar:
             members = [m for m in tar if m.isreg() and not m.issparse()]
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as e:
-        raise DataError(f"{path} is not a readable tar file ({e})") from e
+        raise DataError(f"{path} is not a readable tar file ({e}); {AGAIN}") from e
     return {m.name: (m.offset_data, m.size) for m in sorted(members, key=lambda m: m.name)}

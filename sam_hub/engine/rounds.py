@@ -12,6 +12,7 @@ from ..data.inspection import Cleaned, split
 from ..errors import DataError, SamHubError
 from ..inference.opening import open_model
 from ..inference.predictor import SamPredictor
+from ..ops.wording import counted
 from ..training.end_to_end import Examples, Source, run_fine_tuning
 from ..training.recipe import FINE_TUNING
 from ..training.run import FineTuning, tell
@@ -102,7 +103,10 @@ def train(
         "train": len(training),
         "objects": sum(len(learnt.objects(i, learnt.photo(i).size)) for i in training.indices),
     }
-    say(f"round {round}: {counts['objects']} masks of {len(training)} photos, {len(held)} photos held out")
+    say(
+        f"round {round}: {counted(counts['objects'], 'mask')} of {counted(len(training), 'photo')}, "
+        f"{counted(len(held), 'photo')} held out"
+    )
     if not (out / "config.json").is_file():
         _fit(project, parent, training, val, counts, settings, out, device)
     started = model_source(project, parent)

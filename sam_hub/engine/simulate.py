@@ -23,6 +23,7 @@ from ..inference.opening import open_model
 from ..inference.predictor import SamPredictor
 from ..ops.files import make_folder, write_atomically
 from ..ops.masks import mask_to_rle, rle_to_mask
+from ..ops.wording import counted
 from ..results import json_bytes, png
 from ..training.run import tell
 from . import photos
@@ -216,8 +217,8 @@ def _annotate(
         desk.keep(drawn, left, bool(proposals))
         queue.finish(photo.id, HOLDER, HOLDER, "done")
         say(
-            f"round {costs.round}: {Path(photo.path).name}  {costs.objects} objects, {costs.clicks} clicks "
-            f"(first model {costs.baseline_clicks})"
+            f"round {costs.round}: {Path(photo.path).name}  {counted(costs.objects, 'object')}, "
+            f"{counted(costs.clicks, 'click')} (first model {costs.baseline_clicks})"
         )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..ops.wording import counted
 from .photos import what_changed
 from .schema import check
 from .store import ROUND_TYPES, STATES, Project, check_types, photo_of, read_object
@@ -94,9 +95,10 @@ def as_text(found: dict[str, Any]) -> str:
     photos, masks = found["photos"], found["masks"]
     done = photos["done"] + photos["auto"]
     lines = [
-        f"{done} of {photos['all']} photos done ({photos['auto']} by the model alone), {photos['open']} to do, "
-        f"{photos['skipped']} skipped, {photos['lost']} lost; {photos['held']} are held out to measure on",
-        f"{masks['accepted']} masks accepted, {masks['proposed']} proposed, {masks['removed']} removed",
+        f"{done} of {counted(photos['all'], 'photo')} done ({photos['auto']} by the model alone), "
+        f"{photos['open']} to do, {photos['skipped']} skipped, {photos['lost']} lost; "
+        f"{photos['held']} are held out to measure on",
+        f"{counted(masks['accepted'], 'mask')} accepted, {masks['proposed']} proposed, {masks['removed']} removed",
     ]
     if found["annotators"]:
         lines += [

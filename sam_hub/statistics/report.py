@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
+from ..ops.wording import counted
 from .agreement import FAIR, GOOD
 from .collect import MAP_SIDE, MOST_MASKS, SAMPLE_BINS, SIDE_BIN, SIZE_BINS, Collection
 
@@ -199,7 +200,8 @@ def agreement_text(found: Mapping[str, Any]) -> str:
     if not found["pairs"]:
         return "No pair of masks."
     return (
-        f"Of {found['pairs']:,} pairs of masks in {found['images']:,} images, {found['iou_above_90']:.1%} have an IoU "
-        f"above {GOOD:.2f} and {found['iou_above_75']:.1%} above {FAIR:.2f} (SA-1B, in the paper: 94 % and 97 %); "
-        f"{found['without_partner']:,} masks have no partner, and {found['added']:,} were added."
+        f"Of {counted(found['pairs'], 'pair')} of masks in {counted(found['images'], 'image')}, "
+        f"{found['iou_above_90']:.1%} have an IoU above {GOOD:.2f} and {found['iou_above_75']:.1%} above "
+        f"{FAIR:.2f} (SA-1B, in the paper: 94 % and 97 %); "
+        f"{counted(found['without_partner'], 'mask')} without a partner, {found['added']:,} added."
     )

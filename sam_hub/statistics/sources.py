@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..data.annotated import AnnotatedImages
 from ..data.discovery import open_dataset
+from ..data.documents import AGAIN
 from ..data.sa1b import PROBLEM, read_document
 from ..data.tars import MEMBER_BYTES, BoundedTarInfo
 from ..errors import DataError
@@ -72,7 +73,7 @@ def _tar(path: Path) -> Iterator[ImageMasks]:
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as e:
         if isinstance(e, DataError):
             raise
-        raise DataError(f"{path} is not a readable tar file ({e})") from e
+        raise DataError(f"{path} is not a readable tar file ({e}); {AGAIN}") from e
 
 
 def _documents(path: Path) -> Iterator[Path]:

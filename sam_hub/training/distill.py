@@ -26,6 +26,7 @@ from ..models.encoders import EncoderOutput
 from ..models.image_processing_sam import SamImageProcessor
 from ..models.modeling_sam import SamModel
 from ..ops.images import resize_longest_side, stretch
+from ..ops.wording import counted
 from ..zoo import ZOO, canonical_name
 from .checkpoints import Say, check_finite
 from .embeddings import EmbeddingCache, cache_key
@@ -112,7 +113,7 @@ class Teacher:
                 yield key_of(image), whole_view(image, self.preparation)
 
         count = self.cache.fill(self.model, self.preparation, views())
-        say(f"the teacher encoded {count} of {len(samples)} images; the rest was there")
+        say(f"the teacher encoded {count} of {counted(len(samples), 'image')}; the rest was there")
 
     def embedding_of(self, sample: Sample) -> dict[str, Tensor]:
         return {TAUGHT + name: value for name, value in self.cache.load(key_of(sample.image)).items()}

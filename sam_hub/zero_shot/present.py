@@ -4,6 +4,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from ..ops.wording import counted
 from .groups import groups_markdown
 from .table import Table
 
@@ -30,10 +31,10 @@ def markdown(table: Table, report: Mapping[str, Any]) -> str:
         "|---|" + "---:|" * len(rest),
         *("| " + " | ".join(cell(row.get(name)) for name in shown) + " |" for row in rows),
         "",
-        f"{report['images']} images; weights {settings['weights']}; sam-hub {report['sam_hub']}.",
+        f"{counted(report['images'], 'image')}; weights {settings['weights']}; sam-hub {report['sam_hub']}.",
     ]
     if report["left_out"]:
-        lines.append(f"{len(report['left_out'])} images could not be measured.")
+        lines.append(f"{counted(len(report['left_out']), 'image')} could not be measured.")
     text = "\n".join(lines) + "\n"
     return f"{text}\n{groups_markdown(report['groups'])}" if "groups" in report else text
 

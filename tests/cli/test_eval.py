@@ -91,9 +91,13 @@ def test_a_damaged_image_is_named_and_the_rest_is_measured(tiny_model: Path, sha
 def test_what_is_wrong_is_one_sentence(tiny_model: Path, shard: Callable[..., Path], tmp_path: Path) -> None:
     good, broken = shard("cats"), shard("dogs", images=1, damaged=True)
     (tmp_path / "text.tar").write_text("not a tar")
+    (tmp_path / "text.json").write_text("not JSON")
+    (tmp_path / "other.json").write_text("{}")
     for arguments, words in (
         ((tiny_model, tmp_path / "absent.tar"), "absent.tar does not exist"),
-        ((tiny_model, tmp_path / "text.tar"), "not a readable tar"),
+        ((tiny_model, tmp_path / "text.tar"), "; export or download it again"),
+        ((tiny_model, tmp_path / "text.json"), "; export or download it again"),
+        ((tiny_model, tmp_path / "other.json"), "; export it as COCO"),
         ((tiny_model, broken), "it has no image to evaluate"),
         ((tmp_path / "no-model", good), "no-model"),
         ((tiny_model, good, "--out", good / "report.json"), "cannot make the folder"),
@@ -131,15 +135,54 @@ def test_a_place_for_results_is_checked_before_the_model_is_loaded(
     (folder / "masks").mkdir()
     for part in ("images", "masks"):
         Image.new("L", (40, 30), 1).save(folder / part / "a.png")
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
+    coco = folder / "images" / "coco.json"
+    coco.write_text(json.dumps({"images": [image], "annotations": []}))
     data, photo = shard("cats"), folder / "images" / "a.png"
-    before = data.read_bytes(), photo.read_bytes()
+    kept = [data, photo, coco]
+    before = [path.read_bytes() for path in kept]
     for arguments, words, code in (
         ((data, "--out", tmp_path), "it is a folder", 1),
         ((data, "--grid", tmp_path), "it is a folder", 1),
-        ((data, "--out", data), "would overwrite a file of the data", 2),
-        ((folder, "--grid", photo), "would overwrite a file of the data", 2),
+        ((data, "--out", data), "is not a report of `sam-hub eval`; choose another name", 2),
+        ((coco, "--out", coco), "is not a report of `sam-hub eval`; choose another name", 2),
+        ((folder, "--grid", photo), "is not a picture of `sam-hub eval`; choose another name", 2),
+        ((coco, "--grid", photo), "is not a picture of `sam-hub eval`; choose another name", 2),
+        ((data, "--out", tmp_path / "x", "--grid", tmp_path / "x"), "choose two names", 2),
     ):
         result = _eval("pocket", *arguments)
         assert result.exit_code == code and words in result.stderr, result.output
         assert not result.stdout
-    assert before == (data.read_bytes(), photo.read_bytes())
+    assert before == [path.read_bytes() for path in kept]
+
+
+@pytest.mark.parametrize("kind", ["masks", "coco", "labelme", "pairs"])
+def test_results_among_the_data_are_replaced_by_the_next_run(tiny_model: Path, tmp_path: Path, kind: str) -> None:
+    """They are not taken for annotations either."""
+    photo = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    mask = np.zeros((30, 40), bool)
+    mask[5:20, 8:30] = True
+    place = tmp_path / "images" if kind == "masks" else tmp_path
+    place.mkdir(exist_ok=True)
+    Image.fromarray(photo).save(place / "a.png")
+    corners = [[8, 5], [30, 5], [30, 20], [8, 20]]
+    shape = {"id": 1, "image_id": 1, "segmentation": [np.ravel(corners).tolist()]}
+    documents = {
+        "coco": {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [shape]},
+        "labelme": {"imagePath": "a.png", "shapes": [{"shape_type": "polygon", "points": corners}]},
+        "pairs": {"image": {}, "annotations": [{"segmentation": mask_to_rle(mask)}]},
+    }
+    if kind == "masks":
+        (tmp_path / "masks").mkdir()
+        Image.fromarray(mask).save(tmp_path / "masks" / "a.png")
+    else:
+        (tmp_path / f"{'all' if kind == 'coco' else 'a'}.json").write_text(json.dumps(documents[kind]))
+    out, grid = tmp_path / "report.json", tmp_path / "grid.png"
+    reports = []
+    for seed in (0, 1):
+        options = ("--no-baselines", "--max-objects", 1, "--seed", seed, "--photos", 1)
+        result = _eval(tiny_model, tmp_path, *options, "--out", out, "--grid", grid)
+        assert result.exit_code == 0, result.output
+        reports.append(json.loads(out.read_text()))
+    assert [report["protocol"]["seed"] for report in reports] == [0, 1]
+    assert all((s["images"], s["skipped"]) == (1, []) for report in reports for s in report["shards"])

@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(everything: Everything,
 
     monkeypatch.setattr(SamAutomaticMaskGenerator, "generate", interrupted)
     result = everything("photos", "--out", "out", code=130)
-    assert "Stopped, with 1 photos left. Rerun the same command with --resume." in result.stderr
+    assert "Stopped, with 1 photo left. Rerun the same command with --resume." in result.stderr
     assert "photos: 2 done in" in result.stdout and "1 left" in result.stdout
     assert len(COCO("out/coco.json").dataset["images"]) == 2
     assert everything("photos", "--out", "out", "--resume").stdout.startswith("photos: 1 done")

@@ -74,7 +74,7 @@ def test_empty_masks_alone_are_named_and_plotted(tmp_path: Path) -> None:
     (tmp_path / "outside.json").write_text(json.dumps(document))
     result = _stats(tmp_path / "outside.json", "--out", tmp_path / "stats")
     assert result.exit_code == 0, result.output
-    assert "outside: 1 images, 0 masks and 1 empty, 1.0 per image" in result.stdout
+    assert "outside: 1 image, 0 masks and 1 empty, 1.0 per image" in result.stdout
     assert len(list((tmp_path / "stats").glob("*.png"))) == 5
 
 

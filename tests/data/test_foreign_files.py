@@ -120,7 +120,7 @@ def test_annotations_without_an_image_are_counted(tmp_path: Path, annotation: ob
     path.write_text(json.dumps(document))
     found = inspect(open_dataset(path))
     assert found.objects == 1
-    assert "3 images have no id" in found.problems[0] and "1 annotations belong to none" in found.problems[1]
+    assert "3 images without an id" in found.problems[0] and "1 annotation belongs to none" in found.problems[1]
 
 
 def test_crowds_are_counted_and_taken_on_request(tmp_path: Path):

@@ -362,9 +362,9 @@ def test_inspection_names_what_is_wrong_and_keeps_the_rest(tmp_path: Path):
     for word in (
         "broken.png",
         "lonely.png: no mask",
-        "empty.png: 1 of 1 masks are empty",
+        "empty.png: 1 of 1 mask is empty",
         "empty.png: it has no object",
-        "full.png: 1 masks cover more than 90%",
+        "full.png: 1 mask covers more than 90%",
         "other.png is 60 x 39 pixels and its image 60 x 40",
     ):
         assert word in said, word
