@@ -1,17 +1,21 @@
 """Put a trained `pocket` into the package: half precision, configuration, processor, model card with its scores.
 
 ``python -m sam_hub.training.embed CHECKPOINT --scores scores.json --out sam_hub/assets/pocket``; the scores are the
-output of ``sam-hub eval --out`` for the same weights.
+output of ``sam-hub eval --out`` for the same weights. Several checkpoints are averaged, each with the same weight
+("Model soups", Wortsman et al. 2022): runs that began at the same weights lie in one valley of the loss.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from transformers.utils import SAFE_WEIGHTS_NAME
 
+from ..errors import SamHubError
 from ..models.configuration_sam import SamConfig
 from ..models.modeling_sam import SamModel
 from ..models.processing_sam import SamProcessor
@@ -141,15 +145,37 @@ def join_histories(runs: list[Path]) -> list[dict[str, Any]]:
     return rows
 
 
-def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, runs: list[Path]) -> None:
-    """Write the averaged weights of a checkpoint as the folder of `pocket`.
+def mean_weights(folders: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of several models' weights, float32; counters (integers) are the first one's.
 
-    checkpoint: a folder of `train_pocket`; out: ``sam_hub/assets/pocket``
+    folders: checkpoints of `train_pocket`, whose moving average is taken, or saved models
+    raises: SamHubError if their weights differ in name or shape
+    """
+    total: dict[str, torch.Tensor] = {}
+    for folder in folders:
+        average = folder / EMA_FILE
+        weights = load_file(average if average.exists() else folder / SAFE_WEIGHTS_NAME)
+        shapes = {name: value.shape for name, value in weights.items()}
+        if total and shapes != {name: value.shape for name, value in total.items()}:
+            raise SamHubError(f"the weights in {folder} differ in name or shape from those in {folders[0]}")
+        for name, value in weights.items():
+            if not value.is_floating_point():
+                total.setdefault(name, value)
+            elif name in total:
+                total[name] += value.float() / len(folders)
+            else:
+                total[name] = value.float() / len(folders)
+    return total
+
+
+def embed(checkpoints: Sequence[Path], out: Path, report: dict[str, Any], history: str, runs: list[Path]) -> None:
+    """Write the mean of the checkpoints' weights as the folder of `pocket`.
+
+    checkpoints: see `mean_weights`; out: ``sam_hub/assets/pocket``
     runs: output folders of the stages, in order, for the loss curve
     """
     model = SamModel(SamConfig(**ZOO["pocket"].config))
-    weights = load_file(checkpoint / EMA_FILE)
-    model.load_state_dict(weights)
+    model.load_state_dict(mean_weights(checkpoints))
     model.to(torch.float16).save_pretrained(out)
     SamProcessor.for_config(model.config).save_pretrained(out)
     (out / "README.md").write_text(pocket_card(report, history))
@@ -158,13 +184,13 @@ def embed(checkpoint: Path, out: Path, report: dict[str, Any], history: str, run
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT")
     parser.add_argument("--scores", type=Path, required=True, help="output of `sam-hub eval --out`")
     parser.add_argument("--history", required=True, help="one sentence for the card: steps, sizes, hours, machine")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="output folders of the stages, in order")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    embed(args.checkpoint, args.out, json.loads(args.scores.read_text()), args.history, args.runs)
+    embed(args.checkpoints, args.out, json.loads(args.scores.read_text()), args.history, args.runs)
 
 
 if __name__ == "__main__":

@@ -245,6 +245,10 @@ POCKET_RECIPES = {
     "pocket-512-varied-choice": VARIED_CHOICE_512,
     "pocket-512-varied-more": replace(VARIED_512, steps=1250, seed=23),
     "pocket-512-varied-choice-again": replace(VARIED_CHOICE_512, seed=24),
+    "pocket-512-varied-third": replace(
+        VARIED_512, steps=500, seed=25, augmentation=replace(VARIED_512.augmentation, zoom=0.35)
+    ),
+    "pocket-512-varied-choice-third": replace(VARIED_CHOICE_512, steps=200, seed=26),
     "pocket-512-gpu": replace(
         VARIED_512,
         images=48,

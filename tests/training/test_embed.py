@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sam_hub.errors import SamHubError
 from sam_hub.models.modeling_sam import SamModel
-from sam_hub.training.embed import COLUMNS, embed, pocket_card
+from sam_hub.training.embed import COLUMNS, embed, mean_weights, pocket_card
 from sam_hub.training.trainer import EMA_FILE, HISTORY_FILE
 
 
@@ -38,7 +39,20 @@ def test_averaged_weights_become_the_models_folder(tmp_path: Path):
     model = SamModel.from_pretrained("pocket")
     save_file(model.state_dict(), tmp_path / EMA_FILE)
     (tmp_path / HISTORY_FILE).write_text(json.dumps({"step": 1, "loss": 0.5}) + "\n")
-    embed(tmp_path, tmp_path / "out", report(), "one step", [tmp_path])
+    embed([tmp_path], tmp_path / "out", report(), "one step", [tmp_path])
     loaded = SamModel.from_pretrained(tmp_path / "out", dtype=torch.float32)
     expected = {k: v.half().float() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     assert all(torch.equal(v, expected[k]) for k, v in loaded.state_dict().items())
+
+
+def test_several_checkpoints_are_averaged_with_equal_weight(tmp_path: Path):
+    rows = [{"w": torch.tensor([value]), "steps": torch.tensor(i)} for i, value in enumerate((1.0, 2.0, 6.0))]
+    folders = [tmp_path / str(i) for i in range(3)]
+    for folder, row, name in zip(folders, rows, (EMA_FILE, "model.safetensors", EMA_FILE), strict=True):
+        folder.mkdir()
+        save_file(row, folder / name)
+    mean = mean_weights(folders)
+    assert mean["w"].item() == pytest.approx(3.0) and mean["steps"].item() == 0
+    save_file({"w": torch.ones(2), "steps": torch.tensor(0)}, folders[2] / EMA_FILE)
+    with pytest.raises(SamHubError, match=r"2 differ in name or shape from those in .*0"):
+        mean_weights(folders)
