@@ -37,6 +37,12 @@ def evaluate(
     zoom: Annotated[
         bool, typer.Option("--zoom", help="Predict as `segment --zoom` does: each object's window is encoded too.")
     ] = False,
+    tidy: Annotated[
+        float,
+        typer.Option(
+            "--tidy", min=0, max=0.5, metavar="SHARE", help="Drop specks and fill holes, as `segment` does by default."
+        ),
+    ] = 0.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed for images and objects.")] = 0,
     out: Annotated[
         Path | None,
@@ -83,7 +89,7 @@ def evaluate(
     if zero_shot.chosen:
         from .zero_shot import zero_shot_table
 
-        for given, option in ((grid, "--grid"), (zoom, "--zoom")):
+        for given, option in ((grid, "--grid"), (zoom, "--zoom"), (tidy, "--tidy")):
             if given:
                 raise WrongUsage(f"{option} cannot be combined with --task; omit it")
         options = {
@@ -99,5 +105,5 @@ def evaluate(
     from ..evaluation.evaluate import Protocol
     from .prompt_report import prompt_report
 
-    protocol = Protocol(seed, limit, max_objects or 16, clicks, baselines, zoom)
+    protocol = Protocol(seed, limit, max_objects or 16, clicks, baselines, zoom, tidy)
     prompt_report(model, shards, images, as_objects, protocol, out, grid, photos, device, as_json)

@@ -22,9 +22,9 @@ The protocol, repeated in ``protocol`` and ``metrics`` of the JSON report:
 - Unreadable samples and objects are skipped and named in ``skipped``; a shard without any usable object is an error.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,6 +58,7 @@ class Protocol:
     clicks: maximum clicks per object, at least 5; more only matter for the number of clicks to an IoU
     baselines: also score the ellipse and GrabCut (as slow as a small model)
     zoom: predict with ``zoom``, see `ImagePredictor.predict`: each object's window is encoded too
+    tidy: share of a mask's area; smaller specks and holes are removed before scoring, see `ops.tidying.tidy`
     """
 
     seed: int = 0
@@ -66,6 +67,7 @@ class Protocol:
     clicks: int = 5
     baselines: bool = True
     zoom: bool = False
+    tidy: float = 0.0
 
     def __post_init__(self) -> None:
         if self.clicks < FEWEST_CLICKS:
@@ -126,14 +128,15 @@ def evaluate_image(
     predictor.set_image(image)
     kinds = predictor.capabilities.prompt_kinds
     scores = [ObjectScores() for _ in masks]
+    look = {"zoom": protocol.zoom, "tidy": protocol.tidy}
     batch = max(1, min(BATCH, BATCH_PIXELS // (3 * masks[0].size)))
     for start in range(0, len(masks), batch):
         part = slice(start, start + batch)
         if "boxes" in kinds:
-            _score_boxes(predictor, masks[part], scores[part], protocol.zoom)
+            _score_boxes(predictor, masks[part], scores[part], look)
         if "points" in kinds:
             limit = protocol.clicks if {"background points", "masks"} <= set(kinds) else 1
-            _score_clicks(predictor, masks[part], scores[part], limit, protocol.zoom)
+            _score_clicks(predictor, masks[part], scores[part], limit, look)
     if protocol.baselines:
         grabcut = GrabCut(image)
         for mask, score in zip(masks, scores, strict=True):
@@ -143,21 +146,23 @@ def evaluate_image(
     return scores
 
 
-def _score_boxes(predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], zoom: bool) -> None:
-    """Fill in the scores of box prompts for (N, H, W) masks."""
-    answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]), zoom=zoom)
+def _score_boxes(
+    predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], look: Mapping[str, Any]
+) -> None:
+    """Fill in the scores of box prompts for (N, H, W) masks. look: options of `ask`"""
+    answer = ask(predictor, boxes=np.array([tight_box(m) for m in masks]), **look)
     found = answer.masks[:, 0]
     for score, iou, mine, mask in zip(scores, mask_iou(found, masks).tolist(), found, masks, strict=True):
         score.box, score.box_boundary = iou, boundary_iou(mine, mask)
 
 
 def _score_clicks(
-    predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int, zoom: bool
+    predictor: "ImagePredictor", masks: np.ndarray, scores: list[ObjectScores], limit: int, look: Mapping[str, Any]
 ) -> None:
-    """Fill in the scores of 1, 2, ... ``limit`` clicks for (N, H, W) masks."""
+    """Fill in the scores of 1, 2, ... ``limit`` clicks for (N, H, W) masks. look: options of `ask`"""
     points = np.array([[farthest_pixel(m)] for m in masks])  # (N, 1, 2)
     labels = np.ones((len(masks), 1), np.int64)
-    answer = ask(predictor, points, labels, multimask=True, zoom=zoom)
+    answer = ask(predictor, points, labels, multimask=True, **look)
     choice = answer.best()
     true = mask_iou(answer.masks, masks[:, None])
     for score, predicted, ious, best in zip(scores, answer.scores.tolist(), true.tolist(), choice, strict=True):
@@ -180,7 +185,7 @@ def _score_clicks(
         added = np.array([clicks[i] for i in rows])[:, None]  # (N, 1, 3)
         points = np.concatenate([points[rows], added[..., :2]], axis=1)
         labels = np.concatenate([labels[rows], added[..., 2]], axis=1)
-        answer = ask(predictor, points, labels, mask_input=low_res[rows], zoom=zoom)
+        answer = ask(predictor, points, labels, mask_input=low_res[rows], **look)
         current, low_res = answer.choose(np.zeros(len(rows), int))
         for score, iou in zip(scores, mask_iou(current, masks).tolist(), strict=True):
             score.clicks.append(iou)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..inference.image_predictor import ImagePredictor
+from ..ops.tidying import tidy as tidy_mask
 
 
 @dataclass
@@ -38,14 +39,21 @@ def ask(
     mask_input: np.ndarray | None = None,
     multimask: bool = False,
     zoom: bool = False,
+    tidy: float = 0.0,
 ) -> Answer:
     """Prompt the predictor's current image; see `ImagePredictor.predict_each`.
 
     zoom: predict each object with ``zoom``, see `ImagePredictor.predict`
+    tidy: share of a mask's area; remove smaller specks and holes, see `ops.tidying.tidy`
     """
-    if not zoom:
-        return Answer(*predictor.predict_each(points, labels, boxes, mask_input, multimask))
     count = len(points if boxes is None else boxes)
-    rows = ([None if v is None else v[i] for v in (points, labels, boxes, mask_input)] for i in range(count))
-    found = [predictor.predict(*row, multimask_output=multimask, zoom=True) for row in rows]
-    return Answer(*(np.stack(parts) for parts in zip(*found, strict=True)))
+    rows = [[None if v is None else v[i] for v in (points, labels, boxes, mask_input)] for i in range(count)]
+    if zoom:
+        found = [predictor.predict(*row, multimask_output=multimask, zoom=True) for row in rows]
+        answer = Answer(*(np.stack(parts) for parts in zip(*found, strict=True)))
+    else:
+        answer = Answer(*predictor.predict_each(points, labels, boxes, mask_input, multimask))
+    if tidy:
+        tidied = [[tidy_mask(m, tidy, *row[:2]) for m in masks] for masks, row in zip(answer.masks, rows, strict=True)]
+        answer.masks = np.array(tidied).reshape(answer.masks.shape)
+    return answer

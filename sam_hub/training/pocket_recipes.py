@@ -248,7 +248,6 @@ POCKET_RECIPES = {
     "pocket-512-varied-third": replace(
         VARIED_512, steps=500, seed=25, augmentation=replace(VARIED_512.augmentation, zoom=0.35)
     ),
-    "pocket-512-varied-choice-third": replace(VARIED_CHOICE_512, steps=200, seed=26),
     "pocket-512-gpu": replace(
         VARIED_512,
         images=48,

@@ -74,6 +74,7 @@ def test_json_on_standard_output(tiny_model: Path, shard: Callable[..., Path]) -
         "clicks": 6,
         "baselines": False,
         "zoom": False,
+        "tidy": 0.0,
     }
     (cats,) = report["shards"]
     assert (cats["images"], cats["objects"], cats["grabcut"]) == (1, 1, None)

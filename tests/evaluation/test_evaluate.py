@@ -181,6 +181,23 @@ def test_a_second_look_at_each_object(tiny_predictor, shapes, image):
         assert score.clicks[1] == pytest.approx(iou(found[0], mask))
 
 
+def test_masks_are_tidied_before_they_are_scored(scripted, shapes, image, knows):
+    """A speck is dropped, but not if it is clicked; without ``tidy``, it counts."""
+
+    def speckled(q):
+        mask = knows(q).copy()
+        mask[-1, -1] ^= True
+        return [mask] * 3, [0.5] * 3
+
+    square = shapes[:1]
+    raw, tidied = (
+        evaluate_image(scripted(speckled), image, square, dataclasses.replace(QUICK, tidy=tidy))[0] for tidy in (0, 0.3)
+    )
+    assert (raw.click_islands, tidied.click_islands) == (1, 0)
+    assert raw.box < 1 and tidied.box == 1.0
+    assert raw.candidates[0][1] < 1 and [iou for _, iou in tidied.candidates] == [1.0] * 3
+
+
 def test_a_large_image_goes_through_in_small_batches(scripted, shapes, image, knows, monkeypatch):
     predictor = scripted(lambda q: ([knows(q)] * 3, [0.5] * 3))
     sizes = []

@@ -91,6 +91,7 @@ def test_the_report_tells_the_protocol(report):
         "clicks": 5,
         "baselines": True,
         "zoom": False,
+        "tidy": 0.0,
     }
     assert set(report["metrics"]) == set(METRICS)
     coco, cats, parts = report["shards"]
