@@ -23,8 +23,23 @@ LABELS = (-1, 0, 1, 2, 3)
 """Labels that have an embedding: not a point, background, object, and the two corners of a box."""
 
 
+class Comparisons:
+    """Comparisons that give 1.0 or 0.0; a format whose runtime has none writes them otherwise."""
+
+    def equal(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a == b).float()
+
+    def exceeds(self, a: Tensor, b: Tensor | float) -> Tensor:
+        return (a > b).float()
+
+    def reaches(self, a: Tensor, b: Tensor | float) -> Tensor:
+        return (a >= b).float()
+
+
 class SlotPromptEncoder(nn.Module):
     """Prompts of one object in N slots -> tokens, a dense embedding, and a token mask."""
+
+    compare = Comparisons()
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -36,7 +51,7 @@ class SlotPromptEncoder(nn.Module):
         self.mask_embed = encoder.mask_embed
         rows = [encoder.not_a_point_embed.weight, encoder.point_table()]
         self.register_buffer("table", torch.cat(rows).detach().clone())  # (5, C), the order of LABELS
-        self.register_buffer("kinds", torch.tensor(LABELS, dtype=torch.int32))
+        self.register_buffer("kinds", torch.tensor([[LABELS]], dtype=torch.int32))  # (1, 1, 5)
         self.closes_boxes = encoder.closes_boxes
         self.register_buffer("no_mask", encoder.no_mask_embed.weight.detach().clone().reshape(1, -1, 1, 1))
 
@@ -51,13 +66,15 @@ class SlotPromptEncoder(nn.Module):
         returns: sparse (1, N + 1, C), the last token being "not a point", active if the model itself would add it;
             dense (1, C, h, w); token_mask (1, N + 1), 0 for active tokens, `MASKED` for others
         """
-        present = (labels != PAD_LABEL).float().amax(1, keepdim=True)  # (1, 1)
-        boxed = (labels >= 2).float().amax(1, keepdim=True)
+        filled = self.compare.reaches(labels, PAD_LABEL + 1)  # (1, N)
+        present = filled.amax(1, keepdim=True)  # (1, 1)
+        boxed = self.compare.reaches(labels, 2).amax(1, keepdim=True)
         closed = present if self.closes_boxes else present * (1 - boxed)
-        counts = torch.cat([(labels != PAD_LABEL).float(), closed], dim=1)  # (1, N + 1)
+        counts = torch.cat([filled, closed], dim=1)  # (1, N + 1)
 
-        position = self.fourier((points + 0.5) / self.frame) * (labels >= 0).float().unsqueeze(-1)  # (1, N, C)
-        kind = (labels.unsqueeze(-1) == self.kinds).float() @ self.table  # (1, N, C)
+        position = self.fourier((points + 0.5) / self.frame)  # (1, N, C)
+        position = position * self.compare.reaches(labels, 0).unsqueeze(-1)
+        kind = self.compare.equal(labels.unsqueeze(-1), self.kinds) @ self.table  # (1, N, C)
         sparse = torch.cat([position + kind, self.table[None, :1]], dim=1)
 
         # Never "embedding - no_mask": coremltools 9 fuses that into the convolution and negates no_mask everywhere.
@@ -68,6 +85,8 @@ class SlotPromptEncoder(nn.Module):
 
 class SlotMaskDecoder(nn.Module):
     """An image embedding and the outputs of `SlotPromptEncoder` -> masks and predicted IoU."""
+
+    compare = Comparisons()
 
     def __init__(self, model: SamModel) -> None:
         super().__init__()
@@ -114,9 +133,9 @@ class SlotMaskDecoder(nn.Module):
         if self.stability is None:
             return masks[:, :1], scores[:, :1]
         threshold, offset = self.stability
-        inner, outer = ((masks[:, :1] > level).float().mean((2, 3)) for level in (offset, -offset))  # (1, 1)
-        stable = (inner >= threshold * outer).float()
-        best = (scores[:, 1:] >= scores[:, 1:].amax(1, keepdim=True)).float()
+        inner, outer = (self.compare.exceeds(masks[:, :1], level).mean((2, 3)) for level in (offset, -offset))  # (1, 1)
+        stable = self.compare.reaches(inner, threshold * outer)
+        best = self.compare.reaches(scores[:, 1:], scores[:, 1:].amax(1, keepdim=True))
         weights = torch.cat([stable, (1 - stable) * best / best.sum(1, keepdim=True)], dim=1)  # (1, 4), one of them 1
         mask = (weights.unsqueeze(1) @ masks.flatten(2)).reshape(1, 1, *masks.shape[-2:])
         return mask, (weights * scores).sum(1, keepdim=True)
@@ -155,6 +174,6 @@ def refuse_other_decoders(model: SamModel) -> None:
     if not (as_sams and isinstance(model.prompt_encoder, PromptEncoder)):
         name = kind.__name__
         raise ExportError(
-            f"Core ML, ExecuTorch and LiteRT files are made for models with SAM's own decoder, not {name}; "
+            f"Core ML, ExecuTorch, LiteRT and ncnn files are made for models with SAM's own decoder, not {name}; "
             "export this model to ONNX"
         )

@@ -67,6 +67,8 @@ def settings_of(manifest: Manifest, artefact: Artefact, preparation: Preparation
         "FILL": ", ".join(map(str, facts.get("fill", ()))),
         "MEAN": ", ".join(f"{v:.6g}f" for v in grey[0]),
         "DEVIATION": ", ".join(f"{v:.6g}f" for v in grey[1]),
+        "MEAN_LEVELS": ", ".join(f"{v:.6g}" for v in grey[0]),
+        "DEVIATION_LEVELS": ", ".join(f"{v:.6g}" for v in grey[1]),
         "STRETCH": str(preparation.resize_mode != "longest_side"),
         "MIN_MAX": str(preparation.do_min_max).lower(),
         "STRETCHES": str(preparation.resize_mode != "longest_side").lower(),

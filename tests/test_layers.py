@@ -25,6 +25,7 @@ DEVICES = {
     "sklearn",
     "executorch",
     "MNN",
+    "ncnn",
     "openvino",
     "torchao",
     "google",

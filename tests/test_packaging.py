@@ -128,7 +128,7 @@ def test_every_requirement_is_pinned_inside_its_range(root, project):
 
 def test_all_is_every_extra_for_users(project):
     extras = project["project"]["optional-dependencies"]
-    formats = {"onnx", "coreml", "executorch", "mnn", "openvino"}
+    formats = {"onnx", "coreml", "executorch", "mnn", "ncnn", "openvino"}
     for_users = formats | {"heic", "demo", "mcp", "train", "ray", "science", "geo", "eval"}
     assert set(extras) == for_users | {"all", "docs", "dev"}
     assert Requirement(extras["all"][0]).extras == for_users

@@ -223,7 +223,6 @@ def page_writer(
 
 
 NOT_MADE = {
-    "ncnn": "ncnn is not supported, because no export could be verified on it",
     "tflite": "TensorFlow Lite is now LiteRT; use --format litert",
     "tensorrt": "TensorRT builds engines on the device itself; use --preset jetson, and trtexec there",
     "opencv": "OpenCV's dnn module reads fp32 ONNX files; use --format onnx --variant fp32",

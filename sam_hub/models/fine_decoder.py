@@ -15,11 +15,17 @@ from .configuration_parts import FineMaskDecoderConfig
 from .mask_decoder import MaskDecoder
 
 
+def add_to_each(x: Tensor, shared: Tensor) -> Tensor:
+    """Add one map to all N prompts of its image: (B * N, C, h, w) and (B, C, h, w) -> (B * N, C, h, w)"""
+    return (x.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
+
+
 class FineMaskDecoder(MaskDecoder):
     """`MaskDecoder` that also reads the encoder's features at strides 8 and 4."""
 
     as_known = True  # see `MaskDecoder`
     feature_maps = ("stride_8", "stride_4")
+    add_map = staticmethod(add_to_each)
     projects_once = False  # whether the maps are projected once for an image instead of for each prompt
 
     def __init__(self, config: FineMaskDecoderConfig) -> None:
@@ -53,14 +59,9 @@ class FineMaskDecoder(MaskDecoder):
         """x: (B * N, C, h, w); features as of `feature_shapes` -> (B * N, C / 8, 4h, 4w)"""
         if not self.projects_once:
             features = self.project(features)
-        x = add_to_each(self.upscale_conv1(x), features["stride_8"])
+        x = self.add_map(self.upscale_conv1(x), features["stride_8"])
         x = F.gelu(self.upscale_layer_norm(x))
-        return F.gelu(add_to_each(self.upscale_conv2(x), features["stride_4"]))
-
-
-def add_to_each(x: Tensor, shared: Tensor) -> Tensor:
-    """Add one map to all N prompts of its image: (B * N, C, h, w) and (B, C, h, w) -> (B * N, C, h, w)"""
-    return (x.unflatten(0, (shared.shape[0], -1)) + shared[:, None]).flatten(0, 1)
+        return F.gelu(self.add_map(self.upscale_conv2(x), features["stride_4"]))
 
 
 @torch.no_grad()

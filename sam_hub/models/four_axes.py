@@ -12,10 +12,15 @@ from ..ops.interpolation import bicubic_rows
 def windows_of(x: Tensor, size: int) -> tuple[Tensor, tuple[int, int]]:
     """`sam_hub.models.encoders.vit.window_partition` in four axes."""
     b, h, w, c = x.shape
-    x = F.pad(x, (0, 0, 0, -w % size, 0, -h % size))
+    x = F.pad(x, (0, 0, 0, missing(w, size), 0, missing(h, size)))
     ph, pw = x.shape[1:3]
     x = x.reshape(b * ph // size, size, pw // size, size * c).transpose(1, 2)
     return x.reshape(-1, size, size, c), (ph, pw)
+
+
+def missing(side: int, size: int) -> int:
+    """``-side % size``, the padding to a multiple, without a negative operand, whose remainder pnnx takes as C does."""
+    return (size - side % size) % size
 
 
 def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, int]) -> Tensor:
@@ -27,8 +32,11 @@ def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, i
 
 
 def tanh_gelu(x: Tensor) -> Tensor:
-    """``F.gelu(approximate="tanh")`` written out, as coremltools 9 drops the argument from exported programs."""
-    return x * (0.5 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))))
+    """``F.gelu(approximate="tanh")`` written out, as coremltools 9 drops the argument from exported programs.
+
+    Without a power, which ncnn computes with a logarithm: that of a negative number is not the one to be had.
+    """
+    return x * (0.5 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * (x * x * x)))))
 
 
 def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -159,8 +159,6 @@ def test_plan_reads_formats_and_variants():
     assert set(plan(["all"], [])) == {name for name in FORMATS if all(map(find_spec, FORMATS[name].packages))}
     with pytest.raises(WrongUsage, match="TensorFlow Lite is now LiteRT; use --format litert"):
         plan(["tflite"], [])
-    with pytest.raises(WrongUsage, match="ncnn is not supported, because no export could be verified on it"):
-        plan(["ncnn"], [])
     with pytest.raises(WrongUsage, match="did you mean onnx"):
         plan(["onx"], [])
     with pytest.raises(WrongUsage, match="did you mean fp16"):
@@ -189,7 +187,7 @@ def test_all_formats_are_those_that_are_installed(monkeypatch, capsys):
     "arguments, said",
     [
         (("--format", "coreml", "--layout", "meta"), "--layout has no effect on Core ML, only on ONNX; leave it out"),
-        (("--slots", "9"), "--slots has no effect on ONNX, only on Core ML, ExecuTorch, LiteRT; leave it out"),
+        (("--slots", "9"), "--slots has no effect on ONNX, only on Core ML, ExecuTorch, LiteRT, ncnn; leave it out"),
         (("--format", "openvino", "--calibration", "x.jpg"), "--calibration has no effect on OpenVINO, only on"),
         (
             ("--format", "coreml", "--calibration", "x.jpg"),

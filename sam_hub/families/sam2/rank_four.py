@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ...models.four_axes import joined, windows_of
+from ...models.four_axes import joined, missing, windows_of
 from .encoder import HieraBlock, HieraTrunk, pooled
 
 
@@ -20,7 +20,7 @@ class FlatHieraBlock(HieraBlock):
         y, _ = self.attn(y)
         if window:
             if self.pools:
-                window, padded = window // 2, tuple(side + -side % (window // 2) for side in x.shape[1:3])
+                window, padded = window // 2, tuple(side + missing(side, window // 2) for side in x.shape[1:3])
             y = joined(y, window, padded, x.shape[1:3])
         x = x + y
         return x + self.mlp(self.layer_norm2(x)), None
