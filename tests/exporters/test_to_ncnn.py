@@ -19,6 +19,7 @@ from sam_hub.exporters.image_side import ImageSide
 from sam_hub.exporters.manifest import FileRecord, Manifest
 from sam_hub.exporters.manifest import Tensor as Described
 from sam_hub.exporters.rank_four import restated
+from sam_hub.exporters.slot_io import PROMPTS, RESULTS
 from sam_hub.exporters.slots import Comparisons, SlotDecoder
 from torch import Tensor, nn
 
@@ -41,15 +42,15 @@ def bundle(bundle_of: Callable) -> Path:
 
 
 def described(tensors: dict[str, Tensor]) -> list[Described]:
-    return [Described(name, "float32", list(t.shape[1:])) for name, t in tensors.items()]
+    return [Described(name, "float32", list(t.shape[1:]) or [1]) for name, t in tensors.items()]
 
 
-def check(module: nn.Module, x: Tensor, folder: Path, names: tuple[str, ...] = ("y",)) -> None:
+def check(module: nn.Module, given: dict[str, Tensor], folder: Path, names: tuple[str, ...] = ("y",)) -> None:
     """ncnn gives torch's outputs."""
-    expected = dict(zip(names, convert(module.eval(), {"x": x}, names, folder / "part", half=False), strict=True))
-    record = FileRecord("part.param", "encoder", described({"x": x}), described(expected))
+    expected = dict(zip(names, convert(module.eval(), given, names, folder / "part", half=False), strict=True))
+    record = FileRecord("part.param", "encoder", described(given), described(expected))
     record.weights = {"part.bin": ""}
-    found = File(folder, record)({"x": x.numpy()})
+    found = File(folder, record)({name: value.numpy() for name, value in given.items()})
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value.numpy(), atol=1e-5 * float(value.abs().max()))
 
@@ -64,8 +65,8 @@ def test_clamps_compare_exactly(name):
     assert torch.equal(getattr(Clamps(), name)(a.half(), b.half()).isfinite(), torch.ones(len(a), dtype=torch.bool))
 
 
-def test_a_decoder_without_comparisons_is_the_same():
-    """SAM 2's, which chooses a mask by its stability; both choices are tried."""
+def test_a_decoder_without_comparisons_is_the_same(tmp_path):
+    """SAM 2's, which chooses a mask by its stability; both choices are tried, the second in ncnn too."""
     model = randomise(short_sam2(), 1).eval()
     side, width = model.config.prompt_encoder_config.image_embedding_size, 64
     decoder, ours = SlotDecoder(model).eval(), decoder_of(model).eval()
@@ -86,6 +87,9 @@ def test_a_decoder_without_comparisons_is_the_same():
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
         chosen.add(bool((expected[0] == expected[2]).flatten(2).all(-1).any()))
     assert chosen == {True, False}  # the best of the three, and the single mask
+    prompt = dict(zip(PROMPTS, (points, labels.float(), *mask), strict=True))
+    maps = dict(zip(model.mask_decoder.feature_maps, maps, strict=True))
+    check(ours, {"image_embedding": embedding, **prompt, **maps}, tmp_path, RESULTS)
 
 
 @pytest.mark.parametrize("kind", ["sam_hub_tiny_vit", "sam_vision_model", "sam2_vision_model"])
@@ -94,7 +98,7 @@ def test_windows_are_padded(kind, tmp_path):
     model = randomise(short_sam2() if kind.startswith("sam2") else SamModel(tiny_config(kind))).eval()
     side = model.config.vision_config.image_size
     x = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    check(ImageSide(model, restated(model)), x, tmp_path, ("embedding", *model.mask_decoder.feature_maps))
+    check(ImageSide(model, restated(model)), {"x": x}, tmp_path, ("embedding", *model.mask_decoder.feature_maps))
 
 
 def test_gelu_has_no_power(tmp_path):
@@ -105,7 +109,7 @@ def test_gelu_has_no_power(tmp_path):
             return tanh_gelu(x)
 
     x = torch.linspace(-6, 6, 720).reshape(1, 5, 12, 12)
-    check(Gelu(), x, tmp_path)
+    check(Gelu(), {"x": x}, tmp_path)
     torch.testing.assert_close(tanh_gelu(x), F.gelu(x, approximate="tanh"), atol=1e-6, rtol=0)
 
 
