@@ -248,6 +248,7 @@ POCKET_RECIPES = {
     "pocket-512-varied-third": replace(
         VARIED_512, steps=500, seed=25, augmentation=replace(VARIED_512.augmentation, zoom=0.35)
     ),
+    "pocket-512-varied-choice-third": replace(VARIED_CHOICE_512, steps=150, seed=26),
     "pocket-512-gpu": replace(
         VARIED_512,
         images=48,
@@ -267,5 +268,5 @@ spend more steps on first prompts; the longer stages continue with other samples
 head, after masks have improved. Half of the careful stage's clicks are in the middle, and two processes trained it. The
 choice stages teach the decoder which of its masks to prefer; the street stage pastes whole people, small, onto other
 photos. The varied stage has finer features, all shards, synthetic scenes and textures, zoomed views and strong colour
-augmentation; the GPU stage has large batches.
+augmentation; weights after the stages that repeat it are averaged with its own. The GPU stage has large batches.
 """
