@@ -34,7 +34,7 @@ def joined(x: Tensor, size: int, padded: tuple[int, int], original: tuple[int, i
 def tanh_gelu(x: Tensor) -> Tensor:
     """``F.gelu(approximate="tanh")`` written out, as coremltools 9 drops the argument from exported programs.
 
-    Without a power, which ncnn computes with a logarithm: that of a negative number is not the one to be had.
+    Without a power, which ncnn computes through a logarithm, and so wrongly for negative numbers.
     """
     return x * (0.5 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * (x * x * x)))))
 

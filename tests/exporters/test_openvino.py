@@ -5,19 +5,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from sam_hub.exporters.backend import BundleBackend
 from sam_hub.exporters.bundle import export_bundle, verify_bundle
 from sam_hub.exporters.formats.onnx import variants
 from sam_hub.exporters.formats.openvino.runner import PINNED, compiled
 from sam_hub.exporters.manifest import BundleError, Manifest
 
-from sam_hub.inference.image_predictor import ImagePredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
 
 from .conftest import one_block
+from .python_snippet import compare_with_predictor
 
 pytest.importorskip("openvino")
 VARIANTS = ("fp32", "fp16", "int8")
@@ -82,15 +79,7 @@ def test_sides_are_fixed_but_for_prompts_and_points(bundle):
 
 
 def test_the_snippet_gives_the_predictors_mask(bundle, root, tmp_path):
-    photo, out = root / "examples" / "coffee.jpg", tmp_path / "mask.png"
-    command = [sys.executable, bundle / "openvino" / "segment.py", photo, "300,200", "20,20,0", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    predictor = ImagePredictor(BundleBackend(bundle))
-    predictor.set_image(photo)
-    masks, scores, _ = predictor.predict(np.array([[300, 200], [20, 20]]), np.array([1, 0]))
-    found, expected = np.asarray(Image.open(out)) > 0, masks[scores.argmax()]
-    assert (found & expected).sum() >= 0.98 * (found | expected).sum() and expected.any()
+    compare_with_predictor(bundle / "openvino" / "segment.py", root / "examples" / "coffee.jpg", tmp_path / "mask.png")
 
 
 STACKS = """

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from sam_hub.exporters.backend import BundleBackend
 from sam_hub.exporters.bundle import export_bundle
 from sam_hub.exporters.formats.mnn.export import convert, encoder_of
 from sam_hub.exporters.formats.mnn.runner import File
@@ -18,11 +16,11 @@ from sam_hub.exporters.formats.onnx.plain import spread_gelu
 from sam_hub.exporters.manifest import Manifest
 
 from sam_hub.errors import CheckpointError, ExportError
-from sam_hub.inference.image_predictor import ImagePredictor
 from sam_hub.models.image_processing_sam import SamImageProcessor
 from sam_hub.models.modeling_sam import SamModel
 
 from ..models.conftest import tiny_config
+from .python_snippet import compare_with_predictor
 from .test_onnx_ends import passing_on
 from .test_plain_graphs import gelu
 from .test_to_onnx import session
@@ -84,15 +82,7 @@ def test_no_points_at_all_are_as_empty_slots(bundle):
 
 
 def test_the_snippet_gives_the_predictors_mask(bundle, root, tmp_path):
-    photo, out = root / "examples" / "coffee.jpg", tmp_path / "mask.png"
-    command = [sys.executable, bundle / "mnn" / "segment.py", photo, "300,200", "20,20,0", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    predictor = ImagePredictor(BundleBackend(bundle))
-    predictor.set_image(photo)
-    masks, scores, _ = predictor.predict(np.array([[300, 200], [20, 20]]), np.array([1, 0]))
-    found, expected = np.asarray(Image.open(out)) > 0, masks[scores.argmax()]
-    assert (found & expected).sum() >= 0.98 * (found | expected).sum() and expected.any()
+    compare_with_predictor(bundle / "mnn" / "segment.py", root / "examples" / "coffee.jpg", tmp_path / "mask.png")
 
 
 def test_results_alone_go_to_standard_output(bundle):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from sam_hub.models.modeling_sam import SamModel
 
 from ..models.conftest import randomise, tiny_config
 from .conftest import short_sam2
+from .python_snippet import compare_with_predictor
 
 pytest.importorskip("ncnn")
 pytest.importorskip("pnnx")
@@ -158,15 +158,7 @@ def test_changed_weights_are_found(bundle, tmp_path):
 
 
 def test_the_snippet_gives_the_predictors_mask(bundle, root, tmp_path):
-    photo, out = root / "examples" / "coffee.jpg", tmp_path / "mask.png"
-    command = [sys.executable, bundle / "ncnn" / "segment.py", photo, "300,200", "20,20,0", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    predictor = ImagePredictor(BundleBackend(bundle))
-    predictor.set_image(photo)
-    masks, scores, _ = predictor.predict(np.array([[300, 200], [20, 20]]), np.array([1, 0]))
-    found, expected = np.asarray(Image.open(out)) > 0, masks[scores.argmax()]
-    assert (found & expected).sum() >= 0.98 * (found | expected).sum() and expected.any()
+    compare_with_predictor(bundle / "ncnn" / "segment.py", root / "examples" / "coffee.jpg", tmp_path / "mask.png")
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
