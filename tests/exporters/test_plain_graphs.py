@@ -84,12 +84,24 @@ def test_the_ir_version_is_the_lowest():
     assert make_plain(model).ir_version == 8 and not lint(model)
 
 
+def spoilt(model: ModelProto) -> ModelProto:
+    """With a form that the lint refuses, as if the rewrite had missed it."""
+    model.graph.node.append(helper.make_node("Clip", [model.graph.output[0].name, "edge"], ["cut"], name="late"))
+    return model
+
+
+@pytest.mark.parametrize("format, rewrite", [("openvino", "make_plain"), ("mnn", "spread_gelu")])
+def test_other_formats_of_these_graphs_keep_none_either(tmp_path, monkeypatch, format, rewrite):
+    pytest.importorskip("openvino" if format == "openvino" else "MNN")
+    monkeypatch.setattr(f"sam_hub.exporters.formats.{format}.export.{rewrite}", spoilt)
+    model, processor = boxes_alone()
+    with pytest.raises(ExportError, match=r"vision_encoder: late has a Clip with one bound, and OpenVINO"):
+        export_bundle("x", tmp_path / "b", {format: ("fp32",)}, model=model, processor=processor)
+    assert not (tmp_path / "b").exists()
+
+
 def test_an_export_keeps_no_file_that_a_runtime_would_misread(traced_once, tmp_path, monkeypatch):
     """Here a rewrite fails to mend the graph; the lint catches what is left."""
-
-    def spoilt(model: ModelProto) -> ModelProto:
-        model.graph.node.append(helper.make_node("Clip", [model.graph.output[0].name, "edge"], ["cut"], name="late"))
-        return model
 
     def traced(*given: object, **named: object) -> ModelProto:
         with monkeypatch.context() as patch:  # traces are shared with other tests
