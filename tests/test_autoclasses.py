@@ -147,8 +147,9 @@ def test_names_of_the_package_need_no_network(photo, monkeypatch):
     assert AutoModel.from_pretrained("pocket", dtype=torch.float16).dtype is torch.float16
 
 
-def test_the_pipeline_has_the_thresholds_of_the_model(photo):
+def test_the_pipeline_has_the_thresholds_of_the_model(root):
     """At those of the original, which are the pipeline's, `pocket` finds next to nothing."""
+    photo = Image.open(root / "examples" / "astronaut.jpg")
     generate = pipeline("mask-generation", model="pocket", points_per_crop=5)
     suited = SamPredictor("pocket").capabilities.generation
     assert suited and {name: generate._forward_params[name] for name in suited} == suited
