@@ -16,19 +16,18 @@ from torch import Tensor, nn
 from ....errors import ExportError
 from ....ops.files import make_folder, write_atomically
 from ...format import ExportJob
-from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
 from ...quiet import quiet
-from ...rank_four import restated
-from ...slot_io import RESULTS, meaning, slot_count
+from ...slot_io import meaning, slot_count
+from ...slot_parts import slot_parts
 from ...slots import SlotDecoder
 from . import FORMAT
 
 LEAST_WEIGHTS = 16384
 """In ``int8``, convolutions with fewer weights stay in float32."""
 
-ENCODER, DECODER = "image_encoder.pte", "mask_decoder.pte"
+NAMES = {"encoder": "image_encoder.pte", "decoder": "mask_decoder.pte"}
 
 
 def export(job: ExportJob) -> Iterator[Artefact]:
@@ -43,44 +42,29 @@ def export(job: ExportJob) -> Iterator[Artefact]:
             "a .pte with the Core ML delegate runs on Apple's systems only, so it can be proven only there: "
             "export it on macOS, or take --format coreml, which is proven everywhere"
         )
-    encoder = ImageSide(job.model, restated(job.model)).eval()
-    decoder, maps = SlotDecoder(job.model).eval(), example_maps(job.model)
+    parts = slot_parts(job, SlotDecoder(job.model).eval(), slots)
     photos = [case.image for case in job.proof.cases] + list(job.options.get("calibration") or ())
-    width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
-    pixels = torch.zeros(1, 3, *job.preparation.padded)
-    prompts = {
-        "image_embedding": torch.zeros(1, width, side, side),
-        "points": torch.zeros(1, slots, 2),
-        "labels": torch.ones(1, slots, dtype=torch.int32),
-        "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
-        "has_mask_input": torch.zeros(1),
-        **maps,
-    }
-    results = RESULTS if decoder.masks.has_single else RESULTS[:2]
     for variant in job.variants:
         folder = f"executorch/{variant}"
         make_folder(job.out / folder)
-        modules: list[nn.Module] = [encoder, decoder]
+        taken = parts
         if variant == "int8":
             job.tell(f"ExecuTorch int8: calibrating on {len(photos)} photos")
             with torch.no_grad():
-                modules[0] = quantised(encoder, [(torch.from_numpy(image.pixel_values),) for image in photos])
+                encoder = quantised(
+                    parts["encoder"].module, [(torch.from_numpy(image.pixel_values),) for image in photos]
+                )
+            taken = parts | {"encoder": parts["encoder"]._replace(module=encoder)}
         files = []
-        parts = zip(
-            (ENCODER, DECODER),
-            modules,
-            ({"pixel_values": pixels}, prompts),
-            (("image_embedding", *maps), results),
-            strict=True,
-        )
-        for name, module, inputs, outputs in parts:
+        for role, (module, inputs, outputs) in taken.items():
+            name = NAMES[role]
             job.tell(f"ExecuTorch {variant}: {name}")
             program, found = lowered(module, tuple(inputs.values()), "Core ML" if variant == "coreml" else "XNNPACK")
             write_atomically(job.out / folder / name, program)
             files.append(
                 FileRecord(
                     path=f"{folder}/{name}",
-                    role="encoder" if name == ENCODER else "decoder",
+                    role=role,
                     inputs=[_described(n, t) for n, t in inputs.items()],
                     outputs=[_described(n, t) for n, t in zip(outputs, found, strict=True)],
                     facts={"backend": "Core ML" if variant == "coreml" else "XNNPACK", "slots": slots},

@@ -6,7 +6,7 @@ precision, as 8 bits in the encoder lose too much (`pocket`: IoU .952 on 4 promp
 widened before use.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from ....errors import ExportError
 from ....ops.files import make_folder
 from ...format import ExportJob
-from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
 from ...quiet import hushed, quiet, silent
-from ...rank_four import restated, shared_copy
-from ...slot_io import RESULTS, meaning, slot_count
+from ...rank_four import shared_copy
+from ...slot_io import meaning, slot_count
+from ...slot_parts import slot_parts
 from ...slots import SlotDecoder
 from . import FORMAT
 
@@ -38,22 +38,7 @@ def export(job: ExportJob) -> Iterator[Artefact]:
     raises: ExportError
     """
     slots = slot_count(job.options)
-    encoder = ImageSide(job.model, restated(job.model)).eval()
-    decoder, maps = SlotDecoder(job.model).eval(), example_maps(job.model)
-    width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
-    prompts = {
-        "image_embedding": torch.zeros(1, width, side, side),
-        "points": torch.zeros(1, slots, 2),
-        "labels": torch.ones(1, slots, dtype=torch.int32),
-        "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
-        "has_mask_input": torch.zeros(1),
-        **maps,
-    }
-    results = RESULTS if decoder.masks.has_single else RESULTS[:2]
-    parts: dict[str, tuple[nn.Module, Mapping[str, Tensor], tuple[str, ...]]] = {
-        "encoder": (encoder, {"pixel_values": torch.zeros(1, 3, *job.preparation.padded)}, ("image_embedding", *maps)),
-        "decoder": (decoder, prompts, results),
-    }
+    parts = slot_parts(job, SlotDecoder(job.model).eval(), slots)
     whole: dict[str, bytes] = {}
     for variant in job.variants:
         folder = job.out / "litert" / variant

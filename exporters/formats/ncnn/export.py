@@ -19,12 +19,11 @@ from ....errors import ExportError
 from ....models.modeling_sam import SamModel
 from ....ops.files import make_folder
 from ...format import ExportJob
-from ...image_side import ImageSide, example_maps
 from ...manifest import Artefact, FileRecord
 from ...manifest import Tensor as Described
 from ...quiet import quiet
-from ...rank_four import restated
-from ...slot_io import RESULTS, meaning, slot_count
+from ...slot_io import meaning, slot_count
+from ...slot_parts import slot_parts
 from ...slots import Comparisons, SlotDecoder
 from . import FORMAT
 
@@ -54,22 +53,7 @@ def export(job: ExportJob) -> Iterator[Artefact]:
     raises: ExportError if ncnn lacks an operation of the model
     """
     slots = slot_count(job.options)
-    encoder = ImageSide(job.model, restated(job.model)).eval()
-    decoder, maps = decoder_of(job.model), example_maps(job.model)
-    width, side = job.model.config.prompt_encoder_config.hidden_size, decoder.prompts.side
-    prompts = {
-        "image_embedding": torch.zeros(1, width, side, side),
-        "points": torch.zeros(1, slots, 2),
-        "labels": torch.ones(1, slots),
-        "mask_input": torch.zeros(1, 1, 4 * side, 4 * side),
-        "has_mask_input": torch.zeros(1),
-        **maps,
-    }
-    results = RESULTS if decoder.masks.has_single else RESULTS[:2]
-    parts: dict[str, tuple[nn.Module, Mapping[str, Tensor], tuple[str, ...]]] = {
-        "encoder": (encoder, {"pixel_values": torch.zeros(1, 3, *job.preparation.padded)}, ("image_embedding", *maps)),
-        "decoder": (decoder, prompts, results),
-    }
+    parts = slot_parts(job, decoder_of(job.model), slots, torch.float32)
     for variant in job.variants:
         folder = f"ncnn/{variant}"
         make_folder(job.out / folder)
