@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..inference.runtime import decoder_feeds
 from ..ops.preparation import Prepared
 from .manifest import Tensor
 
@@ -36,9 +37,4 @@ class FilePair:
         outputs: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
         """As `OnnxModel.decode`, but always returns all outputs."""
-        fed = {"input_points": points[None], "input_labels": labels[None].astype(np.int64), **embedded}
-        if "mask_input" in self.decoder.inputs:
-            shape = [side if isinstance(side, int) else 1 for side in self.decoder.inputs["mask_input"].shape]
-            fed["mask_input"] = np.zeros(shape, np.float32) if mask_input is None else mask_input
-            fed["has_mask_input"] = np.array([mask_input is not None], np.float32)
-        return self.decoder(fed)
+        return self.decoder(decoder_feeds(self.decoder.inputs, embedded, points, labels.astype(np.int64), mask_input))

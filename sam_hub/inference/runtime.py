@@ -97,6 +97,28 @@ def open_session(path: Path, provider: str | None = None, threads: int | None = 
         ) from e
 
 
+def decoder_feeds(
+    required: Mapping[str, Any],
+    embedded: Mapping[str, np.ndarray],
+    points: np.ndarray,
+    labels: np.ndarray,
+    mask_input: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Inputs of a decoder for transformers.js by name, with blanks for required ones that are not given.
+
+    required: name -> a description with a ``shape``; other arguments as of `OnnxModel.decode`
+    """
+    fed = {"input_points": points[None], "input_labels": labels[None], **embedded}
+    if mask_input is not None:
+        fed |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
+    elif "mask_input" in required:
+        shape = [side if isinstance(side, int) else 1 for side in required["mask_input"].shape]
+        fed |= {"mask_input": np.zeros(shape, np.float32), "has_mask_input": np.zeros(1, np.float32)}
+    if "input_boxes" in required:  # boxes are given as points
+        fed["input_boxes"] = np.zeros((1, 0, 4), np.float32)
+    return fed
+
+
 class OnnxModel:
     """The two files of one variant: an image -> embeddings -> masks, in numpy. A copy by pickle opens them again.
 
@@ -150,14 +172,7 @@ class OnnxModel:
             background, 2 and 3 the corners of a box, -10 padding
         mask_input: (1, 1, h, w) float32 low-res logits, the same for every object
         """
-        fed = {"input_points": points[None], "input_labels": labels[None], **embedded}
-        if mask_input is not None:
-            fed |= {"mask_input": mask_input, "has_mask_input": np.ones(1, np.float32)}
-        elif "mask_input" in self.required:
-            shape = [side if isinstance(side, int) else 1 for side in self.required["mask_input"].shape]
-            fed |= {"mask_input": np.zeros(shape, np.float32), "has_mask_input": np.zeros(1, np.float32)}
-        if "input_boxes" in self.required:  # boxes are given as points
-            fed["input_boxes"] = np.zeros((1, 0, 4), np.float32)
+        fed = decoder_feeds(self.required, embedded, points, labels, mask_input)
         fed = {name: value for name, value in fed.items() if name in self.inputs}
         names = [name for name in self.outputs if outputs is None or name in outputs]
         return dict(zip(names, self.decoder.run(names, fed), strict=True))
