@@ -21,6 +21,7 @@ from torch import Tensor
 from ..errors import PromptError
 from ..ops.geometry import scale_boxes, scale_points
 from ..ops.prompts import as_numbers, check_box, check_counts, check_mask, check_points
+from ..ops.wording import counted
 from .configuration_sam import PAD_COORDINATE, PAD_LABEL
 
 Size = tuple[int, int]
@@ -170,8 +171,7 @@ def _nested(name: str, value: Any, images: int) -> list[list]:
         value = [None if v is None else [v] for v in value]
     elif levels != full:
         raise PromptError(
-            f"{name} must be nested as {NESTING[name]} for {images} {'image' if images == 1 else 'images'}; "
-            f"got {levels} levels"
+            f"{name} must be nested as {NESTING[name]} for {counted(images, 'image')}; got {levels} levels"
         )
     if len(value) != images:
         raise PromptError(f"{name} are for {len(value)} images, but {images} were given; nest them as {NESTING[name]}")

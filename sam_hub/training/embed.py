@@ -151,21 +151,15 @@ def mean_weights(folders: Sequence[Path]) -> dict[str, torch.Tensor]:
     folders: checkpoints of `train_pocket`, whose moving average is taken, or saved models
     raises: SamHubError if their weights differ in name or shape
     """
-    total: dict[str, torch.Tensor] = {}
-    for folder in folders:
-        average = folder / EMA_FILE
-        weights = load_file(average if average.exists() else folder / SAFE_WEIGHTS_NAME)
-        shapes = {name: value.shape for name, value in weights.items()}
-        if total and shapes != {name: value.shape for name, value in total.items()}:
+    sources = [f / EMA_FILE if (f / EMA_FILE).exists() else f / SAFE_WEIGHTS_NAME for f in folders]
+    first, *others = found = [load_file(source) for source in sources]
+    for folder, weights in zip(folders[1:], others, strict=True):
+        if {name: v.shape for name, v in weights.items()} != {name: v.shape for name, v in first.items()}:
             raise SamHubError(f"the weights in {folder} differ in name or shape from those in {folders[0]}")
-        for name, value in weights.items():
-            if not value.is_floating_point():
-                total.setdefault(name, value)
-            elif name in total:
-                total[name] += value.float() / len(folders)
-            else:
-                total[name] = value.float() / len(folders)
-    return total
+    return {
+        name: torch.stack([weights[name].float() for weights in found]).mean(0) if v.is_floating_point() else v
+        for name, v in first.items()
+    }
 
 
 def embed(checkpoints: Sequence[Path], out: Path, report: dict[str, Any], history: str, runs: list[Path]) -> None:
